@@ -1,0 +1,74 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let settings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .strictMemorySafety(),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
+
+let package = Package(
+    name: "cdmfs",
+    products: [
+        .executable(name: "cdmfs", targets: ["cdmfs"]),
+        .library(name: "CoherentMemory", targets: ["CoherentMemory"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+        .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
+        .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
+    ],
+    targets: [
+        .systemLibrary(name: "CFuse3", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
+        .target(name: "CLinux"),
+        .target(
+            name: "CoherentMemory",
+            dependencies: [
+                "CLinux", system,
+                .product(name: "TOMLKit", package: "TOMLKit"),
+                .product(name: "OrderedCollections", package: "swift-collections"),
+            ],
+            swiftSettings: settings),
+        .target(name: "AttributeTree", dependencies: [system], swiftSettings: settings),
+        .target(
+            name: "Fuse",
+            dependencies: ["CFuse3", "CLinux", system, .product(name: "Logging", package: "swift-log")],
+            swiftSettings: settings),
+        .target(
+            name: "CoherentFS",
+            dependencies: [
+                "AttributeTree", "CLinux", "CoherentMemory", "Fuse", system,
+                .product(name: "DequeModule", package: "swift-collections"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: settings),
+        .executableTarget(
+            name: "cdmfs",
+            dependencies: [
+                "CLinux", "CoherentFS", "CoherentMemory", "Fuse", system,
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: settings),
+        .testTarget(
+            name: "CoherentMemoryTests", dependencies: ["CoherentMemory", system], swiftSettings: settings),
+        .testTarget(
+            name: "AttributeTreeTests", dependencies: ["AttributeTree", system], swiftSettings: settings),
+        .testTarget(
+            name: "FuseTests", dependencies: ["Fuse", "CLinux", system], swiftSettings: settings),
+        .testTarget(
+            name: "MountTests",
+            dependencies: [
+                "cdmfs", "CLinux", "CoherentMemory", system,
+                .product(name: "Subprocess", package: "swift-subprocess"),
+            ],
+            swiftSettings: settings),
+    ],
+    cxxLanguageStandard: .cxx17
+)

@@ -1,0 +1,4 @@
+@main
+struct Cdmfs {
+    static func main() { print("cdmfs") }
+}
