@@ -32,7 +32,7 @@ let package = Package(
             dependencies: [
                 "CLinux", system,
                 .product(name: "TOMLKit", package: "TOMLKit"),
-                .product(name: "OrderedCollections", package: "swift-collections"),
+                .product(name: "BitCollections", package: "swift-collections"),
             ],
             swiftSettings: settings),
         .target(name: "AttributeTree", dependencies: [system], swiftSettings: settings),
