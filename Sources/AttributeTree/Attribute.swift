@@ -1,0 +1,97 @@
+public import SystemPackage
+
+/// One attribute file of a kind of subject: its name, one show and one store, as a line of a table.
+///
+/// The counterpart of Linux's `struct device_attribute` with `DEVICE_ATTR_RO`, `_RW` and `_WO`. The mode follows from
+/// which of the two is present: 0444, 0644 or 0200.
+///
+/// ```swift
+/// static let attributes: [Attribute<Node>] = [
+///     .readOnly("cpulist", summary: "the CPUs of the node, a list") { node in "\(node.cpus)" },
+///     .readWrite("isolation", summary: "who is given pages of the node",
+///                show: { node in choices(of: Isolation.self, selected: node.isolation) },
+///                store: { node, text throws(Errno) in try node.setIsolation(text.keyword()) }),
+/// ]
+/// ```
+public struct Attribute<Subject: Sendable>: Sendable {
+    /// Makes the text of a subject's attribute, without the newline at its end.
+    public typealias Show = @Sendable (Subject) throws(Errno) -> String
+
+    /// Parses, validates and acts; a store that throws has changed nothing.
+    public typealias Store = @Sendable (Subject, AttributeText) throws(Errno) -> Void
+
+    /// Parses and validates at once and returns the work that is left, which takes long.
+    public typealias Start = @Sendable (Subject, AttributeText) throws(Errno) -> Job
+
+    /// What a write does.
+    enum Action: Sendable {
+        case store(Store)
+        case start(Start)
+    }
+
+    /// The name of the file.
+    public let name: String
+
+    /// Who may read and write it.
+    public let permissions: FilePermissions
+
+    /// Whether a change of its content is announced to poll(2), as `sysfs_notify()` does.
+    public let isPollable: Bool
+
+    /// What it is, in a few words, for the reference page.
+    public let summary: String
+
+    let show: Show?
+    let action: Action?
+
+    init(
+        _ name: String, _ permissions: FilePermissions?, _ isPollable: Bool, _ summary: String, _ show: Show?,
+        _ action: Action?
+    ) {
+        self.name = name
+        self.isPollable = isPollable
+        self.summary = summary
+        self.show = show
+        self.action = action
+        let readable: FilePermissions = show == nil ? [] : [.ownerRead, .groupRead, .otherRead]
+        self.permissions = permissions ?? readable.union(action == nil ? [] : .ownerWrite)
+    }
+
+    /// An attribute that can be read, mode 0444 unless `permissions` says otherwise.
+    public static func readOnly(
+        _ name: String, permissions: FilePermissions? = nil, isPollable: Bool = false, summary: String = "",
+        show: @escaping Show
+    ) -> Attribute {
+        Attribute(name, permissions, isPollable, summary, show, nil)
+    }
+
+    /// An attribute that can be read and written, mode 0644 unless `permissions` says otherwise.
+    public static func readWrite(
+        _ name: String, permissions: FilePermissions? = nil, isPollable: Bool = false, summary: String = "",
+        show: @escaping Show, store: @escaping Store
+    ) -> Attribute {
+        Attribute(name, permissions, isPollable, summary, show, .store(store))
+    }
+
+    /// An attribute that can be read and whose write starts a job, mode 0644 unless `permissions` says otherwise.
+    public static func readWrite(
+        _ name: String, permissions: FilePermissions? = nil, isPollable: Bool = false, summary: String = "",
+        show: @escaping Show, start: @escaping Start
+    ) -> Attribute {
+        Attribute(name, permissions, isPollable, summary, show, .start(start))
+    }
+
+    /// An attribute that can be written only, mode 0200 unless `permissions` says otherwise.
+    public static func writeOnly(
+        _ name: String, permissions: FilePermissions? = nil, summary: String = "", store: @escaping Store
+    ) -> Attribute {
+        Attribute(name, permissions, false, summary, nil, .store(store))
+    }
+
+    /// An attribute whose write starts a job, mode 0200 unless `permissions` says otherwise.
+    public static func writeOnly(
+        _ name: String, permissions: FilePermissions? = nil, summary: String = "", start: @escaping Start
+    ) -> Attribute {
+        Attribute(name, permissions, false, summary, nil, .start(start))
+    }
+}

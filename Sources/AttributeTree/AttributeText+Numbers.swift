@@ -1,0 +1,84 @@
+public import SystemPackage
+
+extension AttributeText {
+    /// An unsigned number (`kstrtoull()`). In base 0, `0x` introduces a hexadecimal and `0` an octal number.
+    ///
+    /// - Parameter base: 0, 8, 10 or 16; 16 takes the number with or without `0x`.
+    /// - Throws: EINVAL for what is no number, ERANGE for what does not fit in 64 bits.
+    public func unsigned(base: Int = 0) throws(Errno) -> UInt64 {
+        try Self.parse(text.utf8.first == UInt8(ascii: "+") ? text.utf8.dropFirst() : text.utf8[...], base: base)
+    }
+
+    /// A hexadecimal number, with or without `0x`.
+    ///
+    /// - Throws: EINVAL for what is no number, ERANGE for what does not fit in 64 bits.
+    public func hexadecimal() throws(Errno) -> UInt64 { try unsigned(base: 16) }
+
+    /// A signed number (`kstrtoll()`); see ``unsigned(base:)``.
+    ///
+    /// - Throws: EINVAL for what is no number, ERANGE for what does not fit in 64 bits.
+    public func integer(base: Int = 0) throws(Errno) -> Int {
+        if text.utf8.first == UInt8(ascii: "-") {
+            let magnitude = try Self.parse(text.utf8.dropFirst(), base: base)
+            guard magnitude <= UInt64(Int.max) + 1 else { throw .outOfRange }
+            return Int(truncatingIfNeeded: 0 &- magnitude)
+        }
+        guard let value = Int(exactly: try unsigned(base: base)) else { throw .outOfRange }
+        return value
+    }
+
+    /// A number of a range.
+    ///
+    /// - Throws: EINVAL for what is no number, ERANGE for one outside the range.
+    public func integer(in range: ClosedRange<Int>, base: Int = 0) throws(Errno) -> Int {
+        let value = try integer(base: base)
+        guard range.contains(value) else { throw .outOfRange }
+        return value
+    }
+
+    /// A truth value: `1`, `y`, `yes`, `t`, `true`, `on` or `0`, `n`, `no`, `f`, `false`, `off`, in either case.
+    ///
+    /// The words of `kstrtobool()`, which looks at the first letters only: here, garbage that begins like one of them
+    /// is refused.
+    /// - Throws: EINVAL for any other text.
+    public func bool() throws(Errno) -> Bool {
+        switch text.lowercased() {
+        case "1", "y", "yes", "t", "true", "on": return true
+        case "0", "n", "no", "f", "false", "off": return false
+        default: throw .invalidArgument
+        }
+    }
+
+    private static func parse(_ digits: Substring.UTF8View, base: Int) throws(Errno) -> UInt64 {
+        var digits = digits
+        var base = base
+        let zero = UInt8(ascii: "0")
+        if base == 0 || base == 16 {
+            let prefix = Array(digits.prefix(3))
+            if prefix.count == 3, prefix[0] == zero, prefix[1] | 0x20 == UInt8(ascii: "x"), digit(prefix[2]) < 16 {
+                digits = digits.dropFirst(2)
+                base = 16
+            } else if base == 0 {
+                base = prefix.first == zero ? 8 : 10
+            }
+        }
+        guard !digits.isEmpty, digits.allSatisfy({ digit($0) < base }) else { throw .invalidArgument }
+        var value: UInt64 = 0
+        for byte in digits {
+            let (product, isTooLarge) = value.multipliedReportingOverflow(by: UInt64(base))
+            let (sum, isAboveMax) = product.addingReportingOverflow(UInt64(digit(byte)))
+            guard !isTooLarge, !isAboveMax else { throw .outOfRange }
+            value = sum
+        }
+        return value
+    }
+
+    /// The value of a digit, a large one for other characters.
+    private static func digit(_ byte: UInt8) -> Int {
+        switch byte {
+        case UInt8(ascii: "0")...UInt8(ascii: "9"): Int(byte) - 0x30
+        case UInt8(ascii: "a")...UInt8(ascii: "f"), UInt8(ascii: "A")...UInt8(ascii: "F"): Int(byte | 0x20) - 0x57
+        default: .max
+        }
+    }
+}

@@ -1,0 +1,72 @@
+public import SystemPackage
+
+/// What one write(2) to an attribute carried, and the parsers that stores share.
+///
+/// Numbers and truth values are read as the kernel's kstrtox.c does: no white space around them, EINVAL for what is
+/// malformed, ERANGE for what does not fit.
+public struct AttributeText: Sendable, Hashable {
+    /// The most bytes that one write may carry: a page, as in sysfs.
+    public static let maxSize = 4096
+
+    /// The text, without one newline at its end.
+    public let text: String
+
+    /// The text of the bytes of a write.
+    ///
+    /// - Throws: EINVAL for more than ``maxSize`` bytes, a NUL byte, or what is no UTF-8.
+    public init(_ bytes: some Collection<UInt8>) throws(Errno) {
+        guard bytes.count <= Self.maxSize, !bytes.contains(0), let text = String(validating: bytes, as: UTF8.self)
+        else { throw .invalidArgument }
+        self.init(text)
+    }
+
+    /// A text as it would be written, for tests and for a store that passes a part of it on.
+    public init(_ text: String) { self.text = text.withoutNewline }
+
+    /// The text where it is one word: not empty, no white space.
+    ///
+    /// - Throws: EINVAL otherwise.
+    public var word: String {
+        get throws(Errno) {
+            guard !text.isEmpty, !text.utf8.contains(where: isSpace) else { throw .invalidArgument }
+            return text
+        }
+    }
+
+    /// The words between white space; none in an empty text.
+    public var words: [AttributeText] {
+        text.utf8.split(whereSeparator: isSpace).map { AttributeText(String(Substring($0))) }
+    }
+
+    /// The lines of the text, without their newlines; empty ones stay.
+    public var lines: [AttributeText] {
+        text.utf8.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+            .map { AttributeText(String(Substring($0))) }
+    }
+
+    /// One of some words, compared exactly (`sysfs_match_string()`).
+    ///
+    /// - Throws: EINVAL for any other text.
+    public func keyword(of words: [String]) throws(Errno) -> String {
+        guard words.contains(text) else { throw .invalidArgument }
+        return text
+    }
+
+    /// One of the words of an enumeration, compared exactly.
+    ///
+    /// - Throws: EINVAL for any other text.
+    public func keyword<Word>(as type: Word.Type = Word.self) throws(Errno) -> Word
+    where Word: RawRepresentable, Word.RawValue == String {
+        guard let word = Word(rawValue: text) else { throw .invalidArgument }
+        return word
+    }
+}
+
+extension String {
+    /// The string without one newline at its end; a carriage return before it stays.
+    var withoutNewline: String { endsInNewline ? String(Substring(unicodeScalars.dropLast())) : self }
+
+    var endsInNewline: Bool { utf8.last == UInt8(ascii: "\n") }
+}
+
+func isSpace(_ byte: UInt8) -> Bool { byte == 0x20 || (0x09...0x0d).contains(byte) }

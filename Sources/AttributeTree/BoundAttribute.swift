@@ -1,0 +1,85 @@
+public import SystemPackage
+
+/// What became of a write to an attribute.
+public enum StoreOutcome: Sendable {
+    /// It has been done.
+    case done
+    /// It was accepted; this work is left. The write is answered when the work has ended, with its error if it threw.
+    case job(Job)
+}
+
+/// An attribute of one subject: a file that can be shown and stored.
+public struct BoundAttribute: Sendable {
+    /// The name of the file.
+    public let name: String
+    /// Who may read and write it.
+    public let permissions: FilePermissions
+    /// Whether a change of its content is announced to poll(2).
+    public let isPollable: Bool
+    /// What it is, in a few words.
+    public let summary: String
+    /// The size that stat(2) shows, in bytes: one page, whatever the content, as in sysfs.
+    public let size = 4096
+
+    private let showText: (@Sendable () throws(Errno) -> String)?
+    private let storeText: (@Sendable (AttributeText) throws(Errno) -> StoreOutcome)?
+
+    init<Subject>(_ attribute: Attribute<Subject>, _ subject: Subject) {
+        name = attribute.name
+        permissions = attribute.permissions
+        isPollable = attribute.isPollable
+        summary = attribute.summary
+        if let show = attribute.show {
+            showText = { () throws(Errno) in try show(subject) }
+        } else {
+            showText = nil
+        }
+        switch attribute.action {
+        case .store(let store):
+            storeText = { text throws(Errno) in
+                try store(subject, text)
+                return .done
+            }
+        case .start(let start):
+            storeText = { text throws(Errno) in .job(try start(subject, text)) }
+        case nil:
+            storeText = nil
+        }
+    }
+
+    /// Whether it has something to show; opening it for reading is EACCES otherwise, for root, too.
+    public var isReadable: Bool { showText != nil }
+
+    /// Whether it can be stored to; opening it for writing is EACCES otherwise, for root, too.
+    public var isWritable: Bool { storeText != nil }
+
+    /// The content without a newline at its end, as an extended attribute has it.
+    ///
+    /// - Throws: EACCES where it cannot be read, or what the show threw.
+    public func value() throws(Errno) -> String {
+        guard let showText else { throw .permissionDenied }
+        return try showText().withoutNewline
+    }
+
+    /// The content as the file has it: it ends in a newline.
+    ///
+    /// - Throws: EACCES where it cannot be read, or what the show threw.
+    public func show() throws(Errno) -> String {
+        guard let showText else { throw .permissionDenied }
+        let text = try showText()
+        return text.endsInNewline ? text : text + "\n"
+    }
+
+    /// Does what writing `bytes`, the content of one write(2), asks for, or validates it and returns the work.
+    ///
+    /// - Throws: EACCES where it cannot be written, EINVAL for bytes that are no ``AttributeText``, or what the store threw.
+    public func store(_ bytes: some Collection<UInt8>) throws(Errno) -> StoreOutcome {
+        guard let storeText else { throw .permissionDenied }
+        return try storeText(AttributeText(bytes))
+    }
+}
+
+extension Attribute {
+    /// The attribute of one subject.
+    public func bound(to subject: Subject) -> BoundAttribute { BoundAttribute(self, subject) }
+}

@@ -1,0 +1,125 @@
+public import SystemPackage
+
+/// A directory of attributes, links and further directories, some fixed and some found when asked for.
+///
+/// Whoever serves the tree walks it name by name with ``lookup(_:)`` and lists it with ``names``; no path is ever
+/// taken apart here.
+public final class Directory: Sendable {
+    /// Tells a directory from another that comes to stand under the same name, for another subject.
+    public struct Identity: Sendable, Hashable {
+        private let value: any Hashable & Sendable
+
+        /// The identity that a value gives: equal for equal values of one type.
+        public init(_ value: some Hashable & Sendable) { self.value = value }
+
+        /// Whether the two stand for the same subject.
+        public static func == (left: Identity, right: Identity) -> Bool {
+            erased(left.value) == erased(right.value)
+        }
+
+        private static func erased(_ value: some Hashable) -> AnyHashable { AnyHashable(value) }
+
+        /// Hashes the value.
+        public func hash(into hasher: inout Hasher) { value.hash(into: &hasher) }
+    }
+
+    /// Children that are found when asked for.
+    struct Source: Sendable {
+        let list: @Sendable () -> [String]
+        let lookup: @Sendable (String) -> Node?
+    }
+
+    /// Whose directory it is; `nil` where the name alone says it.
+    public let identity: Identity?
+
+    /// Who may list and search it.
+    public let permissions: FilePermissions
+
+    private let fixed: [String: Node]
+    private let order: [String]
+    private let sources: [Source]
+
+    /// A directory of some children, whose fixed names must differ; mode 0755 as in sysfs unless `permissions` says
+    /// otherwise.
+    public init(
+        identity: Identity? = nil,
+        permissions: FilePermissions = [
+            .ownerReadWriteExecute, .groupRead, .groupExecute, .otherRead, .otherExecute,
+        ],
+        _ children: [Child] = []
+    ) {
+        self.identity = identity
+        self.permissions = permissions
+        let nodes = children.flatMap(\.nodes)
+        fixed = Dictionary(uniqueKeysWithValues: nodes)
+        order = nodes.map(\.name)
+        sources = children.compactMap(\.source)
+    }
+
+    /// The child of a name, `nil` where there is none. A fixed child hides a dynamic one.
+    public func lookup(_ name: String) -> Node? {
+        if let node = fixed[name] { return node }
+        for source in sources {
+            if let node = source.lookup(name) { return node }
+        }
+        return nil
+    }
+
+    /// The names of all children: the fixed ones in the order of their declaration, then the dynamic ones as their
+    /// sources list them.
+    public var names: [String] {
+        if sources.isEmpty { return order }
+        var seen = Set(order)
+        return order + sources.flatMap { $0.list() }.filter { seen.insert($0).inserted }
+    }
+
+    /// All children with their names, in the order of ``names``. A dynamic one that goes meanwhile is left out.
+    public var children: [(name: String, node: Node)] {
+        names.compactMap { name in lookup(name).map { (name, $0) } }
+    }
+}
+
+/// What stands under a name of a directory.
+public enum Node: Sendable {
+    /// An attribute file.
+    case attribute(BoundAttribute)
+    /// A directory.
+    case directory(Directory)
+    /// A symbolic link with its target, relative to the directory in which it stands.
+    case link(String)
+}
+
+/// A part of what a directory is made of.
+public struct Child: Sendable {
+    let nodes: [(name: String, node: Node)]
+    let source: Directory.Source?
+
+    /// The attributes of a table, for one subject (an `attribute_group`).
+    public static func attributes<Subject>(_ table: [Attribute<Subject>], of subject: Subject) -> Child {
+        Child(nodes: table.map { ($0.name, .attribute($0.bound(to: subject))) }, source: nil)
+    }
+
+    /// A directory under a name.
+    public static func directory(_ name: String, _ directory: Directory) -> Child {
+        Child(nodes: [(name, .directory(directory))], source: nil)
+    }
+
+    /// A directory under a name, made of some children.
+    public static func directory(_ name: String, _ children: [Child]) -> Child {
+        .directory(name, Directory(children))
+    }
+
+    /// A symbolic link under a name; the target is relative to the directory in which it stands.
+    public static func link(_ name: String, target: String) -> Child {
+        Child(nodes: [(name, .link(target))], source: nil)
+    }
+
+    /// Children that come and go: `list` names those of this moment, `lookup` finds one by its name.
+    ///
+    /// Both may be called on any thread at any time. `lookup` decides; a listed name that it does not find is left out.
+    public static func dynamic(
+        list: @escaping @Sendable () -> [String], lookup: @escaping @Sendable (String) -> Node?
+    ) -> Child {
+        Child(nodes: [], source: Directory.Source(list: list, lookup: lookup))
+    }
+}

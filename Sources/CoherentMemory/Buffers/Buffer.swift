@@ -1,0 +1,77 @@
+import Synchronization
+import SystemPackage
+
+/// What was done to a buffer since it was made.
+public struct BufferCounters: Sendable, Hashable {
+    /// Requests to read pages: faults of mappings, read-ahead, and read(2) of what the kernel had not cached.
+    public var read: UInt64 = 0
+    /// Requests to store pages: write(2), and write-back of stores through mappings.
+    public var write: UInt64 = 0
+    /// Pages that got their frame because a CPU touched them.
+    public var cpu: UInt64 = 0
+    /// Pages that a device touched first.
+    public var device: UInt64 = 0
+    /// Touches refused for want of a frame.
+    public var refused: UInt64 = 0
+}
+
+/// Memory that programs map: a size, a policy, and a page table (an address_space with its inode).
+///
+/// Buffers are made and removed by a ``Machine``, which also reads, writes and moves them.
+public final class Buffer: Sendable, Identifiable {
+    /// Unique among the buffers that a machine ever had.
+    public let id: UInt64
+    /// The size in bytes that cannot change, of a device's memory; nil for a buffer.
+    public let fixedSize: UInt64?
+
+    struct State: ~Copyable {
+        var size: UInt64
+        var table: PageTable
+        var policy: MemoryPolicy
+        var effective: EffectivePolicy
+        /// Pages on each node, by the node's place; as long as the last node with pages needs.
+        var pagesByNode: [Int] = []
+        /// Frames that left the page table while a reply was reading them, and whether they were stored to.
+        var orphans: [PFN: Bool] = [:]
+        var counters = BufferCounters()
+        var migration = MigrationResult()
+
+        mutating func addPages(_ count: Int, node: Int) {
+            if pagesByNode.count <= node {
+                pagesByNode.append(contentsOf: repeatElement(0, count: node + 1 - pagesByNode.count))
+            }
+            pagesByNode[node] += count
+        }
+    }
+
+    let state: Mutex<State>
+    /// Held by a migration while it moves a batch, so that two never move the same page at once.
+    let migrationTurn = Mutex<Void>(())
+
+    init(id: UInt64, tables: TablePool, policy: MemoryPolicy, effective: EffectivePolicy, fixedSize: UInt64?) {
+        self.id = id
+        self.fixedSize = fixedSize
+        state = Mutex(
+            State(
+                size: fixedSize ?? 0, table: PageTable(pool: tables, owner: id), policy: policy, effective: effective))
+    }
+
+    /// Bytes.
+    public var size: UInt64 { state.withLock { $0.size } }
+
+    /// Where pages are allocated.
+    public var policy: MemoryPolicy { state.withLock { $0.policy } }
+
+    /// What was done to the buffer.
+    public var counters: BufferCounters { state.withLock { $0.counters } }
+
+    /// The pages that have a frame.
+    public var residentPages: Int { state.withLock { $0.pagesByNode.reduce(0, +) } }
+
+    /// What the last migration of pages of the buffer came to, or the one that runs.
+    public var migration: MigrationResult { state.withLock { $0.migration } }
+
+    func pages(onNode index: Int) -> Int {
+        state.withLock { index < $0.pagesByNode.count ? $0.pagesByNode[index] : 0 }
+    }
+}

@@ -1,0 +1,103 @@
+import Synchronization
+import SystemPackage
+
+/// Pages of a buffer that follow each other on one node, in physical memory, and in the same condition.
+public struct PageRun: Sendable, Hashable {
+    /// Bytes from the start of the buffer.
+    public var offset: UInt64
+    /// Bytes.
+    public var length: UInt64
+    /// The id of the node.
+    public var node: Int
+    /// The physical address of the first byte.
+    public var physicalAddress: UInt64
+    /// Whether the pages were stored to.
+    public var isDirty: Bool
+    /// Whether a migration is copying the pages.
+    public var isMigrating: Bool
+}
+
+extension Machine {
+    /// How many pages of a buffer each node has, ascending by node id; nodes without pages are left out.
+    public func placement(of buffer: Buffer) -> [(node: Int, pages: Int)] {
+        let counts = buffer.state.withLock { $0.pagesByNode }
+        return zip(nodes, counts).filter { $1 > 0 }.map { ($0.id, $1) }
+    }
+
+    /// The runs of pages of a buffer that have frames, in order of their offsets.
+    public func runs(of buffer: Buffer) -> [PageRun] {
+        var runs: [PageRun] = []
+        var position: UInt64 = 0
+        var isDone = false
+        while !isDone {
+            // A few leaves at a time: the lock is not held for as long as a large buffer takes.
+            buffer.state.withLock { state in
+                for _ in 0..<64 {
+                    guard let (leaf, base) = state.table.nextLeaf(from: position) else {
+                        isDone = true
+                        return
+                    }
+                    let entries = unsafe state.table.entries(of: leaf)
+                    for slot in 0..<TablePool.entries {
+                        let entry = PageTableEntry(rawValue: unsafe entries[slot])
+                        if entry.isPresent { append(entry, page: base + UInt64(slot), to: &runs) }
+                    }
+                    position = base + UInt64(TablePool.entries)
+                }
+            }
+        }
+        return runs
+    }
+
+    private func append(_ entry: PageTableEntry, page: UInt64, to runs: inout [PageRun]) {
+        let run = PageRun(
+            offset: page << Page.shift, length: Page.size, node: node(of: entry.pfn).id,
+            physicalAddress: entry.pfn << Page.shift, isDirty: entry.isWritten, isMigrating: entry.isMigrating)
+        if let last = runs.last, last.offset + last.length == run.offset, last.node == run.node,
+            last.physicalAddress + last.length == run.physicalAddress, last.isDirty == run.isDirty,
+            last.isMigrating == run.isMigrating
+        {
+            runs[runs.count - 1].length += Page.size
+        } else {
+            runs.append(run)
+        }
+    }
+
+    /// The first byte at or behind `offset` whose page has a frame (SEEK_DATA). ENXIO when there is none.
+    public func nextData(in buffer: Buffer, from offset: UInt64) throws(Errno) -> UInt64 {
+        let found = buffer.state.withLock { state -> UInt64? in
+            guard offset < state.size else { return nil }
+            var page = offset >> Page.shift
+            while let (leaf, base) = state.table.nextLeaf(from: page) {
+                let entries = unsafe state.table.entries(of: leaf)
+                for candidate in max(page, base)..<base + UInt64(TablePool.entries)
+                where unsafe entries[Int(candidate) & (TablePool.entries - 1)] != 0 {
+                    let start = max(offset, candidate << Page.shift)
+                    return start < state.size ? start : nil
+                }
+                page = base + UInt64(TablePool.entries)
+            }
+            return nil
+        }
+        guard let found else { throw .noSuchAddressOrDevice }
+        return found
+    }
+
+    /// The first byte at or behind `offset` whose page has no frame, or the end (SEEK_HOLE). ENXIO behind the end.
+    public func nextHole(in buffer: Buffer, from offset: UInt64) throws(Errno) -> UInt64 {
+        let found = buffer.state.withLock { state -> UInt64? in
+            guard offset < state.size else { return nil }
+            var page = offset >> Page.shift
+            let end = Page.count(of: state.size)
+            while page < end, let leaf = state.table.leaf(of: page) {
+                let entries = unsafe state.table.entries(of: leaf)
+                let stop = (page | UInt64(TablePool.entries - 1)) + 1
+                while page < stop, unsafe entries[Int(page) & (TablePool.entries - 1)] != 0 { page += 1 }
+                if page < stop { break }
+            }
+            return min(max(offset, page << Page.shift), state.size)
+        }
+        guard let found else { throw .noSuchAddressOrDevice }
+        return found
+    }
+}

@@ -1,0 +1,161 @@
+import Glibc
+import Synchronization
+import SystemPackage
+
+extension Machine {
+    /// The most bytes one ``read(_:at:length:origin:_:)`` answers.
+    public static var maximumRead: Int { 2 << 20 }
+
+    /// Reads bytes of a buffer in place, as a touch that gives every page of the range its frame.
+    ///
+    /// - Parameters:
+    ///   - offset: a byte offset; a range that is not page-aligned touches the pages it reaches into.
+    ///   - length: bytes, cut at the end of the buffer and at ``maximumRead``.
+    ///   - body: gets the bytes as a list of pieces of the nodes' memory, valid until it returns.
+    /// - Throws: ENOMEM where a page can get no frame; then no page of the range got one.
+    public func read<R>(
+        _ buffer: Buffer, at offset: UInt64, length: Int, origin: Origin,
+        _ body: (UnsafeBufferPointer<iovec>) -> R
+    ) throws(Errno) -> R {
+        let capacity = Int(Page.count(of: UInt64(min(max(0, length), Self.maximumRead)))) + 1
+        let result: Result<R, Errno> = unsafe withUnsafeTemporaryAllocation(of: iovec.self, capacity: capacity) {
+            vectors in
+            unsafe withUnsafeTemporaryAllocation(of: FrameRun.self, capacity: capacity) { pinned in
+                var reading = unsafe Reading(vectors: vectors.baseAddress!, pinned: pinned.baseAddress!)
+                do throws(Errno) {
+                    try buffer.state.withLock { state throws(Errno) in
+                        try gather(
+                            &reading, from: &state, at: offset, length: min(length, Self.maximumRead), origin: origin)
+                    }
+                } catch {
+                    return .failure(error)
+                }
+                let answer = unsafe body(UnsafeBufferPointer(start: reading.vectors, count: reading.vectorCount))
+                if reading.pinnedCount > 0 { unpin(reading, of: buffer) }
+                return .success(answer)
+            }
+        }
+        return try result.get()
+    }
+
+    /// A read under way: the pieces to send, and the frames kept from reuse until they are sent.
+    @safe
+    private struct Reading {
+        let vectors: UnsafeMutablePointer<iovec>
+        var vectorCount = 0
+        let pinned: UnsafeMutablePointer<FrameRun>
+        var pinnedCount = 0
+
+        mutating func append(_ address: UnsafeMutableRawPointer, _ length: Int) {
+            if vectorCount > 0 {
+                let last = unsafe vectors[vectorCount - 1]
+                if unsafe last.iov_base + last.iov_len == address {
+                    unsafe vectors[vectorCount - 1].iov_len += length
+                    return
+                }
+            }
+            unsafe vectors[vectorCount] = iovec(iov_base: address, iov_len: length)
+            vectorCount += 1
+        }
+
+        /// Zeros come from one place, so that any number of fresh pages is one piece.
+        mutating func appendZeros(_ zeros: UnsafeMutableRawPointer, _ length: Int) {
+            if vectorCount > 0 {
+                let last = unsafe vectors[vectorCount - 1]
+                if unsafe last.iov_base == zeros, unsafe last.iov_len + length <= Machine.maximumRead {
+                    unsafe vectors[vectorCount - 1].iov_len += length
+                    return
+                }
+            }
+            unsafe vectors[vectorCount] = iovec(iov_base: zeros, iov_len: length)
+            vectorCount += 1
+        }
+
+        mutating func pin(_ pfn: PFN) {
+            if pinnedCount > 0, unsafe pinned[pinnedCount - 1].end == pfn {
+                unsafe pinned[pinnedCount - 1].count += 1
+            } else {
+                unsafe pinned[pinnedCount] = FrameRun(start: pfn, count: 1)
+                pinnedCount += 1
+            }
+        }
+    }
+
+    private func gather(
+        _ reading: inout Reading, from state: inout Buffer.State, at offset: UInt64, length: Int, origin: Origin
+    ) throws(Errno) {
+        state.counters.read += 1
+        guard offset < state.size, length > 0 else { return }
+        let zeros = unsafe UnsafeMutableRawPointer(zeros.base)
+        let end = offset + min(UInt64(length), state.size - offset)
+        let pages = offset >> Page.shift..<Page.count(of: end)
+        try populate(pages, of: &state, origin: origin, policy: .all)
+
+        var newlyCached = PageTally()
+        var page = pages.lowerBound
+        while page < pages.upperBound {
+            guard let leaf = state.table.leaf(of: page) else { preconditionFailure("a populated page has no leaf") }
+            let entries = unsafe state.table.entries(of: leaf)
+            let stop = min(pages.upperBound, (page | UInt64(TablePool.entries - 1)) + 1)
+            while page < stop {
+                let slot = Int(page) & (TablePool.entries - 1)
+                var entry = PageTableEntry(rawValue: unsafe entries[slot])
+                if !entry.isCached {
+                    entry.isCached = true
+                    unsafe entries[slot] = entry.rawValue
+                    newlyCached.add(entry.pfn, in: self) { $0.counters.cached.add($1) }
+                }
+                let from = max(offset, page << Page.shift)
+                let to = min(end, (page + 1) << Page.shift)
+                if entry.isWritten {
+                    let node = node(of: entry.pfn)
+                    node.frames.pin(node.index(of: entry.pfn))
+                    reading.pin(entry.pfn)
+                    unsafe reading.append(node.address(of: entry.pfn) + Int(from & (Page.size - 1)), Int(to - from))
+                } else {
+                    unsafe reading.appendZeros(zeros, Int(to - from))
+                }
+                page += 1
+            }
+        }
+        newlyCached.flush { $0.counters.cached.add($1) }
+    }
+
+    private func unpin(_ reading: Reading, of buffer: Buffer) {
+        var freed: [FrameRun] = []
+        buffer.state.withLock { state in
+            for index in 0..<reading.pinnedCount {
+                let run = unsafe reading.pinned[index]
+                for pfn in run.start..<run.end {
+                    let node = node(of: pfn)
+                    guard node.frames.unpin(node.index(of: pfn)), !state.orphans.isEmpty,
+                        let isWritten = state.orphans.removeValue(forKey: pfn)
+                    else { continue }
+                    freed.append(FrameRun(start: pfn, count: 1, isWritten: isWritten))
+                }
+            }
+        }
+        for run in freed { node(of: run.start).release(run) }
+    }
+}
+
+/// Counts pages of one node at a time, so that a counter is bumped once a run rather than once a page.
+struct PageTally: ~Copyable {
+    private var node: Node?
+    private var count = 0
+
+    mutating func add(_ pfn: PFN, in machine: Machine, _ flush: (Node, Int) -> Void) {
+        if let node, pfn >= node.startPFN, pfn < node.startPFN + UInt64(node.frameCount) {
+            count += 1
+            return
+        }
+        self.flush(flush)
+        node = machine.node(of: pfn)
+        count = 1
+    }
+
+    mutating func flush(_ body: (Node, Int) -> Void) {
+        if let node, count > 0 { body(node, count) }
+        count = 0
+    }
+}

@@ -1,0 +1,124 @@
+import Glibc
+import Synchronization
+import SystemPackage
+
+extension Machine {
+    /// Bytes stored under one hold of the buffer's lock: long enough to be cheap, short enough not to be felt.
+    private static let chunk: UInt64 = 128 << 10
+
+    /// Stores bytes into a buffer, as a touch that gives every page of the range its frame.
+    ///
+    /// - Parameters:
+    ///   - offset: a byte offset.
+    ///   - isGrowing: whether bytes behind the end make the buffer larger, as write(2) does; without it they are
+    ///     left out, as of a write-back that lost a race with a truncation.
+    /// - Returns: how many bytes were stored; fewer than asked where frames ran out.
+    /// - Throws: ENOSPC where not even the first byte found a frame, EFBIG beyond the largest offset.
+    public func write(
+        _ bytes: UnsafeRawBufferPointer, to buffer: Buffer, at offset: UInt64, origin: Origin, isGrowing: Bool
+    ) throws(Errno) -> Int {
+        let (end, overflow) = offset.addingReportingOverflow(UInt64(bytes.count))
+        guard !overflow, end <= UInt64(Int64.max) else { throw .fileTooLarge }
+        var position = offset
+        repeat {
+            let stop = min(end, (position / Self.chunk + 1) * Self.chunk)
+            let part = unsafe UnsafeRawBufferPointer(
+                rebasing: bytes[Int(position - offset)..<Int(stop - offset)])
+            let isFirst = position == offset
+            let stored: Int
+            do throws(Errno) {
+                stored = try buffer.state.withLock { state throws(Errno) in
+                    if isFirst { state.counters.write += 1 }
+                    return try unsafe store(
+                        part, at: position, into: &state, origin: origin, isGrowing: isGrowing && buffer.fixedSize == nil)
+                }
+            } catch {
+                if position > offset { break }
+                throw error == .noMemory ? .noSpace : error
+            }
+            position += UInt64(stored)
+            if stored < part.count { break }
+        } while position < end
+        return Int(position - offset)
+    }
+
+    private func store(
+        _ bytes: UnsafeRawBufferPointer, at offset: UInt64, into state: inout Buffer.State, origin: Origin,
+        isGrowing: Bool
+    ) throws(Errno) -> Int {
+        var end = offset + UInt64(bytes.count)
+        if !isGrowing {
+            // Bytes behind the end have nowhere to go, and nobody waits for them.
+            guard offset < state.size else { return bytes.count }
+            end = min(end, state.size)
+        }
+        guard end > offset else { return 0 }
+        let pages = offset >> Page.shift..<Page.count(of: end)
+        let populated = try populate(pages, of: &state, origin: origin, policy: .prefix)
+        let stop = min(end, populated << Page.shift)
+        var newlyCached = PageTally()
+        var newlyWritten = PageTally()
+        var page = pages.lowerBound
+        while page < populated {
+            guard let leaf = state.table.leaf(of: page) else { preconditionFailure("a populated page has no leaf") }
+            let slot = Int(page) & (TablePool.entries - 1)
+            let entries = unsafe state.table.entries(of: leaf)
+            var entry = PageTableEntry(rawValue: unsafe entries[slot])
+            if !entry.isCached { newlyCached.add(entry.pfn, in: self) { $0.counters.cached.add($1) } }
+            if !entry.isWritten { newlyWritten.add(entry.pfn, in: self) { $0.counters.written.add($1) } }
+            entry.isCached = true
+            entry.isWritten = true
+            entry.isMigrating = false
+            unsafe entries[slot] = entry.rawValue
+            let from = max(offset, page << Page.shift)
+            let to = min(stop, (page + 1) << Page.shift)
+            unsafe memcpy(
+                node(of: entry.pfn).address(of: entry.pfn) + Int(from & (Page.size - 1)),
+                bytes.baseAddress! + Int(from - offset), Int(to - from))
+            page += 1
+        }
+        newlyCached.flush { $0.counters.cached.add($1) }
+        newlyWritten.flush { $0.counters.written.add($1) }
+        if isGrowing { state.size = max(state.size, stop) }
+        // What lay behind the end counts as stored, too.
+        return stop == end ? bytes.count : Int(stop - offset)
+    }
+
+    /// Gives every page of a range its frame ahead of use (fallocate(2)).
+    ///
+    /// - Parameter keepsSize: whether the buffer stays as long as it is.
+    /// - Throws: ENOSPC where the frames do not suffice; pages that had none then have none again. EFBIG, EINVAL.
+    public func allocate(
+        _ buffer: Buffer, bytes: Range<UInt64>, keepsSize: Bool, origin: Origin
+    ) throws(Errno) {
+        guard bytes.upperBound <= UInt64(Int64.max) else { throw .fileTooLarge }
+        if let size = buffer.fixedSize, bytes.upperBound > size { throw .noSpace }
+        let pages = bytes.lowerBound >> Page.shift..<Page.count(of: bytes.upperBound)
+        var fresh: [Range<UInt64>] = []
+        var page = pages.lowerBound
+        while page < pages.upperBound {
+            let part = page..<min(pages.upperBound, page + 512)
+            do throws(Errno) {
+                try buffer.state.withLock { state throws(Errno) in
+                    var missing: [Range<UInt64>] = []
+                    for page in part where !state.table[page].isPresent {
+                        if let last = missing.last, last.upperBound == page {
+                            missing[missing.count - 1] = last.lowerBound..<page + 1
+                        } else {
+                            missing.append(page..<page + 1)
+                        }
+                    }
+                    try populate(part, of: &state, origin: origin, policy: .all)
+                    fresh += missing
+                }
+            } catch {
+                for range in fresh { discard(buffer, pages: range, onlyUntouched: true) }
+                throw error == .noMemory ? .noSpace : error
+            }
+            page = part.upperBound
+        }
+        if !keepsSize, buffer.fixedSize == nil {
+            buffer.state.withLock { $0.size = max($0.size, bytes.upperBound) }
+        }
+    }
+}

@@ -1,0 +1,179 @@
+import Synchronization
+import SystemPackage
+
+/// What the machine tells its observer.
+public enum MachineEvent: Sendable, Hashable {
+    /// A memory block changed its state.
+    case block(UInt64, MemoryBlockState)
+    /// A device's state word changed.
+    case device(name: String)
+    /// A node's isolation changed.
+    case isolation(node: Int)
+    /// A migration of pages of a buffer began or ended.
+    case migration(buffer: UInt64)
+    /// A migration of a whole node began or ended.
+    case nodeMigration(node: Int)
+}
+
+/// What stands between the machine and the programs that map its memory: the kernel's page cache.
+public protocol MappingInvalidator: Sendable {
+    /// Unmaps pages of a buffer from every process and writes back what was stored to them, before it returns
+    /// (invalidate_inode_pages2_range()). Called from the thread that migrates, with no lock held.
+    func invalidate(_ buffer: Buffer, pages: Range<UInt64>)
+}
+
+/// The simulated machine: nodes of memory, coherent devices, and the buffers that live on them.
+///
+/// All operations may be called from any thread. Locks are taken in this order: migration turn of a buffer, buffer,
+/// node, table pool. None is held across a call to the ``MappingInvalidator`` or the observer, but the migration turn,
+/// which only those who migrate ever wait for.
+public final class Machine: Sendable {
+    /// What the machine was made from.
+    public let topology: Topology
+    /// The nodes in ascending order of their ids.
+    public let nodes: [Node]
+    /// The coherent devices in ascending order of their nodes.
+    public let devices: [Device]
+
+    let tables: TablePool
+    let system: SystemState
+    /// What stands for pages that were never stored to. Nobody stores here: the host backs it with its own zero page.
+    let zeros: FlatMemory<UInt8>
+    private let starts: FlatMemory<PFN>
+    private let indices: [Int: Int]
+
+    /// A machine with all its memory free.
+    ///
+    /// - Throws: ENOMEM and the like where the host refuses address space.
+    public init(topology: Topology) throws(Errno) {
+        self.topology = topology
+        var nodes: [Node] = []
+        var start: PFN = 0
+        starts = try FlatMemory(count: topology.nodes.count)
+        for (index, description) in topology.nodes.enumerated() {
+            starts[index] = start
+            nodes.append(try Node(description, index: index, topology: topology, startPFN: start))
+            start += description.memory >> Page.shift
+        }
+        self.nodes = nodes
+        indices = Dictionary(uniqueKeysWithValues: nodes.map { ($0.id, $0.index) })
+        tables = try TablePool()
+        zeros = try FlatMemory(count: Self.maximumRead)
+        let system = SystemState()
+        self.system = system
+        var devices: [Device] = []
+        for (node, description) in zip(nodes, topology.nodes) {
+            guard let name = description.device else { continue }
+            var mask = NodeMask()
+            mask.insert(node.index)
+            let memory = system.makeBuffer(
+                tables: tables, policy: .bind(node.id), effective: EffectivePolicy(mode: .bind, nodes: mask),
+                fixedSize: description.memory)
+            devices.append(Device(name: name, node: node, memory: memory))
+        }
+        self.devices = devices
+    }
+
+    /// The node `nodeN`, if there is one.
+    public func node(_ id: Int) -> Node? { indices[id].map { nodes[$0] } }
+
+    /// The ids of the nodes that have memory online (N_MEMORY).
+    public var nodesWithMemory: IDSet { IDSet(nodes.lazy.filter(\.hasMemory).map(\.id)) }
+
+    /// Pages per memory block.
+    public var pagesPerBlock: Int { Int(topology.blockSize >> Page.shift) }
+
+    /// The place of the node that a frame belongs to.
+    func nodeIndex(of pfn: PFN) -> Int {
+        var low = 0
+        var high = nodes.count - 1
+        while low < high {
+            let middle = (low + high + 1) / 2
+            if starts[middle] <= pfn { low = middle } else { high = middle - 1 }
+        }
+        return low
+    }
+
+    func node(of pfn: PFN) -> Node { nodes[nodeIndex(of: pfn)] }
+
+    /// Sets who unmaps pages before they move. Without one, nothing is mapped.
+    public func setInvalidator(_ invalidator: any MappingInvalidator) {
+        system.hooks.withLock { $0.invalidator = invalidator }
+    }
+
+    /// Sets who is told of changes. Called without locks, from the thread that made the change.
+    public func setObserver(_ observer: @escaping @Sendable (MachineEvent) -> Void) {
+        system.hooks.withLock { $0.observer = observer }
+    }
+
+    func announce(_ event: MachineEvent) { system.hooks.withLock { $0.observer }?(event) }
+
+    func invalidate(_ buffer: Buffer, pages: Range<UInt64>) {
+        system.hooks.withLock { $0.invalidator }?.invalidate(buffer, pages: pages)
+    }
+
+    // MARK: Buffers
+
+    /// A new, empty buffer with the default policy.
+    public func makeBuffer() -> Buffer {
+        system.makeBuffer(
+            tables: tables, policy: .default, effective: EffectivePolicy(mode: .default, nodes: NodeMask()),
+            fixedSize: nil)
+    }
+
+    /// Every buffer and device memory there is, in the order they were made.
+    public var buffers: [Buffer] { system.buffers.withLock { $0.values.sorted { $0.id < $1.id } } }
+
+    func buffer(id: UInt64) -> Buffer? { system.buffers.withLock { $0[id] } }
+
+    /// Frees a buffer's memory for good. A reply that still reads from a frame keeps just that frame until it is done.
+    public func remove(_ buffer: Buffer) {
+        discard(buffer, pages: 0..<UInt64.max >> Page.shift, resizingTo: 0)
+        system.buffers.withLock { _ = $0.removeValue(forKey: buffer.id) }
+    }
+
+    /// Sets where pages of a buffer are allocated from now on; pages that it has stay where they are.
+    ///
+    /// - Throws: EPERM for a device's memory, which is always bound to its node; EINVAL for a node without memory.
+    public func setPolicy(_ policy: MemoryPolicy, of buffer: Buffer) throws(Errno) {
+        guard buffer.fixedSize == nil else { throw .notPermitted }
+        guard policy.nodes.allSatisfy({ node($0)?.hasMemory ?? false }) else { throw .invalidArgument }
+        let effective = EffectivePolicy(
+            mode: policy.mode, nodes: NodeMask(policy.nodes.lazy.compactMap { self.indices[$0] }))
+        buffer.state.withLock { state in
+            state.policy = policy
+            state.effective = effective
+        }
+    }
+
+    /// Sets the isolation of a coherent node. Pages that are there stay.
+    ///
+    /// - Throws: EINVAL for an ordinary node, ENOSYS for a mode that this version does not enforce.
+    public func setIsolation(_ isolation: Isolation, of node: Node) throws(Errno) {
+        guard node.kind == .coherent else { throw .invalidArgument }
+        guard isolation == .none || isolation == .exclusive else { throw .noFunction }
+        node.setIsolation(isolation)
+        announce(.isolation(node: node.id))
+    }
+}
+
+/// What the machine changes while it runs, apart from its nodes.
+final class SystemState: Sendable {
+    struct Hooks {
+        var invalidator: (any MappingInvalidator)?
+        var observer: (@Sendable (MachineEvent) -> Void)?
+    }
+
+    let hooks = Mutex(Hooks())
+    let buffers = Mutex<[UInt64: Buffer]>([:])
+    private let nextID = Atomic<UInt64>(1)
+
+    func makeBuffer(
+        tables: TablePool, policy: MemoryPolicy, effective: EffectivePolicy, fixedSize: UInt64?
+    ) -> Buffer {
+        let id = nextID.wrappingAdd(1, ordering: .relaxed).oldValue
+        let buffer = Buffer(id: id, tables: tables, policy: policy, effective: effective, fixedSize: fixedSize)
+        buffers.withLock { $0[id] = buffer }
+        return buffer
+    }
+}

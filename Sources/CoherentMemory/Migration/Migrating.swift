@@ -1,0 +1,147 @@
+import Synchronization
+import SystemPackage
+
+extension Machine {
+    /// How often pages that are busy are tried again, as in mm/migrate.c.
+    private static let passes = 10
+
+    /// Moves pages of a buffer to a node, wherever they are now (migrate_pages(2) for a range).
+    ///
+    /// Blocks until the pages have moved; never call it from a thread that the page cache may wait for.
+    ///
+    /// - Parameters:
+    ///   - bytes: page-aligned, within the buffer; nil for all of it.
+    ///   - target: the node's id.
+    ///   - isCancelled: asked between batches.
+    /// - Throws: ENODEV for a node that does not exist or has no memory online, EINVAL for a bad range, ENOMEM where
+    ///   the target is full, EBUSY where pages stayed busy, EINTR when cancelled. What was moved stays moved.
+    public func migrate(
+        _ buffer: Buffer, bytes: Range<UInt64>? = nil, to target: Int, isCancelled: () -> Bool = { false }
+    ) throws(Errno) {
+        let node = try migrationTarget(target)
+        let pages = try pageRange(bytes, of: buffer)
+        try track(buffer) { () throws(Errno) in
+            try move(buffer, pages: pages, filter: .notOn(node: node.index), targets: [node], isCancelled: isCancelled) {
+                progress in buffer.state.withLock { $0.migration.add(progress) }
+            }
+        }
+    }
+
+    /// Checks what ``migrate(_:bytes:to:isCancelled:)`` is asked for, without moving anything.
+    public func checkMigration(of buffer: Buffer, bytes: Range<UInt64>?, to target: Int) throws(Errno) {
+        _ = try migrationTarget(target)
+        _ = try pageRange(bytes, of: buffer)
+    }
+
+    private func migrationTarget(_ id: Int) throws(Errno) -> Node {
+        guard let node = node(id), node.hasMemory else { throw .operationNotSupportedByDevice }
+        return node
+    }
+
+    private func pageRange(_ bytes: Range<UInt64>?, of buffer: Buffer) throws(Errno) -> Range<UInt64> {
+        let end = Page.count(of: buffer.size)
+        guard let bytes else { return 0..<end }
+        let mask = Page.size - 1
+        guard !bytes.isEmpty, bytes.lowerBound & mask == 0, bytes.upperBound & mask == 0,
+            bytes.upperBound >> Page.shift <= end
+        else { throw .invalidArgument }
+        return bytes.lowerBound >> Page.shift..<bytes.upperBound >> Page.shift
+    }
+
+    /// Runs a migration and keeps its account in the buffer.
+    private func track(_ buffer: Buffer, _ body: () throws(Errno) -> Void) throws(Errno) {
+        let start = ContinuousClock.now
+        buffer.state.withLock { state in
+            state.migration = MigrationResult()
+            state.migration.state = .running
+        }
+        announce(.migration(buffer: buffer.id))
+        defer { announce(.migration(buffer: buffer.id)) }
+        func end(_ error: Errno?) {
+            buffer.state.withLock {
+                $0.migration.end(error: error != nil, cancelled: error == .interrupted, after: .now - start)
+            }
+        }
+        do throws(Errno) {
+            try body()
+        } catch {
+            end(error)
+            throw error
+        }
+        end(nil)
+    }
+
+    /// Moves every page of a node to another (the `migrate` file of a coherent node). Errors as of a buffer's.
+    public func migrate(
+        node source: Node, to target: Int, progress: (MigrationResult) -> Void = { _ in },
+        isCancelled: () -> Bool = { false }
+    ) throws(Errno) -> MigrationResult {
+        let node = try migrationTarget(target)
+        guard node !== source else { throw .invalidArgument }
+        let start = ContinuousClock.now
+        var result = MigrationResult()
+        result.state = .running
+        var failure: Errno?
+        for buffer in buffers where buffer.pages(onNode: source.index) > 0 {
+            do throws(Errno) {
+                try move(
+                    buffer, pages: 0..<UInt64.max >> Page.shift, filter: .onNode(source.index), targets: [node],
+                    isCancelled: isCancelled
+                ) { part in
+                    result.add(part)
+                    progress(result)
+                }
+            } catch {
+                failure = error
+                // A page that is busy does not keep the others from moving.
+                if error != .resourceBusy { break }
+            }
+        }
+        result.end(error: failure != nil, cancelled: failure == .interrupted, after: .now - start)
+        progress(result)
+        if let failure { throw failure }
+        return result
+    }
+
+    /// Moves pages of a buffer batch by batch, coming back to those that were busy.
+    func move(
+        _ buffer: Buffer, pages: Range<UInt64>, filter: PageFilter, targets: [Node], isCancelled: () -> Bool,
+        _ progress: (MigrationResult) -> Void
+    ) throws(Errno) {
+        var busy = 0
+        var starved = 0
+        for pass in 0..<Self.passes {
+            busy = 0
+            starved = 0
+            var page = pages.lowerBound
+            while page < pages.upperBound, let next = buffer.nextPage(from: page), next < pages.upperBound {
+                if isCancelled() { throw .interrupted }
+                let part = next..<min(pages.upperBound, (next / Self.batch + 1) * Self.batch)
+                let outcome = buffer.migrationTurn.withLock { _ in
+                    moveBatch(of: buffer, pages: part, filter: filter, targets: targets, copiesUnderLock: pass > 0)
+                }
+                busy += outcome.busy
+                starved += outcome.starved
+                if outcome.moved > 0 {
+                    var part = MigrationResult()
+                    part.moved = outcome.moved
+                    progress(part)
+                }
+                page = part.upperBound
+            }
+            if busy == 0 { break }
+        }
+        guard busy + starved > 0 else { return }
+        var rest = MigrationResult()
+        rest.failed = busy + starved
+        progress(rest)
+        throw starved > 0 ? .noMemory : .resourceBusy
+    }
+}
+
+extension Buffer {
+    /// The first page at or behind `page` that may have a frame: skips what was never touched.
+    func nextPage(from page: UInt64) -> UInt64? {
+        state.withLock { state in state.table.nextLeaf(from: page).map { max(page, $0.base) } }
+    }
+}

@@ -1,0 +1,45 @@
+/// What a migration came to, or has come to so far: the line of a `migrate` file.
+public struct MigrationResult: Sendable, Hashable {
+    /// How far a migration is.
+    public enum State: String, Sendable, Hashable {
+        /// There was none yet.
+        case idle
+        /// Pages are being moved.
+        case running
+        /// Every page asked for is where it shall be.
+        case done
+        /// Some pages could not be moved.
+        case partial
+        /// No page could be moved.
+        case failed
+        /// The task that asked was interrupted; what was moved stays moved.
+        case cancelled
+    }
+
+    /// How far it is.
+    public var state = State.idle
+    /// Pages moved.
+    public var moved = 0
+    /// Pages that stayed where they were against the request.
+    public var failed = 0
+    /// How long it took.
+    public var duration = Duration.zero
+
+    /// Bytes moved.
+    public var bytes: UInt64 { UInt64(moved) << Page.shift }
+
+    /// Nothing moved yet.
+    public init() {}
+
+    mutating func add(_ other: MigrationResult) {
+        moved += other.moved
+        failed += other.failed
+    }
+
+    /// Closes the account.
+    mutating func end(error: Bool, cancelled: Bool, after duration: Duration) {
+        self.duration = duration
+        state =
+            if cancelled { .cancelled } else if failed == 0, !error { .done } else if moved > 0 { .partial } else { .failed }
+    }
+}

@@ -1,0 +1,96 @@
+import Synchronization
+import SystemPackage
+
+/// The state of a device's memory as a whole, in the words of `sys/class/cdm/cdmN/state`.
+public enum DeviceState: String, Sendable, Hashable, CaseIterable {
+    /// No block of the node is online.
+    case offline
+    /// Blocks are being brought online.
+    case onlineInProgress = "online_in_progress"
+    /// A block of the node is online.
+    case online
+    /// A block could not be brought online.
+    case onlineFailed = "online_failed"
+    /// Blocks are being taken offline.
+    case offlineInProgress = "offline_in_progress"
+    /// A block could not be taken offline.
+    case offlineFailed = "offline_failed"
+}
+
+/// A coherent device: it owns a node, and its device file hands that node's memory out.
+public final class Device: Sendable {
+    /// The name, `cdmN`.
+    public let name: String
+    /// The node of the device's memory.
+    public let node: Node
+    /// The memory behind the device file: as large as the node, always bound to it.
+    public let memory: Buffer
+
+    /// A transition under way, or the failure of the last one.
+    private let transition = Mutex<DeviceState?>(nil)
+
+    init(name: String, node: Node, memory: Buffer) {
+        self.name = name
+        self.node = node
+        self.memory = memory
+    }
+
+    /// The state of the memory.
+    public var state: DeviceState { transition.withLock { $0 } ?? (node.hasMemory ? .online : .offline) }
+
+    /// Begins a transition. EBUSY while another is under way.
+    func begin(_ state: DeviceState) throws(Errno) {
+        try transition.withLock { transition throws(Errno) in
+            if transition == .onlineInProgress || transition == .offlineInProgress { throw .resourceBusy }
+            transition = state
+        }
+    }
+
+    /// Ends a transition, in failure if a state is given.
+    func end(_ failure: DeviceState?) { transition.withLock { $0 = failure } }
+}
+
+extension Machine {
+    /// The device `name`, if there is one.
+    public func device(named name: String) -> Device? { devices.first { $0.name == name } }
+
+    /// Brings every block of a device online.
+    ///
+    /// - Throws: EBUSY while another transition is under way or a block is going offline.
+    public func online(_ device: Device) throws(Errno) {
+        try change(device, through: .onlineInProgress, orElse: .onlineFailed) { () throws(Errno) in
+            for number in blockNumbers(of: device.node) {
+                guard let block = block(number), block.state != .online else { continue }
+                try online(block)
+            }
+        }
+    }
+
+    /// Takes every block of a device offline, the last one first. Blocks until its pages have moved away.
+    ///
+    /// - Throws: EBUSY while another transition is under way or where a page cannot be moved, EINTR when cancelled;
+    ///   blocks that are offline by then stay so.
+    public func offline(_ device: Device, isCancelled: () -> Bool = { false }) throws(Errno) {
+        try change(device, through: .offlineInProgress, orElse: .offlineFailed) { () throws(Errno) in
+            for number in blockNumbers(of: device.node).reversed() {
+                guard let block = block(number), block.state != .offline else { continue }
+                try offline(block, isCancelled: isCancelled)
+            }
+        }
+    }
+
+    private func change(
+        _ device: Device, through: DeviceState, orElse failure: DeviceState, _ body: () throws(Errno) -> Void
+    ) throws(Errno) {
+        try device.begin(through)
+        announce(.device(name: device.name))
+        defer { announce(.device(name: device.name)) }
+        do throws(Errno) {
+            try body()
+        } catch {
+            device.end(failure)
+            throw error
+        }
+        device.end(nil)
+    }
+}

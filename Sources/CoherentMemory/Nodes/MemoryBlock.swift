@@ -1,0 +1,141 @@
+import Glibc
+import Synchronization
+import SystemPackage
+
+/// A part of a node's memory that goes offline and online as a whole (drivers/base/memory.c).
+public struct MemoryBlock: Sendable {
+    /// The number in `memoryM`: the block's physical address divided by the block size.
+    public let number: UInt64
+    /// The node it belongs to.
+    public let node: Node
+    /// The block's place within the node.
+    let index: Int
+
+    /// Whether its pages can be allocated.
+    public var state: MemoryBlockState { node.zone.withLock { $0.state(of: index) } }
+
+    /// The physical frames of the block.
+    var frames: Range<PFN> {
+        let count = UInt64(node.zone.withLock { $0.framesPerBlock })
+        return number * count..<(number + 1) * count
+    }
+}
+
+extension Machine {
+    /// The number of memory blocks there are; they are numbered from 0 without gaps.
+    public var blockCount: UInt64 {
+        nodes.last.map { ($0.startPFN + UInt64($0.frameCount)) / UInt64(pagesPerBlock) } ?? 0
+    }
+
+    /// The block `memoryM`, if there is one.
+    public func block(_ number: UInt64) -> MemoryBlock? {
+        guard number < blockCount else { return nil }
+        let node = node(of: number * UInt64(pagesPerBlock))
+        return MemoryBlock(
+            number: number, node: node, index: Int(number - node.startPFN / UInt64(pagesPerBlock)))
+    }
+
+    /// The numbers of a node's blocks.
+    public func blockNumbers(of node: Node) -> Range<UInt64> {
+        let first = node.startPFN / UInt64(pagesPerBlock)
+        return first..<first + UInt64(node.frameCount / pagesPerBlock)
+    }
+
+    /// Makes an offline block's memory available (online_pages()).
+    ///
+    /// - Throws: EINVAL when it is online already, EBUSY while it is going offline.
+    public func online(_ block: MemoryBlock) throws(Errno) {
+        try block.node.zone.withLock { zone throws(Errno) in
+            switch zone.state(of: block.index) {
+            case .offline: zone.online(block.index)
+            case .online: throw .invalidArgument
+            case .goingOffline: throw .resourceBusy
+            }
+        }
+        announce(.block(block.number, .online))
+    }
+
+    /// Takes a block offline once all its pages have moved away: to the same node, then to ordinary nodes by
+    /// distance (offline_pages()).
+    ///
+    /// Blocks until then; never call it from a thread that the page cache may wait for. All or nothing: on an error
+    /// the block is online with all its data, though some of its pages may have moved.
+    ///
+    /// - Throws: EINVAL when it is offline already, EBUSY when it is going offline or a page cannot be moved,
+    ///   EINTR when cancelled.
+    public func offline(_ block: MemoryBlock, isCancelled: () -> Bool = { false }) throws(Errno) {
+        try block.node.zone.withLock { zone throws(Errno) in
+            switch zone.state(of: block.index) {
+            case .online: zone.isolate(block.index)
+            case .offline: throw .invalidArgument
+            case .goingOffline: throw .resourceBusy
+            }
+        }
+        announce(.block(block.number, .goingOffline))
+        do throws(Errno) {
+            try drain(block, isCancelled: isCancelled)
+        } catch {
+            block.node.zone.withLock { $0.cancelIsolation(of: block.index, frames: block.node.frames) }
+            announce(.block(block.number, .online))
+            throw error
+        }
+        announce(.block(block.number, .offline))
+    }
+
+    /// Moves what is left in an isolated block until nothing is.
+    private func drain(_ block: MemoryBlock, isCancelled: () -> Bool) throws(Errno) {
+        let node = block.node
+        let targets =
+            [node]
+            + (0..<nodes.count).map { nodes[Int(node.fallback[$0])] }.filter { $0 !== node && $0.kind == .ram }
+        var fruitless = 0
+        while true {
+            if isCancelled() { throw .interrupted }
+            let isDrained = node.zone.withLock { zone in
+                guard zone.isDrained(block.index) else { return false }
+                zone.offline(block.index)
+                return true
+            }
+            if isDrained { return }
+            var moved = 0
+            for (buffer, pages) in mappings(of: block.frames) {
+                do throws(Errno) {
+                    try move(
+                        buffer, pages: pages, filter: .frames(block.frames), targets: targets, isCancelled: isCancelled
+                    ) { moved += $0.moved }
+                } catch .noMemory {
+                    throw .resourceBusy
+                } catch .resourceBusy {
+                    continue
+                }
+            }
+            // A frame that is neither mapped nor free is on its way: just taken, or still read by a reply.
+            fruitless = moved > 0 ? 0 : fruitless + 1
+            if fruitless > 1000 { throw .resourceBusy }
+            if fruitless > 0 { try? pause() }
+        }
+    }
+
+    private func pause() throws(Errno) {
+        var time = timespec(tv_sec: 0, tv_nsec: 100_000)
+        if unsafe nanosleep(&time, nil) != 0 { throw .last }
+    }
+
+    /// Who has the frames of a range in use: buffers, each with the span of its pages there (rmap_walk()).
+    private func mappings(of frames: Range<PFN>) -> [(Buffer, Range<UInt64>)] {
+        let node = node(of: frames.lowerBound)
+        var spans: [UInt64: Range<UInt64>] = [:]
+        var lastLeaf = FrameTable.free
+        for pfn in frames {
+            let leaf = node.frames.owner(of: node.index(of: pfn))
+            guard leaf != FrameTable.free, leaf != FrameTable.unmapped, leaf != lastLeaf else { continue }
+            lastLeaf = leaf
+            let (owner, base) = tables.location(of: leaf)
+            let span = base..<base + UInt64(TablePool.entries)
+            spans[owner] = spans[owner].map {
+                min($0.lowerBound, span.lowerBound)..<max($0.upperBound, span.upperBound)
+            } ?? span
+        }
+        return spans.compactMap { id, span in buffer(id: id).map { ($0, span) } }
+    }
+}

@@ -1,0 +1,134 @@
+import Synchronization
+import SystemPackage
+
+/// How much memory a node has, in pages.
+public struct NodeUsage: Sendable, Hashable {
+    /// Pages of blocks that are online, or going offline (MemTotal).
+    public var present: Int
+    /// Pages that can be allocated (MemFree).
+    public var free: Int
+    /// Pages that buffers and device files have (FilePages).
+    public var allocated: Int
+    /// Pages that are in the kernel's page cache and may be mapped (Mapped).
+    public var cached: Int
+    /// Pages that were stored to (Dirty).
+    public var written: Int
+    /// Free blocks of each order from 0 to 18 (a line of /proc/buddyinfo).
+    public var freeBlocks: [Int]
+}
+
+/// A node of the simulated machine: CPUs, memory, or both (struct pglist_data).
+public final class Node: Sendable {
+    /// The number in `nodeN`.
+    public let id: Int
+    /// Whether the memory is ordinary or a device's.
+    public let kind: NodeDescription.Kind
+    /// The CPUs of the node; empty for a memory-only node.
+    public let cpus: IDSet
+    /// The distances to every node, in ascending order of their ids; 10 to itself.
+    public let distances: [Int]
+
+    /// The node's place among the machine's nodes.
+    let index: Int
+    let startPFN: PFN
+    let frameCount: Int
+    let arena: Arena
+    let frames: FrameTable
+    let zone: Mutex<Zone>
+    let counters = NodeCounters()
+    /// Every node of the machine, this one first, then by distance (the node's zonelist).
+    let fallback: FlatMemory<Int32>
+    private let isolationWord: Atomic<UInt8>
+
+    init(
+        _ description: NodeDescription, index: Int, topology: Topology, startPFN: PFN
+    ) throws(Errno) {
+        id = description.id
+        kind = description.kind
+        cpus = description.cpus
+        self.index = index
+        self.startPFN = startPFN
+        frameCount = Int(description.memory >> Page.shift)
+        let distances = topology.nodes.map { topology.distance(from: description.id, to: $0.id) }
+        self.distances = distances
+        arena = try Arena(name: "cdmfs-node\(description.id)", size: description.memory)
+        frames = try FrameTable(frameCount: frameCount)
+        var zone = try Zone(frameCount: frameCount, framesPerBlock: Int(topology.blockSize >> Page.shift))
+        if description.isOnline {
+            for block in 0..<frameCount / zone.framesPerBlock { zone.online(block) }
+        }
+        self.zone = Mutex(zone)
+        isolationWord = Atomic(Self.encode(description.isolation))
+
+        // Ties go to the node with the nearer number, counting upwards from this one, as find_next_best_node() does.
+        let order = distances.indices.sorted { a, b in
+            func rank(_ other: Int) -> (Int, Int) {
+                other == index ? (0, 0) : (distances[other], (other - index + distances.count) % distances.count)
+            }
+            return rank(a) < rank(b)
+        }
+        fallback = try FlatMemory(count: order.count)
+        for (place, node) in order.enumerated() { fallback[place] = Int32(node) }
+    }
+
+    private static func encode(_ isolation: Isolation) -> UInt8 {
+        UInt8(Isolation.allCases.firstIndex(of: isolation) ?? 0)
+    }
+
+    /// The isolation in force. Always `none` on an ordinary node.
+    public var isolation: Isolation { Isolation.allCases[Int(isolationWord.load(ordering: .relaxed))] }
+
+    func setIsolation(_ isolation: Isolation) { isolationWord.store(Self.encode(isolation), ordering: .relaxed) }
+
+    /// Whether only a request that names the node may land on it.
+    var isIsolated: Bool { isolationWord.load(ordering: .relaxed) != 0 }
+
+    /// How much memory the node has, and how it is used.
+    public var usage: NodeUsage {
+        let (cached, written) = (counters.cached.load(ordering: .relaxed), counters.written.load(ordering: .relaxed))
+        return zone.withLock { zone in
+            NodeUsage(
+                present: zone.present, free: zone.allocator.freeCount, allocated: zone.allocated,
+                cached: max(0, min(cached, zone.allocated)), written: max(0, min(written, zone.allocated)),
+                freeBlocks: (0...BuddyAllocator.maximumOrder).map { zone.allocator.freeBlocks(order: $0) })
+        }
+    }
+
+    /// The node's allocation counters.
+    public var statistics: NodeStatistics { counters.statistics }
+
+    /// Whether any memory block of the node is online (a member of `has_memory`).
+    public var hasMemory: Bool { zone.withLock { $0.present } > 0 }
+
+    var hasFreeFrames: Bool { zone.withLock { $0.allocator.freeCount } > 0 }
+
+    /// Takes up to `count` frames that follow each other, zeroed; nil when the node has none.
+    func allocateRun(upTo count: Int) -> FrameRun? {
+        zone.withLock { zone -> FrameRun? in
+            guard let run = zone.allocator.allocateRun(upTo: count) else { return nil }
+            zone.allocated += run.count
+            frames.setOwner(of: run, to: FrameTable.unmapped)
+            return FrameRun(start: startPFN + UInt64(run.lowerBound), count: run.count)
+        }
+    }
+
+    /// Gives frames back, as zeros. No page table and no pin may name them any more.
+    func release(_ run: FrameRun) {
+        let range = index(of: run.start)..<index(of: run.start) + run.count
+        // Free frames are always holes of the arena: whoever gets them next reads zeros.
+        if run.isWritten { arena.punch(range) }
+        zone.withLock { zone in
+            frames.setOwner(of: range, to: FrameTable.free)
+            zone.release(range)
+        }
+    }
+
+    /// The index of a frame of this node within the node.
+    func index(of pfn: PFN) -> Int {
+        assert(pfn >= startPFN && pfn < startPFN + UInt64(frameCount))
+        return Int(pfn - startPFN)
+    }
+
+    /// The bytes of a frame of this node.
+    func address(of pfn: PFN) -> UnsafeMutableRawPointer { unsafe arena.address(of: index(of: pfn)) }
+}

@@ -1,0 +1,47 @@
+/// A set of nodes by their place in the machine, small enough to live in a page fault without an allocation (nodemask_t).
+struct NodeMask: Sendable {
+    private var words = InlineArray<16, UInt64>(repeating: 0)
+    private(set) var count = 0
+
+    init() {}
+
+    init(_ indices: some Sequence<Int>) {
+        for index in indices { insert(index) }
+    }
+
+    mutating func insert(_ index: Int) {
+        guard !contains(index) else { return }
+        words[index >> 6] |= 1 << UInt64(index & 63)
+        count += 1
+    }
+
+    func contains(_ index: Int) -> Bool { words[index >> 6] & 1 << UInt64(index & 63) != 0 }
+
+    /// The `n`th member in ascending order, `n` less than the count.
+    func member(_ n: Int) -> Int {
+        var left = n
+        for word in 0..<16 {
+            var bits = words[word]
+            if left >= bits.nonzeroBitCount {
+                left -= bits.nonzeroBitCount
+                continue
+            }
+            while left > 0 {
+                bits &= bits - 1
+                left -= 1
+            }
+            return word << 6 + bits.trailingZeroBitCount
+        }
+        preconditionFailure("no such member")
+    }
+
+    func forEach(_ body: (Int) -> Void) {
+        for word in 0..<16 {
+            var bits = words[word]
+            while bits != 0 {
+                body(word << 6 + bits.trailingZeroBitCount)
+                bits &= bits - 1
+            }
+        }
+    }
+}

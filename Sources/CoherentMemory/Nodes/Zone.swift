@@ -1,0 +1,105 @@
+import SystemPackage
+
+/// The state of a memory block.
+public enum MemoryBlockState: UInt8, Sendable, Hashable {
+    /// No page of the block can be allocated, and none is in use.
+    case offline
+    /// The block's pages are allocated as usual.
+    case online
+    /// Pages are being moved away, and those that are free stay so.
+    case goingOffline
+}
+
+/// What the lock of a node guards: its free frames and its memory blocks (struct zone).
+struct Zone: ~Copyable {
+    let framesPerBlock: Int
+    var allocator: BuddyAllocator
+    /// Frames of blocks that are not offline (present_pages).
+    var present = 0
+    /// Frames handed out.
+    var allocated = 0
+    /// Free frames of blocks that are going offline.
+    var isolated = 0
+    private let states: FlatMemory<UInt8>
+    private let freeInBlock: FlatMemory<UInt32>
+
+    init(frameCount: Int, framesPerBlock: Int) throws(Errno) {
+        let allocator = try BuddyAllocator(frameCount: frameCount)
+        let states = try FlatMemory<UInt8>(count: frameCount / framesPerBlock)
+        let freeInBlock = try FlatMemory<UInt32>(count: frameCount / framesPerBlock)
+        self.framesPerBlock = framesPerBlock
+        self.allocator = allocator
+        self.states = states
+        self.freeInBlock = freeInBlock
+    }
+
+    func state(of block: Int) -> MemoryBlockState {
+        MemoryBlockState(rawValue: states[block]) ?? .offline
+    }
+
+    func frames(of block: Int) -> Range<Int> { block * framesPerBlock..<(block + 1) * framesPerBlock }
+
+    /// Makes an offline block's frames available.
+    mutating func online(_ block: Int) {
+        assert(state(of: block) == .offline)
+        states[block] = MemoryBlockState.online.rawValue
+        present += framesPerBlock
+        allocator.release(frames(of: block))
+    }
+
+    /// Stops allocation from an online block: what is free stays free, and so does what is freed from now on.
+    mutating func isolate(_ block: Int) {
+        assert(state(of: block) == .online)
+        states[block] = MemoryBlockState.goingOffline.rawValue
+        let free = allocator.isolate(frames(of: block))
+        freeInBlock[block] = UInt32(free)
+        isolated += free
+    }
+
+    /// Whether a block that is going offline has no page left in use.
+    func isDrained(_ block: Int) -> Bool { Int(freeInBlock[block]) == framesPerBlock }
+
+    /// Ends the going offline of a drained block.
+    mutating func offline(_ block: Int) {
+        assert(state(of: block) == .goingOffline && isDrained(block))
+        states[block] = MemoryBlockState.offline.rawValue
+        freeInBlock[block] = 0
+        isolated -= framesPerBlock
+        present -= framesPerBlock
+    }
+
+    /// Gives a block that could not go offline back to the allocator.
+    mutating func cancelIsolation(of block: Int, frames table: FrameTable) {
+        assert(state(of: block) == .goingOffline)
+        states[block] = MemoryBlockState.online.rawValue
+        isolated -= Int(freeInBlock[block])
+        freeInBlock[block] = 0
+        var start: Int?
+        for frame in frames(of: block) {
+            if table.owner(of: frame) == FrameTable.free {
+                start = start ?? frame
+            } else if let first = start {
+                allocator.release(first..<frame)
+                start = nil
+            }
+        }
+        if let first = start { allocator.release(first..<frames(of: block).upperBound) }
+    }
+
+    /// Takes frames back from their owner.
+    mutating func release(_ frames: Range<Int>) {
+        allocated -= frames.count
+        var start = frames.lowerBound
+        while start < frames.upperBound {
+            let block = start / framesPerBlock
+            let part = start..<min(frames.upperBound, (block + 1) * framesPerBlock)
+            if state(of: block) == .online {
+                allocator.release(part)
+            } else {
+                freeInBlock[block] += UInt32(part.count)
+                isolated += part.count
+            }
+            start = part.upperBound
+        }
+    }
+}

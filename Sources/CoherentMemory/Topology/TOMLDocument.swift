@@ -1,0 +1,65 @@
+import TOMLKit
+
+/// A parsed TOML file that can tell where its keys stand.
+struct TOMLDocument {
+    /// The largest file that is read: a thousand nodes with all their distances need a tenth of it.
+    static let maxSize = 64 << 20
+
+    let file: String
+    let bytes: [UInt8]
+
+    /// Parses a document and hands its top table to `body`.
+    static func read<Result>(
+        _ bytes: [UInt8], file: String, body: (TOMLReader) throws(TopologyError) -> Result
+    ) throws(TopologyError) -> Result {
+        let document = TOMLDocument(file: file, bytes: bytes)
+        let text = try document.validatedText()
+        let table: TOMLTable
+        do {
+            table = try TOMLTable(string: text)
+        } catch let error as TOMLParseError {
+            let reason = error.description.unicodeScalars.map { $0.escaped(asASCII: false) }.joined()
+            throw document.error(
+                line: error.source.begin.line, found: "malformed TOML (\(reason.prefix(160)))",
+                expected: "KEY = VALUE, [TABLE] or [[ARRAY]]")
+        } catch {
+            throw document.error(line: 1, found: "malformed TOML", expected: "KEY = VALUE, [TABLE] or [[ARRAY]]")
+        }
+        return try body(TOMLReader(table: table, path: [], document: document))
+    }
+
+    /// Where its keys stand: a walk of the whole document, made only for the message of an error.
+    var locator: TOMLLocator { TOMLLocator(bytes) }
+
+    func error(_ path: [String], found: String, expected: String) -> TopologyError {
+        error(line: locator.line(of: path), found: found, expected: expected)
+    }
+
+    func error(line: Int, found: String, expected: String) -> TopologyError {
+        TopologyError(.data, at: "\(file):\(line)", found: found, expected: expected)
+    }
+
+    /// The text, refused where the C string that the library takes, or a Swift string, could not carry it.
+    private func validatedText() throws(TopologyError) -> String {
+        if let position = bytes.firstIndex(of: 0) {
+            throw error(line: lineNumber(at: position), found: "a NUL byte", expected: "text")
+        }
+        guard let text = String(validating: bytes, as: UTF8.self) else {
+            var line = 1
+            for text in bytes.split(separator: 0x0a, omittingEmptySubsequences: false) {
+                if String(validating: text, as: UTF8.self) == nil { break }
+                line += 1
+            }
+            throw error(line: line, found: "a byte that is no UTF-8", expected: "text in UTF-8")
+        }
+        for escape in ["\\u0000", "\\U00000000"] {
+            if let position = text.utf8.firstRange(of: escape.utf8)?.lowerBound {
+                let offset = text.utf8.distance(from: text.startIndex, to: position)
+                throw error(line: lineNumber(at: offset), found: "an escaped NUL", expected: "text")
+            }
+        }
+        return text
+    }
+
+    private func lineNumber(at position: Int) -> Int { 1 + bytes[..<position].count { $0 == 0x0a } }
+}

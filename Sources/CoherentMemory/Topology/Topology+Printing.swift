@@ -1,0 +1,33 @@
+extension Topology {
+    /// The topology as a TOML file with every default filled in; reads back as the same topology.
+    public var toml: String {
+        var text = "block_size = \"\(String(byteSize: blockSize))\"\n"
+        for node in nodes { text += "\n" + node.toml }
+        for (pair, value) in distances.sorted(by: { ($0.key.from, $0.key.to) < ($1.key.from, $1.key.to) }) {
+            text += "\n[[distance]]\nfrom = \(pair.from)\nto = \(pair.to)\nvalue = \(value)\n"
+        }
+        return text
+    }
+}
+
+extension NodeDescription {
+    fileprivate var toml: String {
+        var lines = [
+            "[[node]]", "id = \(id)", "kind = \"\(kind.rawValue)\"", "memory = \"\(String(byteSize: memory))\"",
+        ]
+        if kind == .ram { lines.append("cpus = \"\(cpus)\"") }
+        if let device { lines.append("device = \"\(device)\"") }
+        if kind == .coherent {
+            lines.append("isolation = \"\(isolation.rawValue)\"")
+            lines.append("contiguous = \"\(String(byteSize: contiguous))\"")
+        }
+        lines.append("online = \(isOnline)")
+        if let link {
+            lines += [
+                "[node.link]", "read_latency = \(link.readLatency)", "write_latency = \(link.writeLatency)",
+                "read_bandwidth = \(link.readBandwidth)", "write_bandwidth = \(link.writeBandwidth)",
+            ]
+        }
+        return lines.joined(separator: "\n") + "\n"
+    }
+}

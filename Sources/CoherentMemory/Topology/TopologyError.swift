@@ -1,0 +1,49 @@
+/// Why a topology was refused: one line, and the exit status that goes with it.
+public struct TopologyError: Error, Sendable, Hashable, CustomStringConvertible {
+    /// Whose mistake it is, by the words of sysexits.h.
+    public enum Kind: Int32, Sendable, Hashable {
+        /// The command was used wrongly, such as a preset that does not exist: EX_USAGE.
+        case usage = 64
+        /// Something is wrong inside the file: EX_DATAERR.
+        case data = 65
+        /// The file does not exist or cannot be read: EX_NOINPUT.
+        case noInput = 66
+    }
+
+    /// Whose mistake it is.
+    public let kind: Kind
+    /// Where it is, `FILE:LINE`, or which node it is about; `nil` where it is about the whole.
+    public let place: String?
+    /// What was found.
+    public let found: String
+    /// What was expected instead.
+    public let expected: String
+
+    init(_ kind: Kind, at place: String?, found: String, expected: String) {
+        self.kind = kind
+        self.place = place
+        self.found = found
+        self.expected = expected
+    }
+
+    /// The exit status of a command that fails for this reason: 64, 65 or 66.
+    public var exitStatus: Int32 { kind.rawValue }
+
+    /// One line: `FILE:LINE: what was found; what was expected`.
+    public var description: String { (place.map { "\($0): " } ?? "") + "\(found); expected \(expected)" }
+}
+
+/// Something in a topology that a rule is about: a key of the file, whether or not it came from one.
+enum TopologyPlace: Hashable {
+    case machine(key: String?)
+    case node(index: Int, key: String)
+    case link(index: Int, key: String)
+    case distance(index: Int, key: String)
+}
+
+/// A broken rule, before it is known where the value stood.
+struct TopologyFault: Error {
+    let place: TopologyPlace
+    let found: String
+    let expected: String
+}

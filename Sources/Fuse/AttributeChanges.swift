@@ -1,0 +1,64 @@
+internal import CFuse3
+import Glibc
+
+/// What a SETATTR asks for: chmod(2), chown(2), truncate(2) and utimensat(2) all arrive as one of these.
+public struct AttributeChanges: Sendable {
+    /// Which attributes are to change.
+    public struct Fields: OptionSet, Sendable {
+        /// The bits, as `FUSE_SET_ATTR_…` has them.
+        public let rawValue: Int32
+
+        /// Fields from `FUSE_SET_ATTR_…` bits.
+        public init(rawValue: Int32) {
+            self.rawValue = rawValue
+        }
+
+        /// The permission bits.
+        public static let mode = Fields(rawValue: 1 << 0)
+        /// The owner.
+        public static let uid = Fields(rawValue: 1 << 1)
+        /// The group.
+        public static let gid = Fields(rawValue: 1 << 2)
+        /// The size.
+        public static let size = Fields(rawValue: 1 << 3)
+        /// The time of last access.
+        public static let atime = Fields(rawValue: 1 << 4)
+        /// The time of last modification.
+        public static let mtime = Fields(rawValue: 1 << 5)
+        /// Together with `atime`: to the present (`UTIME_NOW`), which who may write may do too.
+        public static let atimeNow = Fields(rawValue: 1 << 7)
+        /// Together with `mtime`: to the present (`UTIME_NOW`).
+        public static let mtimeNow = Fields(rawValue: 1 << 8)
+        /// The time of the last change of the inode.
+        public static let ctime = Fields(rawValue: 1 << 10)
+    }
+
+    /// Which attributes are to change.
+    public let fields: Fields
+    private let values: stat
+
+    init(_ values: stat, _ bits: Int32) {
+        self.values = values
+        fields = Fields(rawValue: bits)
+    }
+
+    /// The new mode, nil to leave it.
+    public var mode: UInt32? { fields.contains(.mode) ? values.st_mode : nil }
+    /// The new owner, nil to leave it.
+    public var uid: UInt32? { fields.contains(.uid) ? values.st_uid : nil }
+    /// The new group, nil to leave it.
+    public var gid: UInt32? { fields.contains(.gid) ? values.st_gid : nil }
+    /// The new size in bytes, nil to leave it.
+    public var size: Int64? { fields.contains(.size) ? Int64(values.st_size) : nil }
+    /// The new time of last access, nil to leave it; "now" is answered with the clock.
+    public var atime: Timestamp? { time(.atime, now: .atimeNow, values.st_atim) }
+    /// The new time of last modification, nil to leave it; "now" is answered with the clock.
+    public var mtime: Timestamp? { time(.mtime, now: .mtimeNow, values.st_mtim) }
+    /// The new time of last inode change, nil to leave it.
+    public var ctime: Timestamp? { fields.contains(.ctime) ? Timestamp(values.st_ctim) : nil }
+
+    private func time(_ field: Fields, now: Fields, _ value: timespec) -> Timestamp? {
+        if fields.contains(now) { return .now }
+        return fields.contains(field) ? Timestamp(value) : nil
+    }
+}

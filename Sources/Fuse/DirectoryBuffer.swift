@@ -1,0 +1,69 @@
+internal import CFuse3
+
+/// The answer to READDIR or READDIRPLUS while it is filled.
+@safe
+public struct DirectoryBuffer: ~Copyable {
+    private let memory: UnsafeMutableRawBufferPointer
+    private(set) var count = 0
+    private let isPlus: Bool
+
+    /// An empty answer of at most `capacity` bytes (what the request asked for); `plus` for READDIRPLUS.
+    public init(capacity: Int, plus: Bool = false) {
+        unsafe memory = .allocate(byteCount: capacity, alignment: 8)
+        isPlus = plus
+    }
+
+    deinit {
+        unsafe memory.deallocate()
+    }
+
+    /// Whether nothing was added.
+    public var isEmpty: Bool { count == 0 }
+
+    /// Adds a name without attributes, in READDIRPLUS too: for `.` and `..`, which must not count as lookups.
+    ///
+    /// - Parameter next: where a later READDIR goes on after this name; not 0.
+    /// - Returns: false when it does not fit; the buffer is full then and is answered as it is.
+    public mutating func append(_ name: FileName, inode: InodeNumber, type: FileType, next: Int64) -> Bool {
+        let bare = FileAttributes(inode: inode, type: type, permissions: 0)
+        if isPlus {
+            var entry = Entry(attributes: bare)
+            entry.inode = 0
+            return append(name, entry, next)
+        }
+        var stat = bare.stat
+        return unsafe add { start, room in
+            unsafe fuse_add_direntry(nil, start, room, name.string, &stat, Int(next))
+        }
+    }
+
+    /// Adds a name with its entry. In READDIRPLUS that counts as one lookup, just as LOOKUP's answer does.
+    ///
+    /// - Parameter next: where a later READDIR goes on after this name; not 0.
+    /// - Returns: false when it does not fit: no lookup is counted then.
+    public mutating func append(_ name: FileName, entry: Entry, next: Int64) -> Bool {
+        if isPlus { return append(name, entry, next) }
+        return append(name, inode: entry.attributes.inode, type: entry.attributes.type, next: next)
+    }
+
+    private mutating func append(_ name: FileName, _ entry: Entry, _ next: Int64) -> Bool {
+        var parameters = entry.parameters
+        return unsafe add { start, room in
+            unsafe fuse_add_direntry_plus(nil, start, room, name.string, &parameters, Int(next))
+        }
+    }
+
+    private mutating func add(_ body: (UnsafeMutablePointer<CChar>?, Int) -> Int) -> Bool {
+        let room = unsafe memory.count - count
+        guard room > 0, let base = unsafe memory.baseAddress else { return false }
+        let start = unsafe base.advanced(by: count).assumingMemoryBound(to: CChar.self)
+        let size = unsafe body(start, room)
+        guard size <= room else { return false }
+        count += size
+        return true
+    }
+
+    var bytes: UnsafeRawBufferPointer {
+        unsafe UnsafeRawBufferPointer(rebasing: memory[..<count])
+    }
+}

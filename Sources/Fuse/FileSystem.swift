@@ -1,0 +1,221 @@
+import SystemPackage
+
+/// What a mount does: one method an operation, to be overridden where there is something to say.
+///
+/// The workers call the methods concurrently. Each gets the request and answers it before or after it returns (see
+/// `Request.deferred()`), but never waits for anything that needs another request to be served. What is not
+/// overridden answers as libfuse does where an operation is missing, mostly `ENOSYS`, which the kernel remembers for the
+/// operations it can do without: ACCESS, FLUSH, FSYNC, CREATE, LSEEK, POLL, the extended attributes, FALLOCATE.
+///
+/// A class, for C callbacks cannot be generic and a method table costs nothing on READ. One file system serves one
+/// `Session` at a time.
+open class FileSystem: @unchecked Sendable {
+    // Unchecked: this class has no mutable state; a subclass guards its own.
+
+    /// The way to the kernel outside of answers; throws `ENODEV` while there is no session.
+    public final let notifier = Notifier()
+
+    /// A file system that nobody serves yet.
+    public init() {}
+
+    // MARK: The connection
+
+    /// Whether `readdirplus` is overridden: the kernel has no way back to READDIR from a READDIRPLUS that fails.
+    open var implementsReaddirplus: Bool { false }
+
+    /// The kernel has said hello: the first thing called, once.
+    open func initialize(_ connection: Connection) {}
+
+    /// The session is over: the last thing called, once, on the thread that closes it.
+    open func destroy() {}
+
+    // MARK: Names and inodes
+
+    /// LOOKUP: the inode of a name. Answer: `entry`.
+    open func lookup(_ request: consuming Request, parent: InodeNumber, name: FileName) {
+        request.error(.noSuchFileOrDirectory)
+    }
+
+    /// FORGET: the kernel gives back `count` lookups of an inode. No answer.
+    open func forget(_ inode: InodeNumber, count: UInt64) {}
+
+    /// GETATTR: stat(2). Answer: `attributes`.
+    open func getattr(_ request: consuming Request, inode: InodeNumber, file: OpenFile?) {
+        request.error(.noFunction)
+    }
+
+    /// SETATTR: chmod(2), chown(2), truncate(2), utimensat(2). Answer: `attributes`, as they are now.
+    open func setattr(_ request: consuming Request, inode: InodeNumber, changes: AttributeChanges, file: OpenFile?) {
+        request.error(.noFunction)
+    }
+
+    /// READLINK. Answer: `link`.
+    open func readlink(_ request: consuming Request, inode: InodeNumber) {
+        request.error(.noFunction)
+    }
+
+    /// MKNOD: `mode` has type and permissions, the umask applied. Answer: `entry`.
+    open func mknod(
+        _ request: consuming Request, parent: InodeNumber, name: FileName, mode: UInt32, device: UInt64
+    ) {
+        request.error(.noFunction)
+    }
+
+    /// MKDIR: `mode` has the permissions, the umask applied. Answer: `entry`.
+    open func mkdir(_ request: consuming Request, parent: InodeNumber, name: FileName, mode: UInt32) {
+        request.error(.noFunction)
+    }
+
+    /// UNLINK. Answer: `ok`.
+    open func unlink(_ request: consuming Request, parent: InodeNumber, name: FileName) {
+        request.error(.noFunction)
+    }
+
+    /// RMDIR. Answer: `ok`.
+    open func rmdir(_ request: consuming Request, parent: InodeNumber, name: FileName) {
+        request.error(.noFunction)
+    }
+
+    /// SYMLINK: a link named `name` that says `target`. Answer: `entry`.
+    open func symlink(_ request: consuming Request, parent: InodeNumber, name: FileName, target: String) {
+        request.error(.noFunction)
+    }
+
+    /// RENAME, RENAME2: `flags` of renameat2(2). Answer: `ok`.
+    open func rename(
+        _ request: consuming Request, parent: InodeNumber, name: FileName,
+        newParent: InodeNumber, newName: FileName, flags: UInt32
+    ) {
+        request.error(.noFunction)
+    }
+
+    /// LINK: another name for an inode. Answer: `entry`.
+    open func link(_ request: consuming Request, inode: InodeNumber, newParent: InodeNumber, newName: FileName) {
+        request.error(.noFunction)
+    }
+
+    /// ACCESS: access(2) with `R_OK`, `W_OK`, `X_OK`; not sent under `default_permissions`. Answer: `ok`.
+    open func access(_ request: consuming Request, inode: InodeNumber, mask: Int32) {
+        request.error(.noFunction)
+    }
+
+    /// STATFS. Answer: `statistics`.
+    open func statfs(_ request: consuming Request, inode: InodeNumber) {
+        request.statistics(FileSystemStatistics())
+    }
+
+    // MARK: Files
+
+    /// OPEN: `file.flags` as in open(2), without `O_CREAT` and `O_EXCL`. Answer: `opened`.
+    open func open(_ request: consuming Request, inode: InodeNumber, file: OpenFile) {
+        request.opened(OpenReply())
+    }
+
+    /// CREATE: make and open in one. Answer: `created`.
+    open func create(
+        _ request: consuming Request, parent: InodeNumber, name: FileName, mode: UInt32, file: OpenFile
+    ) {
+        request.error(.noFunction)
+    }
+
+    /// READ of at most `size` bytes. Answer: `data`, `vectors` or `end`.
+    open func read(_ request: consuming Request, inode: InodeNumber, size: Int, offset: Int64, file: OpenFile) {
+        request.error(.noFunction)
+    }
+
+    /// WRITE; `data` is gone when the method returns. Answer: `written`.
+    open func write(_ request: consuming Request, inode: InodeNumber, data: RawSpan, offset: Int64, file: OpenFile) {
+        request.error(.noFunction)
+    }
+
+    /// FLUSH: one descriptor was closed, of perhaps several. Answer: `ok`.
+    open func flush(_ request: consuming Request, inode: InodeNumber, file: OpenFile) {
+        request.error(.noFunction)
+    }
+
+    /// RELEASE: the last descriptor and mapping of an open file are gone. Answer: `ok`; nobody sees an error.
+    open func release(_ request: consuming Request, inode: InodeNumber, file: OpenFile) {
+        request.ok()
+    }
+
+    /// FSYNC; `dataOnly` for fdatasync(2). Answer: `ok`.
+    open func fsync(_ request: consuming Request, inode: InodeNumber, dataOnly: Bool, file: OpenFile) {
+        request.error(.noFunction)
+    }
+
+    /// FALLOCATE: `mode` of fallocate(2). Answer: `ok`.
+    open func fallocate(
+        _ request: consuming Request, inode: InodeNumber, mode: Int32, offset: Int64, length: Int64, file: OpenFile
+    ) {
+        request.error(.noFunction)
+    }
+
+    /// LSEEK with `SEEK_DATA` or `SEEK_HOLE`. Answer: `position`.
+    open func lseek(_ request: consuming Request, inode: InodeNumber, offset: Int64, whence: Int32, file: OpenFile) {
+        request.error(.noFunction)
+    }
+
+    /// POLL: what is so already; with a handle, notify it once that changes (the newest handle of a file is enough).
+    /// Answer: `poll`.
+    open func poll(
+        _ request: consuming Request, inode: InodeNumber, events: PollEvents, handle: PollHandle?, file: OpenFile
+    ) {
+        request.error(.noFunction)
+    }
+
+    /// IOCTL; `input` is gone when the method returns. Answer: `ioctl`.
+    open func ioctl(
+        _ request: consuming Request, inode: InodeNumber, command: IoctlCommand, input: RawSpan, file: OpenFile
+    ) {
+        request.error(.noFunction)
+    }
+
+    // MARK: Directories
+
+    /// OPENDIR. Answer: `opened`.
+    open func opendir(_ request: consuming Request, inode: InodeNumber, file: OpenFile) {
+        request.opened(OpenReply())
+    }
+
+    /// READDIR from `offset` (0, or what a name before was given as `next`). Answer: `directory` or `end`.
+    open func readdir(_ request: consuming Request, inode: InodeNumber, size: Int, offset: Int64, file: OpenFile) {
+        request.error(.noFunction)
+    }
+
+    /// READDIRPLUS: the same with each name's entry; see `implementsReaddirplus`. Answer: `directory` or `end`.
+    open func readdirplus(_ request: consuming Request, inode: InodeNumber, size: Int, offset: Int64, file: OpenFile) {
+        request.error(.noFunction)
+    }
+
+    /// RELEASEDIR. Answer: `ok`.
+    open func releasedir(_ request: consuming Request, inode: InodeNumber, file: OpenFile) {
+        request.ok()
+    }
+
+    /// FSYNCDIR. Answer: `ok`.
+    open func fsyncdir(_ request: consuming Request, inode: InodeNumber, dataOnly: Bool, file: OpenFile) {
+        request.error(.noFunction)
+    }
+
+    // MARK: Extended attributes
+
+    /// SETXATTR: `flags` of setxattr(2); `value` is gone when the method returns. Answer: `ok`.
+    open func setxattr(_ request: consuming Request, inode: InodeNumber, name: String, value: RawSpan, flags: Int32) {
+        request.error(.noFunction)
+    }
+
+    /// GETXATTR. Answer: `extendedAttribute`.
+    open func getxattr(_ request: consuming Request, inode: InodeNumber, name: String, size: Int) {
+        request.error(.noFunction)
+    }
+
+    /// LISTXATTR: the names, each with a NUL behind it. Answer: `extendedAttribute`.
+    open func listxattr(_ request: consuming Request, inode: InodeNumber, size: Int) {
+        request.error(.noFunction)
+    }
+
+    /// REMOVEXATTR. Answer: `ok`.
+    open func removexattr(_ request: consuming Request, inode: InodeNumber, name: String) {
+        request.error(.noFunction)
+    }
+}

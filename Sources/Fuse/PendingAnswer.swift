@@ -1,0 +1,121 @@
+internal import CFuse3
+import Glibc
+import Synchronization
+import SystemPackage
+
+/// The state of a deferred request, which libfuse's interrupt callback, the holder and the session's end share.
+///
+/// libfuse calls the callback with the request's own lock held, and takes that lock to clear the callback. Hence: the
+/// callback is registered once, before anybody else knows the request; it is cleared by whoever answers, which waits out a
+/// callback that is running, unless the answer comes from within the callback; and `state` is never held across either.
+@safe
+final class PendingAnswer: @unchecked Sendable {
+    // Unchecked: `raw` never changes, and is used only by the one who set `isAnswered`.
+    private struct State {
+        var isAnswered = false
+        var isInterrupted = false
+        var handler: (@Sendable () -> Void)?
+        var callbackThread: pthread_t?
+    }
+
+    private let raw: OpaquePointer
+    private let notifier: Notifier
+    private let state = Mutex(State())
+
+    init(_ raw: OpaquePointer) {
+        unsafe self.raw = unsafe raw
+        notifier = unsafe Unmanaged<FileSystem>.fromOpaque(fuse_req_userdata(raw)).takeUnretainedValue().notifier
+        // The registry keeps this object alive for as long as libfuse has its address.
+        notifier.register(self)
+        unsafe fuse_req_interrupt_func(
+            raw,
+            { _, data in
+                guard let data = unsafe data else { return }
+                unsafe Unmanaged<PendingAnswer>.fromOpaque(data).takeUnretainedValue().interrupt()
+            }, Unmanaged.passUnretained(self).toOpaque())
+    }
+
+    var isInterrupted: Bool { state.withLock { $0.isInterrupted } }
+
+    func onInterrupt(_ handler: @escaping @Sendable () -> Void) {
+        let isLate = state.withLock { state in
+            if state.isAnswered { return false }
+            if state.isInterrupted { return true }
+            state.handler = handler
+            return false
+        }
+        if isLate { handler() }
+    }
+
+    private func interrupt() {
+        let handler = state.withLock { state -> (@Sendable () -> Void)? in
+            state.isInterrupted = true
+            state.callbackThread = pthread_self()
+            defer { state.handler = nil }
+            return state.isAnswered ? nil : state.handler
+        }
+        handler?()
+        state.withLock { $0.callbackThread = nil }
+    }
+
+    /// Answers with `reply`, unless it was answered before: then nil.
+    func answer<Result>(_ reply: (consuming Request) -> Result) -> Result? {
+        // The handler is destroyed outside the lock: it may hold the last reference to somebody who comes back here.
+        let claim = state.withLock { state -> (isInside: Bool, handler: (@Sendable () -> Void)?)? in
+            if state.isAnswered { return nil }
+            state.isAnswered = true
+            defer { state.handler = nil }
+            return (state.callbackThread == pthread_self(), state.handler)
+        }
+        guard let claim else { return nil }
+        if !claim.isInside { unsafe fuse_req_interrupt_func(raw, nil, nil) }
+        let result = unsafe reply(Request(raw))
+        notifier.unregister(self)
+        return result
+    }
+}
+
+/// A request that is answered later, from whatever thread did the work.
+///
+/// The first answer counts, later ones are ignored; one that never comes is `EIO` when the last reference goes, and
+/// `ECONNABORTED` when the session ends before.
+public final class DeferredRequest: Sendable {
+    private let pending: PendingAnswer
+
+    /// Who asks.
+    public let caller: Caller
+
+    init(_ raw: OpaquePointer, _ caller: Caller) {
+        self.caller = caller
+        pending = unsafe PendingAnswer(raw)
+    }
+
+    deinit {
+        _ = pending.answer { request in request.error(.ioError) }
+    }
+
+    /// Whether the caller was interrupted (FUSE_INTERRUPT).
+    public var isInterrupted: Bool { pending.isInterrupted }
+
+    /// Calls `handler` once if the caller is interrupted before the answer; at once when it already was. A later handler
+    /// replaces an earlier one.
+    ///
+    /// The handler runs on a worker: it may answer, or tell a job to stop, but must not wait for anybody.
+    public func onInterrupt(_ handler: @escaping @Sendable () -> Void) {
+        pending.onInterrupt(handler)
+    }
+
+    /// Answers: `reply` gets the request and calls one of its answers.
+    ///
+    /// - Returns: what the answer returned, nil (and `reply` was not called) when the request was answered before.
+    @discardableResult
+    public func answer<Result>(_ reply: (consuming Request) -> Result) -> Result? {
+        pending.answer(reply)
+    }
+
+    /// Answers with an error; false when it was answered before or nobody waits any more.
+    @discardableResult
+    public func error(_ errno: Errno) -> Bool {
+        pending.answer { request in request.error(errno) } ?? false
+    }
+}

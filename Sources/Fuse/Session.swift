@@ -1,0 +1,214 @@
+internal import CFuse3
+import CLinux
+import Glibc
+import Logging
+import SystemPackage
+
+/// A mount and the threads that serve it.
+///
+/// In order: `init`, `mount(at:)`, `start(workers:)`, `waitUntilServing()`; then `wait()`, or `stop()` from another thread,
+/// and `close()`. None of them may be called on a worker, that is from a method of the `FileSystem`.
+@safe
+public final class Session: @unchecked Sendable {
+    // Unchecked: `raw` is set once; what changes is behind `state`.
+    private enum Phase { case open, closing, closed }
+
+    private struct State {
+        var phase = Phase.open
+        var mountPoint: FilePath?
+        var device: MountDevice?
+        var isStarted = false
+    }
+
+    /// What is served.
+    public let fileSystem: FileSystem
+    private let raw: OpaquePointer
+    private let pool: WorkerPool
+    private let logger: Logger
+    private let state = Monitor(State())
+
+    /// A session that is mounted nowhere yet.
+    ///
+    /// - Throws: a `MountError` when an option is unknown, or a resource is exhausted.
+    public init(
+        fileSystem: FileSystem, options: MountOptions = MountOptions(), logger: Logger = Logger(label: "cdmfs.fuse")
+    ) throws(MountError) {
+        self.fileSystem = fileSystem
+        self.logger = logger
+        do throws(Errno) { pool = try WorkerPool() } catch { throw MountError(error, "eventfd: \(error)") }
+        Log.install(logger)
+        _ = Log.takeLastError()
+
+        var arguments = unsafe fuse_args()
+        for argument in options.arguments { unsafe fuse_opt_add_arg(&arguments, argument) }
+        var operations = makeOperations(readdirplus: fileSystem.implementsReaddirplus)
+        let session = unsafe cfuse3_session_new(
+            &arguments, &operations, Unmanaged.passUnretained(fileSystem).toOpaque())
+        unsafe fuse_opt_free_args(&arguments)
+        guard let session = unsafe session else {
+            throw MountError(.invalidArgument, options.rejection)
+        }
+        unsafe raw = unsafe session
+        unsafe fileSystem.notifier.open(session, options.connection)
+    }
+
+    deinit {
+        close()
+        unsafe fuse_session_destroy(raw)
+    }
+
+    /// The way to the kernel outside of answers.
+    public var notifier: Notifier { fileSystem.notifier }
+
+    /// Where the session is mounted, without links; nil before `mount(at:)`.
+    public var mountPoint: FilePath? { state.withLock { $0.mountPoint } }
+
+    /// The mount's device number; nil before `mount(at:)`.
+    public var device: MountDevice? { state.withLock { $0.device } }
+
+    /// Readable once the last worker has left, because of `stop()` or because the mount is gone: for poll(2) beside other
+    /// descriptors. It belongs to the session.
+    public var endEvent: FileDescriptor { pool.endEvent }
+
+    /// Mounts on an existing directory. What is done there waits until `start(workers:)`.
+    ///
+    /// - Throws: a `MountError` whose line names the mount point and what is wrong with it.
+    public func mount(at path: FilePath) throws(MountError) {
+        precondition(mountPoint == nil, "a session is mounted once")
+        let directory = try Self.resolve(path)
+        _ = Log.takeLastError()
+        Glibc.errno = 0
+        guard unsafe fuse_session_mount(raw, directory.string) == 0 else {
+            let errno = Glibc.errno == 0 ? nil : Errno(rawValue: Glibc.errno)
+            throw MountError(errno, "\(path): \(Log.takeLastError() ?? "mount failed")")
+        }
+        state.withLock { state in
+            state.mountPoint = directory
+            state.device = MountTable.device(at: directory)
+        }
+    }
+
+    private static func resolve(_ path: FilePath) throws(MountError) -> FilePath {
+        guard let resolved = unsafe realpath(path.string, nil) else {
+            let error = lastError()
+            if error == .socketNotConnected {
+                throw MountError(error, "\(path): a mount whose daemon is gone is in the way; unmount it first")
+            }
+            throw MountError(error, "\(path): \(error)")
+        }
+        defer { unsafe free(resolved) }
+        let directory = unsafe FilePath(platformString: resolved)
+        var status = Glibc.stat()
+        guard unsafe stat(resolved, &status) == 0 else {
+            let error = lastError()
+            if error == .socketNotConnected {
+                throw MountError(error, "\(path): a mount whose daemon is gone is in the way; unmount it first")
+            }
+            throw MountError(error, "\(path): \(error)")
+        }
+        guard FileType(rawValue: status.st_mode) == .directory else {
+            throw MountError(.notDirectory, "\(path): \(Errno.notDirectory)")
+        }
+        return directory
+    }
+
+    /// Starts `workers` threads (at least 1) that serve requests until the mount is gone or `stop()`. All signals are
+    /// blocked on them.
+    ///
+    /// - Throws: what pthread_create(3) gives; no worker runs then.
+    public func start(workers: Int) throws(Errno) {
+        precondition(mountPoint != nil, "mount before start")
+        try unsafe pool.start(workers, raw)
+    }
+
+    /// Waits until the kernel has taken the answer to INIT, so that the mount answers.
+    ///
+    /// - Returns: false when the mount ended before.
+    public func waitUntilServing() -> Bool {
+        pool.waitUntilServing()
+    }
+
+    /// Waits until all workers have left.
+    public func wait() {
+        pool.wait()
+    }
+
+    /// Ends all workers and waits for them; requests they are serving are finished, those still to come wait for `close()`.
+    public func stop() {
+        unsafe pool.stop(raw)
+    }
+
+    /// Detaches the mount (`umount2` with `MNT_DETACH`): it disappears at once, and the workers leave when its last user
+    /// has. For an orderly end while the session serves.
+    ///
+    /// - Throws: `EINVAL` when it is not mounted any more, `EPERM` without the privilege.
+    public func detach() throws(Errno) {
+        guard let path = uppermost() else { throw .invalidArgument }
+        if unsafe umount2(path.string, Int32(MNT_DETACH | UMOUNT_NOFOLLOW)) != 0 { throw lastError() }
+    }
+
+    /// Ends the connection (`umount2` with `MNT_FORCE`): whatever waits in the mount gets `ECONNABORTED`, every later use
+    /// `ENOTCONN`, and the workers leave. The last resort against a mount that hangs.
+    ///
+    /// - Throws: `EINVAL` when it is not mounted any more and the connection cannot be found, `EPERM` without the privilege.
+    public func abortConnection() throws(Errno) {
+        if let path = uppermost() {
+            // Busy: nobody was unmounted, but the connection ended first.
+            if unsafe umount2(path.string, Int32(MNT_FORCE | UMOUNT_NOFOLLOW)) == 0 { return }
+            let error = lastError()
+            if error == .resourceBusy { return }
+            if !abortByControlFile() { throw error }
+        } else if !abortByControlFile() {
+            throw .invalidArgument
+        }
+    }
+
+    private func abortByControlFile() -> Bool {
+        guard let device else { return false }
+        do throws(Errno) {
+            try SystemFile.write(FilePath("/sys/fs/fuse/connections/\(device.minor)/abort"), "1")
+            return true
+        } catch {
+            return false
+        }
+    }
+
+    /// The mount point while the uppermost mount there is this one.
+    private func uppermost() -> FilePath? {
+        guard let path = mountPoint, let device, MountTable.device(at: path) == device else { return nil }
+        return path
+    }
+
+    /// Ends the session: workers, deferred requests (`ECONNABORTED`), notifications, the mount, in this order. A second
+    /// call waits for the first and does nothing.
+    public func close() {
+        let isFirst = state.withLock { state in
+            defer { if state.phase == .open { state.phase = .closing } }
+            return state.phase == .open
+        }
+        guard isFirst else {
+            state.wait { $0.phase == .closed }
+            return
+        }
+        unsafe pool.stop(raw)
+        notifier.revoke()
+        if mountPoint != nil {
+            // First the connection: a notification that waits for a page lets go of the device only then.
+            do throws(Errno) { try abortConnection() } catch { logger.debug("\(mountPoint!): abort: \(error)") }
+            do throws(Errno) { try detach() } catch { logger.debug("\(mountPoint!): unmount: \(error)") }
+        }
+        while !notifier.drain(milliseconds: 1000) {
+            logger.warning("a notification to the kernel does not return")
+        }
+        unsafe fuse_session_unmount(raw)
+        state.update { $0.phase = .closed }
+    }
+}
+
+extension MountOptions {
+    /// The line for options that libfuse refuses: it prints them in several messages.
+    fileprivate var rejection: String {
+        let reason = Log.takeLastError() ?? "libfuse refuses the options"
+        return others.isEmpty ? reason : "unknown mount option among \(others.joined(separator: ","))"
+    }
+}

@@ -1,0 +1,90 @@
+internal import CFuse3
+import Glibc
+
+/// Who made a request.
+///
+/// All numbers are 0 where the kernel has none to tell, as on write-back.
+public struct Caller: Hashable, Sendable {
+    /// The file system user id.
+    public let uid: UInt32
+    /// The file system group id.
+    public let gid: UInt32
+    /// The thread that asks: of a page fault the faulting thread, not its process.
+    public let pid: Int32
+    /// The file mode creation mask; on CREATE, MKDIR and MKNOD.
+    public let umask: UInt32
+
+    init(_ context: borrowing fuse_ctx) {
+        uid = context.uid
+        gid = context.gid
+        pid = context.pid
+        umask = context.umask
+    }
+}
+
+/// What statfs(2) tells of a mount.
+public struct FileSystemStatistics: Hashable, Sendable {
+    /// Bytes in a block.
+    public var blockSize = 4096
+    /// All blocks.
+    public var blocks: UInt64 = 0
+    /// Free blocks.
+    public var freeBlocks: UInt64 = 0
+    /// All inodes.
+    public var files: UInt64 = 0
+    /// Free inodes.
+    public var freeFiles: UInt64 = 0
+    /// The longest name, bytes.
+    public var maximumNameLength = 255
+
+    /// The figures of an empty file system.
+    public init() {}
+
+    var statvfs: statvfs {
+        var result = Glibc.statvfs()
+        result.f_bsize = UInt(blockSize)
+        result.f_frsize = UInt(blockSize)
+        result.f_blocks = UInt(blocks)
+        result.f_bfree = UInt(freeBlocks)
+        result.f_bavail = UInt(freeBlocks)
+        result.f_files = UInt(files)
+        result.f_ffree = UInt(freeFiles)
+        result.f_favail = UInt(freeFiles)
+        result.f_namemax = UInt(maximumNameLength)
+        return result
+    }
+}
+
+/// What poll(2) waits for and what it is told.
+public struct PollEvents: OptionSet, Hashable, Sendable {
+    /// The bits of `struct pollfd`.
+    public let rawValue: UInt32
+
+    /// Events from the bits of `struct pollfd`.
+    public init(rawValue: UInt32) {
+        self.rawValue = rawValue
+    }
+
+    /// `POLLIN | POLLRDNORM`
+    public static let input: PollEvents = [PollEvents(rawValue: 0x001), PollEvents(rawValue: 0x040)]
+    /// `POLLPRI`: what an attribute of sysfs gives when it has changed.
+    public static let priority = PollEvents(rawValue: 0x002)
+    /// `POLLOUT | POLLWRNORM`
+    public static let output: PollEvents = [PollEvents(rawValue: 0x004), PollEvents(rawValue: 0x100)]
+    /// `POLLERR`
+    public static let error = PollEvents(rawValue: 0x008)
+    /// `POLLHUP`
+    public static let hangUp = PollEvents(rawValue: 0x010)
+}
+
+/// An ioctl(2) as it came: the module neither decodes the command nor follows pointers.
+public struct IoctlCommand: Sendable {
+    /// The command, as `_IOWR` and its like encode it.
+    public let command: UInt32
+    /// The third argument of ioctl(2): a number, or an address in the caller's memory.
+    public let argument: UInt64
+    /// `FUSE_IOCTL_…` flags.
+    public let flags: UInt32
+    /// How many bytes the answer may carry.
+    public let outputSize: Int
+}

@@ -1,0 +1,54 @@
+import AttributeTree
+import Synchronization
+import SystemPackage
+import Testing
+
+@Suite struct DirectoryTests {
+    @Test func fixedChildrenAreListedInOrderAndFound() throws {
+        let directory = Directory([
+            .attributes(Lamp.attributes, of: Lamp()),
+            .link("subsystem", target: "../../class/lamp"),
+            .directory("power", [.link("x", target: "y")]),
+        ])
+        #expect(directory.names == Lamp.attributes.map(\.name) + ["subsystem", "power"])
+        #expect(directory.permissions.rawValue == 0o755)
+        #expect(directory.lookup("nothing") == nil)
+        guard case .attribute(let level)? = directory.lookup("level"),
+            case .link(let target)? = directory.lookup("subsystem"),
+            case .directory(let power)? = directory.lookup("power")
+        else {
+            Issue.record("a child is missing or of another kind")
+            return
+        }
+        #expect(try level.show() == "3\n")
+        #expect(target == "../../class/lamp")
+        #expect(power.names == ["x"])
+    }
+
+    @Test func dynamicChildrenComeAndGo() {
+        let ids = Mutex([2, 1])
+        let directory = Directory([
+            .link("fixed", target: "a"),
+            .dynamic(
+                list: { ids.withLock { $0.map { "lamp\($0)" } } + ["fixed"] },
+                lookup: { name in
+                    let id = ids.withLock { $0.first { name == "lamp\($0)" } }
+                    return id.map { .directory(Directory(identity: .init($0))) }
+                }),
+        ])
+        #expect(directory.names == ["fixed", "lamp2", "lamp1"])
+        #expect(directory.lookup("lamp1") != nil)
+        ids.withLock { $0 = [2] }
+        #expect(directory.lookup("lamp1") == nil)
+        #expect(directory.children.map(\.name) == ["fixed", "lamp2"])
+    }
+
+    @Test func identityTellsSubjectsApart() {
+        #expect(Directory.Identity(1) == Directory.Identity(1))
+        #expect(Directory.Identity(1) != Directory.Identity(2))
+        #expect(Directory.Identity(1) != Directory.Identity("1"))
+        #expect(Set([Directory.Identity("a"), Directory.Identity("a")]).count == 1)
+        let lamp = Lamp()
+        #expect(Directory.Identity(ObjectIdentifier(lamp)) == Directory.Identity(ObjectIdentifier(lamp)))
+    }
+}

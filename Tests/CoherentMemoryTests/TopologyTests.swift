@@ -1,0 +1,159 @@
+import CoherentMemory
+import SystemPackage
+import Testing
+
+@Suite struct TopologyTests {
+    @Test func theDefaultMachine() throws {
+        let machine = Topology.default
+        #expect(machine.blockSize == 128 << 20)
+        #expect(
+            machine.nodes == [
+                .ram(id: 0, memory: 4 << 30, cpus: .onlineCPUs),
+                .coherent(id: 1, memory: 1 << 30, device: "cdm0", isolation: .exclusive),
+            ])
+        #expect(
+            machine.nodes[1].link
+                == Link(readLatency: 350, writeLatency: 350, readBandwidth: 60000, writeBandwidth: 60000))
+        #expect(machine.distance(from: 0, to: 1) == 40 && machine.distance(from: 1, to: 1) == 10)
+        #expect(machine.nodeIDs == [0, 1])
+    }
+
+    @Test("Presets read, and print what reads back", arguments: Topology.presets)
+    func presets(preset: Topology.Preset) throws {
+        let machine = try Topology(preset: preset.name)
+        #expect(try Topology(toml: machine.toml) == machine)
+        try machine.validateSupported()
+        #expect(preset.toml.hasPrefix("# "))
+    }
+
+    @Test func theLargePresets() throws {
+        #expect(try Topology(preset: "large").nodes.count == 64)
+        let big = try Topology(preset: "big-memory")
+        #expect(big.nodes.allSatisfy { $0.memory == 1 << 40 })
+    }
+
+    @Test func everyKeyIsRead() throws {
+        let machine = try Topology(
+            toml: """
+                block_size = "2M"
+                [[node]]
+                id = 7
+                kind = "coherent"
+                memory = "1G"
+                device = "cdm3"
+                isolation = "driver"
+                contiguous = "256M"
+                online = false
+                [node.link]
+                read_latency = 1
+                write_latency = 2
+                read_bandwidth = 3
+                write_bandwidth = 4
+                [[node]]
+                id = 3
+                kind = "ram"
+                memory = 0
+                cpus = "1-2"
+                [[node]]
+                id = 0
+                kind = "ram"
+                memory = "64m"
+                [[distance]]
+                from = 0
+                to = 7
+                value = 33
+                [[distance]]
+                from = 7
+                to = 0
+                value = 34
+                [[distance]]
+                from = 3
+                to = 0
+                value = 21
+                """)
+        let link = Link(readLatency: 1, writeLatency: 2, readBandwidth: 3, writeBandwidth: 4)
+        #expect(
+            machine.nodes == [
+                .ram(id: 0, memory: 64 << 20), .ram(id: 3, memory: 0, cpus: [1, 2]),
+                .coherent(
+                    id: 7, memory: 1 << 30, device: "cdm3", isolation: .driver, contiguous: 256 << 20, isOnline: false,
+                    link: link),
+            ])
+        #expect(machine.distance(from: 0, to: 7) == 33 && machine.distance(from: 7, to: 0) == 34)
+        #expect(machine.distance(from: 0, to: 3) == 21 && machine.distance(from: 3, to: 0) == 21)
+        #expect(machine.distance(from: 3, to: 7) == 40)
+        #expect(try Topology(toml: machine.toml) == machine)
+    }
+
+    @Test func inlineAndDottedTOMLIsTheSame() throws {
+        let machine = try Topology(
+            toml: """
+                node = [
+                  { id = 0, kind = "ram", memory = "1G" },
+                  { id = 1, "kind" = 'coherent', memory = "1G", link.read_latency = 100 },
+                ]
+                """)
+        #expect(machine.nodes[1].link?.readLatency == 100)
+        #expect(machine.nodes[1].device == "cdm0")
+    }
+
+    @Test func devicesAreNamedInOrderAroundThoseThatHaveNames() throws {
+        let machine = try Topology(
+            nodes: [
+                .coherent(id: 3, memory: 1 << 30), .coherent(id: 2, memory: 1 << 30, device: "cdm0"),
+                .coherent(id: 1, memory: 1 << 30), .ram(id: 0, memory: 1 << 30),
+            ])
+        #expect(machine.nodes.map(\.device) == [nil, "cdm1", "cdm0", "cdm2"])
+    }
+
+    @Test func partsAreCheckedAsFilesAre() {
+        let error = #expect(throws: TopologyError.self) {
+            try Topology(nodes: [.ram(id: 0, memory: 1 << 30), .coherent(id: 1, memory: 1)])
+        }
+        #expect(error?.description == "node 1: memory 1; expected a multiple of the block size 128M")
+    }
+
+    @Test("What a later version will do is refused in one place", arguments: [Isolation.restricted, .driver])
+    func unsupported(isolation: Isolation) throws {
+        let machine = try Topology(nodes: [
+            .ram(id: 0, memory: 1 << 30), .coherent(id: 1, memory: 1 << 30, isolation: isolation),
+        ])
+        let error = #expect(throws: TopologyError.self) { try machine.validateSupported(file: "t.toml") }
+        #expect(
+            error?.description
+                == "t.toml: node 1: isolation \"\(isolation.rawValue)\" is not supported yet; expected \"none\" or \"exclusive\""
+        )
+        #expect(error?.exitStatus == 65)
+    }
+
+    @Test(
+        "Sizes",
+        arguments: [
+            ("0", 0), ("4096", 4096), ("128K", 128 << 10), ("4g", 4 << 30), ("2T", 2 << 40),
+            ("16777215T", 0xffffff << 40),
+        ] as [(String, UInt64)])
+    func sizes(text: String, size: UInt64) {
+        #expect(UInt64(byteSize: text) == size)
+        #expect(UInt64(byteSize: String(byteSize: size)) == size)
+    }
+
+    @Test(
+        "No sizes",
+        arguments: [
+            "", "G", "4GiB", "4GB", "-1G", "+1G", "1.5G", "1 G", " 1G", "1G ", "0x10", "16777216T",
+            "18446744073709551616", "٣G", "NaN",
+        ])
+    func noSizes(text: String) {
+        #expect(UInt64(byteSize: text) == nil)
+    }
+
+    @Test func errorsOfTheCommandLineAndTheFileSystem() {
+        let preset = #expect(throws: TopologyError.self) { try Topology(preset: "no\nsuch") }
+        #expect(preset?.exitStatus == 64)
+        #expect(preset?.description.contains("\n") == false)
+        let missing = #expect(throws: TopologyError.self) { try Topology(contentsOf: "/nonexistent/t.toml") }
+        #expect(missing?.exitStatus == 66)
+        #expect(missing?.description == "/nonexistent/t.toml: No such file or directory; expected a topology file")
+        #expect(throws: TopologyError.self) { try Topology(contentsOf: "/") }
+    }
+}

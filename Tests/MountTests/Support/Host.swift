@@ -1,0 +1,38 @@
+import CLinux
+import Foundation
+import SystemPackage
+
+/// What the machine that runs the tests offers.
+enum Host {
+    static let isRoot = geteuid() == 0
+    static let isContinuousIntegration = ProcessInfo.processInfo.environment["CI"] != nil
+    static let hasFuse = unsafe access("/dev/fuse", R_OK | W_OK) == 0
+    static let canMount = isRoot && hasFuse
+
+    /// The folder of the build: that of the test bundle.
+    static let products = FilePath(resolving: "/proc/self/exe").removingLastComponent()
+
+    /// The command under test; `CDMFS` in the environment names another one than the build's.
+    static let cdmfs = ProcessInfo.processInfo.environment["CDMFS"] ?? products.appending("cdmfs").string
+
+    static let package = FilePath(#filePath).removingLastComponent().removingLastComponent()
+        .removingLastComponent().removingLastComponent()
+
+    static func has(_ program: String) -> Bool {
+        let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
+        return path.split(separator: ":").contains { unsafe access("\($0)/\(program)", X_OK) == 0 }
+    }
+}
+
+extension FilePath {
+    /// The target of a symbolic link.
+    init(resolving link: String) {
+        self.init((try? FileManager.default.destinationOfSymbolicLink(atPath: link)) ?? link)
+    }
+}
+
+/// What a test cannot go on after, in one line.
+struct Failure: Error, CustomStringConvertible {
+    let description: String
+    init(_ description: String) { self.description = description }
+}

@@ -1,0 +1,171 @@
+import CLinux
+import Dispatch
+import Foundation
+import Synchronization
+import SystemPackage
+import Testing
+
+/// A simulated machine mounted for one test, in a private directory.
+final class TestMount: Sendable {
+    /// The mount point.
+    let path: String
+    private let scratch: String
+
+    /// The mounts in being, for those who must end one that hangs.
+    private static let mounted = Mutex<Set<String>>([])
+
+    private init(topology: String, options: [String]) throws {
+        scratch = try makeTemporaryDirectory()
+        path = scratch + "/machine"
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
+        try topology.write(toFile: scratch + "/topology.toml", atomically: false, encoding: .utf8)
+
+        TestMount.mounted.withLock { _ = $0.insert(path) }
+        let outcome = try run(
+            [Host.cdmfs, "mount", "--topology", scratch + "/topology.toml"]
+                + (options.isEmpty ? [] : ["-o", options.joined(separator: ",")]) + [path],
+            environment: TestMount.sanitizerOptions(logs: scratch))
+        guard outcome.succeeded else {
+            end()
+            throw Failure("mount: \(outcome.ending) \(outcome.errors)")
+        }
+    }
+
+    /// Mounts a machine, runs `body`, and unmounts it; whatever `body` did, nothing is left.
+    ///
+    /// - Parameters:
+    ///   - seconds: after this the connection is aborted, so that nothing that hangs in it keeps the run.
+    ///   - checkingLeaks: when `body` has returned and its buffers are removed, every node must have all the free memory it
+    ///     began with.
+    ///   - endsItself: `body` unmounts or kills the daemon.
+    static func with(
+        _ topology: String = Machines.small, options: [String] = [], seconds: Int = 120, checkingLeaks: Bool = true,
+        endsItself: Bool = false, sourceLocation: SourceLocation = #_sourceLocation, _ body: (TestMount) throws -> Void
+    ) throws {
+        let mount = try TestMount(topology: topology, options: options)
+        let path = mount.path
+        let watchdog = DispatchWorkItem {
+            Issue.record("aborted after \(seconds) s", sourceLocation: sourceLocation)
+            abort(path)
+        }
+        DispatchQueue.global(qos: .userInteractive).asyncAfter(deadline: .now() + .seconds(seconds), execute: watchdog)
+        defer {
+            watchdog.cancel()
+            for problem in mount.end(expectingMount: !endsItself) {
+                Issue.record("\(problem)", sourceLocation: sourceLocation)
+            }
+        }
+        let before = checkingLeaks ? try mount.freeMemory() : [:]
+        try body(mount)
+        if checkingLeaks { try mount.checkLeaks(since: before, sourceLocation: sourceLocation) }
+    }
+
+    // MARK: Leaks
+
+    private func freeMemory() throws -> [Int: Int] {
+        var free: [Int: Int] = [:]
+        for node in try nodes() { free[node] = try meminfo(node)["MemFree"] }
+        return free
+    }
+
+    private func checkLeaks(since before: [Int: Int], sourceLocation: SourceLocation) throws {
+        for name in try FileManager.default.contentsOfDirectory(atPath: path + "/buffers") {
+            try FileManager.default.removeItem(atPath: path + "/buffers/" + name)
+        }
+        try hollow("dev/cdm0")
+        // The kernel gives up an unlinked inode some time after the last close.
+        let isWhole = try eventually { try self.freeMemory() == before }
+        if !isWhole {
+            Issue.record("free kB by node: \(try freeMemory()), before \(before)", sourceLocation: sourceLocation)
+        }
+    }
+
+    // MARK: The end
+
+    /// The daemon's process, found by its command line, which names the mount point.
+    func daemons() -> [pid_t] {
+        let processes = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
+        return processes.compactMap { pid_t($0) }.filter { pid in
+            guard FilePath(resolving: "/proc/\(pid)/exe").lastComponent?.stem == "cdmfs",
+                let line = FileManager.default.contents(atPath: "/proc/\(pid)/cmdline")
+            else { return false }
+            return String(decoding: line, as: UTF8.self).contains(path)
+        }
+    }
+
+    /// Unmounts, by force if need be, and returns what should not have been necessary.
+    @discardableResult
+    private func end(expectingMount: Bool = false) -> [String] {
+        var problems: [String] = []
+        if expectingMount {
+            let outcome = try? run([Host.cdmfs, "unmount", path], within: 20)
+            if outcome?.succeeded != true {
+                problems.append("unmount: \(outcome.map { "\($0.ending) \($0.errors)" } ?? "hangs")")
+            }
+        }
+        if TestMount.isMounted(path) {
+            problems.append("still mounted at the end")
+            TestMount.abort(path)
+        }
+        if !eventually(within: 10, { self.daemons().isEmpty }) {
+            problems.append("the daemon did not end")
+            for pid in daemons() { kill(pid, SIGKILL) }
+            TestMount.abort(path)
+        }
+        TestMount.mounted.withLock { _ = $0.remove(path) }
+        let logs = (try? FileManager.default.contentsOfDirectory(atPath: scratch)) ?? []
+        for log in logs where log.hasPrefix("sanitizer") {
+            problems.append((try? String(contentsOfFile: scratch + "/" + log, encoding: .utf8)) ?? log)
+        }
+        // Never below a mount point that is still there.
+        if !TestMount.isMounted(path) { try? FileManager.default.removeItem(atPath: scratch) }
+        return problems
+    }
+
+    /// Fails every request of the mount, which frees whoever hangs in one, and takes it away.
+    static func abort(_ path: String) {
+        while isMounted(path) {
+            guard unsafe umount2(path, Int32(MNT_FORCE | MNT_DETACH)) == 0 else { break }
+        }
+    }
+
+    /// Aborts every mount of this run.
+    static func abortAll() {
+        for path in mounted.withLock({ $0 }) { abort(path) }
+    }
+
+    /// Whether something is mounted at `path`, found without touching it.
+    static func isMounted(_ path: String) -> Bool {
+        let table = FileManager.default.contents(atPath: "/proc/self/mountinfo") ?? Data()
+        return String(decoding: table, as: UTF8.self).split(separator: "\n").contains {
+            $0.split(separator: " ").dropFirst(4).first.map(String.init) == path
+        }
+    }
+
+    /// What makes a daemon built with a sanitizer leave its findings in files, as its stderr is gone.
+    private static func sanitizerOptions(logs: String) -> [String: String] {
+        var options: [String: String] = [:]
+        for name in ["ASAN_OPTIONS", "TSAN_OPTIONS"] {
+            let given = ProcessInfo.processInfo.environment[name].map { $0 + ":" } ?? ""
+            options[name] = given + "log_path=\(logs)/sanitizer"
+        }
+        return options
+    }
+}
+
+/// Makes a directory of its own below the temporary directory.
+func makeTemporaryDirectory() throws -> String {
+    var template = Array("/tmp/cdmfs-test.XXXXXX".utf8CString)
+    guard unsafe mkdtemp(&template) != nil else { throw Errno(rawValue: errno) }
+    return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+}
+
+/// Waits for what the kernel does in its own time and announces to nobody.
+func eventually(within seconds: Double = 5, _ condition: () throws -> Bool) rethrows -> Bool {
+    let deadline = Date(timeIntervalSinceNow: seconds)
+    while try !condition() {
+        if Date() >= deadline { return false }
+        usleep(5000)
+    }
+    return true
+}

@@ -1,0 +1,47 @@
+# shellcheck shell=bash
+# Shared by the scripts beside it, which source it: what they need, installed on a Debian 12 that lacks it.
+
+# shellcheck disable=SC2034
+top=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
+
+say() { printf '%s\n' "$*"; }
+die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
+
+# installs PACKAGE... with apt; says what is missing when that is not possible.
+install_packages() {
+    [ $# -gt 0 ] || return 0
+    [ "$(id -u)" = 0 ] || die "missing: $*; as root: apt-get install $*"
+    command -v apt-get >/dev/null || die "missing, and there is no apt-get: $*"
+    say "Installing $*"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+# What the build needs.
+set_up_build() {
+    local missing=()
+    command -v swift >/dev/null || die "swift is not in PATH; see https://www.swift.org/install/linux/"
+    command -v pkg-config >/dev/null || missing+=(pkg-config)
+    { command -v pkg-config >/dev/null && pkg-config --exists fuse3; } || missing+=(libfuse3-dev)
+    command -v fusermount3 >/dev/null || missing+=(fuse3)
+    install_packages "${missing[@]}"
+}
+
+# What the tests run beside it. Any python3 with numpy will do: the first in PATH is the one the tests start.
+set_up_tests() {
+    local missing=() tool
+    command -v cc >/dev/null || missing+=(gcc libc6-dev)
+    for tool in numactl fio; do
+        command -v "$tool" >/dev/null || missing+=("$tool")
+    done
+    command -v setpriv >/dev/null && command -v lsmem >/dev/null || missing+=(util-linux)
+    python3 -c 'import numpy' 2>/dev/null || missing+=(python3 python3-numpy)
+    install_packages "${missing[@]}"
+    python3 -c 'import numpy' 2>/dev/null || die "$(command -v python3) cannot import numpy; put one in PATH that can"
+}
+
+# /dev/fuse, or the reason why there is none.
+load_fuse() {
+    [ -c /dev/fuse ] || modprobe fuse 2>/dev/null || true
+    [ -c /dev/fuse ]
+}
