@@ -56,6 +56,9 @@ public final class Directory: Sendable {
         sources = children.compactMap(\.source)
     }
 
+    /// Whether a name stands for the same child for as long as the directory exists, so that it may be cached.
+    public func isFixed(_ name: String) -> Bool { fixed[name] != nil }
+
     /// The child of a name, `nil` where there is none. A fixed child hides a dynamic one.
     public func lookup(_ name: String) -> Node? {
         if let node = fixed[name] { return node }

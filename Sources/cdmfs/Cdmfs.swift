@@ -1,4 +1,37 @@
+import ArgumentParser
+import Glibc
+
+/// The command.
 @main
-struct Cdmfs {
-    static func main() { print("cdmfs") }
+struct Cdmfs: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "cdmfs",
+        abstract: "A simulated machine with coherent device memory, as a file system.",
+        discussion: """
+            Mount it, browse its sys/ tree with the tools for the real one, map dev/cdm0 or a file under buffers/, and
+            watch and steer where the pages are:
+
+              cdmfs mount /mnt/cdm
+              truncate -s 64M /mnt/cdm/buffers/a
+              echo 1 > /mnt/cdm/sys/kernel/cdm/buffers/a/migrate
+              cdmfs run --mount /mnt/cdm -- numactl -H
+              cdmfs unmount /mnt/cdm
+
+            Exit status: 0, or 64 for wrong usage, 65 for a wrong topology file, 66 for one that cannot be read, 32 for a
+            mount or unmount that failed, 1 otherwise; of run, that of its command.
+            """,
+        version: "0.1.0",
+        subcommands: [Mount.self, Unmount.self, TopologyCommand.self, Run.self])
+
+    static func main() {
+        do {
+            var command = try parseAsRoot()
+            try command.run()
+        } catch let failure as Failure {
+            failure.print()
+            Glibc.exit(failure.status.rawValue)
+        } catch {
+            exit(withError: error)
+        }
+    }
 }

@@ -79,7 +79,9 @@ extension Mounts {
                             try FileDescriptor.open(path, mode).close()
                             #expect(isAllowed, "\(attribute.file) \(mode)")
                         } catch {
-                            #expect(!isAllowed && error as? Errno == .permissionDenied, "\(attribute.file) \(mode) \(error)")
+                            #expect(
+                                !isAllowed && error as? Errno == .permissionDenied, "\(attribute.file) \(mode) \(error)"
+                            )
                         }
                     }
                 }
@@ -88,12 +90,14 @@ extension Mounts {
 
         @Test("Nothing can be made, removed or renamed below sys/")
         func fixedTree() throws {
-            try TestMount.with { mount in
+            try TestMount.with { mount throws in
                 let folder = mount.path + "/sys/devices/system/node"
                 func expectRefused(_ what: Comment, _ status: Int32) {
                     #expect(status == -1 && errno == EPERM, what)
                 }
-                for parent in [folder, folder + "/node1/cdm", mount.path + "/sys", mount.path + "/sys/kernel/cdm/buffers"] {
+                for parent in [
+                    folder, folder + "/node1/cdm", mount.path + "/sys", mount.path + "/sys/kernel/cdm/buffers",
+                ] {
                     expectRefused("mkdir", unsafe mkdir(parent + "/new", 0o755))
                     expectRefused("symlink", unsafe symlink("online", parent + "/new"))
                     expectRefused("mknod", unsafe mknod(parent + "/new", S_IFREG | 0o644, 0))

@@ -203,7 +203,9 @@ extension Mounts {
                     #expect(try mount.text(control + "/policy") == shown + "\n")
                 }
                 for wrong in ["bind", "bind:", "bind:x", "nonsense", "interleave:", "bind:1 2"] {
-                    #expect(throws: Errno.invalidArgument, "\(wrong)") { try mount.store(wrong, in: control + "/policy") }
+                    #expect(throws: Errno.invalidArgument, "\(wrong)") {
+                        try mount.store(wrong, in: control + "/policy")
+                    }
                 }
                 #expect(throws: Errno.self) { try mount.store("bind:7", in: control + "/policy") }
                 #expect(try mount.text(control + "/policy") == "default\n")

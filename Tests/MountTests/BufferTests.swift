@@ -75,14 +75,17 @@ extension Mounts {
             }
         }
 
-        @Test("fio's own verification", .enabled(if: Host.has("fio"), "fio is not installed"), arguments: ["mmap", "psync"])
+        @Test(
+            "fio's own verification", .enabled(if: Host.has("fio"), "fio is not installed"),
+            arguments: ["mmap", "psync"])
         func fio(engine: String) throws {
             try TestMount.with { mount in
-                let outcome = try run([
-                    "fio", "--name=verify", "--filename=\(mount.path)/buffers/a", "--size=16M", "--bs=4k-64k",
-                    "--rw=randwrite", "--ioengine=\(engine)", "--verify=crc32c", "--verify_fatal=1", "--randseed=7",
-                    "--output-format=terse",
-                ], within: 60)
+                let outcome = try run(
+                    [
+                        "fio", "--name=verify", "--filename=\(mount.path)/buffers/a", "--size=16M", "--bs=4k-64k",
+                        "--rw=randwrite", "--ioengine=\(engine)", "--verify=crc32c", "--verify_fatal=1", "--randseed=7",
+                        "--output-format=terse",
+                    ], within: 60)
                 #expect(outcome.succeeded, "\(outcome.errors) \(outcome.output)")
             }
         }
@@ -157,7 +160,10 @@ extension Mounts {
                 #expect(written.st_mtim.tv_sec > 1_000_000_000, "write(2) sets the time of modification")
                 try check(unsafe chmod(file, 0o640))
                 let changed = try mount.entry("buffers/a").status
-                #expect((changed.st_ctim.tv_sec, changed.st_ctim.tv_nsec) >= (written.st_ctim.tv_sec, written.st_ctim.tv_nsec))
+                #expect(
+                    (changed.st_ctim.tv_sec, changed.st_ctim.tv_nsec) >= (
+                        written.st_ctim.tv_sec, written.st_ctim.tv_nsec
+                    ))
                 #expect(changed.st_mtim.tv_nsec == written.st_mtim.tv_nsec)
             }
         }

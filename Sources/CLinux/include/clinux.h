@@ -26,4 +26,13 @@
 // A macro around a call: glibc keeps the first real-time signals for itself.
 static inline int clinux_sigrtmin(void) { return SIGRTMIN; }
 
+// By hand: sys/xattr.h brings in fd_set, which Glibc's module has without _GNU_SOURCE and so different.
+ssize_t getxattr(const char *path, const char *name, void *value, size_t size);
+ssize_t listxattr(const char *path, char *list, size_t size);
+int setxattr(const char *path, const char *name, const void *value, size_t size, int flags);
+int removexattr(const char *path, const char *name);
+
+// By hand for the same reason: sys/pidfd.h, and what sched.h and unistd.h keep for _GNU_SOURCE.
+int pidfd_open(pid_t pid, unsigned int flags);
+
 #endif

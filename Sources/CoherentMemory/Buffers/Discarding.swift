@@ -4,7 +4,7 @@ import Synchronization
 import SystemPackage
 
 extension Machine {
-    /// Changes the size of a buffer (ftruncate(2)); pages behind the new end are freed.
+    /// Changes the size of a buffer (ftruncate(2)); pages behind a nearer end are freed.
     ///
     /// - Throws: EFBIG beyond the largest file offset, EINVAL for a device's memory.
     public func resize(_ buffer: Buffer, to size: UInt64) throws(Errno) {
@@ -13,14 +13,19 @@ extension Machine {
             guard size == fixed else { throw .invalidArgument }
             return
         }
-        discard(buffer, pages: Page.count(of: size)..<UInt64.max >> Page.shift, resizingTo: size)
+        let shrinks = buffer.state.withLock { state in
+            defer { state.size = size }
+            guard size < state.size else { return false }
+            zero(size..<Page.count(of: size) << Page.shift, of: &state)
+            return true
+        }
+        // Pages allocated behind the end stay when the buffer grows, as in tmpfs.
+        if shrinks { discard(buffer, pages: Page.count(of: size)..<UInt64.max >> Page.shift) }
     }
 
     /// Frees the pages of a byte range, which then reads as zeros (FALLOC_FL_PUNCH_HOLE); zeroes what it covers of
     /// the pages at its ends. The size stays.
     public func punch(_ buffer: Buffer, bytes: Range<UInt64>) {
-        let size = buffer.size
-        let bytes = bytes.clamped(to: 0..<max(size, Page.count(of: size) << Page.shift))
         guard !bytes.isEmpty else { return }
         let whole = Page.count(of: bytes.lowerBound)..<max(
             Page.count(of: bytes.lowerBound), bytes.upperBound >> Page.shift)
@@ -37,30 +42,16 @@ extension Machine {
     private func zero(_ bytes: Range<UInt64>, of state: inout Buffer.State) {
         guard !bytes.isEmpty, let leaf = state.table.leaf(of: bytes.lowerBound >> Page.shift) else { return }
         let slot = Int(bytes.lowerBound >> Page.shift) & (TablePool.entries - 1)
-        var entry = PageTableEntry(rawValue: unsafe state.table.entries(of: leaf)[slot])
+        let entry = PageTableEntry(rawValue: unsafe state.table.entries(of: leaf)[slot])
         guard entry.isWritten else { return }
-        entry.isMigrating = false
-        unsafe state.table.entries(of: leaf)[slot] = entry.rawValue
         unsafe memset(
             node(of: entry.pfn).address(of: entry.pfn) + Int(bytes.lowerBound & (Page.size - 1)), 0, bytes.count)
     }
 
     /// Takes pages out of a buffer and frees their frames.
     ///
-    /// - Parameters:
-    ///   - newSize: the buffer's size from now on, set before any page goes so that none can come back.
-    ///   - onlyUntouched: whether to leave pages that were handed out or stored to.
-    func discard(
-        _ buffer: Buffer, pages: Range<UInt64>, resizingTo newSize: UInt64? = nil, onlyUntouched: Bool = false
-    ) {
-        if let newSize {
-            buffer.state.withLock { state in
-                if newSize < state.size, newSize & (Page.size - 1) != 0 {
-                    zero(newSize..<Page.count(of: newSize) << Page.shift, of: &state)
-                }
-                if buffer.fixedSize == nil { state.size = newSize }
-            }
-        }
+    /// - Parameter onlyUntouched: whether to leave pages that were handed out or stored to.
+    func discard(_ buffer: Buffer, pages: Range<UInt64>, onlyUntouched: Bool = false) {
         var next = pages.lowerBound
         while next < pages.upperBound {
             var freed = FreedFrames()

@@ -13,7 +13,7 @@ public struct PageRun: Sendable, Hashable {
     public var physicalAddress: UInt64
     /// Whether the pages were stored to.
     public var isDirty: Bool
-    /// Whether a migration is copying the pages.
+    /// Whether a migration is about to copy the pages.
     public var isMigrating: Bool
 }
 

@@ -42,7 +42,12 @@ public struct MemoryPolicy: Sendable, Hashable {
         guard let word = parts.first, let mode = Mode(rawValue: String(word)) else { throw .invalidArgument }
         var nodes = IDSet()
         if parts.count == 2 {
-            nodes = try IDSet(list: parts[1])
+            // One plain number, as Linux has it: neither `1-1` nor `N`.
+            guard mode != .prefer || parts[1].utf8.allSatisfy((UInt8(ascii: "0")...UInt8(ascii: "9")).contains) else {
+                throw .invalidArgument
+            }
+            guard let list = try? IDSet(list: parts[1]) else { throw .invalidArgument }
+            nodes = list
             guard !nodes.isEmpty, nodes.isSubset(of: available) else { throw .invalidArgument }
         } else if mode == .interleave {
             nodes = available

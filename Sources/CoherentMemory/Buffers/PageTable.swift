@@ -24,6 +24,12 @@ struct PageTable: ~Copyable {
 
     var isEmpty: Bool { root == 0 }
 
+    /// Forgets every entry, for when the frames go with their machine.
+    mutating func abandon() {
+        root = 0
+        levels = 0
+    }
+
     /// The leaf that has an entry for `page`, if there is one.
     func leaf(of page: UInt64) -> UInt32? {
         guard root != 0, page >> (Self.shift * UInt64(levels)) == 0 else { return nil }

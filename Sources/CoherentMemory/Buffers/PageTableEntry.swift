@@ -32,7 +32,7 @@ struct PageTableEntry: BitwiseCopyable, Equatable {
         set { set(Self.written, newValue) }
     }
 
-    /// A migration is copying the page. A store clears the flag, and the migration then tries again.
+    /// A migration has asked the page cache for the page and is about to copy it.
     var isMigrating: Bool {
         get { rawValue & Self.migrating != 0 }
         set { set(Self.migrating, newValue) }

@@ -20,14 +20,15 @@ extension Machine {
     ) throws(Errno) -> UInt64 {
         let missing = missingPages(of: pages, in: state)
         guard missing > 0 else { return pages.upperBound }
-        let result: Result<UInt64, Errno> = unsafe withUnsafeTemporaryAllocation(of: FrameRun.self, capacity: missing) {
+        let result: Result<UInt64, Errno> = unsafe withUnsafeTemporaryAllocation(of: TakenRun.self, capacity: missing) {
             runs in
             let buffer = runs.baseAddress!
             var count = 0
             var got = AllocationResult()
+            let local = node(origin.node)?.index ?? 0
             forEachMissingStretch(of: pages, in: state) { stretch in
                 let part = allocate(
-                    stretch.count, at: stretch.lowerBound, policy: state.effective, origin: origin.node
+                    stretch.count, at: stretch.lowerBound, policy: state.effective, local: local
                 ) { run in
                     unsafe buffer[count] = run
                     count += 1
@@ -42,7 +43,7 @@ extension Machine {
             if !isComplete {
                 if missing == 1 || shortage == .prefix { state.counters.refused += 1 }
                 guard shortage == .prefix, got.allocated > 0 else {
-                    for index in 0..<count { unsafe release(list[index]) }
+                    for index in 0..<count { unsafe release(list[index].frames) }
                     // Pages before the first missing one are there all the same.
                     let end = firstMissing(of: pages, in: state)
                     return shortage == .prefix && end > pages.lowerBound ? .success(end) : .failure(.noMemory)
@@ -53,6 +54,7 @@ extension Machine {
             } catch {
                 return .failure(error)
             }
+            for index in 0..<count { unsafe account(list[index], local: local) }
             state.counters.cpu += UInt64(got.allocated)
             return .success(isComplete ? pages.upperBound : firstMissing(of: pages, in: state))
         }
@@ -108,11 +110,11 @@ extension Machine {
 
     /// Puts frames into the page table where there are none, in order. ENOMEM frees those that found no table.
     private func insert(
-        _ runs: UnsafeBufferPointer<FrameRun>, into pages: Range<UInt64>, of state: inout Buffer.State
+        _ runs: UnsafeBufferPointer<TakenRun>, into pages: Range<UInt64>, of state: inout Buffer.State
     ) throws(Errno) {
         var page = pages.lowerBound
         for index in 0..<runs.count {
-            var run = unsafe runs[index]
+            var run = unsafe runs[index].frames
             let node = node(of: run.start)
             while run.count > 0 {
                 while state.table[page].isPresent { page += 1 }
@@ -121,7 +123,7 @@ extension Machine {
                     leaf = try state.table.makeLeaf(of: page)
                 } catch {
                     release(run)
-                    for later in index + 1..<runs.count { unsafe release(runs[later]) }
+                    for later in index + 1..<runs.count { unsafe release(runs[later].frames) }
                     throw error
                 }
                 let entries = unsafe state.table.entries(of: leaf)

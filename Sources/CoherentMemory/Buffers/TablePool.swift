@@ -34,15 +34,16 @@ final class TablePool: @unchecked Sendable {
 
     /// Takes an empty table for a buffer, whose first entry stands for page `base`. Never 0.
     func allocate(owner: UInt64, base: UInt64) throws(Errno) -> UInt32 {
-        let table = state.withLock { state -> Int in
+        let table = state.withLock { state -> Int? in
             if let table = state.recycled.first() {
                 state.recycled.remove(table)
                 return table
             }
+            guard state.next < Self.capacity else { return nil }
             state.next += 1
             return state.next - 1
         }
-        guard table < Self.capacity else { throw .noMemory }
+        guard let table else { throw .noMemory }
         owners.store(owner, at: table)
         bases.store(base, at: table)
         return UInt32(table)

@@ -12,13 +12,19 @@ extension Machine {
     ///   - offset: a byte offset.
     ///   - isGrowing: whether bytes behind the end make the buffer larger, as write(2) does; without it they are
     ///     left out, as of a write-back that lost a race with a truncation.
-    /// - Returns: how many bytes were stored; fewer than asked where frames ran out.
-    /// - Throws: ENOSPC where not even the first byte found a frame, EFBIG beyond the largest offset.
+    /// - Returns: how many bytes were stored; fewer than asked where frames ran out, or at the end of a device.
+    /// - Throws: ENOSPC where not even the first byte found a frame, or a place on a device; EFBIG beyond the largest
+    ///   offset.
     public func write(
         _ bytes: UnsafeRawBufferPointer, to buffer: Buffer, at offset: UInt64, origin: Origin, isGrowing: Bool
     ) throws(Errno) -> Int {
-        let (end, overflow) = offset.addingReportingOverflow(UInt64(bytes.count))
+        var (end, overflow) = offset.addingReportingOverflow(UInt64(bytes.count))
         guard !overflow, end <= UInt64(Int64.max) else { throw .fileTooLarge }
+        if isGrowing, let size = buffer.fixedSize, end > size {
+            // As of a block device: what fits is stored.
+            guard offset < size else { throw .noSpace }
+            end = size
+        }
         var position = offset
         repeat {
             let stop = min(end, (position / Self.chunk + 1) * Self.chunk)
@@ -68,7 +74,6 @@ extension Machine {
             if !entry.isWritten { newlyWritten.add(entry.pfn, in: self) { $0.counters.written.add($1) } }
             entry.isCached = true
             entry.isWritten = true
-            entry.isMigrating = false
             unsafe entries[slot] = entry.rawValue
             let from = max(offset, page << Page.shift)
             let to = min(stop, (page + 1) << Page.shift)
@@ -87,10 +92,12 @@ extension Machine {
     /// Gives every page of a range its frame ahead of use (fallocate(2)).
     ///
     /// - Parameter keepsSize: whether the buffer stays as long as it is.
-    /// - Throws: ENOSPC where the frames do not suffice; pages that had none then have none again. EFBIG, EINVAL.
+    /// - Throws: ENOSPC where the frames do not suffice; pages that had none then have none again. EINVAL for an empty
+    ///   range, EFBIG beyond the largest offset.
     public func allocate(
         _ buffer: Buffer, bytes: Range<UInt64>, keepsSize: Bool, origin: Origin
     ) throws(Errno) {
+        guard !bytes.isEmpty else { throw .invalidArgument }
         guard bytes.upperBound <= UInt64(Int64.max) else { throw .fileTooLarge }
         if let size = buffer.fixedSize, bytes.upperBound > size { throw .noSpace }
         let pages = bytes.lowerBound >> Page.shift..<Page.count(of: bytes.upperBound)
@@ -108,8 +115,10 @@ extension Machine {
                             missing.append(page..<page + 1)
                         }
                     }
-                    try populate(part, of: &state, origin: origin, policy: .all)
+                    // Nobody asks again for less: what isolation refuses is counted now.
                     fresh += missing
+                    let end = try populate(part, of: &state, origin: origin, policy: .prefix)
+                    guard end == part.upperBound else { throw .noMemory }
                 }
             } catch {
                 for range in fresh { discard(buffer, pages: range, onlyUntouched: true) }

@@ -69,9 +69,4 @@ struct IndexSet64: ~Copyable, Sendable {
         }
         return position
     }
-
-    /// Gives the host's memory of the members' words in `range` back. The range must hold no member.
-    func giveBack(_ range: Range<Int>) {
-        words.giveBack(offsets[0] + (range.lowerBound + 63) / 64..<offsets[0] + range.upperBound / 64)
-    }
 }

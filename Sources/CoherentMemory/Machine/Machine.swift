@@ -74,6 +74,11 @@ public final class Machine: Sendable {
         self.devices = devices
     }
 
+    deinit {
+        // The frames go with the nodes, and the tables with their pool.
+        for buffer in buffers { buffer.state.withLock { $0.table.abandon() } }
+    }
+
     /// The node `nodeN`, if there is one.
     public func node(_ id: Int) -> Node? { indices[id].map { nodes[$0] } }
 
@@ -128,7 +133,9 @@ public final class Machine: Sendable {
 
     /// Frees a buffer's memory for good. A reply that still reads from a frame keeps just that frame until it is done.
     public func remove(_ buffer: Buffer) {
-        discard(buffer, pages: 0..<UInt64.max >> Page.shift, resizingTo: 0)
+        // Before any page goes, so that none can come back.
+        if buffer.fixedSize == nil { buffer.state.withLock { $0.size = 0 } }
+        discard(buffer, pages: 0..<UInt64.max >> Page.shift)
         system.buffers.withLock { _ = $0.removeValue(forKey: buffer.id) }
     }
 

@@ -2,9 +2,6 @@ import Synchronization
 import SystemPackage
 
 extension Machine {
-    /// How often pages that are busy are tried again, as in mm/migrate.c.
-    private static let passes = 10
-
     /// Moves pages of a buffer to a node, wherever they are now (migrate_pages(2) for a range).
     ///
     /// Blocks until the pages have moved; never call it from a thread that the page cache may wait for.
@@ -14,7 +11,7 @@ extension Machine {
     ///   - target: the node's id.
     ///   - isCancelled: asked between batches.
     /// - Throws: ENODEV for a node that does not exist or has no memory online, EINVAL for a bad range, ENOMEM where
-    ///   the target is full, EBUSY where pages stayed busy, EINTR when cancelled. What was moved stays moved.
+    ///   the target is full, EINTR when cancelled. What was moved stays moved.
     public func migrate(
         _ buffer: Buffer, bytes: Range<UInt64>? = nil, to target: Int, isCancelled: () -> Bool = { false }
     ) throws(Errno) {
@@ -71,16 +68,22 @@ extension Machine {
         end(nil)
     }
 
-    /// Moves every page of a node to another (the `migrate` file of a coherent node). Errors as of a buffer's.
-    public func migrate(
-        node source: Node, to target: Int, progress: (MigrationResult) -> Void = { _ in },
-        isCancelled: () -> Bool = { false }
-    ) throws(Errno) -> MigrationResult {
+    /// Checks what ``migrate(node:to:isCancelled:)`` is asked for, without moving anything.
+    public func checkMigration(ofNode source: Node, to target: Int) throws(Errno) {
+        guard try migrationTarget(target) !== source else { throw .invalidArgument }
+    }
+
+    /// Moves every page of a node to another (the `migrate` file of a coherent node). Blocks and fails as the
+    /// migration of a buffer does.
+    public func migrate(node source: Node, to target: Int, isCancelled: () -> Bool = { false }) throws(Errno) {
         let node = try migrationTarget(target)
         guard node !== source else { throw .invalidArgument }
         let start = ContinuousClock.now
         var result = MigrationResult()
         result.state = .running
+        source.migrationResult.withLock { $0 = result }
+        announce(.nodeMigration(node: source.id))
+        defer { announce(.nodeMigration(node: source.id)) }
         var failure: Errno?
         for buffer in buffers where buffer.pages(onNode: source.index) > 0 {
             do throws(Errno) {
@@ -89,53 +92,36 @@ extension Machine {
                     isCancelled: isCancelled
                 ) { part in
                     result.add(part)
-                    progress(result)
+                    source.migrationResult.withLock { $0 = result }
                 }
             } catch {
                 failure = error
-                // A page that is busy does not keep the others from moving.
-                if error != .resourceBusy { break }
+                break
             }
         }
         result.end(error: failure != nil, cancelled: failure == .interrupted, after: .now - start)
-        progress(result)
+        source.migrationResult.withLock { $0 = result }
         if let failure { throw failure }
-        return result
     }
 
-    /// Moves pages of a buffer batch by batch, coming back to those that were busy.
+    /// Moves pages of a buffer batch by batch. ENOMEM where the targets are full, EINTR when cancelled.
     func move(
         _ buffer: Buffer, pages: Range<UInt64>, filter: PageFilter, targets: [Node], isCancelled: () -> Bool,
         _ progress: (MigrationResult) -> Void
     ) throws(Errno) {
-        var busy = 0
-        var starved = 0
-        for pass in 0..<Self.passes {
-            busy = 0
-            starved = 0
-            var page = pages.lowerBound
-            while page < pages.upperBound, let next = buffer.nextPage(from: page), next < pages.upperBound {
-                if isCancelled() { throw .interrupted }
-                let part = next..<min(pages.upperBound, (next / Self.batch + 1) * Self.batch)
-                let outcome = buffer.migrationTurn.withLock { _ in
-                    moveBatch(of: buffer, pages: part, filter: filter, targets: targets, copiesUnderLock: pass > 0)
-                }
-                busy += outcome.busy
-                starved += outcome.starved
-                if outcome.moved > 0 {
-                    var part = MigrationResult()
-                    part.moved = outcome.moved
-                    progress(part)
-                }
-                page = part.upperBound
+        var failed = 0
+        var page = pages.lowerBound
+        while page < pages.upperBound, let next = buffer.nextPage(from: page), next < pages.upperBound {
+            if isCancelled() { throw .interrupted }
+            let part = next..<min(pages.upperBound, (next / Self.batch + 1) * Self.batch)
+            let outcome = buffer.migrationTurn.withLock { _ in
+                moveBatch(of: buffer, pages: part, filter: filter, targets: targets)
             }
-            if busy == 0 { break }
+            if outcome.moved + outcome.failed > 0 { progress(outcome) }
+            failed += outcome.failed
+            page = part.upperBound
         }
-        guard busy + starved > 0 else { return }
-        var rest = MigrationResult()
-        rest.failed = busy + starved
-        progress(rest)
-        throw starved > 0 ? .noMemory : .resourceBusy
+        if failed > 0 { throw .noMemory }
     }
 }
 

@@ -1,23 +1,7 @@
+import CLinux
 import Glibc
 import Synchronization
 import SystemPackage
-
-/// A page on its way from one frame to another.
-struct MovingPage: BitwiseCopyable {
-    var page: UInt64
-    var old: PFN
-    var new: PFN
-    var isWritten: Bool
-}
-
-/// What became of the pages of a batch.
-struct BatchOutcome {
-    var moved = 0
-    /// Pages that were stored to or claimed meanwhile, and may move at the next try.
-    var busy = 0
-    /// Pages for which the target had no frame.
-    var starved = 0
-}
 
 /// Which pages of a buffer a migration takes.
 enum PageFilter {
@@ -32,42 +16,45 @@ enum PageFilter {
 extension Machine {
     /// Pages moved under one turn: enough to be cheap, few enough that others get their turn soon.
     static let batch: UInt64 = 512
+    /// Pages copied under one hold of the buffer's lock, as many as a write stores.
+    private static let piece: UInt64 = 32
 
-    /// Moves the pages of one batch: unmap, copy, publish (migrate_pages_batch() of mm/migrate.c).
+    /// Moves the pages of one batch: unmap, then copy and publish (migrate_pages_batch() of mm/migrate.c).
     ///
     /// The kernel's page cache is the authority on a page that was handed out. So it is asked first to drop the
     /// range, which brings what was stored as writes into the old frames. Reads go on being served from the old
-    /// frames all the while. A store that arrives during the copy clears the entry's `migrating` flag: that page
-    /// keeps its old frame and is tried again.
+    /// frames all the while, and stores through what they handed out come back through the page table. The copy is
+    /// made under the buffer's lock, piece by piece: it waits for nobody, so those who want the lock may wait for it.
     ///
     /// - Parameters:
     ///   - pages: at most ``batch`` pages.
     ///   - targets: the nodes to allocate from, in order.
-    ///   - copiesUnderLock: whether no store may come in between, for pages that were busy before.
-    func moveBatch(
-        of buffer: Buffer, pages: Range<UInt64>, filter: PageFilter, targets: [Node], copiesUnderLock: Bool
-    ) -> BatchOutcome {
+    func moveBatch(of buffer: Buffer, pages: Range<UInt64>, filter: PageFilter, targets: [Node]) -> MigrationResult {
+        var outcome = MigrationResult()
         let wanted = buffer.state.withLock { state in select(pages, filter: filter, in: &state) }
-        guard wanted.count > 0 else { return BatchOutcome() }
+        guard wanted.count > 0 else { return outcome }
         if wanted.isCached { invalidate(buffer, pages: wanted.first..<wanted.last + 1) }
 
-        var outcome = BatchOutcome()
-        var moving: [MovingPage] = []
-        moving.reserveCapacity(wanted.count)
-        var freed = FreedFrames()
-        buffer.state.withLock { state in
-            claim(pages, filter: filter, targets: targets, in: &state, into: &moving, &outcome)
-            if copiesUnderLock {
-                copy(moving)
-                publish(moving, in: &state, freed: &freed, &outcome)
+        var frames = FrameSupply(targets: targets, wanted: wanted.count)
+        let local = currentNode
+        var page = wanted.first
+        while page <= wanted.last {
+            let part = page..<min(wanted.last + 1, page + Self.piece)
+            var freed = FreedFrames()
+            buffer.state.withLock { state in
+                replace(part, filter: filter, in: &state, from: &frames, local: local, freed: &freed, &outcome)
             }
+            freed.release(to: self)
+            page = part.upperBound
         }
-        if !copiesUnderLock {
-            copy(moving)
-            buffer.state.withLock { publish(moving, in: &$0, freed: &freed, &outcome) }
-        }
-        freed.release(to: self)
+        frames.releaseRest()
         return outcome
+    }
+
+    /// The node whose CPU runs this thread.
+    private var currentNode: Node {
+        let cpu = Int(sched_getcpu())
+        return nodes.first { $0.cpus.contains(cpu) } ?? nodes[0]
     }
 
     private struct Selection {
@@ -115,71 +102,48 @@ extension Machine {
             selection.count += 1
             selection.first = min(selection.first, page)
             selection.last = max(selection.last, page)
+            entry.isMigrating = true
             if entry.isCached {
                 selection.isCached = true
                 entry.isCached = false
-                unsafe slot.pointee = entry.rawValue
                 uncached.add(entry.pfn, in: self) { $0.counters.cached.add(-$1) }
             }
+            unsafe slot.pointee = entry.rawValue
         }
         uncached.flush { $0.counters.cached.add(-$1) }
         return selection
     }
 
-    /// Finds a new frame for each page and marks it as migrating.
-    private func claim(
-        _ pages: Range<UInt64>, filter: PageFilter, targets: [Node], in state: inout Buffer.State,
-        into moving: inout [MovingPage], _ outcome: inout BatchOutcome
+    /// Copies pages into new frames and puts these into the page table. Whatever became of a page, it is then no
+    /// longer migrating.
+    private func replace(
+        _ pages: Range<UInt64>, filter: PageFilter, in state: inout Buffer.State, from frames: inout FrameSupply,
+        local: Node, freed: inout FreedFrames, _ outcome: inout MigrationResult
     ) {
-        var frames = FrameSupply(targets: targets)
-        var wanted = 0
-        unsafe forEachMatch(pages, filter: filter, in: state) { _, _ in wanted += 1 }
-        unsafe forEachMatch(pages, filter: filter, in: state) { page, slot in
+        var landed = PageTally()
+        func count(_ node: Node, _ pages: Int) {
+            account(pages, on: node, intended: frames.targets[0], isLocal: node === local)
+        }
+        var crossings: [(from: Int, to: Int)] = []
+        var orphans: [(PFN, isWritten: Bool)] = []
+        unsafe forEachMatch(pages, filter: filter, in: state) { _, slot in
             var entry = PageTableEntry(rawValue: unsafe slot.pointee)
-            guard !entry.isMigrating else {
-                outcome.busy += 1
-                return
-            }
-            guard let new = frames.next(wanted: wanted - moving.count) else {
-                outcome.starved += 1
-                return
-            }
-            moving.append(MovingPage(page: page, old: entry.pfn, new: new, isWritten: entry.isWritten))
-            entry.isMigrating = true
-            unsafe slot.pointee = entry.rawValue
-        }
-        frames.releaseRest()
-    }
-
-    private func copy(_ moving: [MovingPage]) {
-        for page in moving where page.isWritten {
-            unsafe memcpy(node(of: page.new).address(of: page.new), node(of: page.old).address(of: page.old), Int(Page.size))
-        }
-    }
-
-    /// Puts the new frames into the page table, except where a store or a truncation came first.
-    private func publish(
-        _ moving: [MovingPage], in state: inout Buffer.State, freed: inout FreedFrames, _ outcome: inout BatchOutcome
-    ) {
-        for page in moving {
-            let new = node(of: page.new)
-            let old = node(of: page.old)
-            guard let leaf = state.table.leaf(of: page.page),
-                case let slot = unsafe state.table.entries(of: leaf) + (Int(page.page) & (TablePool.entries - 1)),
-                case var entry = PageTableEntry(rawValue: unsafe slot.pointee),
-                entry.isPresent, entry.isMigrating, entry.pfn == page.old
-            else {
-                if state.table[page.page].isPresent { outcome.busy += 1 }
-                freed.append(page.new, isWritten: page.isWritten, node: new)
-                continue
-            }
-            entry.pfn = page.new
             entry.isMigrating = false
-            unsafe slot.pointee = entry.rawValue
-            new.frames.setOwner(of: new.index(of: page.new), to: leaf)
+            defer { unsafe slot.pointee = entry.rawValue }
+            guard let pfn = frames.next() else {
+                outcome.failed += 1
+                return
+            }
+            let old = node(of: entry.pfn)
+            let new = node(of: pfn)
+            let frame = old.index(of: entry.pfn)
+            if entry.isWritten {
+                unsafe memcpy(new.address(of: pfn), old.address(of: entry.pfn), Int(Page.size))
+            }
+            new.frames.setOwner(of: new.index(of: pfn), to: old.frames.owner(of: frame))
+            landed.add(pfn, in: self, count)
             if new !== old {
-                state.addPages(-1, node: old.index)
-                state.addPages(1, node: new.index)
+                crossings.append((old.index, new.index))
                 if entry.isCached {
                     old.counters.cached.add(-1)
                     new.counters.cached.add(1)
@@ -189,31 +153,43 @@ extension Machine {
                     new.counters.written.add(1)
                 }
             }
-            let frame = old.index(of: page.old)
             old.frames.setOwner(of: frame, to: FrameTable.unmapped)
             if old.frames.isPinned(frame) {
-                state.orphans[page.old] = page.isWritten
+                orphans.append((entry.pfn, entry.isWritten))
             } else {
-                freed.append(page.old, isWritten: page.isWritten, node: old)
+                freed.append(entry.pfn, isWritten: entry.isWritten, node: old)
             }
+            entry.pfn = pfn
             outcome.moved += 1
         }
+        landed.flush(count)
+        for (from, to) in crossings {
+            state.addPages(-1, node: from)
+            state.addPages(1, node: to)
+        }
+        for (pfn, isWritten) in orphans { state.orphans[pfn] = isWritten }
     }
 }
 
 /// Frames for pages that move, taken from the first of several nodes that has any.
 private struct FrameSupply {
     let targets: [Node]
+    /// Pages that still want a frame.
+    private var wanted: Int
     private var run = FrameRun(start: 0, count: 0)
     private var current = 0
 
-    init(targets: [Node]) { self.targets = targets }
+    init(targets: [Node], wanted: Int) {
+        self.targets = targets
+        self.wanted = wanted
+    }
 
-    mutating func next(wanted: Int) -> PFN? {
+    mutating func next() -> PFN? {
         while run.count == 0 {
             guard current < targets.count else { return nil }
             if let more = targets[current].allocateRun(upTo: max(1, wanted)) { run = more } else { current += 1 }
         }
+        wanted -= 1
         run.start += 1
         run.count -= 1
         return run.start - 1

@@ -105,8 +105,6 @@ extension Machine {
                     ) { moved += $0.moved }
                 } catch .noMemory {
                     throw .resourceBusy
-                } catch .resourceBusy {
-                    continue
                 }
             }
             // A frame that is neither mapped nor free is on its way: just taken, or still read by a reply.

@@ -39,6 +39,7 @@ public final class Node: Sendable {
     /// Every node of the machine, this one first, then by distance (the node's zonelist).
     let fallback: FlatMemory<Int32>
     private let isolationWord: Atomic<UInt8>
+    let migrationResult = Mutex(MigrationResult())
 
     init(
         _ description: NodeDescription, index: Int, topology: Topology, startPFN: PFN
@@ -93,6 +94,9 @@ public final class Node: Sendable {
                 freeBlocks: (0...BuddyAllocator.maximumOrder).map { zone.allocator.freeBlocks(order: $0) })
         }
     }
+
+    /// What the last migration of all the node's pages came to, or the one that runs.
+    public var migration: MigrationResult { migrationResult.withLock { $0 } }
 
     /// The node's allocation counters.
     public var statistics: NodeStatistics { counters.statistics }

@@ -32,7 +32,7 @@ final class Child {
     let pid: pid_t
     private let output: FileDescriptor
     private let errors: FileDescriptor
-    private let end: FileDescriptor
+    private let end: EndOfChild
     private var outputText: [UInt8] = []
     private var errorText: [UInt8] = []
     private var isAtEnd = [false, false]
@@ -42,7 +42,7 @@ final class Child {
     init(_ command: [String], environment: [String: String] = [:]) throws {
         let (output, outputEnd) = try Child.pipe()
         let (errors, errorsEnd) = try Child.pipe()
-        let (end, endEnd) = try Child.pipe()
+        let end = EndOfChild(try Child.pipe())
         defer {
             try? outputEnd.close()
             try? errorsEnd.close()
@@ -81,19 +81,13 @@ final class Child {
         let pid = spawned
         self.pid = pid
 
-        Thread.detachNewThread {
-            var status: Int32 = 0
-            while unsafe waitpid(pid, &status, 0) < 0, errno == EINTR {}
-            _ = unsafe withUnsafeBytes(of: status) { unsafe try? endEnd.writeAll($0) }
-            try? endEnd.close()
-        }
+        Thread.detachNewThread { end.await(pid) }
     }
 
     deinit {
         if ending == nil { kill(SIGKILL) }
         try? output.close()
         try? errors.close()
-        try? end.close()
     }
 
     private static func pipe() throws -> (readEnd: FileDescriptor, writeEnd: FileDescriptor) {
@@ -115,7 +109,9 @@ final class Child {
                 defer { outputText.removeSubrange(...newline) }
                 return String(decoding: outputText[..<newline], as: UTF8.self)
             }
-            guard ending == nil else { throw Failure("ended without a word: \(String(decoding: errorText, as: UTF8.self))") }
+            guard ending == nil else {
+                throw Failure("ended without a word: \(String(decoding: errorText, as: UTF8.self))")
+            }
             guard gather(until: deadline) else { throw Failure("no line within \(seconds) s") }
         }
     }
@@ -139,7 +135,7 @@ final class Child {
     /// Takes in what there is, after waiting for something to come; false at the deadline.
     private func gather(until deadline: Date) -> Bool {
         let limit = max(0, Int32(deadline.timeIntervalSinceNow * 1000))
-        guard let ready = wait(for: [output, errors, end], milliseconds: limit) else { return false }
+        guard let ready = wait(for: [output, errors, end.readEnd], milliseconds: limit) else { return false }
         take(ready)
         guard ready[2] else { return true }
         while let more = wait(for: [output, errors], milliseconds: 0) { take(more) }
@@ -168,10 +164,36 @@ final class Child {
     }
 
     private func readEnding() {
-        var status: Int32 = 0
-        _ = unsafe withUnsafeMutableBytes(of: &status) { unsafe try? end.read(into: $0) }
+        let status = end.status()
         let signal = status & 0x7f
         ending = signal == 0 ? .exited(status >> 8 & 0xff) : .killed(signal)
+    }
+}
+
+/// The pipe on which the awaiting thread passes a program's wait status, kept until both sides are done with it.
+private final class EndOfChild: Sendable {
+    let readEnd: FileDescriptor
+    private let writeEnd: FileDescriptor
+
+    init(_ ends: (readEnd: FileDescriptor, writeEnd: FileDescriptor)) {
+        (readEnd, writeEnd) = ends
+    }
+
+    deinit {
+        try? readEnd.close()
+        try? writeEnd.close()
+    }
+
+    func await(_ pid: pid_t) {
+        var status: Int32 = 0
+        while unsafe waitpid(pid, &status, 0) < 0, errno == EINTR {}
+        _ = unsafe withUnsafeBytes(of: status) { unsafe try? writeEnd.writeAll($0) }
+    }
+
+    func status() -> Int32 {
+        var status: Int32 = 0
+        _ = unsafe withUnsafeMutableBytes(of: &status) { unsafe try? readEnd.read(into: $0) }
+        return status
     }
 }
 

@@ -1,24 +1,28 @@
 /// The topologies that the tests mount: small, so that filling a node is quick.
 enum Machines {
     static let small = make()
+    static let large = make(ram: "1G", device: "1G")
 
+    /// Of `small`, in bytes.
     static let blockSize = 16 << 20
     static let nodeSize = 256 << 20
-    static let nodePages = nodeSize / 4096
 
-    /// A node of RAM with all CPUs and a coherent one, 256 MiB each.
-    static func make(isolation: String = "exclusive", online: Bool = true) -> String {
+    /// A node of RAM with all CPUs and a coherent one.
+    static func make(
+        ram: String = "256M", device: String = "256M", block: String = "16M", isolation: String = "exclusive",
+        online: Bool = true
+    ) -> String {
         """
-        block_size = "16M"
+        block_size = "\(block)"
         [[node]]
         id = 0
         kind = "ram"
-        memory = "256M"
+        memory = "\(ram)"
         cpus = "all"
         [[node]]
         id = 1
         kind = "coherent"
-        memory = "256M"
+        memory = "\(device)"
         device = "cdm0"
         isolation = "\(isolation)"
         online = \(online)

@@ -9,26 +9,35 @@ import Testing
 final class TestMount: Sendable {
     /// The mount point.
     let path: String
+    /// The topology file beside it.
+    var topologyFile: String { scratch + "/topology.toml" }
     private let scratch: String
 
     /// The mounts in being, for those who must end one that hangs.
     private static let mounted = Mutex<Set<String>>([])
 
-    private init(topology: String, options: [String]) throws {
+    private init(topology: String) throws {
         scratch = try makeTemporaryDirectory()
         path = scratch + "/machine"
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
-        try topology.write(toFile: scratch + "/topology.toml", atomically: false, encoding: .utf8)
-
+        try topology.write(toFile: topologyFile, atomically: false, encoding: .utf8)
         TestMount.mounted.withLock { _ = $0.insert(path) }
-        let outcome = try run(
-            [Host.cdmfs, "mount", "--topology", scratch + "/topology.toml"]
-                + (options.isEmpty ? [] : ["-o", options.joined(separator: ",")]) + [path],
-            environment: TestMount.sanitizerOptions(logs: scratch))
-        guard outcome.succeeded else {
-            end()
-            throw Failure("mount: \(outcome.ending) \(outcome.errors)")
+    }
+
+    /// The command that mounts it.
+    func command(options: [String] = [], flags: [String] = []) -> [String] {
+        [Host.cdmfs, "mount", "--topology", topologyFile] + flags
+            + (options.isEmpty ? [] : ["-o", options.joined(separator: ",")]) + [path]
+    }
+
+    /// What makes a daemon built with a sanitizer leave its findings in files, as its stderr is gone.
+    var environment: [String: String] {
+        var options = ["CDMFS": Host.cdmfs]
+        for name in ["ASAN_OPTIONS", "TSAN_OPTIONS"] {
+            let given = ProcessInfo.processInfo.environment[name].map { $0 + ":" } ?? ""
+            options[name] = given + "log_path=\(scratch)/sanitizer"
         }
+        return options
     }
 
     /// Mounts a machine, runs `body`, and unmounts it; whatever `body` did, nothing is left.
@@ -42,22 +51,35 @@ final class TestMount: Sendable {
         _ topology: String = Machines.small, options: [String] = [], seconds: Int = 120, checkingLeaks: Bool = true,
         endsItself: Bool = false, sourceLocation: SourceLocation = #_sourceLocation, _ body: (TestMount) throws -> Void
     ) throws {
-        let mount = try TestMount(topology: topology, options: options)
+        try unmounted(topology, seconds: seconds, endsItself: endsItself, sourceLocation: sourceLocation) { mount in
+            let outcome = try run(mount.command(options: options), environment: mount.environment)
+            guard outcome.succeeded else { throw Failure("mount: \(outcome.ending) \(outcome.errors)") }
+            let before = checkingLeaks && !endsItself ? try mount.freeMemory() : [:]
+            try body(mount)
+            if !before.isEmpty { try mount.checkLeaks(since: before, sourceLocation: sourceLocation) }
+        }
+    }
+
+    /// As `with`, but `body` is to mount.
+    static func unmounted(
+        _ topology: String = Machines.small, seconds: Int = 120, endsItself: Bool = true,
+        sourceLocation: SourceLocation = #_sourceLocation, _ body: (TestMount) throws -> Void
+    ) throws {
+        let mount = try TestMount(topology: topology)
         let path = mount.path
         let watchdog = DispatchWorkItem {
             Issue.record("aborted after \(seconds) s", sourceLocation: sourceLocation)
             abort(path)
         }
         DispatchQueue.global(qos: .userInteractive).asyncAfter(deadline: .now() + .seconds(seconds), execute: watchdog)
-        defer {
-            watchdog.cancel()
-            for problem in mount.end(expectingMount: !endsItself) {
-                Issue.record("\(problem)", sourceLocation: sourceLocation)
-            }
+        defer { watchdog.cancel() }
+        do {
+            try body(mount)
+        } catch {
+            mount.end(unmounting: !endsItself)
+            throw error
         }
-        let before = checkingLeaks ? try mount.freeMemory() : [:]
-        try body(mount)
-        if checkingLeaks { try mount.checkLeaks(since: before, sourceLocation: sourceLocation) }
+        for problem in mount.end(unmounting: !endsItself) { Issue.record("\(problem)", sourceLocation: sourceLocation) }
     }
 
     // MARK: Leaks
@@ -72,13 +94,15 @@ final class TestMount: Sendable {
         for name in try FileManager.default.contentsOfDirectory(atPath: path + "/buffers") {
             try FileManager.default.removeItem(atPath: path + "/buffers/" + name)
         }
-        try hollow("dev/cdm0")
+        if access("dev/cdm0") { try hollow("dev/cdm0") }
         // The kernel gives up an unlinked inode some time after the last close.
         let isWhole = try eventually { try self.freeMemory() == before }
         if !isWhole {
             Issue.record("free kB by node: \(try freeMemory()), before \(before)", sourceLocation: sourceLocation)
         }
     }
+
+    private func access(_ file: String) -> Bool { (try? entry(file)) != nil }
 
     // MARK: The end
 
@@ -95,9 +119,9 @@ final class TestMount: Sendable {
 
     /// Unmounts, by force if need be, and returns what should not have been necessary.
     @discardableResult
-    private func end(expectingMount: Bool = false) -> [String] {
+    private func end(unmounting: Bool) -> [String] {
         var problems: [String] = []
-        if expectingMount {
+        if unmounting {
             let outcome = try? run([Host.cdmfs, "unmount", path], within: 20)
             if outcome?.succeeded != true {
                 problems.append("unmount: \(outcome.map { "\($0.ending) \($0.errors)" } ?? "hangs")")
@@ -140,16 +164,6 @@ final class TestMount: Sendable {
         return String(decoding: table, as: UTF8.self).split(separator: "\n").contains {
             $0.split(separator: " ").dropFirst(4).first.map(String.init) == path
         }
-    }
-
-    /// What makes a daemon built with a sanitizer leave its findings in files, as its stderr is gone.
-    private static func sanitizerOptions(logs: String) -> [String: String] {
-        var options: [String: String] = [:]
-        for name in ["ASAN_OPTIONS", "TSAN_OPTIONS"] {
-            let given = ProcessInfo.processInfo.environment[name].map { $0 + ":" } ?? ""
-            options[name] = given + "log_path=\(logs)/sanitizer"
-        }
-        return options
     }
 }
 

@@ -55,7 +55,8 @@ extension TestMount {
 
     /// The figures of a node's meminfo, in kB, or a count for those without a unit.
     func meminfo(_ node: Int) throws -> [String: Int] {
-        try text("\(TestMount.nodeFolder)/node\(node)/meminfo").split(separator: "\n").reduce(into: [:]) { values, line in
+        try text("\(TestMount.nodeFolder)/node\(node)/meminfo").split(separator: "\n").reduce(into: [:]) {
+            values, line in
             let words = line.split(whereSeparator: \.isWhitespace)
             if words.count >= 4 { values[String(words[2].dropLast())] = Int(words[3]) }
         }
@@ -134,7 +135,8 @@ extension TestMount {
     /// Writes a file from its beginning until there is no more memory, or to `limit`; returns how many bytes went in.
     @discardableResult
     func fill(_ file: String, limit: Int = .max) throws -> Int {
-        let descriptor = try FileDescriptor.open(FilePath(file), .writeOnly, options: .create, permissions: .ownerReadWrite)
+        let descriptor = try FileDescriptor.open(
+            FilePath(file), .writeOnly, options: .create, permissions: .ownerReadWrite)
         return try descriptor.closeAfter {
             let chunk = [UInt8](repeating: 0x5a, count: 1 << 20)
             var total = 0

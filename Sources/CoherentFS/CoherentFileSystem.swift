@@ -1,0 +1,279 @@
+import AttributeTree
+import CoherentMemory
+import Fuse
+import Logging
+import SystemPackage
+
+/// A machine as a file system: names come to inodes, open files to handles, and both to the machine.
+final class CoherentFileSystem: FileSystem, @unchecked Sendable {
+    // Unchecked: `services` is set once, before the first request.
+    private(set) var services: Services!
+
+    init(machine: Machine, logger: Logger) {
+        super.init()
+        let services = Services(machine: machine, logger: logger, notifier: notifier)
+        self.services = services
+
+        let buffers = BufferDirectory(
+            metadata: Metadata(permissions: 0o1777, uid: owner.uid, gid: owner.gid), services: services)
+        let tree = TreeCache(services: services)
+        let system = SystemTree(services: services, buffers: buffers).root
+        let devices = machine.devices.map { device in
+            (FileName(device.name), DeviceFile(device: device, services: services) as Inode)
+        }
+        services.inodes.add(
+            root: FixedDirectory(
+                number: .root,
+                children: [
+                    ("sys", tree.inode(of: .directory(system), name: "sys", parent: .root)),
+                    ("dev", FixedDirectory(number: services.inodes.makeNumber(), children: devices)),
+                    ("buffers", buffers),
+                ]))
+    }
+
+    override var implementsReaddirplus: Bool { true }
+
+    /// Ends what runs beside the requests.
+    func close() { services.jobs.close() }
+
+    // MARK: Helpers
+
+    private func withInode(
+        _ number: InodeNumber, _ request: consuming Request,
+        _ body: (Inode, borrowing Request) throws(Errno) -> Void
+    ) -> Request? {
+        guard let inode = services.inodes[number] else {
+            request.error(.staleNFSFileHandle)
+            return nil
+        }
+        do throws(Errno) {
+            try body(inode, request)
+        } catch {
+            request.error(error)
+            return nil
+        }
+        return request
+    }
+
+    private func answer(_ request: consuming Request, with inode: Inode, timeout: Double) {
+        services.inodes.remember(inode)
+        if !request.entry(Entry(inode, timeout: timeout)) { services.inodes.forget(inode.number, count: 1) }
+    }
+
+    private func open(
+        _ handle: OpenHandle, _ options: OpenReply.Options, _ answer: (OpenReply) -> Bool
+    ) {
+        let reply = OpenReply(handle: handle.retained(), options: options)
+        if !answer(reply) { OpenHandle.release(reply.handle) }
+    }
+
+    // MARK: Names
+
+    override func lookup(_ request: consuming Request, parent: InodeNumber, name: FileName) {
+        var found: (inode: Inode, timeout: Double)?
+        let left = withInode(parent, request) { inode, _ throws(Errno) in
+            found = try inode.child(name)
+            if found == nil { throw .noSuchFileOrDirectory }
+        }
+        if let left, let found { answer(left, with: found.inode, timeout: found.timeout) }
+    }
+
+    override func forget(_ inode: InodeNumber, count: UInt64) { services.inodes.forget(inode, count: count) }
+
+    override func getattr(_ request: consuming Request, inode: InodeNumber, file: OpenFile?) {
+        guard let inode = services.inodes[inode] else {
+            request.error(.staleNFSFileHandle)
+            return
+        }
+        request.attributes(inode.attributes, timeout: inode.attributeTimeout)
+    }
+
+    override func setattr(
+        _ request: consuming Request, inode: InodeNumber, changes: AttributeChanges, file: OpenFile?
+    ) {
+        var changed: Inode?
+        let left = withInode(inode, request) { inode, request throws(Errno) in
+            try inode.change(changes, caller: request.caller, isOpen: file != nil)
+            changed = inode
+        }
+        if let left, let changed { left.attributes(changed.attributes, timeout: changed.attributeTimeout) }
+    }
+
+    override func readlink(_ request: consuming Request, inode: InodeNumber) {
+        guard let target = services.inodes[inode]?.linkTarget else {
+            request.error(.invalidArgument)
+            return
+        }
+        request.link(target)
+    }
+
+    private func make(
+        _ request: consuming Request, in parent: InodeNumber,
+        _ body: (Inode, Caller) throws(Errno) -> Inode
+    ) {
+        var made: Inode?
+        let left = withInode(parent, request) { inode, request throws(Errno) in
+            made = try body(inode, request.caller)
+        }
+        if let left, let made { answer(left, with: made, timeout: TreeCache.forever) }
+    }
+
+    override func mknod(
+        _ request: consuming Request, parent: InodeNumber, name: FileName, mode: UInt32, device: UInt64
+    ) {
+        make(request, in: parent) { inode, caller throws(Errno) in
+            guard FileType(rawValue: mode) == .regular else { throw .notPermitted }
+            return try inode.makeFile(name, permissions: mode & 0o7777, caller: caller)
+        }
+    }
+
+    override func mkdir(_ request: consuming Request, parent: InodeNumber, name: FileName, mode: UInt32) {
+        make(request, in: parent) { inode, caller throws(Errno) in
+            try inode.makeDirectory(name, permissions: mode & 0o7777, caller: caller)
+        }
+    }
+
+    override func unlink(_ request: consuming Request, parent: InodeNumber, name: FileName) {
+        withInode(parent, request) { inode, _ throws(Errno) in
+            try inode.remove(name, isDirectory: false)
+        }?.ok()
+    }
+
+    override func rmdir(_ request: consuming Request, parent: InodeNumber, name: FileName) {
+        withInode(parent, request) { inode, _ throws(Errno) in
+            try inode.remove(name, isDirectory: true)
+        }?.ok()
+    }
+
+    override func rename(
+        _ request: consuming Request, parent: InodeNumber, name: FileName,
+        newParent: InodeNumber, newName: FileName, flags: UInt32
+    ) {
+        withInode(parent, request) { inode, _ throws(Errno) in
+            guard let target = services.inodes[newParent] else { throw .staleNFSFileHandle }
+            try inode.rename(name, to: newName, in: target, flags: flags)
+        }?.ok()
+    }
+
+    override func symlink(_ request: consuming Request, parent: InodeNumber, name: FileName, target: String) {
+        request.error(.notPermitted)
+    }
+
+    override func link(_ request: consuming Request, inode: InodeNumber, newParent: InodeNumber, newName: FileName) {
+        request.error(.notPermitted)
+    }
+
+    // MARK: Files
+
+    override func open(_ request: consuming Request, inode: InodeNumber, file: OpenFile) {
+        var opened: (handle: OpenHandle, options: OpenReply.Options)?
+        let left = withInode(inode, request) { inode, _ throws(Errno) in opened = try inode.open(flags: file.flags) }
+        var slot = left
+        if let opened { open(opened.handle, opened.options) { slot.take()?.opened($0) ?? false } }
+    }
+
+    override func create(
+        _ request: consuming Request, parent: InodeNumber, name: FileName, mode: UInt32, file: OpenFile
+    ) {
+        var opened: (inode: Inode, handle: OpenHandle, options: OpenReply.Options)?
+        let left = withInode(parent, request) { inode, request throws(Errno) in
+            let made = try inode.makeFile(name, permissions: mode & 0o7777, caller: request.caller)
+            let (handle, options) = try made.open(flags: file.flags)
+            opened = (made, handle, options)
+        }
+        guard let opened else { return }
+        services.inodes.remember(opened.inode)
+        var slot = left
+        open(opened.handle, opened.options) { reply in
+            if slot.take()?.created(Entry(opened.inode, timeout: TreeCache.forever), reply) ?? false { return true }
+            services.inodes.forget(opened.inode.number, count: 1)
+            return false
+        }
+    }
+
+    override func read(_ request: consuming Request, inode: InodeNumber, size: Int, offset: Int64, file: OpenFile) {
+        OpenHandle.with(file, request) { $0.read($1, size: size, offset: offset) }
+    }
+
+    override func write(_ request: consuming Request, inode: InodeNumber, data: RawSpan, offset: Int64, file: OpenFile) {
+        guard let handle = OpenHandle.borrowed(file) else {
+            request.error(.badFileDescriptor)
+            return
+        }
+        handle.write(request, data: data, offset: offset, isWriteBack: file.isWriteBack)
+    }
+
+    override func release(_ request: consuming Request, inode: InodeNumber, file: OpenFile) {
+        OpenHandle.release(file.handle)
+        request.ok()
+    }
+
+    override func fsync(_ request: consuming Request, inode: InodeNumber, dataOnly: Bool, file: OpenFile) {
+        // The kernel has written back what was dirty, and memory is as safe as it gets.
+        request.ok()
+    }
+
+    override func fallocate(
+        _ request: consuming Request, inode: InodeNumber, mode: Int32, offset: Int64, length: Int64, file: OpenFile
+    ) {
+        guard offset >= 0, length > 0 else {
+            request.error(.invalidArgument)
+            return
+        }
+        let bytes = UInt64(offset)..<UInt64(offset) + UInt64(length)
+        OpenHandle.with(file, request) { $0.allocate($1, mode: mode, bytes: bytes) }
+    }
+
+    override func lseek(_ request: consuming Request, inode: InodeNumber, offset: Int64, whence: Int32, file: OpenFile) {
+        OpenHandle.with(file, request) { $0.seek($1, offset: offset, whence: whence) }
+    }
+
+    override func poll(
+        _ request: consuming Request, inode: InodeNumber, events: PollEvents, handle: PollHandle?, file: OpenFile
+    ) {
+        OpenHandle.with(file, request) { $0.poll($1, handle: handle) }
+    }
+
+    // MARK: Directories
+
+    override func opendir(_ request: consuming Request, inode: InodeNumber, file: OpenFile) {
+        var opened: DirectoryHandle?
+        let left = withInode(inode, request) { inode, _ throws(Errno) in
+            opened = try DirectoryHandle(inode, inodes: services.inodes)
+        }
+        var slot = left
+        if let opened { open(opened, []) { slot.take()?.opened($0) ?? false } }
+    }
+
+    override func readdir(_ request: consuming Request, inode: InodeNumber, size: Int, offset: Int64, file: OpenFile) {
+        OpenHandle.with(file, request) { $0.list($1, size: size, offset: offset, isPlus: false) }
+    }
+
+    override func readdirplus(
+        _ request: consuming Request, inode: InodeNumber, size: Int, offset: Int64, file: OpenFile
+    ) {
+        OpenHandle.with(file, request) { $0.list($1, size: size, offset: offset, isPlus: true) }
+    }
+
+    override func releasedir(_ request: consuming Request, inode: InodeNumber, file: OpenFile) {
+        OpenHandle.release(file.handle)
+        request.ok()
+    }
+
+    override func fsyncdir(_ request: consuming Request, inode: InodeNumber, dataOnly: Bool, file: OpenFile) {
+        request.ok()
+    }
+
+    // MARK: The whole
+
+    override func statfs(_ request: consuming Request, inode: InodeNumber) {
+        var statistics = FileSystemStatistics()
+        for node in services.machine.nodes {
+            let usage = node.usage
+            statistics.blocks += UInt64(usage.present)
+            statistics.freeBlocks += UInt64(usage.free)
+        }
+        // As tmpfs without a limit on inodes counts them.
+        request.statistics(statistics)
+    }
+}

@@ -1,0 +1,95 @@
+import AttributeTree
+import Fuse
+import Synchronization
+import SystemPackage
+
+/// An open attribute file. As of sysfs: a read from the start shows the attribute anew, and one write(2) is one store.
+final class AttributeHandle: OpenHandle, @unchecked Sendable {
+    private let attribute: BoundAttribute
+    private let services: Services
+    /// What the last read from the start showed.
+    private let shown = Mutex<String?>(nil)
+
+    init(_ attribute: BoundAttribute, number: InodeNumber, services: Services) {
+        self.attribute = attribute
+        self.services = services
+    }
+
+    /// Whether the text differs from what was read last; so it is before the first read, as kernfs has it.
+    var hasChanged: Bool {
+        guard attribute.isPollable else { return false }
+        let last = shown.withLock { $0 }
+        return (try? attribute.show()) != last
+    }
+
+    override func read(_ request: consuming Request, size: Int, offset: Int64) {
+        do throws(Errno) {
+            let text: String
+            if offset == 0 {
+                text = try attribute.show()
+                shown.withLock { $0 = text }
+            } else {
+                let last = shown.withLock { $0 }
+                text = if let last { last } else { try attribute.show() }
+            }
+            let bytes = [UInt8](text.utf8)
+            guard offset < bytes.count else {
+                request.end()
+                return
+            }
+            let start = Int(offset)
+            unsafe request.data(bytes.span.bytes.extracting(start..<min(bytes.count, start + size)))
+        } catch {
+            request.error(error)
+        }
+    }
+
+    override func write(_ request: consuming Request, data: RawSpan, offset: Int64, isWriteBack: Bool) {
+        let count = data.byteCount
+        do throws(Errno) {
+            let bytes = unsafe data.withUnsafeBytes { unsafe [UInt8]($0) }
+            switch try attribute.store(bytes) {
+            case .done:
+                services.changes.kick()
+                request.written(count)
+            case .job(let job):
+                run(job, for: request, count: count)
+            }
+        } catch {
+            request.error(error)
+        }
+    }
+
+    /// The write is answered by the thread that does the work; an interrupt of the writer cancels it.
+    private func run(_ job: Job, for request: consuming Request, count: Int) {
+        let cancellation = Cancellation()
+        let deferred = request.deferred()
+        deferred.onInterrupt { cancellation.cancel() }
+        let services = services
+        let isStarted = services.jobs.start(job, cancellation) { error in
+            services.changes.kick()
+            if let error {
+                deferred.error(error)
+            } else {
+                deferred.answer { request in request.written(count) }
+            }
+        }
+        if !isStarted { deferred.error(.noSuchAddressOrDevice) }
+    }
+
+    override func poll(_ request: consuming Request, handle: PollHandle?) {
+        guard attribute.isReadable, attribute.isPollable else {
+            request.poll([.input, .output])
+            return
+        }
+        if hasChanged {
+            request.poll([.input, .output, .priority, .error])
+            return
+        }
+        // Answered first: the watch may wake at once, and the kernel must know the poll by then.
+        request.poll([.input, .output])
+        if let handle { services.changes.watch(self, handle) }
+    }
+
+    override func closed() { services.changes.forget(self) }
+}

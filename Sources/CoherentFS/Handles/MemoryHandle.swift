@@ -1,0 +1,97 @@
+import CLinux
+import CoherentMemory
+import Fuse
+import Glibc
+import Synchronization
+import SystemPackage
+
+/// An open buffer or device file: what page faults, read(2) and write(2) come to.
+final class MemoryHandle: OpenHandle, @unchecked Sendable {
+    private let file: MemoryFile
+    private let machine: Machine
+    private let tasks: TaskLocator
+
+    init(_ file: MemoryFile) {
+        self.file = file
+        machine = file.services.machine
+        tasks = file.services.tasks
+    }
+
+    override func read(_ request: consuming Request, size: Int, offset: Int64) {
+        let origin = tasks.origin(of: request.caller)
+        var slot: Request? = consume request
+        do throws(Errno) {
+            try unsafe machine.read(file.buffer, at: UInt64(offset), length: size, origin: origin) { vectors in
+                guard let request = slot.take() else { return }
+                if vectors.isEmpty { request.end() } else { unsafe request.vectors(vectors) }
+            }
+        } catch {
+            // Never ENOMEM: for a fault that would mean that the host is out of memory, and somebody is killed.
+            slot.take()?.error(error == .noMemory ? .noSpace : error)
+        }
+    }
+
+    override func write(_ request: consuming Request, data: RawSpan, offset: Int64, isWriteBack: Bool) {
+        let origin = tasks.origin(of: request.caller)
+        let isRoot = request.caller.uid == 0
+        let outcome = unsafe data.withUnsafeBytes { bytes -> Result<Int, Errno> in
+            do throws(Errno) {
+                return .success(
+                    try unsafe machine.write(
+                        bytes, to: file.buffer, at: UInt64(offset), origin: origin, isGrowing: !isWriteBack))
+            } catch {
+                return .failure(error)
+            }
+        }
+        switch outcome {
+        case .success(let count):
+            file.metadata.withLock { metadata in
+                metadata.modified()
+                if !isWriteBack, !isRoot { metadata.dropPrivileges() }
+            }
+            request.written(count)
+        case .failure(let error):
+            request.error(error)
+        }
+    }
+
+    override func allocate(_ request: consuming Request, mode: Int32, bytes: Range<UInt64>) {
+        do throws(Errno) {
+            switch mode & ~FALLOC_FL_KEEP_SIZE {
+            case 0:
+                try machine.allocate(
+                    file.buffer, bytes: bytes, keepsSize: mode & FALLOC_FL_KEEP_SIZE != 0,
+                    origin: tasks.origin(of: request.caller))
+            case FALLOC_FL_PUNCH_HOLE:
+                guard mode & FALLOC_FL_KEEP_SIZE != 0 else { throw .notSupported }
+                machine.punch(file.buffer, bytes: bytes)
+            case FALLOC_FL_ZERO_RANGE:
+                machine.punch(file.buffer, bytes: bytes)
+                try machine.allocate(
+                    file.buffer, bytes: bytes, keepsSize: mode & FALLOC_FL_KEEP_SIZE != 0,
+                    origin: tasks.origin(of: request.caller))
+            default:
+                throw .notSupported
+            }
+            file.metadata.withLock { $0.modified() }
+            request.ok()
+        } catch {
+            request.error(error)
+        }
+    }
+
+    override func seek(_ request: consuming Request, offset: Int64, whence: Int32) {
+        do throws(Errno) {
+            guard offset >= 0 else { throw .noSuchAddressOrDevice }
+            let position =
+                switch whence {
+                case SEEK_DATA: try machine.nextData(in: file.buffer, from: UInt64(offset))
+                case SEEK_HOLE: try machine.nextHole(in: file.buffer, from: UInt64(offset))
+                default: throw .invalidArgument
+                }
+            request.position(Int64(position))
+        } catch {
+            request.error(error)
+        }
+    }
+}

@@ -1,0 +1,58 @@
+import Fuse
+import Glibc
+import SystemPackage
+
+/// An open file or directory. The kernel carries its address in every request, so that READ and WRITE look nothing up.
+class OpenHandle: @unchecked Sendable {
+    // Unchecked: subclasses guard what changes.
+
+    /// The number for the kernel, which now owns a reference.
+    final func retained() -> UInt64 {
+        UInt64(UInt(bitPattern: unsafe Unmanaged.passRetained(self).toOpaque()))
+    }
+
+    /// Takes the kernel's reference back (RELEASE, or an OPEN whose answer nobody took).
+    static func release(_ handle: UInt64) {
+        guard let address = unsafe UnsafeRawPointer(bitPattern: UInt(handle)) else { return }
+        let handle = unsafe Unmanaged<OpenHandle>.fromOpaque(address).takeRetainedValue()
+        handle.closed()
+    }
+
+    /// The handle that a request carries; the kernel keeps it alive until RELEASE.
+    static func borrowed(_ file: OpenFile) -> OpenHandle? {
+        unsafe UnsafeRawPointer(bitPattern: UInt(file.handle)).map {
+            unsafe Unmanaged<OpenHandle>.fromOpaque($0).takeUnretainedValue()
+        }
+    }
+
+    /// Calls `body` with the handle that a request carries, without counting a reference.
+    @inline(__always)
+    static func with(_ file: OpenFile, _ request: consuming Request, _ body: (OpenHandle, consuming Request) -> Void) {
+        guard let address = unsafe UnsafeRawPointer(bitPattern: UInt(file.handle)) else {
+            request.error(.badFileDescriptor)
+            return
+        }
+        var slot: Request? = consume request
+        unsafe Unmanaged<OpenHandle>.fromOpaque(address)._withUnsafeGuaranteedRef { handle in
+            guard let request = slot.take() else { return }
+            body(handle, request)
+        }
+    }
+
+    func read(_ request: consuming Request, size: Int, offset: Int64) { request.error(.invalidArgument) }
+
+    func write(_ request: consuming Request, data: RawSpan, offset: Int64, isWriteBack: Bool) {
+        request.error(.invalidArgument)
+    }
+
+    func allocate(_ request: consuming Request, mode: Int32, bytes: Range<UInt64>) { request.error(.notSupported) }
+
+    func seek(_ request: consuming Request, offset: Int64, whence: Int32) { request.error(.invalidArgument) }
+
+    func poll(_ request: consuming Request, handle: PollHandle?) { request.poll([.input, .output]) }
+
+    func list(_ request: consuming Request, size: Int, offset: Int64, isPlus: Bool) { request.error(.notDirectory) }
+
+    /// The last descriptor and mapping are gone.
+    func closed() {}
+}

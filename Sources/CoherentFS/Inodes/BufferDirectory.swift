@@ -1,0 +1,146 @@
+import CLinux
+import CoherentMemory
+import Fuse
+import Glibc
+import Synchronization
+import SystemPackage
+
+/// A directory below buffers/, or that directory itself.
+final class BufferDirectory: Inode, @unchecked Sendable {
+    private let services: Services
+    private let metadata: Mutex<Metadata>
+    // Guarded by the namespace lock, as is `isRemoved`: a rename changes two directories at once.
+    private var children: [FileName: Inode] = [:]
+    private var isRemoved = false
+
+    init(metadata: Metadata, services: Services) {
+        self.services = services
+        var metadata = metadata
+        metadata.linkCount = 2
+        self.metadata = Mutex(metadata)
+        super.init(number: services.inodes.makeNumber())
+    }
+
+    override var attributes: FileAttributes {
+        var attributes = FileAttributes(inode: number, type: .directory, permissions: 0)
+        metadata.withLock { $0.fill(&attributes) }
+        return attributes
+    }
+
+    override func child(_ name: FileName) -> (inode: Inode, timeout: Double)? {
+        // Names come and go only through the kernel, which therefore may trust them.
+        lookup(name).map { ($0, TreeCache.forever) }
+    }
+
+    /// The child of a name, nil where there is none.
+    func lookup(_ name: FileName) -> Inode? { services.namespace.withLock { _ in children[name] } }
+
+    /// Every name, in no order.
+    var names: [FileName] { services.namespace.withLock { _ in Array(children.keys) } }
+
+    override func entries() -> [(name: FileName, type: FileType)] {
+        services.namespace.withLock { _ in
+            children.map { ($0.key, $0.value is BufferDirectory ? FileType.directory : .regular) }
+        }
+    }
+
+    override func change(_ changes: AttributeChanges, caller: Caller, isOpen: Bool) throws(Errno) {
+        guard changes.size == nil else { throw .isDirectory }
+        metadata.withLock { $0.apply(changes) }
+    }
+
+    private func insert(_ name: FileName, _ make: (Metadata) -> Inode) throws(Errno) -> Inode {
+        guard name.string.utf8.count <= 255 else { throw .fileNameTooLong }
+        return try services.namespace.withLock { _ throws(Errno) in
+            guard !isRemoved else { throw .noSuchFileOrDirectory }
+            guard children[name] == nil else { throw .fileExists }
+            let inode = make(metadata.withLock { $0 })
+            children[name] = inode
+            touch(subdirectories: inode is BufferDirectory ? 1 : 0)
+            return inode
+        }
+    }
+
+    private func touch(subdirectories: Int = 0) {
+        metadata.withLock { metadata in
+            metadata.modified()
+            metadata.linkCount = UInt32(Int(metadata.linkCount) + subdirectories)
+        }
+    }
+
+    override func makeFile(_ name: FileName, permissions: UInt32, caller: Caller) throws(Errno) -> Inode {
+        try insert(name) { parent in
+            BufferFile(
+                metadata: Metadata(permissions: permissions, caller: caller, in: parent, isDirectory: false),
+                services: services)
+        }
+    }
+
+    override func makeDirectory(_ name: FileName, permissions: UInt32, caller: Caller) throws(Errno) -> Inode {
+        try insert(name) { parent in
+            BufferDirectory(
+                metadata: Metadata(permissions: permissions, caller: caller, in: parent, isDirectory: true),
+                services: services)
+        }
+    }
+
+    override func remove(_ name: FileName, isDirectory: Bool) throws(Errno) {
+        let removed = try services.namespace.withLock { _ throws(Errno) -> Inode in
+            guard let child = children[name] else { throw .noSuchFileOrDirectory }
+            if let directory = child as? BufferDirectory {
+                guard isDirectory else { throw .isDirectory }
+                try directory.retire()
+            } else if isDirectory {
+                throw .notDirectory
+            }
+            children.removeValue(forKey: name)
+            touch(subdirectories: isDirectory ? -1 : 0)
+            return child
+        }
+        (removed as? BufferFile)?.unlinked()
+    }
+
+    /// Closes an empty directory for good. The caller holds the namespace lock.
+    private func retire() throws(Errno) {
+        guard children.isEmpty else { throw .directoryNotEmpty }
+        isRemoved = true
+        metadata.withLock { $0.linkCount = 0 }
+    }
+
+    override func rename(_ name: FileName, to newName: FileName, in newParent: Inode, flags: UInt32) throws(Errno) {
+        guard let newParent = newParent as? BufferDirectory else { throw .notPermitted }
+        guard newName.string.utf8.count <= 255 else { throw .fileNameTooLong }
+        guard flags & ~UInt32(RENAME_NOREPLACE | RENAME_EXCHANGE) == 0 else { throw .invalidArgument }
+        let replaced = try services.namespace.withLock { _ throws(Errno) -> Inode? in
+            guard let child = children[name] else { throw .noSuchFileOrDirectory }
+            guard !newParent.isRemoved else { throw .noSuchFileOrDirectory }
+            let target = newParent.children[newName]
+            if flags & UInt32(RENAME_EXCHANGE) != 0 {
+                guard let target else { throw .noSuchFileOrDirectory }
+                children[name] = target
+                newParent.children[newName] = child
+                let moves = (child is BufferDirectory ? 1 : 0) - (target is BufferDirectory ? 1 : 0)
+                touch(subdirectories: self === newParent ? 0 : -moves)
+                newParent.touch(subdirectories: self === newParent ? 0 : moves)
+                return nil
+            }
+            if target === child { return nil }
+            if let target {
+                if flags & UInt32(RENAME_NOREPLACE) != 0 { throw .fileExists }
+                if let directory = target as? BufferDirectory {
+                    guard child is BufferDirectory else { throw .isDirectory }
+                    try directory.retire()
+                } else if child is BufferDirectory {
+                    throw .notDirectory
+                }
+            }
+            children.removeValue(forKey: name)
+            newParent.children[newName] = child
+            let isDirectory = child is BufferDirectory
+            touch(subdirectories: isDirectory ? -1 : 0)
+            newParent.touch(subdirectories: (isDirectory ? 1 : 0) - (target is BufferDirectory ? 1 : 0))
+            return target
+        }
+        (replaced as? BufferFile)?.unlinked()
+    }
+}

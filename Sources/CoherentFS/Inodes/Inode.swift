@@ -1,0 +1,100 @@
+import AttributeTree
+import Fuse
+import Synchronization
+import SystemPackage
+
+/// A file, directory or link of the mount.
+///
+/// A class for identity: the kernel names it by its number until it forgets it. What is not overridden answers as
+/// sysfs does: it cannot be made, removed or renamed.
+class Inode: @unchecked Sendable {
+    // Unchecked: `lookups` is guarded by the inode table, everything else by the subclass that has it.
+
+    let number: InodeNumber
+    /// How often the kernel was told of the inode and has not forgotten it.
+    fileprivate(set) var lookups: UInt64 = 0
+
+    init(number: InodeNumber) { self.number = number }
+
+    /// What stat(2) tells.
+    var attributes: FileAttributes { FileAttributes(inode: number, type: .regular, permissions: 0) }
+
+    /// Seconds for which the kernel may trust the attributes.
+    var attributeTimeout: Double { 0 }
+
+    /// Where a link leads; nil for what is no link.
+    var linkTarget: String? { nil }
+
+    /// A name in this directory, and for how many seconds the kernel may trust it; nil where there is none.
+    func child(_ name: FileName) throws(Errno) -> (inode: Inode, timeout: Double)? { throw .notDirectory }
+
+    /// Every name in this directory.
+    func entries() throws(Errno) -> [(name: FileName, type: FileType)] { throw .notDirectory }
+
+    /// Opens a file.
+    func open(flags: Int32) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) { throw .isDirectory }
+
+    /// Changes attributes. `isOpen` tells ftruncate(2) from truncate(2) and O_TRUNC.
+    func change(_ changes: AttributeChanges, caller: Caller, isOpen: Bool) throws(Errno) { throw .notPermitted }
+
+    /// Makes a regular file.
+    func makeFile(_ name: FileName, permissions: UInt32, caller: Caller) throws(Errno) -> Inode { throw .notPermitted }
+
+    /// Makes a directory.
+    func makeDirectory(_ name: FileName, permissions: UInt32, caller: Caller) throws(Errno) -> Inode {
+        throw .notPermitted
+    }
+
+    /// Removes the name of a file, or of an empty directory.
+    func remove(_ name: FileName, isDirectory: Bool) throws(Errno) { throw .notPermitted }
+
+    /// Gives a child another name, here or in another directory; `flags` of renameat2(2).
+    func rename(_ name: FileName, to newName: FileName, in newParent: Inode, flags: UInt32) throws(Errno) {
+        throw .notPermitted
+    }
+
+    /// The kernel knows the inode no longer.
+    func forgotten() {}
+}
+
+/// The inodes that the kernel knows.
+final class InodeTable: Sendable {
+    private let inodes = Mutex<[UInt64: Inode]>([:])
+    private let next = Atomic<UInt64>(InodeNumber.root.rawValue + 1)
+
+    /// A number that no inode had before.
+    func makeNumber() -> InodeNumber {
+        InodeNumber(rawValue: next.wrappingAdd(1, ordering: .relaxed).oldValue)
+    }
+
+    /// Adds an inode that the kernel knows without having asked: the root.
+    func add(root: Inode) {
+        inodes.withLock { $0[root.number.rawValue] = root }
+    }
+
+    subscript(number: InodeNumber) -> Inode? { inodes.withLock { $0[number.rawValue] } }
+
+    /// Counts a lookup, just before the kernel is told of it.
+    func remember(_ inode: Inode) {
+        inodes.withLock { inodes in
+            inode.lookups += 1
+            inodes[inode.number.rawValue] = inode
+        }
+    }
+
+    /// Takes lookups back.
+    func forget(_ number: InodeNumber, count: UInt64) {
+        guard number != .root else { return }
+        let gone = inodes.withLock { inodes -> Inode? in
+            guard let inode = inodes[number.rawValue] else { return nil }
+            inode.lookups -= min(inode.lookups, count)
+            guard inode.lookups == 0 else { return nil }
+            inodes.removeValue(forKey: number.rawValue)
+            return inode
+        }
+        gone?.forgotten()
+    }
+
+    /// Whether the kernel knows an inode.
+    func knows(_ inode: Inode) -> Bool { inodes.withLock { _ in inode.lookups > 0 } }
+}

@@ -1,0 +1,88 @@
+import CoherentMemory
+import Fuse
+import Glibc
+import Synchronization
+import SystemPackage
+
+/// A file whose contents are simulated memory: a named buffer, or a device file.
+class MemoryFile: Inode, @unchecked Sendable {
+    let buffer: Buffer
+    let services: Services
+    let metadata: Mutex<Metadata>
+
+    init(buffer: Buffer, metadata: Metadata, services: Services) {
+        self.buffer = buffer
+        self.services = services
+        self.metadata = Mutex(metadata)
+        super.init(number: services.inodes.makeNumber())
+        services.pageCache.register(self)
+    }
+
+    override var attributes: FileAttributes {
+        var attributes = FileAttributes(inode: number, type: .regular, permissions: 0)
+        metadata.withLock { $0.fill(&attributes) }
+        attributes.size = Int64(buffer.size)
+        attributes.blocks = Int64(buffer.residentPages) * 8
+        return attributes
+    }
+
+    override func open(flags: Int32) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
+        // What is in the page cache is the truth about the page, so it is kept; and as memory has nothing to be
+        // safe on, closing a file writes nothing back.
+        (MemoryHandle(self), [.keepCache, .noFlush])
+    }
+
+    override func change(_ changes: AttributeChanges, caller: Caller, isOpen: Bool) throws(Errno) {
+        if let size = changes.size { try resize(to: size, isOpen: isOpen) }
+        metadata.withLock { metadata in
+            metadata.apply(changes)
+            if changes.size != nil {
+                if changes.mtime == nil { metadata.modified() }
+                if changes.mode == nil, caller.uid != 0 { metadata.dropPrivileges() }
+            }
+        }
+    }
+
+    func resize(to size: Int64, isOpen: Bool) throws(Errno) {
+        guard size >= 0 else { throw .invalidArgument }
+        try services.machine.resize(buffer, to: UInt64(size))
+    }
+}
+
+/// A file below buffers/.
+final class BufferFile: MemoryFile, @unchecked Sendable {
+    init(metadata: Metadata, services: Services) {
+        super.init(buffer: services.machine.makeBuffer(), metadata: metadata, services: services)
+    }
+
+    /// The last name is gone; the memory goes with the last open file, mapping or path descriptor.
+    func unlinked() {
+        metadata.withLock { metadata in
+            metadata.linkCount = 0
+            metadata.ctime = .now
+        }
+        if !services.inodes.knows(self) { forgotten() }
+    }
+
+    override func forgotten() {
+        guard metadata.withLock({ $0.linkCount }) == 0 else { return }
+        services.pageCache.unregister(self)
+        services.machine.remove(buffer)
+    }
+}
+
+/// A file below dev/: the memory of one coherent device.
+final class DeviceFile: MemoryFile, @unchecked Sendable {
+    init(device: Device, services: Services) {
+        // As of an accelerator's render node: whoever is let in may compute.
+        super.init(
+            buffer: device.memory, metadata: Metadata(permissions: 0o666, uid: owner.uid, gid: owner.gid),
+            services: services)
+    }
+
+    override func resize(to size: Int64, isOpen: Bool) throws(Errno) {
+        // O_TRUNC leaves a device as it is, which arrives here as truncate(2) to 0.
+        if size == 0, !isOpen { return }
+        try super.resize(to: size, isOpen: isOpen)
+    }
+}

@@ -1,0 +1,146 @@
+import AttributeTree
+import Fuse
+import Glibc
+import Synchronization
+import SystemPackage
+
+/// A file, directory or link of the sys/ tree.
+final class TreeInode: Inode, @unchecked Sendable {
+    private let node: AttributeTree.Node
+    private let tree: TreeCache
+
+    init(number: InodeNumber, node: AttributeTree.Node, tree: TreeCache) {
+        self.node = node
+        self.tree = tree
+        super.init(number: number)
+    }
+
+    override var attributes: FileAttributes {
+        var attributes =
+            switch node {
+            case .attribute(let attribute):
+                FileAttributes(inode: number, type: .regular, permissions: UInt32(attribute.permissions.rawValue))
+            case .directory(let directory):
+                FileAttributes(inode: number, type: .directory, permissions: UInt32(directory.permissions.rawValue))
+            case .link:
+                FileAttributes(inode: number, type: .symbolicLink, permissions: 0o777)
+            }
+        switch node {
+        case .attribute(let attribute): attributes.size = Int64(attribute.size)
+        case .directory: attributes.linkCount = 2
+        case .link(let target): attributes.size = Int64(target.utf8.count)
+        }
+        tree.complete(&attributes)
+        return attributes
+    }
+
+    // Nothing changes the attributes of a sys/ file.
+    override var attributeTimeout: Double { TreeCache.forever }
+
+    override var linkTarget: String? {
+        if case .link(let target) = node { target } else { nil }
+    }
+
+    override func child(_ name: FileName) throws(Errno) -> (inode: Inode, timeout: Double)? {
+        guard case .directory(let directory) = node else { throw .notDirectory }
+        guard let child = directory.lookup(name.string) else { return nil }
+        return (
+            tree.inode(of: child, name: name, parent: number),
+            directory.isFixed(name.string) ? TreeCache.forever : 0
+        )
+    }
+
+    override func entries() throws(Errno) -> [(name: FileName, type: FileType)] {
+        guard case .directory(let directory) = node else { throw .notDirectory }
+        return directory.children.map { name, node in
+            let type: FileType =
+                switch node {
+                case .attribute: .regular
+                case .directory: .directory
+                case .link: .symbolicLink
+                }
+            return (FileName(name), type)
+        }
+    }
+
+    override func open(flags: Int32) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
+        guard case .attribute(let attribute) = node else { throw .isDirectory }
+        // The mode keeps ordinary users out; this is for root, whom sysfs refuses, too.
+        let access = flags & O_ACCMODE
+        if access != O_WRONLY, !attribute.isReadable { throw .permissionDenied }
+        if access != O_RDONLY, !attribute.isWritable { throw .permissionDenied }
+        return (AttributeHandle(attribute, number: number, services: tree.services), [.directIO])
+    }
+
+    override func change(_ changes: AttributeChanges, caller: Caller, isOpen: Bool) throws(Errno) {
+        // `echo >` truncates and touch(1) sets times: both change nothing here.
+        guard changes.mode == nil, changes.uid == nil, changes.gid == nil else { throw .notPermitted }
+        if case .directory = node, changes.size != nil { throw .isDirectory }
+    }
+
+    override func forgotten() { tree.drop(self) }
+}
+
+/// The inodes of the sys/ tree, which are made when they are looked up.
+final class TreeCache: Sendable {
+    /// A time-out for what never changes, seconds.
+    static let forever = 86400.0
+
+    private struct Key: Hashable {
+        var parent: InodeNumber
+        var name: FileName
+    }
+
+    private struct Entry {
+        var inode: TreeInode
+        var identity: Directory.Identity?
+        var kind: Kind
+    }
+
+    private enum Kind { case attribute, directory, link }
+
+    let services: Services
+    private let born = Timestamp.now
+    private let state = Mutex<(byKey: [Key: Entry], keys: [InodeNumber: Key])>(([:], [:]))
+
+    /// A tree whose files belong to whoever mounts.
+    init(services: Services) {
+        self.services = services
+    }
+
+    func complete(_ attributes: inout FileAttributes) {
+        attributes.uid = owner.uid
+        attributes.gid = owner.gid
+        attributes.atime = born
+        attributes.mtime = born
+        attributes.ctime = born
+    }
+
+    /// The inode of a child: the one the kernel knows, unless the name stands for another subject by now.
+    func inode(of node: AttributeTree.Node, name: FileName, parent: InodeNumber) -> TreeInode {
+        var identity: Directory.Identity?
+        let kind: Kind
+        switch node {
+        case .attribute: kind = .attribute
+        case .link: kind = .link
+        case .directory(let directory):
+            kind = .directory
+            identity = directory.identity
+        }
+        return state.withLock { state in
+            let key = Key(parent: parent, name: name)
+            if let entry = state.byKey[key], entry.kind == kind, entry.identity == identity { return entry.inode }
+            let inode = TreeInode(number: services.inodes.makeNumber(), node: node, tree: self)
+            state.byKey[key] = Entry(inode: inode, identity: identity, kind: kind)
+            state.keys[inode.number] = key
+            return inode
+        }
+    }
+
+    func drop(_ inode: TreeInode) {
+        state.withLock { state in
+            guard let key = state.keys.removeValue(forKey: inode.number) else { return }
+            if state.byKey[key]?.inode === inode { state.byKey.removeValue(forKey: key) }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+import CoherentMemory
+import Fuse
+import Glibc
+import Logging
+import SystemPackage
+
+/// Why a machine could not be mounted, in one line.
+public struct MountFailure: Error, Sendable, CustomStringConvertible {
+    /// The line, without a full stop.
+    public let description: String
+
+    init(_ description: String) { self.description = description }
+}
+
+/// How a machine is mounted.
+public struct FileSystemOptions: Sendable {
+    /// Bytes around a touched page that get their frames with it: a power of two from 4 KiB to 1 MiB. It is the
+    /// read-ahead of the mount, and takes effect only for root.
+    public var faultAround: UInt64 = 128 << 10
+    /// Whether others than the one who mounts get in. Root always lets them, as with any other file system.
+    public var allowOther = false
+    /// More mount options of the kernel: `ro`, `noatime`, ….
+    public var kernel: [String] = []
+    /// The threads that serve requests.
+    public var workers = min(32, max(4, 2 * sysconf(Int32(_SC_NPROCESSORS_ONLN))))
+
+    /// The defaults given at each property.
+    public init() {}
+}
+
+/// A machine that is mounted and served.
+public final class MountedFileSystem: Sendable {
+    /// The machine behind the mount.
+    public let machine: Machine
+    private let fileSystem: CoherentFileSystem
+    private let session: Session
+
+    /// Makes a machine and mounts it; returns once the mount answers.
+    ///
+    /// - Throws: a ``MountFailure``; nothing is left mounted then.
+    public init(
+        _ topology: Topology, at mountPoint: FilePath, options: FileSystemOptions = .init(), logger: Logger
+    ) throws(MountFailure) {
+        do throws(Errno) {
+            machine = try Machine(topology: topology)
+        } catch {
+            throw MountFailure("the machine's memory cannot be reserved: \(error)")
+        }
+        fileSystem = CoherentFileSystem(machine: machine, logger: logger)
+        var mount = MountOptions()
+        mount.allowOther = options.allowOther || geteuid() == 0
+        mount.others = options.kernel
+        do throws(MountError) {
+            session = try Session(fileSystem: fileSystem, options: mount, logger: logger)
+            try session.mount(at: mountPoint)
+        } catch {
+            throw MountFailure("\(error)")
+        }
+        do throws(Errno) {
+            try session.start(workers: options.workers)
+        } catch {
+            session.close()
+            throw MountFailure("a thread cannot be started: \(error)")
+        }
+        guard session.waitUntilServing() else {
+            session.close()
+            throw MountFailure("\(mountPoint): unmounted before it answered")
+        }
+        let failures = session.tuneBackingDevice(readAheadKilobytes: Int(options.faultAround >> 10))
+        if !failures.isEmpty {
+            let list = failures.map(\.description).joined(separator: ", ")
+            logger.notice("mapped stores will be slower, for the mount's backing device refuses \(list)")
+        }
+    }
+
+    /// Readable once the mount is gone; it belongs to the mount.
+    public var ended: FileDescriptor { session.endEvent }
+
+    /// Unmounts what is still mounted and ends every thread. Call it once, on a thread of its own right.
+    public func close() {
+        fileSystem.close()
+        session.close()
+    }
+}

@@ -1,0 +1,30 @@
+import CoherentMemory
+import Fuse
+import Logging
+import Synchronization
+
+// swift-system has a type of the same name.
+typealias FileType = Fuse.FileType
+
+/// What the parts of a mount share.
+final class Services: Sendable {
+    let machine: Machine
+    let logger: Logger
+    let inodes = InodeTable()
+    let jobs = JobRunner()
+    let changes = ChangeHub()
+    let pageCache: PageCache
+    let tasks: TaskLocator
+    /// Guards every directory below buffers/.
+    let namespace = Mutex<Void>(())
+
+    init(machine: Machine, logger: Logger, notifier: Notifier) {
+        self.machine = machine
+        self.logger = logger
+        pageCache = PageCache(notifier: notifier, logger: logger)
+        tasks = TaskLocator(machine: machine)
+        machine.setInvalidator(pageCache)
+        let changes = changes
+        machine.setObserver { _ in changes.kick() }
+    }
+}

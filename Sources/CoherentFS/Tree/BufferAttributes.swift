@@ -1,0 +1,84 @@
+import AttributeTree
+import CoherentMemory
+import SystemPackage
+
+/// sys/kernel/cdm/buffers/NAME, and sys/class/cdm/cdmN/buffer for a device file.
+enum BufferAttributes {
+    static let table: [Attribute<Subject<Buffer>>] = [
+        .readOnly("size", summary: "Bytes.") { "\($0.part.size)" },
+        .readOnly("resident", summary: "Bytes of pages that have a frame.") {
+            "\(UInt64($0.part.residentPages) * Page.size)"
+        },
+        .readWrite(
+            "policy", isPollable: true, summary: "Where pages are allocated, in the words of numa_maps.",
+            show: { "\($0.part.policy)" },
+            store: { subject, text throws(Errno) in
+                let policy = try MemoryPolicy(parsing: text.text, available: subject.machine.nodesWithMemory)
+                try subject.machine.setPolicy(policy, of: subject.part)
+            }),
+        .readOnly("placement", isPollable: true, summary: "Pages on each node.") { subject in
+            subject.machine.placement(of: subject.part).map { "N\($0.node)=\($0.pages)" }.joined(separator: " ")
+        },
+        .readOnly("pages", summary: "OFFSET LENGTH NODE PHYS FLAGS of each run of pages.") { subject in
+            subject.machine.runs(of: subject.part).map(\.line).joined(separator: "\n")
+        },
+        .readWrite(
+            "migrate", isPollable: true, summary: "Write [async] [OFFSET LENGTH] NODE; reads the last result.",
+            show: { $0.part.migration.line }, start: migrate),
+        .readOnly("faults", summary: "What was done to the buffer.") { subject in
+            let counters = subject.part.counters
+            return nameValueLines([
+                ("read", counters.read), ("write", counters.write), ("cpu", counters.cpu),
+                ("device", counters.device), ("refused", counters.refused),
+            ])
+        },
+    ]
+
+    @Sendable private static func migrate(
+        _ subject: Subject<Buffer>, _ text: AttributeText
+    ) throws(Errno) -> Job {
+        var words = text.words
+        let isAsync = words.first?.text == "async"
+        if isAsync { words.removeFirst() }
+        let bytes: Range<UInt64>?
+        switch words.count {
+        case 1: bytes = nil
+        case 3:
+            let (end, overflow) = try words[0].unsigned().addingReportingOverflow(try words[1].unsigned())
+            guard !overflow else { throw .invalidArgument }
+            bytes = try words[0].unsigned()..<end
+        default: throw .invalidArgument
+        }
+        let target = try words[words.count - 1].integer()
+        let (machine, buffer, services) = (subject.machine, subject.part, subject.services)
+        try machine.checkMigration(of: buffer, bytes: bytes, to: target)
+        let job = Job("migrate") { cancellation throws(Errno) in
+            try machine.migrate(buffer, bytes: bytes, to: target) { cancellation.isCancelled }
+        }
+        guard isAsync else { return job }
+        return Job("migrate-start") { _ throws(Errno) in
+            guard services.jobs.start(job, Cancellation(), done: { _ in services.changes.kick() }) else {
+                throw .operationNotSupportedByDevice
+            }
+        }
+    }
+}
+
+extension MigrationResult {
+    /// The line of a `migrate` file.
+    var line: String {
+        let (seconds, attoseconds) = duration.components
+        let fraction = String(10_000 + attoseconds / 100_000_000_000_000).dropFirst()
+        return "state=\(state.rawValue) moved=\(moved) failed=\(failed) bytes=\(bytes) seconds=\(seconds).\(fraction)"
+    }
+}
+
+extension PageRun {
+    /// The line of a `pages` file.
+    fileprivate var line: String {
+        let flags = [(isDirty, "dirty"), (isMigrating, "migrating")].filter(\.0).map(\.1)
+        func hex(_ value: UInt64) -> String { "0x" + String(value, radix: 16) }
+        return "\(hex(offset)) \(hex(length)) \(node) \(hex(physicalAddress)) "
+            + (flags.isEmpty ? "-" : flags.joined(separator: ","))
+    }
+}

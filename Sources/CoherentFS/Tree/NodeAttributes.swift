@@ -1,0 +1,84 @@
+import AttributeTree
+import CoherentMemory
+import SystemPackage
+
+/// sys/devices/system/node: the lists (node_state_attr of drivers/base/node.c).
+enum NodeListAttributes {
+    static let table: [Attribute<Machine>] = [
+        list("online", "Nodes that are online.") { _ in true },
+        list("possible", "Nodes that could ever be online.") { _ in true },
+        list("has_cpu", "Nodes with CPUs.") { !$0.cpus.isEmpty },
+        list("has_normal_memory", "Nodes with memory that the kernel itself may use.") {
+            $0.kind == .ram && $0.hasMemory
+        },
+        list("has_memory", "Nodes with memory.", isPollable: true) { $0.hasMemory },
+        list("has_generic_initiator", "Nodes with initiators that are no CPUs.") { _ in false },
+        list("is_coherent_device", "Coherent device nodes, under the name of the 2016 proposal.") {
+            $0.kind == .coherent
+        },
+        list("is_cdm_node", "Coherent device nodes, under the name of the 2017 proposal.") { $0.kind == .coherent },
+    ]
+
+    private static func list(
+        _ name: String, _ summary: String, isPollable: Bool = false,
+        _ isMember: @escaping @Sendable (CoherentMemory.Node) -> Bool
+    ) -> Attribute<Machine> {
+        .readOnly(name, isPollable: isPollable, summary: summary) { machine in
+            "\(IDSet(machine.nodes.lazy.filter(isMember).map(\.id)))"
+        }
+    }
+}
+
+/// sys/devices/system/node/nodeN.
+enum NodeAttributes {
+    static let table: [Attribute<Subject<CoherentMemory.Node>>] = [
+        .readOnly("cpulist", summary: "The node's CPUs as a list.") { "\($0.part.cpus)" },
+        .readOnly("cpumap", summary: "The node's CPUs as a mask.") { $0.part.cpus.map(width: cpuCount(of: $0.machine)) },
+        .readOnly("distance", summary: "The distances to every node; 10 is local.") {
+            $0.part.distances.map(String.init).joined(separator: " ")
+        },
+        .readOnly("meminfo", summary: "Memory of the node by use, kB.") { NodeMeminfo.text(of: $0.part) },
+        .readOnly("numastat", summary: "Allocation counters, pages.") { subject in
+            let statistics = subject.part.statistics
+            return nameValueLines([
+                ("numa_hit", statistics.hit), ("numa_miss", statistics.miss), ("numa_foreign", statistics.foreign),
+                ("interleave_hit", statistics.interleaveHit), ("local_node", statistics.local),
+                ("other_node", statistics.other),
+            ])
+        },
+        .readOnly("vmstat", summary: "Memory and events of the node, pages.") { NodeVmstat.text(of: $0.part) },
+    ]
+
+    /// The width of a CPU mask (nr_cpu_ids).
+    private static func cpuCount(of machine: Machine) -> Int {
+        max(
+            (machine.nodes.compactMap { $0.cpus.max() }.max() ?? 0) + 1,
+            (IDSet.onlineCPUs.max() ?? 0) + 1)
+    }
+}
+
+/// sys/devices/system/node/nodeN/cdm of coherent nodes.
+enum CoherentNodeAttributes {
+    static let table: [Attribute<Subject<CoherentMemory.Node>>] = [
+        .readWrite(
+            "isolation", isPollable: true, summary: "Who may be given pages of the node.",
+            show: { choices(selected: $0.part.isolation) },
+            store: { subject, text throws(Errno) in
+                try subject.machine.setIsolation(try text.keyword(as: Isolation.self), of: subject.part)
+            }),
+        .readOnly("refused", summary: "How often isolation turned somebody away.") { subject in
+            nameValueLines([("fallback", subject.part.statistics.refusedFallback), ("not_allowed", 0), ("hugetlb", 0)])
+        },
+        .readWrite(
+            "migrate", isPollable: true, summary: "Write a node to move every page there; reads the last result.",
+            show: { $0.part.migration.line },
+            start: { subject, text throws(Errno) in
+                let (machine, node) = (subject.machine, subject.part)
+                let target = try AttributeText(try text.word).integer()
+                try machine.checkMigration(ofNode: node, to: target)
+                return Job("node-migrate") { cancellation throws(Errno) in
+                    try machine.migrate(node: node, to: target) { cancellation.isCancelled }
+                }
+            }),
+    ]
+}

@@ -1,0 +1,78 @@
+import CoherentMemory
+
+/// nodeN/meminfo in the format of node_read_meminfo() and hugetlb_report_node_meminfo().
+///
+/// Buffers are to the simulation what shared memory is to Linux: page cache without a disk behind it.
+enum NodeMeminfo {
+    static func text(of node: CoherentMemory.Node) -> String {
+        let usage = node.usage
+        let pages: [(String, Int)] = [
+            ("MemTotal", usage.present), ("MemFree", usage.free), ("MemUsed", usage.present - usage.free),
+            ("SwapCached", 0), ("Active", 0), ("Inactive", usage.allocated), ("Active(anon)", 0),
+            ("Inactive(anon)", 0), ("Active(file)", 0), ("Inactive(file)", usage.allocated), ("Unevictable", 0),
+            ("Mlocked", 0), ("Dirty", usage.written), ("Writeback", 0), ("FilePages", usage.allocated),
+            ("Mapped", usage.cached), ("AnonPages", 0), ("Shmem", usage.allocated), ("KernelStack", 0),
+            ("PageTables", 0), ("SecPageTables", 0), ("NFS_Unstable", 0), ("Bounce", 0), ("WritebackTmp", 0),
+            ("KReclaimable", 0), ("Slab", 0), ("SReclaimable", 0), ("SUnreclaim", 0), ("AnonHugePages", 0),
+            ("ShmemHugePages", 0), ("ShmemPmdMapped", 0), ("FileHugePages", 0), ("FilePmdMapped", 0),
+        ]
+        var lines = pages.map { name, count in
+            "Node \(node.id) \(padded(name + ":", to: 15)) \(padded(count * 4, to: 8)) kB"
+        }
+        for name in ["HugePages_Total", "HugePages_Free", "HugePages_Surp"] {
+            lines.append("Node \(node.id) \(padded(name + ":", to: 16)) \(padded(0, to: 5))")
+        }
+        return lines.joined(separator: "\n")
+    }
+
+    private static func padded(_ name: String, to width: Int) -> String {
+        name + String(repeating: " ", count: max(0, width - name.utf8.count))
+    }
+
+    private static func padded(_ number: Int, to width: Int) -> String {
+        let text = String(number)
+        return String(repeating: " ", count: max(0, width - text.utf8.count)) + text
+    }
+}
+
+/// nodeN/vmstat in the format of node_read_vmstat(): zone figures, NUMA events, node figures (mm/vmstat.c).
+enum NodeVmstat {
+    static func text(of node: CoherentMemory.Node) -> String {
+        let usage = node.usage
+        let statistics = node.statistics
+        let known: [String: UInt64] = [
+            "nr_free_pages": UInt64(usage.free),
+            // Pages in free blocks of at least a pageblock (order 9).
+            "nr_free_pages_blocks": UInt64(usage.freeBlocks.enumerated().dropFirst(9).reduce(0) { $0 + $1.1 << $1.0 }),
+            "nr_zone_inactive_file": UInt64(usage.allocated),
+            "nr_inactive_file": UInt64(usage.allocated),
+            "nr_file_pages": UInt64(usage.allocated),
+            "nr_shmem": UInt64(usage.allocated),
+            "nr_mapped": UInt64(usage.cached),
+            "nr_dirty": UInt64(usage.written),
+            "numa_hit": statistics.hit,
+            "numa_miss": statistics.miss,
+            "numa_foreign": statistics.foreign,
+            "numa_interleave": statistics.interleaveHit,
+            "numa_local": statistics.local,
+            "numa_other": statistics.other,
+        ]
+        return keys.map { "\($0) \(known[$0] ?? 0)" }.joined(separator: "\n")
+    }
+
+    private static let keys = """
+        nr_free_pages nr_free_pages_blocks nr_zone_inactive_anon nr_zone_active_anon nr_zone_inactive_file
+        nr_zone_active_file nr_zone_unevictable nr_zone_write_pending nr_mlock nr_zspages nr_free_cma numa_hit
+        numa_miss numa_foreign numa_interleave numa_local numa_other nr_inactive_anon nr_active_anon
+        nr_inactive_file nr_active_file nr_unevictable nr_slab_reclaimable nr_slab_unreclaimable nr_isolated_anon
+        nr_isolated_file workingset_nodes workingset_refault_anon workingset_refault_file
+        workingset_activate_anon workingset_activate_file workingset_restore_anon workingset_restore_file
+        workingset_nodereclaim nr_anon_pages nr_mapped nr_file_pages nr_dirty nr_writeback nr_shmem
+        nr_shmem_hugepages nr_shmem_pmdmapped nr_file_hugepages nr_file_pmdmapped nr_anon_transparent_hugepages
+        nr_vmscan_write nr_vmscan_immediate_reclaim nr_dirtied nr_written nr_throttled_written
+        nr_kernel_misc_reclaimable nr_foll_pin_acquired nr_foll_pin_released nr_kernel_stack nr_page_table_pages
+        nr_sec_page_table_pages nr_iommu_pages nr_swapcached pgpromote_success pgpromote_candidate
+        pgpromote_candidate_nrl pgdemote_kswapd pgdemote_direct pgdemote_khugepaged pgdemote_proactive nr_hugetlb
+        nr_balloon_pages nr_kernel_file_pages
+        """.split(separator: "\n").flatMap { $0.split(separator: " ") }.map(String.init)
+}

@@ -1,0 +1,118 @@
+import AttributeTree
+import CoherentMemory
+import Fuse
+import Glibc
+
+/// What an attribute table of the tree speaks of: a part of the machine, and the mount it is seen through.
+struct Subject<Part: Sendable>: Sendable {
+    let services: Services
+    let part: Part
+
+    var machine: Machine { services.machine }
+
+    init(_ services: Services, _ part: Part) {
+        self.services = services
+        self.part = part
+    }
+}
+
+/// The sys/ tree: the attribute tables put in their places.
+struct SystemTree {
+    let root: Directory
+
+    init(services: Services, buffers: BufferDirectory) {
+        let machine = services.machine
+        root = Directory([
+            .directory(
+                "devices",
+                [
+                    .directory(
+                        "system",
+                        [
+                            .directory("node", Self.nodes(services)),
+                            .directory("memory", Self.memory(services)),
+                        ])
+                ]),
+            .directory(
+                "class",
+                [.directory("cdm", machine.devices.map { .directory($0.name, Self.device($0, services)) })]),
+            .directory(
+                "kernel",
+                [
+                    .directory(
+                        "cdm",
+                        [
+                            .attributes(MountAttributes.table, of: ()),
+                            .directory("buffers", Self.controls(of: buffers, services)),
+                        ])
+                ]),
+        ])
+    }
+
+    private static func nodes(_ services: Services) -> [Child] {
+        [.attributes(NodeListAttributes.table, of: services.machine)]
+            + services.machine.nodes.map { node in .directory("node\(node.id)", Self.node(node, services)) }
+    }
+
+    private static func node(_ node: CoherentMemory.Node, _ services: Services) -> [Child] {
+        let subject = Subject(services, node)
+        var children: [Child] = [.attributes(NodeAttributes.table, of: subject)]
+        if node.kind == .coherent {
+            children.append(.directory("cdm", [.attributes(CoherentNodeAttributes.table, of: subject)]))
+        }
+        return children
+    }
+
+    private static func memory(_ services: Services) -> [Child] {
+        let machine = services.machine
+        return [
+            .attributes(MemoryAttributes.table, of: machine),
+            .dynamic(
+                list: { (0..<machine.blockCount).map { "memory\($0)" } },
+                lookup: { name in
+                    guard name.hasPrefix("memory"), let number = UInt64(name.dropFirst(6)), "memory\(number)" == name,
+                        let block = machine.block(number)
+                    else { return nil }
+                    return .directory(
+                        Directory(
+                            identity: .init(number),
+                            [.attributes(MemoryBlockAttributes.table, of: Subject(services, block))]))
+                }),
+        ]
+    }
+
+    private static func device(_ device: Device, _ services: Services) -> [Child] {
+        [
+            .attributes(DeviceAttributes.table, of: Subject(services, device)),
+            .directory("buffer", [.attributes(BufferAttributes.table, of: Subject(services, device.memory))]),
+        ]
+    }
+
+    /// The control directories, which follow the names below buffers/.
+    private static func controls(of directory: BufferDirectory, _ services: Services) -> Directory {
+        Directory(
+            identity: .init(directory.number),
+            [
+                .dynamic(
+                    list: { directory.names.map(\.string) },
+                    lookup: { name in
+                        switch directory.lookup(FileName(name)) {
+                        case let child as BufferDirectory: .directory(controls(of: child, services))
+                        case let file as BufferFile:
+                            .directory(
+                                Directory(
+                                    identity: .init(file.number),
+                                    [.attributes(BufferAttributes.table, of: Subject(services, file.buffer))]))
+                        default: nil
+                        }
+                    })
+            ])
+    }
+}
+
+/// Figures of the mount itself: sys/kernel/cdm.
+enum MountAttributes {
+    static let table: [Attribute<Void>] = [
+        .readOnly("pid", summary: "The process that serves the mount.") { _ in "\(getpid())" }
+    ]
+}

@@ -1,0 +1,60 @@
+import ArgumentParser
+import CoherentMemory
+import SystemPackage
+
+/// `cdmfs mount`
+struct Mount: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Mount a simulated machine.",
+        discussion: """
+            Returns once the file system answers; a daemon then serves it until it is unmounted or gets SIGTERM or SIGINT.
+            A mount that cannot come up says why in one line and leaves nothing behind.
+
+            Options after -o, separated by commas:
+              topology=FILE        as --topology
+              fault_around=SIZE    how much a first touch populates: a power of two from 4K to 1M (default 128K)
+              allow_other          other users get in, too
+              ro, nosuid, nodev, noexec, noatime, sync, … as for any mount; words for mount(8) and /etc/fstab only are
+              ignored.
+            """)
+
+    @Option(help: ArgumentHelp("The machine: a TOML file (default: the preset \"default\").", valueName: "file"))
+    var topology: String?
+
+    @Flag(name: .shortAndLong, help: "Stay in the foreground and log to stderr.")
+    var foreground = false
+
+    @Option(
+        name: [.customShort("o", allowingJoined: true)],
+        help: ArgumentHelp("Mount options, separated by commas.", valueName: "options"))
+    var options: [String] = []
+
+    @Option(help: ArgumentHelp("Append the log to a file, in place of syslog or stderr.", valueName: "file"))
+    var log: String?
+
+    @Option(help: .hidden)
+    var readyFD: Int32?
+
+    @Argument(help: "An existing directory.")
+    var mountpoint: String
+
+    func run() throws {
+        let options = try MountWords(options)
+        guard topology == nil || options.topology == nil || topology == options.topology else {
+            throw Failure(.usage, "mount: two topologies, --topology and -o topology=; expected one")
+        }
+        guard foreground else { return try Daemon.start(arguments) }
+        try Serving(
+            mountPoint: mountpoint, topology: topology ?? options.topology, options: options, log: log, readyFD: readyFD
+        ).run()
+    }
+
+    /// The arguments for the daemon, which is this command once more in the foreground.
+    private var arguments: [String] {
+        var arguments = ["cdmfs", "mount", "--foreground", "--ready-fd", "\(Daemon.readyFD)"]
+        if let topology { arguments.append("--topology=\(topology)") }
+        if let log { arguments.append("--log=\(log)") }
+        for option in options { arguments.append("-o\(option)") }
+        return arguments + ["--", mountpoint]
+    }
+}

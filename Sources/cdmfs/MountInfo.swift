@@ -1,0 +1,42 @@
+import SystemPackage
+
+/// A line of /proc/self/mountinfo.
+struct MountInfo {
+    let mountPoint: String
+    let type: String
+
+    /// The mount that is uppermost at a path without links; `nil` where nothing is mounted.
+    static func uppermost(at path: String) -> MountInfo? {
+        guard let table = try? readAll("/proc/self/mountinfo") else { return nil }
+        return table.split(separator: "\n").compactMap(MountInfo.init).last { $0.mountPoint == path }
+    }
+
+    private init?(_ line: Substring) {
+        let fields = line.split(separator: " ")
+        // The optional fields end at a hyphen; the type follows it.
+        guard fields.count > 6, let hyphen = fields[6...].firstIndex(of: "-"), hyphen + 1 < fields.count else {
+            return nil
+        }
+        mountPoint = Self.unescape(fields[4])
+        type = String(fields[hyphen + 1])
+    }
+
+    /// Blanks, tabs, newlines and backslashes stand as `\` and three octal digits.
+    private static func unescape(_ field: Substring) -> String {
+        var bytes: [UInt8] = []
+        var rest = field.utf8[...]
+        while let byte = rest.popFirst() {
+            if byte == UInt8(ascii: "\\"), let code = Substring(rest.prefix(3)).octal {
+                bytes.append(code)
+                rest = rest.dropFirst(3)
+            } else {
+                bytes.append(byte)
+            }
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+}
+
+extension Substring {
+    fileprivate var octal: UInt8? { utf8.count == 3 ? UInt8(self, radix: 8) : nil }
+}

@@ -1,0 +1,62 @@
+import CoherentMemory
+
+/// What stood after `-o`.
+struct MountWords {
+    /// The topology file.
+    var topology: String?
+    /// How much a first touch populates, in bytes.
+    var faultAround: UInt64 = 128 << 10
+    /// Whether users other than the one who mounts get in.
+    var allowOther = false
+    /// The words that the kernel's mount takes.
+    var kernel: [String] = []
+
+    private static let faultArounds: ClosedRange<UInt64> = 4 << 10...1 << 20
+
+    private static let kernelWords: Set = [
+        "ro", "rw", "suid", "nosuid", "dev", "nodev", "exec", "noexec", "async", "sync", "dirsync", "noatime",
+        "nodiratime", "norelatime", "nostrictatime",
+    ]
+
+    /// Words for mount(8), for /etc/fstab, and those whose effect is there anyway.
+    private static let ignoredWords: Set = [
+        "defaults", "auto", "noauto", "user", "nouser", "users", "owner", "group", "nofail", "_netdev", "atime",
+        "diratime", "relatime", "strictatime", "lazytime", "nolazytime", "silent", "loud", "default_permissions",
+    ]
+
+    /// The options in order; a later one wins.
+    init(_ options: [String]) throws(Failure) {
+        for word in options.flatMap({ $0.split(separator: ",") }) {
+            let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            try add(String(word), key: String(parts[0]), value: parts.count > 1 ? String(parts[1]) : nil)
+        }
+    }
+
+    private mutating func add(_ word: String, key: String, value: String?) throws(Failure) {
+        switch (key, value) {
+        case ("topology", let file?) where !file.isEmpty:
+            topology = file
+        case ("fault_around", let size?):
+            guard let bytes = UInt64(byteSize: size), bytes.nonzeroBitCount == 1, Self.faultArounds.contains(bytes)
+            else {
+                throw Failure(.usage, "mount: fault_around=\(size); expected a power of two from 4K to 1M")
+            }
+            faultAround = bytes
+        case ("allow_other", nil):
+            allowOther = true
+        case (_, nil) where Self.kernelWords.contains(key):
+            kernel.append(key)
+        case (_, nil) where Self.ignoredWords.contains(key):
+            break
+        case ("user", _?), ("comment", _?):
+            break
+        case _ where key.hasPrefix("x-") || key.hasPrefix("X-"):
+            break
+        default:
+            throw Failure(
+                .usage,
+                "mount: unknown option \"\(word)\"; expected topology=FILE, fault_around=SIZE, allow_other or a word of mount(8)"
+            )
+        }
+    }
+}

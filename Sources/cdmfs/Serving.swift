@@ -1,0 +1,93 @@
+import CLinux
+import CoherentMemory
+import Glibc
+import Logging
+import SystemPackage
+
+/// The life of the process that serves a mount, from its topology to its end.
+struct Serving {
+    let mountPoint: String
+    let topology: String?
+    let options: MountWords
+    let log: String?
+    /// Where whoever started the daemon waits for it; `nil` in the foreground.
+    let readyFD: Int32?
+
+    /// Serves until the mount is gone or a signal ends it.
+    func run() throws(Failure) {
+        // As a daemon it was started under the name of a link in /proc.
+        try? write("cdmfs", to: "/proc/self/comm")
+        if readyFD != nil { Daemon.detach() }
+        do throws(Failure) {
+            // Before there is any thread, so that they all leave these signals to the descriptor.
+            let signals = try TerminationSignals()
+            let logger = try makeLogger()
+            let host = try Host(try machine(), at: try checkedMountPoint(), options: options, logger: logger)
+            logger.info("serving \(mountPoint)")
+            if try isWanted() {
+                let reason = signals.wait(orFor: host.ended)
+                logger.info("\(mountPoint): \(reason ?? "unmounted")")
+            }
+            host.close()
+        } catch {
+            guard let readyFD else { throw error }
+            _ = try? FileDescriptor(rawValue: readyFD).writeAll(Daemon.report(error).utf8)
+            Glibc.exit(error.status.rawValue)
+        }
+    }
+
+    private func machine() throws(Failure) -> Topology {
+        do throws(TopologyError) {
+            let machine = if let topology { try Topology(contentsOf: FilePath(topology)) } else { Topology.default }
+            try machine.validateSupported(file: topology)
+            return machine
+        } catch {
+            throw Failure(error)
+        }
+    }
+
+    private func checkedMountPoint() throws(Failure) -> String {
+        var status = Glibc.stat()
+        guard unsafe stat(mountPoint, &status) == 0 else {
+            let error = lastError()
+            let reason =
+                error == .socketNotConnected ? "a mount without its daemon is in the way; unmount it" : "\(error)"
+            throw Failure(.mount, "mount: \(mountPoint): \(reason)")
+        }
+        guard status.st_mode & S_IFMT == S_IFDIR else {
+            throw Failure(.mount, "mount: \(mountPoint): \(Errno.notDirectory)")
+        }
+        return mountPoint
+    }
+
+    private func makeLogger() throws(Failure) -> Logger {
+        let output: LogOutput
+        if let log {
+            do {
+                let file = try FileDescriptor.open(
+                    FilePath(log), .writeOnly, options: [.create, .append, .closeOnExec],
+                    permissions: [.ownerReadWrite, .groupRead, .otherRead])
+                output = .file(file)
+            } catch {
+                throw Failure(.failure, "mount: \(log): \(error)")
+            }
+        } else {
+            output = readyFD == nil ? .file(.standardError) : .syslog
+        }
+        return Logger(label: "cdmfs") { _ in LineLogHandler(output) }
+    }
+
+    /// Tells whoever waits that the mount answers; false if they have gone meanwhile and so want no mount.
+    private func isWanted() throws(Failure) -> Bool {
+        guard let readyFD else { return true }
+        guard unsafe chdir("/") == 0 else { throw Failure(.failure, "mount: /: \(lastError())") }
+        let pipe = FileDescriptor(rawValue: readyFD)
+        defer { try? pipe.close() }
+        do {
+            try pipe.writeAll(Daemon.ready.utf8)
+            return true
+        } catch {
+            return false
+        }
+    }
+}

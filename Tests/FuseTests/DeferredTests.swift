@@ -1,0 +1,116 @@
+import Dispatch
+import Fuse
+import Glibc
+import Synchronization
+import SystemPackage
+import Testing
+
+@Suite(.serialized, .enabled(if: canMount, "real mounts need root and /dev/fuse"), .timeLimit(.minutes(2)))
+struct DeferredTests {
+    @Test func anotherThreadAnswersOnce() throws {
+        let system = MemoryFileSystem(files: [("slow", .slow)])
+        try withMount(system, workers: 1) { mount in
+            let client = Client { writeFile(mount.file("slow"), "work") }
+            let request = try #require(system.nextDeferred())
+            // The only worker is free meanwhile.
+            #expect(names(in: mount.path).count == 3)
+            #expect(request.caller.uid == 0 && request.caller.pid != 0)
+            #expect(request.answer { $0.written(4) } == true)
+            #expect(request.answer { $0.written(3) } == nil)
+            #expect(!request.error(.ioError))
+            #expect(client.result() == .success(4))
+        }
+    }
+
+    @Test func onesLastReferenceIsEIO() throws {
+        let system = MemoryFileSystem(files: [("slow", .slow)])
+        try withMount(system) { mount in
+            let client = Client { writeFile(mount.file("slow"), "work") }
+            _ = try #require(system.nextDeferred())
+            #expect(client.result() == .failure(.ioError))
+        }
+    }
+
+    @Test func anInterruptCancels() throws {
+        let system = MemoryFileSystem(files: [("slow", .slow)])
+        try withMount(system) { mount in
+            let client = Client { writeFile(mount.file("slow"), "work") }
+            let request = try #require(system.nextDeferred())
+            // From within the handler: the way a job that is simply cancelled answers.
+            request.onInterrupt { request.error(.interrupted) }
+            client.interrupt()
+            #expect(client.result() == .failure(.interrupted))
+            #expect(request.isInterrupted)
+        }
+    }
+
+    @Test func anInterruptTellsTheJob() throws {
+        let system = MemoryFileSystem(files: [("slow", .slow)])
+        try withMount(system) { mount in
+            let client = Client { writeFile(mount.file("slow"), "work") }
+            let request = try #require(system.nextDeferred())
+            let interrupted = DispatchSemaphore(value: 0)
+            request.onInterrupt { interrupted.signal() }
+            client.interrupt()
+            #expect(interrupted.wait(timeout: .now() + 10) == .success)
+            // Late: called at once, on this thread.
+            let late = DispatchSemaphore(value: 0)
+            request.onInterrupt { late.signal() }
+            #expect(late.wait(timeout: .now()) == .success)
+            #expect(request.answer { $0.error(.interrupted) } == true)
+            #expect(client.result() == .failure(.interrupted))
+        }
+    }
+
+    @Test func interruptsAndAnswersRace() throws {
+        let system = MemoryFileSystem(files: [("slow", .slow)])
+        try withMount(system) { mount in
+            for round in 0..<300 {
+                let client = Client { writeFile(mount.file("slow"), "work") }
+                let request = try #require(system.nextDeferred())
+                if round % 3 != 0 { request.onInterrupt { request.error(.interrupted) } }
+                let other = Client { client.interrupt() }
+                request.answer { $0.written(4) }
+                #expect(other.result() != nil)
+                let result = try #require(client.result())
+                #expect(result == .success(4) || result == .failure(.interrupted))
+            }
+        }
+    }
+
+    @Test func anUndeliveredCreationIsKnown() throws {
+        let system = MemoryFileSystem()
+        system.state.withLock { $0.defersCreation = true }
+        try withMount(system) { mount in
+            let client = Client { writeFile(mount.file("new"), "x", flags: O_CREAT | O_WRONLY) }
+            let request = try #require(system.nextDeferred())
+            let entry = system.state.withLock { $0.entry(2) }
+            try mount.session.abortConnection()
+            #expect(client.result() == .failure(.connectionAbort))
+            #expect(request.answer { $0.created(entry, OpenReply()) } == false)
+        }
+    }
+
+    @Test func pollIsWoken() throws {
+        let system = MemoryFileSystem(files: [("event", .event)])
+        try withMount(system) { mount in
+            let client = Client { () -> Int16 in
+                let descriptor = unsafe open(mount.file("event"), O_RDONLY)
+                defer { close(descriptor) }
+                var poll = pollfd(fd: descriptor, events: Int16(POLLPRI), revents: 0)
+                return unsafe Glibc.poll(&poll, 1, 15000) == 1 ? poll.revents : 0
+            }
+            #expect(system.arrived.wait(timeout: .now() + 10) == .success)
+            let handle = try #require(
+                system.state.withLock { state in
+                    state.nodes[2]!.bytes = [1]
+                    return state.pollHandles.last
+                })
+            try handle.notify()
+            #expect(client.result() == Int16(POLLPRI | POLLERR))
+        }
+        // After the session: known, and harmless.
+        let handle = try #require(system.state.withLock { $0.pollHandles.last })
+        #expect(throws: Errno.operationNotSupportedByDevice) { try handle.notify() }
+    }
+}

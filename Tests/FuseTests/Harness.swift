@@ -1,0 +1,158 @@
+import CLinux
+import Dispatch
+import Fuse
+import Glibc
+import Synchronization
+import SystemPackage
+import Testing
+
+/// Whether real mounts can be made. Under CI a machine without is a failure, not a reason to skip.
+let canMount: Bool = unsafe geteuid() == 0 && (access("/dev/fuse", R_OK | W_OK) == 0 || getenv("CI") != nil)
+
+/// A mounted session in a directory of its own.
+final class Mount: Sendable {
+    let session: Session
+    let path: String
+
+    fileprivate init(_ session: Session, _ path: String) {
+        self.session = session
+        self.path = path
+    }
+
+    func file(_ name: String) -> String { path + "/" + name }
+
+    /// Unmounts as a user does, from outside the session.
+    func unmount() {
+        unsafe #expect(umount2(path, Int32(MNT_DETACH)) == 0)
+    }
+}
+
+/// Mounts `fileSystem`, runs `body`, and leaves nothing behind. When `body` takes more than 20 seconds, the connection is
+/// aborted, which frees whoever hangs in the mount.
+func withMount(
+    _ fileSystem: FileSystem, workers: Int = 2, options: MountOptions = MountOptions(), _ body: (Mount) throws -> Void
+) throws {
+    let directory = temporaryDirectory()
+    defer { unsafe rmdir(directory) }
+    let session = try Session(fileSystem: fileSystem, options: options)
+    try session.mount(at: FilePath(directory))
+    let finished = DispatchSemaphore(value: 0)
+    let watchdog = Client {
+        if finished.wait(timeout: .now() + 20) == .success { return false }
+        try? session.abortConnection()
+        return true
+    }
+    defer {
+        session.close()
+        finished.signal()
+        #expect(watchdog.result() == false, "the mount hung and was aborted")
+    }
+    try session.start(workers: workers)
+    #expect(session.waitUntilServing())
+    try body(Mount(session, directory))
+}
+
+func temporaryDirectory() -> String {
+    var template = Array("/tmp/fuse-tests-XXXXXX".utf8CString)
+    return unsafe template.withUnsafeMutableBufferPointer { buffer in
+        unsafe String(cString: mkdtemp(buffer.baseAddress!)!)
+    }
+}
+
+/// A thread of its own that uses a mount, for what may block.
+final class Client<Value: Sendable>: Sendable {
+    private struct State {
+        var value: Value?
+        var thread: pthread_t?
+    }
+
+    private let state = Mutex(State())
+    private let started = DispatchSemaphore(value: 0)
+    private let done = DispatchSemaphore(value: 0)
+
+    init(_ body: @escaping @Sendable () -> Value) {
+        start(body)
+    }
+
+    private func start(_ body: @escaping @Sendable () -> Value) {
+        startThread { [self] in
+            state.withLock { $0.thread = pthread_self() }
+            started.signal()
+            let value = body()
+            state.withLock { $0.value = value }
+            done.signal()
+        }
+        started.wait()
+    }
+
+    /// What the body returned; nil when it has not after `seconds`.
+    func result(seconds: Double = 10) -> Value? {
+        guard done.wait(timeout: .now() + seconds) == .success else { return nil }
+        done.signal()
+        return state.withLock { $0.value }
+    }
+
+    /// Sends a signal whose handler does nothing, so that a blocking call returns with EINTR.
+    func interrupt() {
+        var action = sigaction()
+        unsafe action.__sigaction_handler.sa_handler = { _ in }
+        unsafe sigaction(SIGUSR2, &action, nil)
+        state.withLock { state in _ = pthread_kill(state.thread!, SIGUSR2) }
+    }
+}
+
+private final class ThreadBody: Sendable {
+    let run: @Sendable () -> Void
+    init(_ run: @escaping @Sendable () -> Void) { self.run = run }
+}
+
+private func startThread(_ body: @escaping @Sendable () -> Void) {
+    let argument = unsafe Unmanaged.passRetained(ThreadBody(body)).toOpaque()
+    var thread = pthread_t()
+    let error = unsafe pthread_create(
+        &thread, nil,
+        { argument in
+            unsafe Unmanaged<ThreadBody>.fromOpaque(argument!).takeRetainedValue().run()
+            return nil
+        }, argument)
+    precondition(error == 0)
+    pthread_detach(thread)
+}
+
+/// The outcome of a C call: its value, or the errno.
+typealias Outcome = Result<Int, Errno>
+
+func outcome(_ value: Int) -> Outcome {
+    value < 0 ? .failure(Errno(rawValue: errno)) : .success(value)
+}
+
+func writeFile(_ path: String, _ text: String, flags: Int32 = O_WRONLY) -> Outcome {
+    let descriptor = unsafe open(path, flags, 0o644)
+    guard descriptor >= 0 else { return outcome(-1) }
+    defer { close(descriptor) }
+    let bytes = Array(text.utf8)
+    return outcome(unsafe write(descriptor, bytes, bytes.count))
+}
+
+func readFile(_ path: String) -> Result<String, Errno> {
+    let descriptor = unsafe open(path, O_RDONLY)
+    guard descriptor >= 0 else { return .failure(Errno(rawValue: errno)) }
+    defer { close(descriptor) }
+    var bytes = [UInt8](repeating: 0, count: 65536)
+    let count = unsafe read(descriptor, &bytes, bytes.count)
+    if count < 0 { return .failure(Errno(rawValue: errno)) }
+    return .success(String(decoding: bytes.prefix(count), as: UTF8.self))
+}
+
+func names(in path: String) -> [String] {
+    guard let directory = unsafe opendir(path) else { return [] }
+    defer { unsafe closedir(directory) }
+    var names: [String] = []
+    while let entry = unsafe readdir(directory) {
+        names.append(
+            unsafe withUnsafeBytes(of: entry.pointee.d_name) { name in
+                unsafe String(cString: name.baseAddress!.assumingMemoryBound(to: CChar.self))
+            })
+    }
+    return names
+}
