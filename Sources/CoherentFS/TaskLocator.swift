@@ -30,17 +30,25 @@ final class TaskLocator: Sendable {
         return nodeOfCPU[cpu]
     }
 
+    private static func text(of file: FileDescriptor, in bytes: UnsafeMutableRawBufferPointer) -> String? {
+        do {
+            let count = unsafe try file.read(into: bytes)
+            return unsafe String(decoding: bytes[..<count], as: UTF8.self)
+        } catch {
+            return nil
+        }
+    }
+
     /// Field 39 of /proc/PID/stat (proc(5)).
     private static func processor(ofTask task: Int32) -> Int? {
         guard let file = try? FileDescriptor.open("/proc/\(task)/stat", .readOnly) else { return nil }
         defer { try? file.close() }
-        return unsafe withUnsafeTemporaryAllocation(byteCount: 1024, alignment: 1) { bytes in
-            let count = unsafe (try? unsafe file.read(into: bytes)) ?? 0
-            let text = unsafe String(decoding: bytes[..<count], as: UTF8.self)
-            // The name in parentheses may hold spaces; the fields are counted from behind it.
-            guard let end = text.lastIndex(of: ")") else { return nil }
-            let fields = text[text.index(after: end)...].split(separator: " ")
-            return fields.count > 36 ? Int(fields[36]) : nil
+        let text = unsafe withUnsafeTemporaryAllocation(byteCount: 1024, alignment: 1) { bytes in
+            unsafe Self.text(of: file, in: bytes)
         }
+        // The name in parentheses may hold spaces; the fields are counted from behind it.
+        guard let text, let end = text.lastIndex(of: ")") else { return nil }
+        let fields = text[text.index(after: end)...].split(separator: " ")
+        return fields.count > 36 ? Int(fields[36]) : nil
     }
 }

@@ -26,7 +26,9 @@ extension Session {
             ("strict_limit", "0"), ("max_ratio", "100"), ("read_ahead_kb", String(readAheadKilobytes)),
         ]
         return settings.compactMap { attribute, value in
-            guard let device else { return TuningFailure(attribute: attribute, value: value, errno: .operationNotSupportedByDevice) }
+            guard let device else {
+                return TuningFailure(attribute: attribute, value: value, errno: .operationNotSupportedByDevice)
+            }
             do throws(Errno) {
                 try SystemFile.write(FilePath("/sys/class/bdi/\(device)/\(attribute)"), value)
                 return nil

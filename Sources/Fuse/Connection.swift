@@ -65,8 +65,9 @@ public struct ConnectionOptions: Sendable {
     /// The defaults given at each property.
     public init() {}
 
-    func apply(to info: inout fuse_conn_info) {
-        info.want = info.capable & capabilities.rawValue
+    func apply(to info: inout fuse_conn_info, readdirplus: Bool) {
+        let wanted = readdirplus ? capabilities : capabilities.subtracting([.readdirplus, .readdirplusAuto])
+        info.want = info.capable & wanted.rawValue
         info.max_write = min(info.max_write, UInt32(clamping: maxWrite))
         if let maxReadahead { info.max_readahead = min(info.max_readahead, UInt32(clamping: maxReadahead)) }
         if let maxRead { info.max_read = UInt32(clamping: maxRead) }

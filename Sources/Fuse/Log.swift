@@ -1,6 +1,5 @@
 internal import CFuse3
 import Logging
-import Synchronization
 
 /// Where libfuse's own messages go: its log function is one for the process, and so is this.
 enum Log {
@@ -9,7 +8,7 @@ enum Log {
         var lastError: String?
     }
 
-    private static let state = Mutex(State())
+    private static let state = Monitor(State())
 
     /// Sends libfuse's messages to `logger` from now on.
     static func install(_ logger: Logger) {

@@ -1,6 +1,7 @@
 import Glibc
 
 /// State behind a lock that threads can wait on: a POSIX mutex with a condition variable, which Synchronization lacks.
+/// ThreadSanitizer sees a POSIX mutex, too; the futex inside `Mutex` it does not, and reports what that guards.
 @safe
 final class Monitor<State>: @unchecked Sendable {
     // Unchecked: `state` is only touched with `mutex` held.

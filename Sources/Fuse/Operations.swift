@@ -29,7 +29,6 @@ private func serve(
     }
 }
 
-
 private let illegalName = Errno.illegalByteSequence
 private let unknownName = Errno.noSuchFileOrDirectory
 
@@ -48,7 +47,7 @@ private func setConnectionOperations(_ ops: inout fuse_lowlevel_ops) {
     unsafe ops.`init` = { userdata, info in
         guard let userdata = unsafe userdata, let info = unsafe info else { return }
         let system = unsafe Unmanaged<FileSystem>.fromOpaque(userdata).takeUnretainedValue()
-        unsafe system.notifier.options.apply(to: &info.pointee)
+        unsafe system.notifier.options.apply(to: &info.pointee, readdirplus: system.implementsReaddirplus)
         unsafe system.initialize(Connection(info.pointee))
     }
     unsafe ops.destroy = { userdata in
@@ -76,7 +75,8 @@ private func setNameOperations(_ ops: inout fuse_lowlevel_ops) {
     unsafe ops.forget_multi = { raw, count, forgets in
         guard let raw = unsafe raw, let userdata = unsafe fuse_req_userdata(raw) else { return }
         unsafe Unmanaged<FileSystem>.fromOpaque(userdata)._withUnsafeGuaranteedRef { system in
-            for unsafe forget in unsafe UnsafeBufferPointer(start: forgets, count: count) {
+            for index in 0..<count {
+                guard let forget = unsafe forgets?[index] else { return }
                 system.forget(InodeNumber(rawValue: forget.ino), count: forget.nlookup)
             }
         }

@@ -1,6 +1,5 @@
 internal import CFuse3
 import Glibc
-import Synchronization
 import SystemPackage
 
 /// The state of a deferred request, which libfuse's interrupt callback, the holder and the session's end share.
@@ -20,7 +19,7 @@ final class PendingAnswer: @unchecked Sendable {
 
     private let raw: OpaquePointer
     private let notifier: Notifier
-    private let state = Mutex(State())
+    private let state = Monitor(State())
 
     init(_ raw: OpaquePointer) {
         unsafe self.raw = unsafe raw

@@ -88,7 +88,8 @@ extension Request {
     @discardableResult
     public consuming func directory(_ buffer: borrowing DirectoryBuffer) -> Bool {
         let bytes = unsafe buffer.bytes
-        return unsafe fuse_reply_buf(release(), bytes.baseAddress?.assumingMemoryBound(to: CChar.self), bytes.count) == 0
+        return unsafe fuse_reply_buf(release(), bytes.baseAddress?.assumingMemoryBound(to: CChar.self), bytes.count)
+            == 0
     }
 
     /// Answers STATFS.

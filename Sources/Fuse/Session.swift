@@ -8,16 +8,18 @@ import SystemPackage
 ///
 /// In order: `init`, `mount(at:)`, `start(workers:)`, `waitUntilServing()`; then `wait()`, or `stop()` from another thread,
 /// and `close()`. None of them may be called on a worker, that is from a method of the `FileSystem`.
+///
+/// The process must not map files of its own mount: munmap(2) writes dirty pages back with the address space locked, and the
+/// workers need the address space for that very WRITE.
 @safe
 public final class Session: @unchecked Sendable {
-    // Unchecked: `raw` is set once; what changes is behind `state`.
-    private enum Phase { case open, closing, closed }
+    // Unchecked: `raw` is set once and valid until the phase is `destroying`; what changes is behind `state`.
+    private enum Phase { case open, closing, destroying, closed }
 
     private struct State {
         var phase = Phase.open
         var mountPoint: FilePath?
         var device: MountDevice?
-        var isStarted = false
     }
 
     /// What is served.
@@ -54,7 +56,6 @@ public final class Session: @unchecked Sendable {
 
     deinit {
         close()
-        unsafe fuse_session_destroy(raw)
     }
 
     /// The way to the kernel outside of answers.
@@ -74,7 +75,7 @@ public final class Session: @unchecked Sendable {
     ///
     /// - Throws: a `MountError` whose line names the mount point and what is wrong with it.
     public func mount(at path: FilePath) throws(MountError) {
-        precondition(mountPoint == nil, "a session is mounted once")
+        precondition(state.withLock { $0.phase == .open && $0.mountPoint == nil }, "a session is mounted once")
         let directory = try Self.resolve(path)
         _ = Log.takeLastError()
         Glibc.errno = 0
@@ -117,7 +118,7 @@ public final class Session: @unchecked Sendable {
     ///
     /// - Throws: what pthread_create(3) gives; no worker runs then.
     public func start(workers: Int) throws(Errno) {
-        precondition(mountPoint != nil, "mount before start")
+        precondition(state.withLock { $0.phase == .open && $0.mountPoint != nil }, "mount before start")
         try unsafe pool.start(workers, raw)
     }
 
@@ -135,7 +136,12 @@ public final class Session: @unchecked Sendable {
 
     /// Ends all workers and waits for them; requests they are serving are finished, those still to come wait for `close()`.
     public func stop() {
-        unsafe pool.stop(raw)
+        let isOpen = state.withLock { state in
+            let isOpen = state.phase == .open || state.phase == .closing
+            if isOpen { unsafe fuse_session_exit(raw) }
+            return isOpen
+        }
+        if isOpen { pool.stop() }
     }
 
     /// Detaches the mount (`umount2` with `MNT_DETACH`): it disappears at once, and the workers leave when its last user
@@ -148,7 +154,8 @@ public final class Session: @unchecked Sendable {
     }
 
     /// Ends the connection (`umount2` with `MNT_FORCE`): whatever waits in the mount gets `ECONNABORTED`, every later use
-    /// `ENOTCONN`, and the workers leave. The last resort against a mount that hangs.
+    /// `ENOTCONN`, and the workers leave; a mount that nobody uses is unmounted as well. The last resort against one that
+    /// hangs.
     ///
     /// - Throws: `EINVAL` when it is not mounted any more and the connection cannot be found, `EPERM` without the privilege.
     public func abortConnection() throws(Errno) {
@@ -190,7 +197,7 @@ public final class Session: @unchecked Sendable {
             state.wait { $0.phase == .closed }
             return
         }
-        unsafe pool.stop(raw)
+        stop()
         notifier.revoke()
         if mountPoint != nil {
             // First the connection: a notification that waits for a page lets go of the device only then.
@@ -200,8 +207,27 @@ public final class Session: @unchecked Sendable {
         while !notifier.drain(milliseconds: 1000) {
             logger.warning("a notification to the kernel does not return")
         }
-        unsafe fuse_session_unmount(raw)
+        releaseDevice()
+        state.withLock { $0.phase = .destroying }
+        unsafe fuse_session_destroy(raw)
         state.update { $0.phase = .closed }
+    }
+
+    /// Closes `/dev/fuse`, which ends the connection if nothing else has.
+    private func releaseDevice() {
+        guard let path = mountPoint else { return }
+        if MountTable.device(at: path) == nil || uppermost() != nil {
+            unsafe fuse_session_unmount(raw)
+            return
+        }
+        // libfuse would unmount whatever is uppermost, which is somebody else's. It lets that be when poll(2) says POLLERR,
+        // as it does of a connection that has ended, and of a pipe that nobody reads.
+        var pipe: [Int32] = [-1, -1]
+        guard unsafe pipe2(&pipe, O_CLOEXEC) == 0 else { return }
+        Glibc.close(pipe[0])
+        unsafe dup3(pipe[1], fuse_session_fd(raw), O_CLOEXEC)
+        Glibc.close(pipe[1])
+        unsafe fuse_session_unmount(raw)
     }
 }
 

@@ -1,5 +1,5 @@
-import CLinux
 internal import CFuse3
+import CLinux
 import Glibc
 import SystemPackage
 
@@ -79,7 +79,8 @@ final class WorkerPool: Sendable {
         }
         unsafe pthread_sigmask(SIG_SETMASK, &before, nil)
         if error != 0 {
-            unsafe stop(session)
+            unsafe fuse_session_exit(session)
+            stop()
             throw Errno(rawValue: error)
         }
     }
@@ -131,10 +132,9 @@ final class WorkerPool: Sendable {
         join()
     }
 
-    /// Ends the workers and waits for them. One that serves a request finishes it first.
-    func stop(_ session: OpaquePointer) {
+    /// Wakes the workers of a session that was told to exit and waits for them. One that serves a request finishes it first.
+    func stop() {
         precondition(!WorkerThread.isCurrent, "a worker waits for itself")
-        unsafe fuse_session_exit(session)
         // Again and again: the signal is lost on one that was about to call read(2).
         while !state.wait(milliseconds: 2, until: { $0.running == 0 }) {
             state.withLock { state in

@@ -54,7 +54,7 @@ struct Mount: ParsableCommand {
         var arguments = ["cdmfs", "mount", "--foreground", "--ready-fd", "\(Daemon.readyFD)"]
         if let topology { arguments.append("--topology=\(topology)") }
         if let log { arguments.append("--log=\(log)") }
-        for option in options { arguments.append("-o\(option)") }
+        for option in options { arguments += ["-o", option] }
         return arguments + ["--", mountpoint]
     }
 }

@@ -28,7 +28,8 @@ struct Run: ParsableCommand {
         guard let name = words.first else {
             throw Failure(.usage, "run: no command; expected one after --mount MOUNTPOINT")
         }
-        for folder in Self.folders {
+        // The host's own /sys has these folders, too; kernel/cdm it has not.
+        for folder in Self.folders + ["kernel/cdm"] {
             guard unsafe access("\(mount)/sys/\(folder)", F_OK) == 0 else {
                 throw Failure(
                     .mount,

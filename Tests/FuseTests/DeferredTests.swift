@@ -1,7 +1,6 @@
 import Dispatch
 import Fuse
 import Glibc
-import Synchronization
 import SystemPackage
 import Testing
 

@@ -2,7 +2,6 @@ import CLinux
 import Dispatch
 import Fuse
 import Glibc
-import Synchronization
 import SystemPackage
 import Testing
 
@@ -59,6 +58,30 @@ func temporaryDirectory() -> String {
     }
 }
 
+/// State behind a POSIX mutex: ThreadSanitizer does not see the one of Synchronization.
+@safe
+final class Locked<State>: @unchecked Sendable {
+    // Unchecked: `state` is only touched with `mutex` held.
+    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+    private var state: State
+
+    init(_ state: sending State) {
+        self.state = state
+        unsafe pthread_mutex_init(mutex, nil)
+    }
+
+    deinit {
+        unsafe pthread_mutex_destroy(mutex)
+        unsafe mutex.deallocate()
+    }
+
+    func withLock<Result>(_ body: (inout State) throws -> Result) rethrows -> Result {
+        unsafe pthread_mutex_lock(mutex)
+        defer { unsafe pthread_mutex_unlock(mutex) }
+        return try body(&state)
+    }
+}
+
 /// A thread of its own that uses a mount, for what may block.
 final class Client<Value: Sendable>: Sendable {
     private struct State {
@@ -66,7 +89,7 @@ final class Client<Value: Sendable>: Sendable {
         var thread: pthread_t?
     }
 
-    private let state = Mutex(State())
+    private let state = Locked(State())
     private let started = DispatchSemaphore(value: 0)
     private let done = DispatchSemaphore(value: 0)
 
@@ -76,6 +99,11 @@ final class Client<Value: Sendable>: Sendable {
 
     private func start(_ body: @escaping @Sendable () -> Value) {
         startThread { [self] in
+            // Threads of Dispatch, which run the tests, block signals.
+            var signals = sigset_t()
+            unsafe sigemptyset(&signals)
+            unsafe sigaddset(&signals, SIGUSR2)
+            unsafe pthread_sigmask(SIG_UNBLOCK, &signals, nil)
             state.withLock { $0.thread = pthread_self() }
             started.signal()
             let value = body()
@@ -149,10 +177,9 @@ func names(in path: String) -> [String] {
     defer { unsafe closedir(directory) }
     var names: [String] = []
     while let entry = unsafe readdir(directory) {
-        names.append(
-            unsafe withUnsafeBytes(of: entry.pointee.d_name) { name in
-                unsafe String(cString: name.baseAddress!.assumingMemoryBound(to: CChar.self))
-            })
+        // The entry is as long as its name: the structure must not be copied.
+        let name = unsafe UnsafeRawPointer(entry) + MemoryLayout<dirent>.offset(of: \.d_name)!
+        names.append(unsafe String(cString: name.assumingMemoryBound(to: CChar.self)))
     }
     return names
 }

@@ -1,7 +1,6 @@
 import Dispatch
 import Fuse
 import Glibc
-import Synchronization
 import SystemPackage
 
 /// One directory of files in memory. Some names behave in a way of their own, see `Kind`.
@@ -38,7 +37,7 @@ final class MemoryFileSystem: FileSystem, @unchecked Sendable {
         var defersCreation = false
     }
 
-    let state = Mutex(State())
+    let state = Locked(State())
     /// Counted up for each deferred request and each POLL with a handle.
     let arrived = DispatchSemaphore(value: 0)
     let isPlus: Bool
@@ -135,7 +134,7 @@ final class MemoryFileSystem: FileSystem, @unchecked Sendable {
         }
         let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 1)
         defer { unsafe copy.deallocate() }
-        unsafe copy.copyBytes(from: bytes)
+        unsafe bytes.withUnsafeBytes { bytes in unsafe copy.copyMemory(from: bytes) }
         let half = bytes.count / 2
         let vectors = UnsafeMutableBufferPointer<iovec>.allocate(capacity: 2)
         defer { unsafe vectors.deallocate() }
@@ -149,12 +148,13 @@ final class MemoryFileSystem: FileSystem, @unchecked Sendable {
     ) {
         let isSlow = state.withLock { state -> Bool in
             if file.isWriteBack { state.writeBacks += 1 }
-            guard var bytes = state.nodes[inode]?.bytes else { return false }
-            bytes.resize(max(bytes.count, Int(offset) + data.byteCount))
-            for index in data.byteOffsets {
-                bytes[Int(offset) + index] = unsafe data.unsafeLoad(fromByteOffset: index, as: UInt8.self)
+            guard let count = state.nodes[inode]?.bytes.count else { return false }
+            state.nodes[inode]!.bytes.resize(max(count, Int(offset) + data.byteCount))
+            unsafe state.nodes[inode]!.bytes.withUnsafeMutableBytes { bytes in
+                unsafe data.withUnsafeBytes { data in
+                    unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[Int(offset)...]).copyMemory(from: data)
+                }
             }
-            state.nodes[inode]?.bytes = bytes
             return state.nodes[inode]?.kind == .slow
         }
         if isSlow { hold(request.deferred()) } else { request.written(data.byteCount) }
@@ -194,7 +194,9 @@ final class MemoryFileSystem: FileSystem, @unchecked Sendable {
 
     private func list(_ request: consuming Request, _ size: Int, _ offset: Int64, plus: Bool) {
         var buffer = DirectoryBuffer(capacity: size, plus: plus)
-        let names = state.withLock { state in state.names.sorted { $0.key < $1.key }.map { ($0.key, state.entry($0.value)) } }
+        let names = state.withLock { state in
+            state.names.sorted { $0.key < $1.key }.map { ($0.key, state.entry($0.value)) }
+        }
         for index in Int(offset)..<max(Int(offset), names.count + 2) {
             let next = Int64(index) + 1
             let fits =

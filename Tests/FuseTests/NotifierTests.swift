@@ -1,6 +1,5 @@
 import Fuse
 import Glibc
-import Synchronization
 import SystemPackage
 import Testing
 
@@ -26,20 +25,21 @@ struct NotifierTests {
         let system = MemoryFileSystem(files: [("a", .plain)])
         system.state.withLock { $0.nodes[2]!.bytes = [UInt8](repeating: 0, count: 8192) }
         try withMount(system) { mount in
-            let client = Client { () -> UInt8? in
-                let descriptor = unsafe open(mount.file("a"), O_RDWR)
-                defer { close(descriptor) }
-                guard
-                    let map = unsafe mmap(nil, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0),
-                    unsafe map != MAP_FAILED
-                else { return nil }
-                defer { unsafe munmap(map, 8192) }
-                unsafe map.storeBytes(of: 42, toByteOffset: 5000, as: UInt8.self)
-                guard (try? mount.session.notifier.invalidate(2, offset: 4096, length: 4096)) == true else { return nil }
-                system.state.withLock { $0.nodes[2]!.bytes[5001] = 43 }
-                return unsafe map.load(fromByteOffset: 5001, as: UInt8.self)
-            }
-            #expect(client.result() == 43)
+            let child = try Child(
+                """
+                import mmap, os, sys
+                map = mmap.mmap(os.open(sys.argv[1], os.O_RDWR), 8192)
+                map[5000] = 42
+                print("stored", flush=True)
+                input()
+                print(map[5001], flush=True)
+                input()
+                """, mount.file("a"))
+            #expect(child.line() == "stored")
+            try #expect(mount.session.notifier.invalidate(2, offset: 4096, length: 4096) == true)
+            system.state.withLock { $0.nodes[2]!.bytes[5001] = 43 }
+            child.go()
+            #expect(child.line() == "43")
             system.state.withLock { state in
                 #expect(state.nodes[2]!.bytes[5000] == 42)
                 #expect(state.writeBacks == 1)
@@ -78,34 +78,27 @@ struct NotifierTests {
         let size = 64 * 4096
         system.state.withLock { $0.nodes[2]!.bytes = [UInt8](repeating: 0, count: size) }
         try withMount(system, workers: 3) { mount in
-            let stop = Flag()
-            let client = Client { () -> Bool in
-                let descriptor = unsafe open(mount.file("a"), O_RDWR)
-                defer { close(descriptor) }
-                guard
-                    let map = unsafe mmap(nil, size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0),
-                    unsafe map != MAP_FAILED
-                else { return false }
-                defer { unsafe munmap(map, size) }
-                var rounds: UInt32 = 0
-                repeat {
+            let child = try Child(
+                """
+                import mmap, os, select, sys
+                map = mmap.mmap(os.open(sys.argv[1], os.O_RDWR), 64 * 4096)
+                rounds = lost = 0
+                print("ready", flush=True)
+                while not select.select([0], [], [], 0)[0]:
+                    for at in range(0, 64 * 4096, 4096):
+                        lost += map[at] != rounds % 256
+                        map[at] = (rounds + 1) % 256
                     rounds += 1
-                    for page in 0..<64 {
-                        guard unsafe map.load(fromByteOffset: page * 4096, as: UInt32.self) == rounds - 1 else { return false }
-                        unsafe map.storeBytes(of: rounds, toByteOffset: page * 4096, as: UInt32.self)
-                    }
-                } while !stop.isSet
-                return true
+                print("lost", lost, flush=True)
+                """, mount.file("a"))
+            #expect(child.line() == "ready")
+            let deadline = ContinuousClock.now + .seconds(15)
+            while system.state.withLock({ $0.writeBacks }) < 1000, .now < deadline {
+                try mount.session.notifier.invalidate(2)
             }
-            for _ in 0..<100 { try mount.session.notifier.invalidate(2) }
-            stop.set()
-            #expect(client.result() == true)
+            child.go()
+            #expect(child.line() == "lost 0")
+            #expect(system.state.withLock { $0.writeBacks } >= 1000)
         }
     }
-}
-
-private final class Flag: Sendable {
-    private let value = Atomic(false)
-    var isSet: Bool { value.load(ordering: .acquiring) }
-    func set() { value.store(true, ordering: .releasing) }
 }

@@ -1,7 +1,6 @@
 import CLinux
 import Fuse
 import Glibc
-import Synchronization
 import SystemPackage
 import Testing
 
@@ -108,7 +107,10 @@ struct SessionTests {
     }
 
     @Test func aDeadMountInTheWayIsNamed() throws {
-        try withMount(MemoryFileSystem()) { mount in
+        try withMount(MemoryFileSystem(files: [("a", .plain)])) { mount in
+            // Busy: it cannot be unmounted, only cut off.
+            let descriptor = unsafe open(mount.file("a"), O_RDWR)
+            defer { close(descriptor) }
             try mount.session.abortConnection()
             mount.session.wait()
             let session = try Session(fileSystem: MemoryFileSystem())

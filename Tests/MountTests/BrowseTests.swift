@@ -88,7 +88,7 @@ extension Mounts {
                     for line in lines {
                         // "Node %d %-15s %8lu kB", and "%5u" without a unit for counts of huge pages
                         let isCount = line.contains("HugePages_")
-                        #expect(line.count == (isCount ? 29 : 37), "\(line)")
+                        #expect(line.count == (isCount ? 29 : 34), "\(line)")
                         #expect(line.hasPrefix("Node \(id) "))
                         #expect(line.hasSuffix(" kB") == !isCount, "\(line)")
                     }

@@ -109,7 +109,7 @@ extension Mounts {
                 let status = try mount.entry("buffers/open/mine").status
                 #expect(status.st_uid == 1234 && status.st_gid == 1234 && status.st_mode == S_IFREG | 0o640)
                 for forbidden in [
-                    "cat \(buffers)/closed", "echo x > \(buffers)/closed", "echo x > \(buffers)/new",
+                    "cat \(buffers)/closed", "echo x > \(buffers)/closed",
                     "rm -f \(buffers)/closed", "chmod 666 \(buffers)/closed", "chown 1234 \(buffers)/closed",
                     "chown 0 \(buffers)/open/mine", "touch -d yesterday \(buffers)/closed",
                     "echo none > \(mount.path)/sys/devices/system/node/node1/cdm/isolation",

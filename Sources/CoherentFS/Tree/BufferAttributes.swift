@@ -49,7 +49,7 @@ enum BufferAttributes {
             bytes = try words[0].unsigned()..<end
         default: throw .invalidArgument
         }
-        let target = try words[words.count - 1].integer()
+        let target = try words[words.count - 1].nodeID()
         let (machine, buffer, services) = (subject.machine, subject.part, subject.services)
         try machine.checkMigration(of: buffer, bytes: bytes, to: target)
         let job = Job("migrate") { cancellation throws(Errno) in
@@ -62,6 +62,11 @@ enum BufferAttributes {
             }
         }
     }
+}
+
+extension AttributeText {
+    /// A node's number, of a node that may not exist. EINVAL for what is no number.
+    func nodeID() throws(Errno) -> Int { Int(clamping: try unsigned()) }
 }
 
 extension MigrationResult {

@@ -22,7 +22,9 @@ enum MemoryBlockAttributes {
             "state", isPollable: true, summary: "online, offline or going-offline; write online or offline.",
             show: { $0.part.state.word },
             start: { subject, text throws(Errno) in
-                let isOnline = try text.keyword(of: ["online", "offline"]) == "online"
+                // A block has the one zone of its node: it cannot be brought online into the other.
+                let movable = subject.part.node.kind == .coherent ? "online_movable" : "online_kernel"
+                let isOnline = try text.keyword(of: ["online", movable, "offline"]) != "offline"
                 // Setting what is set is an error here, and fine through `online`.
                 if subject.part.state == (isOnline ? .online : .offline) { throw .invalidArgument }
                 return change(subject, toOnline: isOnline)

@@ -74,7 +74,7 @@ enum CoherentNodeAttributes {
             show: { $0.part.migration.line },
             start: { subject, text throws(Errno) in
                 let (machine, node) = (subject.machine, subject.part)
-                let target = try AttributeText(try text.word).integer()
+                let target = try AttributeText(try text.word).nodeID()
                 try machine.checkMigration(ofNode: node, to: target)
                 return Job("node-migrate") { cancellation throws(Errno) in
                     try machine.migrate(node: node, to: target) { cancellation.isCancelled }

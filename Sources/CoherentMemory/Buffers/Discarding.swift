@@ -27,8 +27,10 @@ extension Machine {
     /// the pages at its ends. The size stays.
     public func punch(_ buffer: Buffer, bytes: Range<UInt64>) {
         guard !bytes.isEmpty else { return }
-        let whole = Page.count(of: bytes.lowerBound)..<max(
-            Page.count(of: bytes.lowerBound), bytes.upperBound >> Page.shift)
+        let whole =
+            Page.count(
+                of: bytes.lowerBound)..<max(
+                Page.count(of: bytes.lowerBound), bytes.upperBound >> Page.shift)
         buffer.state.withLock { state in
             zero(bytes.lowerBound..<min(bytes.upperBound, whole.lowerBound << Page.shift), of: &state)
             if bytes.upperBound > whole.upperBound << Page.shift {
@@ -76,8 +78,8 @@ extension Machine {
             cached.flush { $0.counters.cached.add(-$1) }
             written.flush { $0.counters.written.add(-$1) }
         }
-        while position < pages.upperBound, let (leaf, base) = state.table.nextLeaf(from: position) {
-            guard base < pages.upperBound else { return nil }
+        while position < pages.upperBound {
+            guard let (leaf, base) = state.table.nextLeaf(from: position), base < pages.upperBound else { return nil }
             guard freed.hasRoom else { return position }
             let part = max(position, base)..<min(pages.upperBound, base + UInt64(TablePool.entries))
             position = part.upperBound
@@ -105,7 +107,7 @@ extension Machine {
             for (node, count) in counts { state.addPages(-count, node: node) }
             for (pfn, isWritten) in orphans { state.orphans[pfn] = isWritten }
         }
-        return position < pages.upperBound && !state.table.isEmpty ? position : nil
+        return nil
     }
 }
 

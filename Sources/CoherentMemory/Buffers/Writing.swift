@@ -20,7 +20,7 @@ extension Machine {
     ) throws(Errno) -> Int {
         var (end, overflow) = offset.addingReportingOverflow(UInt64(bytes.count))
         guard !overflow, end <= UInt64(Int64.max) else { throw .fileTooLarge }
-        if isGrowing, let size = buffer.fixedSize, end > size {
+        if isGrowing, let size = buffer.fixedSize, end > size, unsafe !bytes.isEmpty {
             // As of a block device: what fits is stored.
             guard offset < size else { throw .noSpace }
             end = size
@@ -36,7 +36,8 @@ extension Machine {
                 stored = try buffer.state.withLock { state throws(Errno) in
                     if isFirst { state.counters.write += 1 }
                     return try unsafe store(
-                        part, at: position, into: &state, origin: origin, isGrowing: isGrowing && buffer.fixedSize == nil)
+                        part, at: position, into: &state, origin: origin,
+                        isGrowing: isGrowing && buffer.fixedSize == nil)
                 }
             } catch {
                 if position > offset { break }

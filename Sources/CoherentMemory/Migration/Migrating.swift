@@ -18,7 +18,8 @@ extension Machine {
         let node = try migrationTarget(target)
         let pages = try pageRange(bytes, of: buffer)
         try track(buffer) { () throws(Errno) in
-            try move(buffer, pages: pages, filter: .notOn(node: node.index), targets: [node], isCancelled: isCancelled) {
+            try move(buffer, pages: pages, filter: .notOn(node: node.index), targets: [node], isCancelled: isCancelled)
+            {
                 progress in buffer.state.withLock { $0.migration.add(progress) }
             }
         }

@@ -40,6 +40,8 @@ public struct MigrationResult: Sendable, Hashable {
     mutating func end(error: Bool, cancelled: Bool, after duration: Duration) {
         self.duration = duration
         state =
-            if cancelled { .cancelled } else if failed == 0, !error { .done } else if moved > 0 { .partial } else { .failed }
+            if cancelled { .cancelled } else if failed == 0, !error { .done } else if moved > 0 { .partial } else {
+                .failed
+            }
     }
 }

@@ -130,9 +130,10 @@ extension Machine {
             lastLeaf = leaf
             let (owner, base) = tables.location(of: leaf)
             let span = base..<base + UInt64(TablePool.entries)
-            spans[owner] = spans[owner].map {
-                min($0.lowerBound, span.lowerBound)..<max($0.upperBound, span.upperBound)
-            } ?? span
+            spans[owner] =
+                spans[owner].map {
+                    min($0.lowerBound, span.lowerBound)..<max($0.upperBound, span.upperBound)
+                } ?? span
         }
         return spans.compactMap { id, span in buffer(id: id).map { ($0, span) } }
     }

@@ -1,0 +1,29 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let settings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .strictMemorySafety(),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+let package = Package(
+    name: "Benchmarks",
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+    ],
+    targets: [
+        // What is timed: plain C, so that the language of the clients is no part of any figure.
+        .target(name: "Clients"),
+        // The peer of the rows about requests.
+        .executableTarget(name: "plainloop", linkerSettings: [.linkedLibrary("fuse3")]),
+        .executableTarget(
+            name: "Benchmarks",
+            dependencies: [
+                "Clients",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: settings),
+    ]
+)

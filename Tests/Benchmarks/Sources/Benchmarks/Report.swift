@@ -1,0 +1,59 @@
+import Foundation
+
+/// The table as Markdown.
+struct Report {
+    let rounds: Int
+
+    func heading() -> String {
+        """
+        Each ratio is cdmfs by its peer, taken in turn within one run: minimum / **median** / maximum of \(rounds) rounds.
+        \(Host.description).
+
+        | what | peer | the peer's | cdmfs | ratio | aim | met |
+        |---|---|---|---|---|---|---|
+        """
+    }
+
+    func row(_ result: Contest.Result) -> String {
+        let contest = result.contest
+        let aim = contest.aim.map { (contest.unit == .gigabytesPerSecond ? "≥ " : "≤ ") + number($0) } ?? "–"
+        let met = result.meetsAim.map { $0 ? "yes" : "no" } ?? "–"
+        let ratio = result.ratio
+        let ratios = "\(number(ratio.minimum)) / **\(number(ratio.median))** / \(number(ratio.maximum))"
+        let cells = [
+            contest.title, contest.peer, figure(result.peer, contest.unit), figure(result.ours, contest.unit), ratios,
+            aim,
+            met,
+        ]
+        return "| " + cells.joined(separator: " | ") + " |"
+    }
+
+    private func number(_ value: Double) -> String { String(format: "%.2f", value) }
+
+    private func figure(_ summary: Summary, _ unit: Contest.Unit) -> String {
+        switch unit {
+        case .gigabytesPerSecond: String(format: "%.1f GB/s", summary.median)
+        case .microseconds: String(format: "%.2f µs", summary.median)
+        }
+    }
+}
+
+/// The machine that measures.
+enum Host {
+    static var description: String {
+        let processors = ProcessInfo.processInfo.activeProcessorCount
+        return "\(model), \(processors) CPUs, Linux \(read("/proc/sys/kernel/osrelease"))"
+            + "; load when it began \(read("/proc/loadavg").split(separator: " ").first ?? "unknown")"
+    }
+
+    private static var model: String {
+        let line = read("/proc/cpuinfo").split(separator: "\n").first { $0.hasPrefix("model name") }
+        guard let name = line?.split(separator: ":").last else { return "unknown processor" }
+        return name.trimmingCharacters(in: .whitespaces)
+    }
+
+    private static func read(_ path: String) -> String {
+        let text = (try? String(contentsOfFile: path, encoding: .utf8)) ?? "unknown"
+        return text.trimmingCharacters(in: .whitespacesAndNewlines)
+    }
+}

@@ -1,0 +1,77 @@
+import SystemPackage
+import Testing
+
+@testable import CoherentMemory
+
+/// What stores, allocations and a device's end answer when something does not fit.
+@Suite("Writing")
+struct WritingTests {
+    @Test("A store is cut where frames run out, and is ENOSPC when nothing fits")
+    func short() throws {
+        let machine = try Machine(ram: 2, coherent: [2])
+        let buffer = machine.makeBuffer()
+        let stored = try machine.store([UInt8](repeating: 4, count: 3 << 20), to: buffer, at: 100)
+        #expect(stored == 2 << 20 - 100)
+        #expect(buffer.size == 2 << 20)
+        #expect(failure { () throws(Errno) in try machine.store([1], to: buffer, at: 2 << 20) } == .noSpace)
+        #expect(buffer.size == 2 << 20)
+        #expect(try machine.store([9], to: buffer, at: 5) == 1)
+        #expect(try machine.bytes(of: buffer, at: 4, count: 3) == [0, 9, 0])
+    }
+
+    @Test("An allocation that does not fit leaves what was there, and nothing else")
+    func undo() throws {
+        let machine = try Machine(ram: 4, coherent: [2])
+        let buffer = machine.makeBuffer()
+        for page in [UInt64(0), 3, 700] { try machine.store([UInt8(page & 255)], to: buffer, at: page << 12) }
+        let before = machine.runs(of: buffer)
+        #expect(
+            failure { () throws(Errno) in
+                try machine.allocate(buffer, bytes: 0..<8 << 20, keepsSize: false, origin: onNode0)
+            } == .noSpace)
+        #expect(machine.runs(of: buffer) == before)
+        #expect(buffer.size == 700 << 12 + 1)
+        #expect(
+            failure { () throws(Errno) in
+                try machine.allocate(buffer, bytes: 5..<5, keepsSize: true, origin: onNode0)
+            } == .invalidArgument)
+        try machine.checkInvariants()
+    }
+
+    @Test("A device ends where its memory does: a short store, then ENOSPC; a write-back is cut in silence")
+    func device() throws {
+        let machine = try Machine(ram: 2, coherent: [2])
+        let memory = machine.devices[0].memory
+        let size = memory.size
+        #expect(try machine.store([1, 2, 3], to: memory, at: size - 2) == 2)
+        #expect(failure { () throws(Errno) in try machine.store([1], to: memory, at: size) } == .noSpace)
+        #expect(failure { () throws(Errno) in try machine.store([1], to: memory, at: size + 1) } == .noSpace)
+        #expect(try machine.store([], to: memory, at: size) == 0)
+        #expect(try machine.store([7, 8], to: memory, at: size - 1, isGrowing: false) == 2)
+        #expect(try machine.bytes(of: memory, at: size - 2, count: 9) == [1, 7])
+        #expect(memory.size == size)
+        #expect(failure { () throws(Errno) in try machine.resize(memory, to: size - 1) } == .invalidArgument)
+        try machine.resize(memory, to: size)
+        #expect(
+            failure { () throws(Errno) in
+                try machine.allocate(memory, bytes: size - 1..<size + 1, keepsSize: true, origin: onNode0)
+            } == .noSpace)
+        try machine.allocate(memory, bytes: 0..<size, keepsSize: false, origin: onNode0)
+        #expect(machine.pages(of: memory) == [1: 512])
+        machine.punch(memory, bytes: 0..<size)
+        #expect(machine.node(1)!.usage.free == 512)
+    }
+
+    @Test("A write-back behind the end is dropped, across the end cut")
+    func writeBack() throws {
+        let machine = try Machine(ram: 2, coherent: [2])
+        let buffer = try machine.makeBuffer("default", size: 6000)
+        #expect(try machine.store([UInt8](repeating: 1, count: 4096), to: buffer, at: 8192, isGrowing: false) == 4096)
+        #expect(buffer.residentPages == 0)
+        #expect(try machine.store([UInt8](repeating: 1, count: 4096), to: buffer, at: 4096, isGrowing: false) == 4096)
+        #expect(buffer.size == 6000 && buffer.residentPages == 1)
+        try machine.resize(buffer, to: 8192)
+        let bytes = try machine.bytes(of: buffer, at: 4096, count: 4096)
+        #expect(bytes == [UInt8](repeating: 1, count: 1904) + [UInt8](repeating: 0, count: 2192))
+    }
+}
