@@ -41,7 +41,7 @@ final class TaskLocator: Sendable {
 
     /// Field 39 of /proc/PID/stat (proc(5)).
     private static func processor(ofTask task: Int32) -> Int? {
-        guard let file = try? FileDescriptor.open("/proc/\(task)/stat", .readOnly) else { return nil }
+        guard let file = try? FileDescriptor.open(FilePath("/proc/\(task)/stat"), .readOnly) else { return nil }
         defer { try? file.close() }
         let text = unsafe withUnsafeTemporaryAllocation(byteCount: 1024, alignment: 1) { bytes in
             unsafe Self.text(of: file, in: bytes)
