@@ -8,7 +8,7 @@ struct Cdmfs: ParsableCommand {
         commandName: "cdmfs",
         abstract: "A simulated machine with coherent device memory, as a file system.",
         discussion: """
-            Mount it, browse its sys/ tree with the tools for the real one, map dev/cdm0 or a file under buffers/, and
+            Mount it, browse its sys/ tree with the tools for the real one, map dev/cdm0 or a file under buffers/, and \
             watch and steer where the pages are:
 
               cdmfs mount /mnt/cdm
@@ -17,7 +17,7 @@ struct Cdmfs: ParsableCommand {
               cdmfs run --mount /mnt/cdm -- numactl -H
               cdmfs unmount /mnt/cdm
 
-            Exit status: 0, or 64 for wrong usage, 65 for a wrong topology file, 66 for one that cannot be read, 32 for a
+            Exit status: 0, or 64 for wrong usage, 65 for a wrong topology file, 66 for one that cannot be read, 32 for a \
             mount or unmount that failed, 1 otherwise; of run, that of its command.
             """,
         version: "0.1.0",
@@ -25,7 +25,7 @@ struct Cdmfs: ParsableCommand {
 
     static func main() {
         do {
-            var command = try parseAsRoot()
+            var command = try parseAsRoot(separatingOptions(Array(CommandLine.arguments.dropFirst())))
             try command.run()
         } catch let failure as Failure {
             failure.print()
@@ -33,5 +33,15 @@ struct Cdmfs: ParsableCommand {
         } catch {
             exit(withError: error)
         }
+    }
+
+    /// `-oWORDS` as `-o WORDS`, which is what mount(8) and its kind allow and the parser does not where there is a `=`.
+    private static func separatingOptions(_ words: [String]) -> [String] {
+        guard words.first == "mount" else { return words }
+        let end = words.firstIndex(of: "--") ?? words.count
+        let options = words[..<end].flatMap { word in
+            word.hasPrefix("-o") && word != "-o" ? ["-o", String(word.dropFirst(2))] : [word]
+        }
+        return options + words[end...]
     }
 }

@@ -7,15 +7,16 @@ struct Mount: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Mount a simulated machine.",
         discussion: """
-            Returns once the file system answers; a daemon then serves it until it is unmounted or gets SIGTERM or SIGINT.
+            Returns once the file system answers; a daemon then serves it until it is unmounted or gets SIGTERM or SIGINT. \
             A mount that cannot come up says why in one line and leaves nothing behind.
 
             Options after -o, separated by commas:
               topology=FILE        as --topology
-              fault_around=SIZE    how much a first touch populates: a power of two from 4K to 1M (default 128K)
+              fault_around=SIZE    how much a first touch populates (128K)
               allow_other          other users get in, too
-              ro, nosuid, nodev, noexec, noatime, sync, … as for any mount; words for mount(8) and /etc/fstab only are
-              ignored.
+              ro, noexec, noatime, sync, …
+
+            SIZE is a power of two from 4K to 1M. Words for mount(8) and /etc/fstab are ignored.
             """)
 
     @Option(help: ArgumentHelp("The machine: a TOML file (default: the preset \"default\").", valueName: "file"))
@@ -25,7 +26,7 @@ struct Mount: ParsableCommand {
     var foreground = false
 
     @Option(
-        name: [.customShort("o", allowingJoined: true)],
+        name: .customShort("o"),
         help: ArgumentHelp("Mount options, separated by commas.", valueName: "options"))
     var options: [String] = []
 

@@ -3,6 +3,8 @@ import SystemPackage
 /// A line of /proc/self/mountinfo.
 struct MountInfo {
     let mountPoint: String
+    /// The minor number of its device; for FUSE, the number of the connection.
+    let minor: Int
     let type: String
 
     /// The mount that is uppermost at a path without links; `nil` where nothing is mounted.
@@ -17,6 +19,8 @@ struct MountInfo {
         guard fields.count > 6, let hyphen = fields[6...].firstIndex(of: "-"), hyphen + 1 < fields.count else {
             return nil
         }
+        guard let minor = fields[2].split(separator: ":").last.flatMap({ Int($0) }) else { return nil }
+        self.minor = minor
         mountPoint = Self.unescape(fields[4])
         type = String(fields[hyphen + 1])
     }

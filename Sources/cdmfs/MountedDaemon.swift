@@ -6,43 +6,83 @@ import SystemPackage
 
 /// What can be learnt of the daemon behind a mount without trusting it to answer.
 enum MountedDaemon {
-    /// It serves; the descriptor is readable once it has gone.
+    /// It runs; the descriptor is readable once it has gone.
     case running(pid: pid_t, end: FileDescriptor)
     /// It has gone and left the mount.
     case gone
-    /// It does not answer, or does not say who it is.
+    /// It does not answer.
+    case silent
+    /// It does not say who it is.
     case unknown
 
-    /// Asks the daemon of a mount, for at most a second: the question is a request that a hung daemon never answers.
-    init(of mountPoint: String) {
-        let answer = Mutex<MountedDaemon>(.unknown)
-        let box = Box(answer)
+    /// Finds the daemon of a mount: by the connection that a process holds, where the kernel shows it; otherwise by
+    /// asking it, for at most a second.
+    init(of mount: MountInfo) {
+        if let pid = Self.holder(of: mount.minor), let running = Self.running(pid) {
+            self = running
+            return
+        }
+        // The question is a request, which a hung daemon never answers; and it keeps the mount busy meanwhile.
+        let answer = Answer()
         let done = DispatchSemaphore(value: 0)
         DispatchQueue.global().async {
-            let found = MountedDaemon.ask(mountPoint)
-            box.answer.withLock { $0 = found }
+            let found = Self.ask(mount.mountPoint)
+            answer.value.withLock { $0 = found }
             done.signal()
         }
         _ = done.wait(timeout: .now() + 1)
-        self = box.answer.withLock { $0 }
+        self = answer.value.withLock { $0 }
     }
 
-    private final class Box: Sendable {
-        let answer: Mutex<MountedDaemon>
-        init(_ answer: consuming Mutex<MountedDaemon>) { self.answer = answer }
+    private final class Answer: Sendable {
+        let value = Mutex<MountedDaemon>(.silent)
+    }
+
+    /// The process of this name that holds a FUSE connection, which newer kernels show in /proc/PID/fdinfo.
+    private static func holder(of connection: Int) -> pid_t? {
+        for pid in names(of: "/proc").lazy.compactMap({ pid_t($0) }) {
+            let process = FilePath("/proc/\(pid)")
+            guard (try? readAll(process.appending("comm"))) == "cdmfs\n" else { continue }
+            for descriptor in names(of: process.appending("fdinfo")) {
+                let lines = (try? readAll(process.appending("fdinfo").appending(descriptor)))?.split(separator: "\n")
+                let line = lines?.first { $0.hasPrefix("fuse_connection:") }
+                if let number = line?.split(whereSeparator: \.isWhitespace).last, Int(number) == connection {
+                    return pid
+                }
+            }
+        }
+        return nil
+    }
+
+    /// The names in a directory that begin with a digit; none where it cannot be read.
+    private static func names(of directory: FilePath) -> [String] {
+        guard let stream = unsafe opendir(directory.string) else { return [] }
+        defer { unsafe closedir(stream) }
+        var names: [String] = []
+        while let entry = unsafe readdir(stream) {
+            // The record ends with the name, so the whole of d_name must not be read.
+            let start = unsafe UnsafeRawPointer(entry).advanced(by: MemoryLayout<dirent>.offset(of: \.d_name)!)
+            let name = unsafe String(cString: start.assumingMemoryBound(to: CChar.self))
+            if name.first?.isNumber == true { names.append(name) }
+        }
+        return names
     }
 
     private static func ask(_ mountPoint: String) -> MountedDaemon {
         do {
             let text = try readAll(FilePath(mountPoint).appending("sys/kernel/cdm/pid"))
             guard let pid = pid_t(text.prefix { $0.isNumber }), pid > 1 else { return .unknown }
-            let end = pidfd_open(pid, 0)
-            return end < 0 ? .unknown : .running(pid: pid, end: FileDescriptor(rawValue: end))
+            return running(pid) ?? .unknown
         } catch Errno.socketNotConnected {
             return .gone
         } catch {
             return .unknown
         }
+    }
+
+    private static func running(_ pid: pid_t) -> MountedDaemon? {
+        let end = pidfd_open(pid, 0)
+        return end < 0 ? nil : .running(pid: pid, end: FileDescriptor(rawValue: end))
     }
 
     /// Waits until it has gone, at most ten seconds; false if it has not by then.

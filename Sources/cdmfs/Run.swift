@@ -9,8 +9,8 @@ struct Run: ParsableCommand {
         abstract: "Run a command that sees the simulated nodes in place of the host's.",
         usage: "cdmfs run --mount <mountpoint> [--] <command> [<argument> ...]",
         discussion: """
-            The command runs in a mount namespace of its own, in which sys/devices/system/node and
-            sys/devices/system/memory of the mount stand over the host's; nothing else changes. The exit status is the
+            The command runs in a mount namespace of its own, in which sys/devices/system/node and \
+            sys/devices/system/memory of the mount stand over the host's; nothing else changes. The exit status is the \
             command's, 127 if it was not found and 126 if it cannot be executed.
             """)
 

@@ -57,6 +57,10 @@ struct Serving {
         guard status.st_mode & S_IFMT == S_IFDIR else {
             throw Failure(.mount, "mount: \(mountPoint): \(Errno.notDirectory)")
         }
+        // fusermount3, which mounts for a user, would say so only to a stderr that a daemon has not.
+        guard unsafe geteuid() == 0 || access(mountPoint, W_OK) == 0 else {
+            throw Failure(.mount, "mount: \(mountPoint): \(lastError())")
+        }
         return mountPoint
     }
 

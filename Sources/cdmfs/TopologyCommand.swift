@@ -8,7 +8,7 @@ struct TopologyCommand: ParsableCommand {
         commandName: "topology",
         abstract: "Print a machine as a topology file, or check one.",
         discussion: """
-            Without options it prints the machine that is mounted where no topology is given: the start for one of your
+            Without options it prints the machine that is mounted where no topology is given: the start for one of your \
             own. --check prints the machine of a file with every default filled in, or what is wrong with it, in one line.
             """)
 

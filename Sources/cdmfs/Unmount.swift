@@ -8,8 +8,8 @@ struct Unmount: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Unmount a simulated machine.",
         discussion: """
-            Returns once the daemon has ended. A mount whose daemon was killed is cleared, busy or not. A mount that is busy is
-            refused with status 32, unless one of the options says otherwise.
+            Returns once the daemon has ended. A mount whose daemon was killed is cleared, busy or not. One that is \
+            otherwise busy is refused with status 32, unless an option says what to do.
             """,
         aliases: ["umount"])
 
@@ -30,8 +30,8 @@ struct Unmount: ParsableCommand {
         guard mount.type == "fuse.cdmfs" else {
             throw Failure(.mount, "unmount: \(mountpoint): a mount of type \(mount.type); expected fuse.cdmfs")
         }
-        let daemon = MountedDaemon(of: path)
-        try unmount(path, daemon)
+        let daemon = MountedDaemon(of: mount)
+        try unmount(path, mount, daemon)
         if !lazy, !daemon.waitForEnd(), case .running(let pid, _) = daemon {
             complain("unmount: \(mountpoint): unmounted, but the daemon (pid \(pid)) has not ended yet")
         }
@@ -55,7 +55,7 @@ struct Unmount: ParsableCommand {
         return unsafe FilePath(platformString: folder).appending(name).string
     }
 
-    private func unmount(_ path: String, _ daemon: MountedDaemon) throws(Failure) {
+    private func unmount(_ path: String, _ mount: MountInfo, _ daemon: MountedDaemon) throws(Failure) {
         var flags = Int32(UMOUNT_NOFOLLOW)
         if lazy { flags |= Int32(MNT_DETACH) }
         if force { flags |= Int32(MNT_FORCE) }
@@ -66,25 +66,46 @@ struct Unmount: ParsableCommand {
         if error == .resourceBusy, mayDetach {
             if umount(path, Int32(UMOUNT_NOFOLLOW | MNT_DETACH)) { return }
             error = lastError()
+            // Its daemon, which has seen the end of the connection, may have been faster.
+            if MountInfo.uppermost(at: path)?.minor != mount.minor { return }
         }
         if error == .notPermitted, geteuid() != 0 {
             return try unmountAsUser(path, isLazy: lazy || mayDetach)
         }
-        throw Failure(.mount, "unmount: \(mountpoint): \(error == .resourceBusy ? "busy" : "\(error)")")
+        throw Failure(.mount, "unmount: \(mountpoint): \(reason(error, daemon))")
+    }
+
+    private func reason(_ error: Errno, _ daemon: MountedDaemon) -> String {
+        guard error == .resourceBusy else { return "\(error)" }
+        if case .silent = daemon { return "its daemon does not answer; --force aborts it" }
+        return "busy"
     }
 
     private func umount(_ path: String, _ flags: Int32) -> Bool { unsafe umount2(path, flags) == 0 }
 
-    /// A user's own mount is unmounted by libfuse's helper, which says itself why it cannot.
+    /// A user's own mount is unmounted by libfuse's helper.
     private func unmountAsUser(_ path: String, isLazy: Bool) throws(Failure) {
         let words = ["fusermount3", "-u"] + (isLazy ? ["-z"] : []) + ["--", path]
-        var pid: pid_t = 0
-        let started = unsafe withArgumentVector(words) { unsafe posix_spawnp(&pid, words[0], nil, nil, $0, Glibc.environ) }
-        guard started == 0 else {
-            throw Failure(.mount, "unmount: fusermount3: \(Errno(rawValue: started))")
+        do {
+            let pipe = try FileDescriptor.pipe()
+            var actions = unsafe posix_spawn_file_actions_t()
+            unsafe posix_spawn_file_actions_init(&actions)
+            defer { unsafe posix_spawn_file_actions_destroy(&actions) }
+            unsafe posix_spawn_file_actions_adddup2(&actions, pipe.writeEnd.rawValue, 2)
+            var pid: pid_t = 0
+            let started = unsafe withArgumentVector(words) {
+                unsafe posix_spawnp(&pid, words[0], &actions, nil, $0, Glibc.environ)
+            }
+            guard started == 0 else { throw Errno(rawValue: started) }
+            try pipe.writeEnd.close()
+            let complaint = try readAll(pipe.readEnd)
+            var status: Int32 = 0
+            while unsafe waitpid(pid, &status, 0) < 0, Glibc.errno == EINTR {}
+            if status != 0 { throw Failure(.mount, "unmount: \(mountpoint): \(complaint)") }
+        } catch let failure as Failure {
+            throw failure
+        } catch {
+            throw Failure(.mount, "unmount: fusermount3: \(error)")
         }
-        var status: Int32 = 0
-        while unsafe waitpid(pid, &status, 0) < 0, Glibc.errno == EINTR {}
-        guard status == 0 else { throw Failure(.mount, "unmount: \(mountpoint): refused by fusermount3") }
     }
 }
