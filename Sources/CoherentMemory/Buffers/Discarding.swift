@@ -113,13 +113,17 @@ extension Machine {
 
 /// Frames on their way back to their nodes, gathered into runs.
 struct FreedFrames: ~Copyable {
-    private static let limit = 256
+    private static let maximumRuns = 256
+    /// 32 MiB: giving more back at once would keep whoever waits for a frame waiting.
+    private static let maximumFrames = 8192
     private var runs: [FrameRun] = []
+    private var count = 0
 
     /// Whether a whole leaf of frames may still be added.
-    var hasRoom: Bool { runs.count < Self.limit }
+    var hasRoom: Bool { runs.count < Self.maximumRuns && count < Self.maximumFrames }
 
     mutating func append(_ pfn: PFN, isWritten: Bool, node: Node) {
+        count += 1
         if let last = runs.indices.last, runs[last].end == pfn, runs[last].isWritten == isWritten,
             runs[last].start >= node.startPFN, pfn < node.startPFN + UInt64(node.frameCount)
         {

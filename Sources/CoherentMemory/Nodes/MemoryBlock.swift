@@ -98,19 +98,26 @@ extension Machine {
             }
             if isDrained { return }
             var moved = 0
+            var stuck = 0
             for (buffer, pages) in mappings(of: block.frames) {
                 do throws(Errno) {
                     try move(
                         buffer, pages: pages, filter: .frames(block.frames), targets: targets, isCancelled: isCancelled
-                    ) { moved += $0.moved }
+                    ) { part in
+                        moved += part.moved
+                        stuck += part.failed
+                    }
                 } catch .noMemory {
                     throw .resourceBusy
+                } catch .resourceBusy {
+                    continue
                 }
             }
-            // A frame that is neither mapped nor free is on its way: just taken, or still read by a reply.
-            fruitless = moved > 0 ? 0 : fruitless + 1
-            if fruitless > 1000 { throw .resourceBusy }
-            if fruitless > 0 { try? pause() }
+            // A frame that is neither mapped nor free is on its way, to its first page table or home, and arrives. But
+            // a page that stays busy however often it is tried keeps the block online.
+            fruitless = moved == 0 && stuck > 0 ? fruitless + 1 : 0
+            if fruitless > 100 { throw .resourceBusy }
+            if moved == 0 { try? pause() }
         }
     }
 
