@@ -14,10 +14,12 @@ public struct AttributeText: Sendable, Hashable {
     /// The text of the bytes of a write.
     ///
     /// - Throws: EINVAL for more than ``maxSize`` bytes, a NUL byte, or what is no UTF-8.
-    public init(_ bytes: some Collection<UInt8>) throws(Errno) {
-        guard bytes.count <= Self.maxSize, !bytes.contains(0), let text = String(validating: bytes, as: UTF8.self)
-        else { throw .invalidArgument }
-        self.init(text)
+    public init(_ bytes: [UInt8]) throws(Errno) {
+        guard bytes.count <= Self.maxSize, !bytes.contains(0) else { throw .invalidArgument }
+        // The newline is left out before there is a string: no second one is made.
+        let length = bytes.last == UInt8(ascii: "\n") ? bytes.count - 1 : bytes.count
+        guard let span = try? UTF8Span(validating: bytes.span.extracting(first: length)) else { throw .invalidArgument }
+        text = String(copying: span)
     }
 
     /// A text as it would be written, for tests and for a store that passes a part of it on.

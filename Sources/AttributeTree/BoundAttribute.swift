@@ -21,6 +21,9 @@ public struct BoundAttribute: Sendable {
     /// The size that stat(2) shows, in bytes: one page, whatever the content, as in sysfs.
     public let size = 4096
 
+    /// Whether a write may take long, for it starts a ``Job``.
+    public let startsJob: Bool
+
     private let showText: (@Sendable () throws(Errno) -> String)?
     private let storeText: (@Sendable (AttributeText) throws(Errno) -> StoreOutcome)?
 
@@ -40,10 +43,13 @@ public struct BoundAttribute: Sendable {
                 try store(subject, text)
                 return .done
             }
+            startsJob = false
         case .start(let start):
             storeText = { text throws(Errno) in .job(try start(subject, text)) }
+            startsJob = true
         case nil:
             storeText = nil
+            startsJob = false
         }
     }
 
@@ -73,7 +79,7 @@ public struct BoundAttribute: Sendable {
     /// Does what writing `bytes`, the content of one write(2), asks for, or validates it and returns the work.
     ///
     /// - Throws: EACCES where it cannot be written, EINVAL for bytes that are no ``AttributeText``, or what the store threw.
-    public func store(_ bytes: some Collection<UInt8>) throws(Errno) -> StoreOutcome {
+    public func store(_ bytes: [UInt8]) throws(Errno) -> StoreOutcome {
         guard let storeText else { throw .permissionDenied }
         return try storeText(AttributeText(bytes))
     }

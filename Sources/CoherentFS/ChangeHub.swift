@@ -1,6 +1,6 @@
+import CoherentMemory
 import Dispatch
 import Fuse
-import Synchronization
 import SystemPackage
 
 /// Wakes whoever polls an attribute when its text has changed (sysfs_notify()).
@@ -42,8 +42,13 @@ final class ChangeHub: Sendable {
             return Array(state.watches.values)
         }
         for (handle, poll) in watches where handle.hasChanged {
-            try? poll.notify()
-            forget(handle)
+            // Taken back before the wake-up: whoever wakes polls again at once, and that watch must stay.
+            let isCurrent = state.withLock { state in
+                guard state.watches[ObjectIdentifier(handle)]?.poll === poll else { return false }
+                state.watches.removeValue(forKey: ObjectIdentifier(handle))
+                return true
+            }
+            if isCurrent { try? poll.notify() }
         }
     }
 }

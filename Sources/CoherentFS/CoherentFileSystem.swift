@@ -33,8 +33,11 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
 
     override var implementsReaddirplus: Bool { true }
 
-    /// Ends what runs beside the requests.
-    func close() { services.jobs.close() }
+    /// Cancels what runs beside the requests; false when some of it still runs after `seconds`.
+    func endJobs(within seconds: Int) -> Bool {
+        services.jobs.close()
+        return services.jobs.wait(seconds: seconds)
+    }
 
     // MARK: Helpers
 
@@ -53,6 +56,13 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
             return nil
         }
         return request
+    }
+
+    /// The handle of an open file. Every OPEN, CREATE and OPENDIR is answered with one.
+    @inline(__always)
+    private func handle(of file: OpenFile) -> OpenHandle {
+        guard let handle = OpenHandle.of(file) else { preconditionFailure("an open file without a handle") }
+        return handle
     }
 
     private func answer(_ request: consuming Request, with inode: Inode, timeout: Double) {
@@ -192,15 +202,12 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     }
 
     override func read(_ request: consuming Request, inode: InodeNumber, size: Int, offset: Int64, file: OpenFile) {
-        OpenHandle.with(file, request) { $0.read($1, size: size, offset: offset) }
+        handle(of: file).read(request, size: size, offset: offset)
     }
 
-    override func write(_ request: consuming Request, inode: InodeNumber, data: RawSpan, offset: Int64, file: OpenFile) {
-        guard let handle = OpenHandle.borrowed(file) else {
-            request.error(.badFileDescriptor)
-            return
-        }
-        handle.write(request, data: data, offset: offset, isWriteBack: file.isWriteBack)
+    override func write(_ request: consuming Request, inode: InodeNumber, data: RawSpan, offset: Int64, file: OpenFile)
+    {
+        handle(of: file).write(request, data: data, offset: offset, isWriteBack: file.isWriteBack)
     }
 
     override func release(_ request: consuming Request, inode: InodeNumber, file: OpenFile) {
@@ -209,8 +216,8 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     }
 
     override func fsync(_ request: consuming Request, inode: InodeNumber, dataOnly: Bool, file: OpenFile) {
-        // The kernel has written back what was dirty, and memory is as safe as it gets.
-        request.ok()
+        // The kernel has written back what was dirty, and memory is as safe as it gets. It asks no more after this.
+        request.error(.noFunction)
     }
 
     override func fallocate(
@@ -221,17 +228,18 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
             return
         }
         let bytes = UInt64(offset)..<UInt64(offset) + UInt64(length)
-        OpenHandle.with(file, request) { $0.allocate($1, mode: mode, bytes: bytes) }
+        handle(of: file).allocate(request, mode: mode, bytes: bytes)
     }
 
-    override func lseek(_ request: consuming Request, inode: InodeNumber, offset: Int64, whence: Int32, file: OpenFile) {
-        OpenHandle.with(file, request) { $0.seek($1, offset: offset, whence: whence) }
+    override func lseek(_ request: consuming Request, inode: InodeNumber, offset: Int64, whence: Int32, file: OpenFile)
+    {
+        handle(of: file).seek(request, offset: offset, whence: whence)
     }
 
     override func poll(
         _ request: consuming Request, inode: InodeNumber, events: PollEvents, handle: PollHandle?, file: OpenFile
     ) {
-        OpenHandle.with(file, request) { $0.poll($1, handle: handle) }
+        self.handle(of: file).poll(request, handle: handle)
     }
 
     // MARK: Directories
@@ -246,13 +254,13 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     }
 
     override func readdir(_ request: consuming Request, inode: InodeNumber, size: Int, offset: Int64, file: OpenFile) {
-        OpenHandle.with(file, request) { $0.list($1, size: size, offset: offset, isPlus: false) }
+        handle(of: file).list(request, size: size, offset: offset, isPlus: false)
     }
 
     override func readdirplus(
         _ request: consuming Request, inode: InodeNumber, size: Int, offset: Int64, file: OpenFile
     ) {
-        OpenHandle.with(file, request) { $0.list($1, size: size, offset: offset, isPlus: true) }
+        handle(of: file).list(request, size: size, offset: offset, isPlus: true)
     }
 
     override func releasedir(_ request: consuming Request, inode: InodeNumber, file: OpenFile) {
@@ -261,7 +269,7 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     }
 
     override func fsyncdir(_ request: consuming Request, inode: InodeNumber, dataOnly: Bool, file: OpenFile) {
-        request.ok()
+        request.error(.noFunction)
     }
 
     // MARK: The whole

@@ -1,7 +1,7 @@
 import AttributeTree
+import CoherentMemory
 import Dispatch
 import Fuse
-import Synchronization
 import SystemPackage
 
 /// Runs what a control file asks for on threads of its own, for it may wait for requests that the workers serve.
@@ -12,14 +12,18 @@ final class JobRunner: Sendable {
         var running: [Int: Cancellation] = [:]
     }
 
+    /// More would use up the threads that Dispatch has for everybody.
+    private static let limit = 128
+
     private let state = Mutex(State())
     private let group = DispatchGroup()
 
-    /// Starts a job; `done` gets its error, on the thread that did the work. False once the mount is closing.
+    /// Starts a job; `done` gets its error, on the thread that did the work. False when too many run,
+    /// or the mount is closing.
     @discardableResult
     func start(_ job: Job, _ cancellation: Cancellation, done: @escaping @Sendable (Errno?) -> Void) -> Bool {
         let id = state.withLock { state -> Int? in
-            guard !state.isClosed else { return nil }
+            guard !state.isClosed, state.running.count < Self.limit else { return nil }
             state.next += 1
             state.running[state.next] = cancellation
             return state.next
@@ -38,13 +42,15 @@ final class JobRunner: Sendable {
         return true
     }
 
-    /// Cancels what runs, waits for it, and takes nothing more.
+    /// Cancels what runs and takes nothing more.
     func close() {
         let running = state.withLock { state in
             state.isClosed = true
             return Array(state.running.values)
         }
         for cancellation in running { cancellation.cancel() }
-        group.wait()
     }
+
+    /// Waits until no job runs; false when one still does after `seconds`.
+    func wait(seconds: Int) -> Bool { group.wait(timeout: .now() + .seconds(seconds)) == .success }
 }

@@ -78,7 +78,11 @@ public final class MountedFileSystem: Sendable {
 
     /// Unmounts what is still mounted and ends every thread. Call it once, on a thread of its own right.
     public func close() {
-        fileSystem.close()
+        // A job may wait for a page that a request holds; where nobody answers that, only the connection's end lets go.
+        if !fileSystem.endJobs(within: 5) {
+            try? session.abortConnection()
+            _ = fileSystem.endJobs(within: 60)
+        }
         session.close()
     }
 }

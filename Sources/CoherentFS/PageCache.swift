@@ -1,7 +1,6 @@
 import CoherentMemory
 import Fuse
 import Logging
-import Synchronization
 import SystemPackage
 
 /// The kernel's page cache, as the machine sees it.

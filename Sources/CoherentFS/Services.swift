@@ -1,10 +1,12 @@
 import CoherentMemory
 import Fuse
 import Logging
-import Synchronization
 
 // swift-system has a type of the same name.
 typealias FileType = Fuse.FileType
+
+// The lock that the thread sanitizer understands.
+typealias Mutex = TracedMutex
 
 /// What the parts of a mount share.
 final class Services: Sendable {

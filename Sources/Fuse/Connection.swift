@@ -40,7 +40,7 @@ public struct Capabilities: OptionSet, Hashable, Sendable {
     /// What a file system wants whose page cache must stay as the daemon left it. That libfuse would turn on more, as
     /// `atomicTruncate` and `autoInvalidateData`, is why the set is given in full.
     public static let standard: Capabilities = [
-        .asyncRead, .directoryIoctl, .readdirplus, .readdirplusAuto, .asyncDirectIO, .parallelDirectoryOperations,
+        .asyncRead, .directoryIoctl, .readdirplus, .readdirplusAuto, .parallelDirectoryOperations,
         .handleKillPrivileges, .explicitInvalidateData,
     ]
 }

@@ -134,7 +134,7 @@ struct MemoryBlockTests {
         let machine = machine
         let buffer = try makePattern("bind:1", pages: 600)
         let other = try machine.makeBuffer("bind:1")
-        let meddler = Meddler {
+        let meddler = Meddler { [unowned machine] in
             #expect(machine.block(4)!.state == .goingOffline)
             #expect(failure { () throws(Errno) in try machine.online(machine.block(4)!) } == .resourceBusy)
             #expect(failure { () throws(Errno) in try machine.offline(machine.block(4)!) } == .resourceBusy)

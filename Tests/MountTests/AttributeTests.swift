@@ -173,5 +173,31 @@ extension Mounts {
                 }
             }
         }
+
+        @Test("Opening, polling and closing from many sides leaves the daemon alone")
+        func pollStorm() throws {
+            try TestMount.with { mount throws in
+                let file = mount.path + "/sys/devices/system/node/node1/cdm/isolation"
+                #expect(try Client.pollstorm(file, 500)["processes"] == 16)
+                #expect(try mount.text("sys/devices/system/node/online") == "0-1\n")
+            }
+        }
+
+        @Test("Who waits to write while a job runs can be killed")
+        func secondWriter() throws {
+            try TestMount.with(Machines.large) { mount in
+                let file = try mount.makeBuffer("a", size: 512 << 20, policy: "prefer:1")
+                try Client.pattern("write", file, 0, "512M", 4)
+                let migrate = mount.path + "/" + mount.control("a") + "/migrate"
+                let first = try Child(["sh", "-c", "echo 0 > \(migrate)"])
+                #expect(try eventually { try mount.text(mount.control("a") + "/migrate").hasPrefix("state=running") })
+                let second = try Child(["sh", "-c", "echo ready; exec echo 0 > \(migrate)"])
+                #expect(try second.line() == "ready")
+                second.kill(SIGKILL)
+                _ = try second.finish(within: 5)
+                #expect(try first.finish(within: 60).succeeded)
+                #expect(try mount.placement("a") == [0: 512 << 8])
+            }
+        }
     }
 }

@@ -134,14 +134,20 @@ extension Mounts {
                 try check(unsafe chmod(file, 0o4751))
                 #expect(try mount.entry("buffers/a").permissions == 0o4751)
                 try check(unsafe chown(file, 5, 6))
-                let status = try mount.entry("buffers/a").status
-                #expect(status.st_uid == 5 && status.st_gid == 6)
-                #expect(status.st_mode & 0o7777 == 0o751, "chown(2) takes away set-user-ID")
+                let owned = try mount.entry("buffers/a").status
+                #expect(owned.st_uid == 5 && owned.st_gid == 6)
+                #expect(owned.st_mode & 0o7777 == 0o751, "chown(2) takes away set-user-ID")
                 try check(unsafe chown(file, uid_t.max, 7))
                 #expect(try mount.entry("buffers/a").status.st_uid == 5)
                 let folder = mount.path + "/buffers/d"
                 try check(unsafe mkdir(folder, 0o1770))
                 #expect(try mount.entry("buffers/d").permissions & 0o1700 == 0o1700)
+                try check(unsafe chmod(folder, 0o2775))
+                try check(unsafe chown(folder, 5, 6))
+                #expect(try mount.entry("buffers/d").permissions == 0o2775, "a directory keeps set-group-ID")
+                var status = stat()
+                let long = mount.path + "/buffers/" + String(repeating: "x", count: 256)
+                #expect(unsafe lstat(long, &status) == -1 && errno == ENAMETOOLONG)
             }
         }
     }

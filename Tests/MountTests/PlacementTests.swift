@@ -239,5 +239,15 @@ extension Mounts {
                 try Client.pattern("verify", file, 0, "32M", 1)
             }
         }
+
+        @Test("Pages that fallocate made behind the end move, too")
+        func behindTheEnd() throws {
+            try TestMount.with { mount in
+                let file = try mount.makeBuffer("a", size: 0)
+                #expect(try run(["fallocate", "-n", "-l", "4M", file]).succeeded)
+                try mount.store("1", in: mount.control("a") + "/migrate")
+                #expect(try mount.placement("a") == [1: 1024])
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 import AttributeTree
+import CoherentMemory
 import Fuse
-import Synchronization
 import SystemPackage
 
 /// An open attribute file. As of sysfs: a read from the start shows the attribute anew, and one write(2) is one store.
@@ -8,9 +8,9 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
     private let attribute: BoundAttribute
     private let services: Services
     /// What the last read from the start showed.
-    private let shown = Mutex<String?>(nil)
+    private let shown = Mutex<[UInt8]?>(nil)
 
-    init(_ attribute: BoundAttribute, number: InodeNumber, services: Services) {
+    init(_ attribute: BoundAttribute, services: Services) {
         self.attribute = attribute
         self.services = services
     }
@@ -19,20 +19,16 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
     var hasChanged: Bool {
         guard attribute.isPollable else { return false }
         let last = shown.withLock { $0 }
-        return (try? attribute.show()) != last
+        return (try? text()) != last
     }
+
+    private func text() throws(Errno) -> [UInt8] { [UInt8](try attribute.show().utf8) }
 
     override func read(_ request: consuming Request, size: Int, offset: Int64) {
         do throws(Errno) {
-            let text: String
-            if offset == 0 {
-                text = try attribute.show()
-                shown.withLock { $0 = text }
-            } else {
-                let last = shown.withLock { $0 }
-                text = if let last { last } else { try attribute.show() }
-            }
-            let bytes = [UInt8](text.utf8)
+            let last = offset == 0 ? nil : shown.withLock { $0 }
+            let bytes = if let last { last } else { try text() }
+            if offset == 0 { shown.withLock { $0 = bytes } }
             guard offset < bytes.count else {
                 request.end()
                 return
@@ -74,7 +70,7 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
                 deferred.answer { request in request.written(count) }
             }
         }
-        if !isStarted { deferred.error(.noSuchAddressOrDevice) }
+        if !isStarted { deferred.error(.resourceTemporarilyUnavailable) }
     }
 
     override func poll(_ request: consuming Request, handle: PollHandle?) {
@@ -86,9 +82,9 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
             request.poll([.input, .output, .priority, .error])
             return
         }
-        // Answered first: the watch may wake at once, and the kernel must know the poll by then.
-        request.poll([.input, .output])
+        // Before the answer: after it RELEASE may come, which takes the watch back. The kernel knows the poll already.
         if let handle { services.changes.watch(self, handle) }
+        request.poll([.input, .output])
     }
 
     override func closed() { services.changes.forget(self) }

@@ -1,11 +1,12 @@
+import CoherentMemory
 import Fuse
 import SystemPackage
 
-/// An open directory: its names as they were when it was opened, so that a listing neither repeats nor skips one.
+/// An open directory: its names as they were when the listing began, so that a listing neither repeats nor skips one.
 final class DirectoryHandle: OpenHandle, @unchecked Sendable {
     private let directory: Inode
     private let inodes: InodeTable
-    private let entries: [(name: FileName, type: FileType)]
+    private let entries: Mutex<[(name: FileName, type: FileType)]>
 
     /// What d_ino says of a name whose inode was not asked for.
     private static let unknown: InodeNumber = 0xffff_ffff
@@ -13,10 +14,17 @@ final class DirectoryHandle: OpenHandle, @unchecked Sendable {
     init(_ directory: Inode, inodes: InodeTable) throws(Errno) {
         self.directory = directory
         self.inodes = inodes
-        entries = [(".", .directory), ("..", .directory)] + (try directory.entries())
+        entries = Mutex(try Self.entries(of: directory))
+    }
+
+    private static func entries(of directory: Inode) throws(Errno) -> [(name: FileName, type: FileType)] {
+        [(".", .directory), ("..", .directory)] + (try directory.entries())
     }
 
     override func list(_ request: consuming Request, size: Int, offset: Int64, isPlus: Bool) {
+        // From the start is as of now: rewinddir(3).
+        if offset == 0, let now = try? Self.entries(of: directory) { entries.withLock { $0 = now } }
+        let entries = entries.withLock { $0 }
         var buffer = DirectoryBuffer(capacity: size, plus: isPlus)
         var told: [InodeNumber] = []
         var place = Int(max(0, offset))
@@ -48,5 +56,6 @@ extension Entry {
     init(_ inode: Inode, timeout: Double) {
         self.init(
             attributes: inode.attributes, entryTimeout: timeout, attributeTimeout: inode.attributeTimeout)
+        self.inode = inode.number
     }
 }

@@ -2,7 +2,6 @@ import CLinux
 import CoherentMemory
 import Fuse
 import Glibc
-import Synchronization
 import SystemPackage
 
 /// An open buffer or device file: what page faults, read(2) and write(2) come to.
@@ -66,6 +65,7 @@ final class MemoryHandle: OpenHandle, @unchecked Sendable {
                 guard mode & FALLOC_FL_KEEP_SIZE != 0 else { throw .notSupported }
                 machine.punch(file.buffer, bytes: bytes)
             case FALLOC_FL_ZERO_RANGE:
+                if let size = file.buffer.fixedSize, bytes.upperBound > size { throw .noSpace }
                 machine.punch(file.buffer, bytes: bytes)
                 try machine.allocate(
                     file.buffer, bytes: bytes, keepsSize: mode & FALLOC_FL_KEEP_SIZE != 0,

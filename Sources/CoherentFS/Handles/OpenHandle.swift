@@ -18,24 +18,14 @@ class OpenHandle: @unchecked Sendable {
         handle.closed()
     }
 
-    /// The handle that a request carries; the kernel keeps it alive until RELEASE.
-    static func borrowed(_ file: OpenFile) -> OpenHandle? {
+    /// The handle that a request carries, nil where there is none.
+    ///
+    /// It is counted while the request is served, for once the answer is out the kernel may send RELEASE, which another
+    /// worker serves while this one has not returned yet.
+    @inline(__always)
+    static func of(_ file: OpenFile) -> OpenHandle? {
         unsafe UnsafeRawPointer(bitPattern: UInt(file.handle)).map {
             unsafe Unmanaged<OpenHandle>.fromOpaque($0).takeUnretainedValue()
-        }
-    }
-
-    /// Calls `body` with the handle that a request carries, without counting a reference.
-    @inline(__always)
-    static func with(_ file: OpenFile, _ request: consuming Request, _ body: (OpenHandle, consuming Request) -> Void) {
-        guard let address = unsafe UnsafeRawPointer(bitPattern: UInt(file.handle)) else {
-            request.error(.badFileDescriptor)
-            return
-        }
-        var slot: Request? = consume request
-        unsafe Unmanaged<OpenHandle>.fromOpaque(address)._withUnsafeGuaranteedRef { handle in
-            guard let request = slot.take() else { return }
-            body(handle, request)
         }
     }
 

@@ -2,7 +2,6 @@ import CLinux
 import CoherentMemory
 import Fuse
 import Glibc
-import Synchronization
 import SystemPackage
 
 /// A directory below buffers/, or that directory itself.
@@ -27,9 +26,10 @@ final class BufferDirectory: Inode, @unchecked Sendable {
         return attributes
     }
 
-    override func child(_ name: FileName) -> (inode: Inode, timeout: Double)? {
+    override func child(_ name: FileName) throws(Errno) -> (inode: Inode, timeout: Double)? {
+        guard name.string.utf8.count <= 255 else { throw .fileNameTooLong }
         // Names come and go only through the kernel, which therefore may trust them.
-        lookup(name).map { ($0, TreeCache.forever) }
+        return lookup(name).map { ($0, TreeCache.forever) }
     }
 
     /// The child of a name, nil where there is none.
@@ -46,7 +46,7 @@ final class BufferDirectory: Inode, @unchecked Sendable {
 
     override func change(_ changes: AttributeChanges, caller: Caller, isOpen: Bool) throws(Errno) {
         guard changes.size == nil else { throw .isDirectory }
-        metadata.withLock { $0.apply(changes) }
+        metadata.withLock { $0.apply(changes, isDirectory: true) }
     }
 
     private func insert(_ name: FileName, _ make: (Metadata) -> Inode) throws(Errno) -> Inode {

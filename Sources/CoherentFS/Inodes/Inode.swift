@@ -1,4 +1,5 @@
 import AttributeTree
+import CoherentMemory
 import Fuse
 import Synchronization
 import SystemPackage

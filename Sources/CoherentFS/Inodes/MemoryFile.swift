@@ -1,7 +1,6 @@
 import CoherentMemory
 import Fuse
 import Glibc
-import Synchronization
 import SystemPackage
 
 /// A file whose contents are simulated memory: a named buffer, or a device file.

@@ -28,11 +28,11 @@ struct Metadata: Sendable {
     }
 
     /// Applies chmod(2), chown(2) and utimensat(2); the kernel has checked that the caller may (default_permissions).
-    mutating func apply(_ changes: AttributeChanges) {
+    mutating func apply(_ changes: AttributeChanges, isDirectory: Bool = false) {
         if let mode = changes.mode { permissions = mode & 0o7777 }
         if let uid = changes.uid { self.uid = uid }
         if let gid = changes.gid { self.gid = gid }
-        if changes.mode == nil, changes.uid != nil || changes.gid != nil { dropPrivileges() }
+        if !isDirectory, changes.mode == nil, changes.uid != nil || changes.gid != nil { dropPrivileges() }
         if let atime = changes.atime { self.atime = atime }
         if let mtime = changes.mtime { self.mtime = mtime }
         ctime = changes.ctime ?? .now

@@ -1,17 +1,20 @@
 import AttributeTree
+import CoherentMemory
 import Fuse
 import Glibc
-import Synchronization
 import SystemPackage
 
 /// A file, directory or link of the sys/ tree.
 final class TreeInode: Inode, @unchecked Sendable {
     private let node: AttributeTree.Node
     private let tree: TreeCache
+    /// What stat(2) shows; the kernel's own name for the inode may change from lookup to lookup.
+    private let shownNumber: InodeNumber
 
-    init(number: InodeNumber, node: AttributeTree.Node, tree: TreeCache) {
+    init(number: InodeNumber, shownAs shownNumber: InodeNumber? = nil, node: AttributeTree.Node, tree: TreeCache) {
         self.node = node
         self.tree = tree
+        self.shownNumber = shownNumber ?? number
         super.init(number: number)
     }
 
@@ -19,7 +22,7 @@ final class TreeInode: Inode, @unchecked Sendable {
         var attributes =
             switch node {
             case .attribute(let attribute):
-                FileAttributes(inode: number, type: .regular, permissions: UInt32(attribute.permissions.rawValue))
+                FileAttributes(inode: shownNumber, type: .regular, permissions: UInt32(attribute.permissions.rawValue))
             case .directory(let directory):
                 FileAttributes(inode: number, type: .directory, permissions: UInt32(directory.permissions.rawValue))
             case .link:
@@ -46,7 +49,7 @@ final class TreeInode: Inode, @unchecked Sendable {
         guard let child = directory.lookup(name.string) else { return nil }
         return (
             tree.inode(of: child, name: name, parent: number),
-            directory.isFixed(name.string) ? TreeCache.forever : 0
+            directory.isFixed(name.string) && !child.startsJob ? TreeCache.forever : 0
         )
     }
 
@@ -69,7 +72,7 @@ final class TreeInode: Inode, @unchecked Sendable {
         let access = flags & O_ACCMODE
         if access != O_WRONLY, !attribute.isReadable { throw .permissionDenied }
         if access != O_RDONLY, !attribute.isWritable { throw .permissionDenied }
-        return (AttributeHandle(attribute, number: number, services: tree.services), [.directIO])
+        return (AttributeHandle(attribute, services: tree.services), [.directIO])
     }
 
     override func change(_ changes: AttributeChanges, caller: Caller, isOpen: Bool) throws(Errno) {
@@ -79,6 +82,13 @@ final class TreeInode: Inode, @unchecked Sendable {
     }
 
     override func forgotten() { tree.drop(self) }
+}
+
+extension AttributeTree.Node {
+    /// Whether this is an attribute whose writes may take long.
+    fileprivate var startsJob: Bool {
+        if case .attribute(let attribute) = self { attribute.startsJob } else { false }
+    }
 }
 
 /// The inodes of the sys/ tree, which are made when they are looked up.
@@ -118,6 +128,12 @@ final class TreeCache: Sendable {
 
     /// The inode of a child: the one the kernel knows, unless the name stands for another subject by now.
     func inode(of node: AttributeTree.Node, name: FileName, parent: InodeNumber) -> TreeInode {
+        // The kernel holds an inode's lock for as long as a write to it is unanswered, and whoever waits for that lock
+        // cannot be killed. So each open of a file whose writes take long has an inode of its own.
+        if node.startsJob {
+            return TreeInode(
+                number: services.inodes.makeNumber(), shownAs: Self.number(of: name, in: parent), node: node, tree: self)
+        }
         var identity: Directory.Identity?
         let kind: Kind
         switch node {
@@ -135,6 +151,13 @@ final class TreeCache: Sendable {
             state.keys[inode.number] = key
             return inode
         }
+    }
+
+    /// A number for a name that is the same at every lookup (FNV-1a), apart from those that are counted up.
+    private static func number(of name: FileName, in parent: InodeNumber) -> InodeNumber {
+        var hash = 0xcbf2_9ce4_8422_2325 ^ parent.rawValue
+        for byte in name.string.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+        return InodeNumber(rawValue: hash | 1 << 63)
     }
 
     func drop(_ inode: TreeInode) {

@@ -16,7 +16,7 @@ enum BufferAttributes {
                 let policy = try MemoryPolicy(parsing: text.text, available: subject.machine.nodesWithMemory)
                 try subject.machine.setPolicy(policy, of: subject.part)
             }),
-        .readOnly("placement", isPollable: true, summary: "Pages on each node.") { subject in
+        .readOnly("placement", summary: "Pages on each node.") { subject in
             subject.machine.placement(of: subject.part).map { "N\($0.node)=\($0.pages)" }.joined(separator: " ")
         },
         .readOnly("pages", summary: "OFFSET LENGTH NODE PHYS FLAGS of each run of pages.") { subject in

@@ -35,7 +35,14 @@ enum MemoryBlockAttributes {
             start: { subject, text throws(Errno) in
                 let isOnline = try text.bool()
                 if subject.part.state == (isOnline ? .online : .offline) { return Job("memory-online") { _ in } }
-                return change(subject, toOnline: isOnline)
+                let (part, job) = (subject.part, change(subject, toOnline: isOnline))
+                return Job(job.name) { cancellation throws(Errno) in
+                    do throws(Errno) {
+                        try job.run(cancellation)
+                    } catch .invalidArgument where part.state == (isOnline ? .online : .offline) {
+                        // Somebody else was faster.
+                    }
+                }
             }),
         .readOnly("removable", summary: "Whether the block may be taken offline: always, as in Linux since 5.6.") { _ in
             "1"

@@ -33,7 +33,9 @@ enum NodeListAttributes {
 enum NodeAttributes {
     static let table: [Attribute<Subject<CoherentMemory.Node>>] = [
         .readOnly("cpulist", summary: "The node's CPUs as a list.") { "\($0.part.cpus)" },
-        .readOnly("cpumap", summary: "The node's CPUs as a mask.") { $0.part.cpus.map(width: cpuCount(of: $0.machine)) },
+        .readOnly("cpumap", summary: "The node's CPUs as a mask.") {
+            $0.part.cpus.map(width: cpuCount(of: $0.machine))
+        },
         .readOnly("distance", summary: "The distances to every node; 10 is local.") {
             $0.part.distances.map(String.init).joined(separator: " ")
         },

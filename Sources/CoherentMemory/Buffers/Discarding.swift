@@ -86,7 +86,7 @@ extension Machine {
             var orphans: [(PFN, Bool)] = []
             var counts: [(Int, Int)] = []
             state.table.remove(part, leaf: leaf) { _, entry in
-                if onlyUntouched, entry.isCached || entry.isWritten { return false }
+                if onlyUntouched, entry.isCached || entry.isWritten || entry.isMigrating { return false }
                 let node = node(of: entry.pfn)
                 if entry.isCached { cached.add(entry.pfn, in: self) { $0.counters.cached.add(-$1) } }
                 if entry.isWritten { written.add(entry.pfn, in: self) { $0.counters.written.add(-$1) } }

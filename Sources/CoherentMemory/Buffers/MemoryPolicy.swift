@@ -37,8 +37,10 @@ public struct MemoryPolicy: Sendable, Hashable {
     /// - Parameter available: the nodes that have memory; all that are named must be among them, and `interleave`
     ///   without nodes means all of them.
     /// - Throws: EINVAL for an unknown word, a bad list, a node without memory, or a list that does not suit the mode.
-    public init(parsing text: some StringProtocol, available: IDSet) throws(Errno) {
-        let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+    public init(parsing text: String, available: @autoclosure () -> IDSet) throws(Errno) {
+        let parts = text.utf8.split(separator: UInt8(ascii: ":"), maxSplits: 1, omittingEmptySubsequences: false).map {
+            Substring($0)
+        }
         guard let word = parts.first, let mode = Mode(rawValue: String(word)) else { throw .invalidArgument }
         var nodes = IDSet()
         if parts.count == 2 {
@@ -48,9 +50,9 @@ public struct MemoryPolicy: Sendable, Hashable {
             }
             guard let list = try? IDSet(list: parts[1]) else { throw .invalidArgument }
             nodes = list
-            guard !nodes.isEmpty, nodes.isSubset(of: available) else { throw .invalidArgument }
+            guard !nodes.isEmpty, nodes.isSubset(of: available()) else { throw .invalidArgument }
         } else if mode == .interleave {
-            nodes = available
+            nodes = available()
         }
         let isValid =
             switch mode {

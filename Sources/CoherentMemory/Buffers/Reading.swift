@@ -13,13 +13,12 @@ extension Machine {
     ///   - length: bytes, cut at the end of the buffer and at ``maximumRead``.
     ///   - body: gets the bytes as a list of pieces of the nodes' memory, valid until it returns.
     /// - Throws: ENOMEM where a page can get no frame; then no page of the range got one.
-    public func read<R>(
+    public func read(
         _ buffer: Buffer, at offset: UInt64, length: Int, origin: Origin,
-        _ body: (UnsafeBufferPointer<iovec>) -> R
-    ) throws(Errno) -> R {
+        _ body: (UnsafeBufferPointer<iovec>) -> Void
+    ) throws(Errno) {
         let capacity = Int(Page.count(of: UInt64(min(max(0, length), Self.maximumRead)))) + 1
-        let result: Result<R, Errno> = unsafe withUnsafeTemporaryAllocation(of: iovec.self, capacity: capacity) {
-            vectors in
+        let error: Errno? = unsafe withUnsafeTemporaryAllocation(of: iovec.self, capacity: capacity) { vectors in
             unsafe withUnsafeTemporaryAllocation(of: FrameRun.self, capacity: capacity) { pinned in
                 var reading = unsafe Reading(vectors: vectors.baseAddress!, pinned: pinned.baseAddress!)
                 do throws(Errno) {
@@ -28,14 +27,14 @@ extension Machine {
                             &reading, from: &state, at: offset, length: min(length, Self.maximumRead), origin: origin)
                     }
                 } catch {
-                    return .failure(error)
+                    return error
                 }
-                let answer = unsafe body(UnsafeBufferPointer(start: reading.vectors, count: reading.vectorCount))
+                unsafe body(UnsafeBufferPointer(start: reading.vectors, count: reading.vectorCount))
                 if reading.pinnedCount > 0 { unpin(reading, of: buffer) }
-                return .success(answer)
+                return nil
             }
         }
-        return try result.get()
+        if let error { throw error }
     }
 
     /// A read under way: the pieces to send, and the frames kept from reuse until they are sent.

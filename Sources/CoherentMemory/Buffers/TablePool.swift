@@ -75,9 +75,7 @@ final class TablePool: @unchecked Sendable {
     /// How many entries of a table are in use.
     func count(of table: UInt32) -> Int { Int(counts[Int(table)]) }
 
-    func addCount(_ delta: Int, to table: UInt32) {
-        counts[Int(table)] = UInt16(Int(counts[Int(table)]) + delta)
-    }
+    func addCount(_ delta: Int, to table: UInt32) { counts.add(delta, at: Int(table)) }
 
     /// Tables in use by all buffers.
     var inUse: Int { state.withLock { $0.next - 1 - $0.recycled.count } }

@@ -41,13 +41,17 @@ struct BuddyAllocator: ~Copyable, @unchecked Sendable {
     /// How many free blocks of exactly this order there are (a column of /proc/buddyinfo).
     func freeBlocks(order: Int) -> Int { unsafe free[order].count }
 
+    /// The set of an order, for changes. Swift 6.3 emits code that the thread sanitizer's pass cannot compile when the
+    /// buffer pointer of a noncopyable struct is subscripted for that.
+    private func set(of order: Int) -> UnsafeMutablePointer<IndexSet64> { unsafe free.baseAddress! + order }
+
     private mutating func insert(block: Int, order: Int) {
-        unsafe free[order].insert(block)
+        unsafe set(of: order).pointee.insert(block)
         orders |= 1 << UInt32(order)
     }
 
     private mutating func remove(block: Int, order: Int) {
-        unsafe free[order].remove(block)
+        unsafe set(of: order).pointee.remove(block)
         if unsafe free[order].isEmpty { orders &= ~(1 << UInt32(order)) }
     }
 

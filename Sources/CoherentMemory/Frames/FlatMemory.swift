@@ -46,6 +46,12 @@ struct FlatMemory<Element: BitwiseCopyable>: ~Copyable, @unchecked Sendable {
     }
 }
 
+extension FlatMemory where Element: FixedWidthInteger {
+    /// Adds to an element. Not by `+=`, which the thread sanitizer takes for a change of the whole memory, and which
+    /// in a noncopyable struct breaks its build (Swift 6.3).
+    func add(_ delta: Int, at index: Int) { self[index] = Element(Int(self[index]) + delta) }
+}
+
 extension FlatMemory {
     fileprivate func atomic(_ index: Int) -> UnsafeMutablePointer<Atomic<Element>> where Element: AtomicRepresentable {
         assert(index >= 0 && index < count)

@@ -29,11 +29,11 @@ final class FrameTable: Sendable {
     }
 
     /// Keeps a frame from being reused while a reply is read out of it (get_page).
-    func pin(_ frame: Int) { pins[frame] += 1 }
+    func pin(_ frame: Int) { pins.add(1, at: frame) }
 
     /// Undoes ``pin(_:)`` and says whether this was the last pin (put_page).
     func unpin(_ frame: Int) -> Bool {
-        pins[frame] -= 1
+        pins.add(-1, at: frame)
         return pins[frame] == 0
     }
 

@@ -1,3 +1,4 @@
+import Glibc
 import Synchronization
 import SystemPackage
 
@@ -37,7 +38,8 @@ public final class Machine: Sendable {
 
     let tables: TablePool
     let system: SystemState
-    /// What stands for pages that were never stored to. Nobody stores here: the host backs it with its own zero page.
+    /// What stands for pages that were never stored to. Filled once: the kernel copies from pages of our own faster than
+    /// from its shared zero page.
     let zeros: FlatMemory<UInt8>
     private let starts: FlatMemory<PFN>
     private let indices: [Int: Int]
@@ -59,6 +61,7 @@ public final class Machine: Sendable {
         indices = Dictionary(uniqueKeysWithValues: nodes.map { ($0.id, $0.index) })
         tables = try TablePool()
         zeros = try FlatMemory(count: Self.maximumRead)
+        unsafe memset(zeros.base, 0, Self.maximumRead)
         let system = SystemState()
         self.system = system
         var devices: [Device] = []

@@ -38,7 +38,8 @@ extension Machine {
 
     private func pageRange(_ bytes: Range<UInt64>?, of buffer: Buffer) throws(Errno) -> Range<UInt64> {
         let end = Page.count(of: buffer.size)
-        guard let bytes else { return 0..<end }
+        // Pages behind the end, which fallocate(2) may have made, go along.
+        guard let bytes else { return 0..<UInt64.max >> Page.shift }
         let mask = Page.size - 1
         guard !bytes.isEmpty, bytes.lowerBound & mask == 0, bytes.upperBound & mask == 0,
             bytes.upperBound >> Page.shift <= end

@@ -61,7 +61,7 @@ extension Machine {
         try change(device, through: .onlineInProgress, orElse: .onlineFailed) { () throws(Errno) in
             for number in blockNumbers(of: device.node) {
                 guard let block = block(number), block.state != .online else { continue }
-                try online(block)
+                do throws(Errno) { try online(block) } catch .invalidArgument { continue }
             }
         }
     }
@@ -74,7 +74,11 @@ extension Machine {
         try change(device, through: .offlineInProgress, orElse: .offlineFailed) { () throws(Errno) in
             for number in blockNumbers(of: device.node).reversed() {
                 guard let block = block(number), block.state != .offline else { continue }
-                try offline(block, isCancelled: isCancelled)
+                do throws(Errno) {
+                    try offline(block, isCancelled: isCancelled)
+                } catch .invalidArgument {
+                    // Somebody else was faster.
+                }
             }
         }
     }

@@ -96,7 +96,7 @@ struct Zone: ~Copyable {
             if state(of: block) == .online {
                 allocator.release(part)
             } else {
-                freeInBlock[block] += UInt32(part.count)
+                freeInBlock.add(part.count, at: block)
                 isolated += part.count
             }
             start = part.upperBound

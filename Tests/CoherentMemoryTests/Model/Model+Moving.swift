@@ -28,7 +28,8 @@ extension Model {
             guard !bytes.isEmpty, bytes.lowerBound % 4096 == 0, bytes.upperBound % 4096 == 0, bytes.upperBound <= end
             else { return (.failure(.invalidArgument), 0, 0) }
         }
-        let range = Self.pages(of: bytes ?? 0..<end)
+        // All means all: pages behind the end go along.
+        let range = bytes.map(Self.pages) ?? 0..<UInt64.max
         let pages = buffers[id]!.pages.filter { range.contains($0.key) && $0.value.node != target }.keys.sorted()
         let (moved, failed) = move(pages, of: id, to: target)
         return (failed > 0 ? .failure(.noMemory) : .success(()), moved, failed)

@@ -32,7 +32,8 @@ final class PageCache: MappingInvalidator {
         var pages: Int { slots.count }
     }
 
-    private let machine: Machine
+    // The machine keeps its invalidator, not the other way round.
+    private unowned let machine: Machine
     private let mappings: [UInt64: Mapping]
 
     init(_ machine: Machine, mapping buffers: [Buffer]) {

@@ -30,7 +30,11 @@ extension Machine {
     func bytes(
         of buffer: Buffer, at offset: UInt64, count: Int, origin: Origin = onNode0
     ) throws(Errno) -> [UInt8] {
-        try unsafe read(buffer, at: offset, length: count, origin: origin) { vectors in unsafe Self.gather(vectors) }
+        var bytes: [UInt8] = []
+        try unsafe read(buffer, at: offset, length: count, origin: origin) { vectors in
+            bytes = unsafe Self.gather(vectors)
+        }
+        return bytes
     }
 
     /// The bytes that an answer to a read is made of.

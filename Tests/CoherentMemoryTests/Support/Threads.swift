@@ -1,6 +1,8 @@
 import Glibc
 import Synchronization
 
+@testable import CoherentMemory
+
 /// Runs each body on a thread of its own and returns when all have ended. Threads rather than tasks: what blocks
 /// must not hold up what it waits for, however few the CPUs.
 func runThreads(_ bodies: [@Sendable () -> Void]) {
@@ -41,3 +43,6 @@ final class Gate: @unchecked Sendable {
 
     func wait() { while unsafe sem_wait(semaphore) != 0 {} }
 }
+
+/// Like the machine's, so that the thread sanitizer sees its order.
+typealias Mutex = TracedMutex

@@ -4,7 +4,7 @@ import Testing
 
 /// The C programs of Tests/Clients, each compiled once a run.
 enum Client: String, CaseIterable {
-    case fault, fsx, increment, openmany, pattern, pollpri, rename, share, sigbus, sparse, stale
+    case fault, fsx, increment, openmany, pattern, pollpri, pollstorm, rename, share, sigbus, sparse, stale
 
     private static let sources = Host.package.appending("Tests/Clients")
 
