@@ -13,6 +13,7 @@ final class Services: Sendable {
     let inodes = InodeTable()
     let jobs = JobRunner()
     let changes = ChangeHub()
+    let power = PowerControls()
     let pageCache: PageCache
     let tasks: TaskLocator
     /// Guards every directory below buffers/.

@@ -28,7 +28,8 @@ final class TreeInode: Inode, @unchecked Sendable {
         switch node {
         case .attribute(let attribute): attributes.size = Int64(attribute.size)
         case .directory: attributes.linkCount = 2
-        case .link(let target): attributes.size = Int64(target.utf8.count)
+        // As in sysfs, a link says no size.
+        case .link: attributes.size = 0
         }
         tree.complete(&attributes)
         return attributes

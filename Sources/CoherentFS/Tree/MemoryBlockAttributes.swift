@@ -4,9 +4,9 @@ import SystemPackage
 
 /// sys/devices/system/memory.
 enum MemoryAttributes {
-    static let table: [Attribute<Machine>] = [
+    static let table: [Attribute<Subject<Machine>>] = [
         .readOnly("block_size_bytes", summary: "The size of a memory block, bytes, hexadecimal without prefix.") {
-            String($0.topology.blockSize, radix: 16)
+            String($0.machine.topology.blockSize, radix: 16)
         }
     ]
 }
@@ -18,6 +18,7 @@ enum MemoryBlockAttributes {
             let digits = String(subject.part.number, radix: 16)
             return String(repeating: "0", count: max(0, 8 - digits.utf8.count)) + digits
         },
+        .readOnly("phys_device", summary: "The device the block is on, where firmware tells: 0.") { _ in "0" },
         .readWrite(
             "state", isPollable: true, summary: "online, offline or going-offline; write online or offline.",
             show: { $0.part.state.word },
