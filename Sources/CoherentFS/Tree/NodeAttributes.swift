@@ -9,7 +9,7 @@ enum NodeListAttributes {
         list("possible", "Nodes that could ever be online.") { _ in true },
         list("has_cpu", "Nodes with CPUs.") { !$0.cpus.isEmpty },
         list("has_normal_memory", "Nodes with memory that the kernel itself may use.") {
-            $0.kind == .ram && $0.hasMemory
+            $0.hasNormalMemory
         },
         list("has_memory", "Nodes with memory.", isPollable: true) { $0.hasMemory },
         list("has_generic_initiator", "Nodes with initiators that are no CPUs.") { _ in false },
@@ -33,7 +33,9 @@ enum NodeListAttributes {
 enum NodeAttributes {
     static let table: [Attribute<Subject<CoherentMemory.Node>>] = [
         .readOnly("cpulist", summary: "The node's CPUs as a list.") { "\($0.part.cpus)" },
-        .readOnly("cpumap", summary: "The node's CPUs as a mask.") { $0.part.cpus.map(width: cpuCount(of: $0.machine)) },
+        .readOnly("cpumap", summary: "The node's CPUs as a mask.") {
+            $0.part.cpus.map(width: cpuCount(of: $0.machine))
+        },
         .readOnly("distance", summary: "The distances to every node; 10 is local.") {
             $0.part.distances.map(String.init).joined(separator: " ")
         },

@@ -111,6 +111,12 @@ public final class Machine: Sendable {
         system.hooks.withLock { $0.observer = observer }
     }
 
+    /// What becomes of hot-added memory blocks; `offline` until it is set (mhp_default_online_type).
+    public var autoOnline: OnlineType {
+        get { system.autoOnline.withLock { $0 } }
+        set { system.autoOnline.withLock { $0 = newValue } }
+    }
+
     func announce(_ event: MachineEvent) { system.hooks.withLock { $0.observer }?(event) }
 
     func invalidate(_ buffer: Buffer, pages: Range<UInt64>) {
@@ -172,6 +178,7 @@ final class SystemState: Sendable {
     }
 
     let hooks = Mutex(Hooks())
+    let autoOnline = Mutex(OnlineType.offline)
     let buffers = Mutex<[UInt64: Buffer]>([:])
     private let nextID = Atomic<UInt64>(1)
 
