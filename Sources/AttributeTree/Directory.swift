@@ -86,6 +86,8 @@ public final class Directory: Sendable {
 public enum Node: Sendable {
     /// An attribute file.
     case attribute(BoundAttribute)
+    /// A file that is read as a stream.
+    case stream(Stream)
     /// A directory.
     case directory(Directory)
     /// A symbolic link with its target, relative to the directory in which it stands.
@@ -100,6 +102,11 @@ public struct Child: Sendable {
     /// The attributes of a table, for one subject (an `attribute_group`).
     public static func attributes<Subject>(_ table: [Attribute<Subject>], of subject: Subject) -> Child {
         Child(nodes: table.map { ($0.name, .attribute($0.bound(to: subject))) }, source: nil)
+    }
+
+    /// A stream under its name.
+    public static func stream(_ stream: Stream) -> Child {
+        Child(nodes: [(stream.name, .stream(stream))], source: nil)
     }
 
     /// A directory under a name.

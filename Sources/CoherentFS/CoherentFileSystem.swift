@@ -192,10 +192,11 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     }
 
     override func read(_ request: consuming Request, inode: InodeNumber, size: Int, offset: Int64, file: OpenFile) {
-        OpenHandle.with(file, request) { $0.read($1, size: size, offset: offset) }
+        OpenHandle.with(file, request) { $0.read($1, size: size, offset: offset, flags: file.flags) }
     }
 
-    override func write(_ request: consuming Request, inode: InodeNumber, data: RawSpan, offset: Int64, file: OpenFile) {
+    override func write(_ request: consuming Request, inode: InodeNumber, data: RawSpan, offset: Int64, file: OpenFile)
+    {
         guard let handle = OpenHandle.borrowed(file) else {
             request.error(.badFileDescriptor)
             return
@@ -224,7 +225,8 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
         OpenHandle.with(file, request) { $0.allocate($1, mode: mode, bytes: bytes) }
     }
 
-    override func lseek(_ request: consuming Request, inode: InodeNumber, offset: Int64, whence: Int32, file: OpenFile) {
+    override func lseek(_ request: consuming Request, inode: InodeNumber, offset: Int64, whence: Int32, file: OpenFile)
+    {
         OpenHandle.with(file, request) { $0.seek($1, offset: offset, whence: whence) }
     }
 

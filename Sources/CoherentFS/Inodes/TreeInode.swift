@@ -20,6 +20,8 @@ final class TreeInode: Inode, @unchecked Sendable {
             switch node {
             case .attribute(let attribute):
                 FileAttributes(inode: number, type: .regular, permissions: UInt32(attribute.permissions.rawValue))
+            case .stream(let stream):
+                FileAttributes(inode: number, type: .regular, permissions: UInt32(stream.permissions.rawValue))
             case .directory(let directory):
                 FileAttributes(inode: number, type: .directory, permissions: UInt32(directory.permissions.rawValue))
             case .link:
@@ -27,6 +29,7 @@ final class TreeInode: Inode, @unchecked Sendable {
             }
         switch node {
         case .attribute(let attribute): attributes.size = Int64(attribute.size)
+        case .stream(let stream): attributes.size = Int64(stream.size)
         case .directory: attributes.linkCount = 2
         // As in sysfs, a link says no size.
         case .link: attributes.size = 0
@@ -56,7 +59,7 @@ final class TreeInode: Inode, @unchecked Sendable {
         return directory.children.map { name, node in
             let type: FileType =
                 switch node {
-                case .attribute: .regular
+                case .attribute, .stream: .regular
                 case .directory: .directory
                 case .link: .symbolicLink
                 }
@@ -65,12 +68,18 @@ final class TreeInode: Inode, @unchecked Sendable {
     }
 
     override func open(flags: Int32) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
+        if case .stream(let stream) = node { return try open(stream, flags: flags) }
         guard case .attribute(let attribute) = node else { throw .isDirectory }
         // The mode keeps ordinary users out; this is for root, whom sysfs refuses, too.
         let access = flags & O_ACCMODE
         if access != O_WRONLY, !attribute.isReadable { throw .permissionDenied }
         if access != O_RDONLY, !attribute.isWritable { throw .permissionDenied }
         return (AttributeHandle(attribute, number: number, services: tree.services), [.directIO])
+    }
+
+    private func open(_ stream: AttributeTree.Stream, flags: Int32) throws(Errno) -> (OpenHandle, OpenReply.Options) {
+        guard flags & O_ACCMODE == O_RDONLY, let log = stream.source as? UeventLog else { throw .permissionDenied }
+        return (UeventHandle(log), [.directIO, .nonSeekable])
     }
 
     override func change(_ changes: AttributeChanges, caller: Caller, isOpen: Bool) throws(Errno) {
@@ -122,7 +131,7 @@ final class TreeCache: Sendable {
         var identity: Directory.Identity?
         let kind: Kind
         switch node {
-        case .attribute: kind = .attribute
+        case .attribute, .stream: kind = .attribute
         case .link: kind = .link
         case .directory(let directory):
             kind = .directory

@@ -25,7 +25,10 @@ struct SystemDevice: Sendable {
     /// The files that every device has.
     func children(_ services: Services) -> [Child] {
         let subject = Subject(services, self)
-        var children: [Child] = [.directory("power", [.attributes(PowerAttributes.table, of: subject)])]
+        var children: [Child] = [
+            .attributes(DeviceFileAttributes.table, of: subject),
+            .directory("power", [.attributes(PowerAttributes.table, of: subject)]),
+        ]
         if let bus { children.append(.link("subsystem", target: "\(ascent)bus/\(bus)")) }
         return children
     }
@@ -34,6 +37,25 @@ struct SystemDevice: Sendable {
     var ascent: String {
         String(repeating: "../", count: path.utf8.count { $0 == UInt8(ascii: "/") })
     }
+}
+
+/// The files of a device itself.
+enum DeviceFileAttributes {
+    static let table: [Attribute<Subject<SystemDevice>>] = [
+        Attribute.readWrite(
+            "uevent",
+            summary:
+                "What an event of the device says of it beyond its place: nothing; write ACTION [UUID [KEY=VALUE]…].",
+            show: { _ in "" },
+            store: { subject, text throws(Errno) in
+                let event = try Uevent(synthetic: text, path: subject.part.path, subsystem: subject.part.bus ?? "")
+                // As in Linux, what is on no bus is not spoken of.
+                guard subject.part.bus != nil else { return }
+                subject.services.uevents.post(event)
+                subject.services.uevents.deliver()
+            }
+        ).verbatim()
+    ]
 }
 
 /// The power/ directory of a device (drivers/base/power/sysfs.c).

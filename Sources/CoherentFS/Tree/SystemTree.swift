@@ -45,6 +45,7 @@ struct SystemTree {
                         "cdm",
                         [
                             .attributes(MountAttributes.table, of: ()),
+                            .stream(UeventLog.stream(services.uevents)),
                             .directory("buffers", Self.controls(of: buffers, services)),
                         ])
                 ]),

@@ -67,6 +67,7 @@ extension Machine {
                     default: isCoherent ? .movable : zone.defaultKind(of: block.index)
                     }
                 zone.online(block.index, in: kind)
+                note(.block(block.number, .online))
             case .online: throw .invalidArgument
             case .goingOffline: throw .resourceBusy
             }
@@ -85,7 +86,9 @@ extension Machine {
     public func offline(_ block: MemoryBlock, isCancelled: () -> Bool = { false }) throws(Errno) {
         try block.node.zone.withLock { zone throws(Errno) in
             switch zone.state(of: block.index) {
-            case .online: zone.isolate(block.index)
+            case .online:
+                zone.isolate(block.index)
+                note(.block(block.number, .goingOffline))
             case .offline: throw .invalidArgument
             case .goingOffline: throw .resourceBusy
             }
@@ -94,7 +97,10 @@ extension Machine {
         do throws(Errno) {
             try drain(block, isCancelled: isCancelled)
         } catch {
-            block.node.zone.withLock { $0.cancelIsolation(of: block.index, frames: block.node.frames) }
+            block.node.zone.withLock { zone in
+                zone.cancelIsolation(of: block.index, frames: block.node.frames)
+                note(.block(block.number, .online))
+            }
             announce(.block(block.number, .online))
             throw error
         }
@@ -113,6 +119,7 @@ extension Machine {
             let isDrained = node.zone.withLock { zone in
                 guard zone.isDrained(block.index) else { return false }
                 zone.offline(block.index)
+                note(.block(block.number, .offline))
                 return true
             }
             if isDrained { return }
