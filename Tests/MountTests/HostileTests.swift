@@ -130,7 +130,8 @@ extension Mounts {
                     if what == "offline" {
                         #expect(
                             try eventually {
-                                ["online", "offline", "offline_failed"].contains(try mount.word("sys/class/cdm/cdm0/state"))
+                                ["online", "offline", "offline_failed"].contains(
+                                    try mount.word("sys/class/cdm/cdm0/state"))
                             })
                         try? mount.store("online", in: "sys/class/cdm/cdm0/state")
                         try mount.store("1", in: mount.control("a") + "/migrate")
