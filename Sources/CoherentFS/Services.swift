@@ -13,6 +13,7 @@ final class Services: Sendable {
     let inodes = InodeTable()
     let jobs = JobRunner()
     let changes = ChangeHub()
+    let memory = MemorySettings()
     let power = PowerControls()
     let uevents = UeventLog()
     let pageCache: PageCache

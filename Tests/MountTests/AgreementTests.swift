@@ -53,7 +53,7 @@ extension Mounts {
 
         @Test("Lists of a machine with holes")
         func lists() throws {
-            try TestMount.with(Self.holes, checkingLeaks: false) { mount in
+            try TestMount.with(Self.holes, checkingLeaks: false) { mount throws in
                 for (name, text) in [
                     ("online", "0,8-9,250-255"), ("has_cpu", "0,8,253"), ("has_memory", "0,250,252,254-255"),
                     ("has_normal_memory", "0,252"), ("is_cdm_node", "250-251,254-255"),

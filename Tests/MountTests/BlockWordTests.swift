@@ -99,7 +99,7 @@ extension Mounts {
 
         @Test("What soft_ and hard_offline_page make of addresses")
         func pageAddresses() throws {
-            try TestMount.with { mount in
+            try TestMount.with(checkingLeaks: false) { mount in
                 try mount.store("offline", in: block(16))
                 let offline = String(16 * Machines.blockSize)
                 let beyond = String(32 * Machines.blockSize)

@@ -15,6 +15,7 @@ enum BusTree {
             bus(
                 "node", at: "devices/system/node", list: { machine.nodes.map { "node\($0.id)" } },
                 contains: { name in machine.nodes.contains { "node\($0.id)" == name } }),
+            MemoryTiers.bus(machine),
         ]
     }
 

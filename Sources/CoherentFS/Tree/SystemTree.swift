@@ -32,7 +32,8 @@ struct SystemTree {
                             .directory("node", Self.nodes(services)),
                             .directory("memory", Self.memory(services)),
                             .directory("cpu", CPUTree.directory(services)),
-                        ])
+                        ]),
+                    .directory("virtual", [.directory("memory_tiering", MemoryTiers.directory(services))]),
                 ]),
             .directory("bus", BusTree.buses(services)),
             .directory(
@@ -41,13 +42,14 @@ struct SystemTree {
             .directory(
                 "kernel",
                 [
+                    .directory("mm", MemoryManagementTree.directory(services)),
                     .directory(
                         "cdm",
                         [
                             .attributes(MountAttributes.table, of: ()),
                             .stream(UeventLog.stream(services.uevents)),
                             .directory("buffers", Self.controls(of: buffers, services)),
-                        ])
+                        ]),
                 ]),
         ])
     }
@@ -62,7 +64,7 @@ struct SystemTree {
         let subject = Subject(services, node)
         var children: [Child] = [.attributes(NodeAttributes.table, of: subject)]
         children += SystemDevice(node: node).children(services)
-        children += NodeLinks.children(of: node, services)
+        children += NodeLinks.children(of: node, services) + AccessTree.children(of: node, services)
         if node.kind == .coherent {
             children.append(
                 .directory(
