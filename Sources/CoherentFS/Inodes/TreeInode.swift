@@ -47,19 +47,20 @@ final class TreeInode: Inode, @unchecked Sendable {
 
     override func child(_ name: FileName) throws(Errno) -> (inode: Inode, timeout: Double)? {
         guard case .directory(let directory) = node else { throw .notDirectory }
-        guard let child = directory.lookup(name.string) else { return nil }
+        if let inode = tree.lasting(name, parent: number) { return (inode, TreeCache.forever) }
+        guard let (child, isLasting) = directory.find(name.string) else { return nil }
         return (
-            tree.inode(of: child, name: name, parent: number),
-            directory.isFixed(name.string) ? TreeCache.forever : 0
+            tree.inode(of: child, name: name, parent: number, isLasting: isLasting),
+            isLasting ? TreeCache.forever : 0
         )
     }
 
     override func entries() throws(Errno) -> [(name: FileName, type: FileType)] {
         guard case .directory(let directory) = node else { throw .notDirectory }
-        return directory.children.map { name, node in
+        return directory.entries.map { name, kind in
             let type: FileType =
-                switch node {
-                case .attribute, .stream: .regular
+                switch kind {
+                case .file: .regular
                 case .directory: .directory
                 case .link: .symbolicLink
                 }
@@ -104,10 +105,9 @@ final class TreeCache: Sendable {
     private struct Entry {
         var inode: TreeInode
         var identity: Directory.Identity?
-        var kind: Kind
+        var kind: AttributeTree.Node.Kind
+        var isLasting: Bool
     }
-
-    private enum Kind { case attribute, directory, link }
 
     let services: Services
     private let born = Timestamp.now
@@ -126,22 +126,26 @@ final class TreeCache: Sendable {
         attributes.ctime = born
     }
 
-    /// The inode of a child: the one the kernel knows, unless the name stands for another subject by now.
-    func inode(of node: AttributeTree.Node, name: FileName, parent: InodeNumber) -> TreeInode {
-        var identity: Directory.Identity?
-        let kind: Kind
-        switch node {
-        case .attribute, .stream: kind = .attribute
-        case .link: kind = .link
-        case .directory(let directory):
-            kind = .directory
-            identity = directory.identity
+    /// The inode of a name that stands for the same child for good, if the kernel knows it.
+    func lasting(_ name: FileName, parent: InodeNumber) -> TreeInode? {
+        state.withLock { state in
+            guard let entry = state.byKey[Key(parent: parent, name: name)], entry.isLasting else { return nil }
+            return entry.inode
         }
+    }
+
+    /// The inode of a child: the one the kernel knows, unless the name stands for another subject by now.
+    func inode(
+        of node: AttributeTree.Node, name: FileName, parent: InodeNumber, isLasting: Bool = true
+    ) -> TreeInode {
+        let kind = node.kind
+        var identity: Directory.Identity?
+        if case .directory(let directory) = node { identity = directory.identity }
         return state.withLock { state in
             let key = Key(parent: parent, name: name)
             if let entry = state.byKey[key], entry.kind == kind, entry.identity == identity { return entry.inode }
             let inode = TreeInode(number: services.inodes.makeNumber(), node: node, tree: self)
-            state.byKey[key] = Entry(inode: inode, identity: identity, kind: kind)
+            state.byKey[key] = Entry(inode: inode, identity: identity, kind: kind, isLasting: isLasting)
             state.keys[inode.number] = key
             return inode
         }

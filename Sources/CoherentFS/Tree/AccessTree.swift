@@ -4,14 +4,13 @@ import CoherentMemory
 /// nodeN/access0: which nodes reach which memory best, and how fast (node_init_node_access(), what HMAT tells Linux).
 enum AccessTree {
     /// The directory of a node that has memory or CPUs; nothing of one that has neither.
-    static func children(of node: CoherentMemory.Node, _ services: Services) -> [Child] {
-        let machine = services.machine
-        let initiators = machine.initiators(of: node)
-        let targets = machine.nodes.filter { target in machine.initiators(of: target).contains { $0 === node } }
+    static func children(of node: CoherentMemory.Node, _ access: Access, _ services: Services) -> [Child] {
+        let initiators = access.initiators[node.id] ?? []
+        let targets = access.targets[node.id] ?? []
         guard !initiators.isEmpty || !node.cpus.isEmpty else { return [] }
         var performance: [Child] = initiators.map(link)
         // Only of a device's memory the topology says how fast it is.
-        if let figures = machine.topology.node(node.id)?.link {
+        if let figures = services.machine.topology.node(node.id)?.link {
             performance.append(.attributes(AccessAttributes.table, of: figures))
         }
         return [
@@ -24,6 +23,19 @@ enum AccessTree {
 
     private static func link(to node: CoherentMemory.Node) -> Child {
         .link("node\(node.id)", target: "../../../node\(node.id)")
+    }
+}
+
+/// Who reaches whose memory best, by the numbers of the nodes.
+struct Access {
+    private(set) var initiators: [Int: [CoherentMemory.Node]] = [:]
+    private(set) var targets: [Int: [CoherentMemory.Node]] = [:]
+
+    init(_ machine: Machine) {
+        for target in machine.nodes {
+            initiators[target.id] = machine.initiators(of: target)
+            for node in initiators[target.id] ?? [] { targets[node.id, default: []].append(target) }
+        }
     }
 }
 

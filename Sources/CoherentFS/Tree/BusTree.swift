@@ -21,18 +21,18 @@ enum BusTree {
 
     /// A bus whose devices stand in a folder of sys/.
     static func bus(
-        _ name: String, at folder: String, list: @escaping @Sendable () -> [String],
+        _ name: String, at folder: String, isLasting: Bool = true, list: @escaping @Sendable () -> [String],
         contains: @escaping @Sendable (String) -> Bool
     ) -> Child {
-        .directory(
+        let lookup: @Sendable (String) -> AttributeTree.Node? = { name in
+            contains(name) ? .link("../../../\(folder)/\(name)") : nil
+        }
+        return .directory(
             name,
             [
                 .directory(
                     "devices",
-                    [
-                        .dynamic(
-                            list: list, lookup: { contains($0) ? .link("../../../\(folder)/\($0)") : nil })
-                    ]),
+                    [isLasting ? .lasting(.link, list: list, lookup: lookup) : .dynamic(list: list, lookup: lookup)]),
                 // No device of these has a driver.
                 .directory("drivers", []),
             ])

@@ -9,8 +9,8 @@ final class MemorySettings: Sendable {
     let isDemotionEnabled = Atomic(false)
     private let weights = Mutex<[Int: Int]>([:])
 
-    /// The weight of a node in weighted interleaving, 1 to 255. Setting nil brings the default back: 1, for the topology
-    /// says the bandwidth of devices only.
+    /// The weight of a node in weighted interleaving, 1 to 255. Setting nil brings the default back: 1, for the
+    /// topology says the bandwidth of devices only.
     subscript(weightOf node: Int) -> Int? {
         get { weights.withLock { $0[node] } }
         set { weights.withLock { $0[node] = newValue } }

@@ -3,9 +3,9 @@ import CoherentMemory
 
 /// sys/devices/virtual/memory_tiering (mm/memory-tiers.c).
 ///
-/// A node's tier follows from its abstract distance, of which 128 are one tier. Of RAM that is 576, hence tier 4. Memory
-/// of a device would get one from its speed, but relative to that of RAM, of which a topology says nothing; Linux
-/// then takes what drivers/dax/kmem.c begins with, five times that of RAM: 2880, hence tier 22.
+/// A node's tier follows from its abstract distance, of which 128 are one tier. Of RAM that is 576, hence tier 4.
+/// Memory of a device would get one from its speed, but relative to that of RAM, of which a topology says nothing;
+/// Linux then takes what drivers/dax/kmem.c begins with, five times that of RAM: 2880, hence tier 22.
 ///
 ///     machine               tiers
 ///     RAM 0, device 1       memory_tier4: 0    memory_tier22: 1
@@ -50,7 +50,7 @@ enum MemoryTiers {
     /// sys/bus/memory_tiering.
     static func bus(_ machine: Machine) -> Child {
         BusTree.bus(
-            "memory_tiering", at: "devices/virtual/memory_tiering", list: { names(machine) },
+            "memory_tiering", at: "devices/virtual/memory_tiering", isLasting: false, list: { names(machine) },
             contains: { names(machine).contains($0) })
     }
 

@@ -7,8 +7,8 @@ enum NodeLinks {
     static func children(of node: CoherentMemory.Node, _ services: Services) -> [Child] {
         let machine = services.machine
         return node.cpus.map { .link("cpu\($0)", target: "../../cpu/cpu\($0)") } + [
-            .dynamic(
-                list: { machine.blockNumbers(of: node).map { "memory\($0)" } },
+            .lasting(
+                .link, list: { machine.blockNumbers(of: node).map { "memory\($0)" } },
                 lookup: { name in
                     guard let block = machine.block(named: name), block.node === node else { return nil }
                     return .link("../../memory/\(name)")

@@ -55,16 +55,17 @@ struct SystemTree {
     }
 
     private static func nodes(_ services: Services) -> [Child] {
-        [.attributes(NodeListAttributes.table, of: services.machine)]
+        let access = Access(services.machine)
+        return [.attributes(NodeListAttributes.table, of: services.machine)]
             + SystemDevice("/devices/system/node").children(services)
-            + services.machine.nodes.map { node in .directory("node\(node.id)", Self.node(node, services)) }
+            + services.machine.nodes.map { .directory("node\($0.id)", Self.node($0, access, services)) }
     }
 
-    private static func node(_ node: CoherentMemory.Node, _ services: Services) -> [Child] {
+    private static func node(_ node: CoherentMemory.Node, _ access: Access, _ services: Services) -> [Child] {
         let subject = Subject(services, node)
         var children: [Child] = [.attributes(NodeAttributes.table, of: subject)]
         children += SystemDevice(node: node).children(services)
-        children += NodeLinks.children(of: node, services) + AccessTree.children(of: node, services)
+        children += NodeLinks.children(of: node, services) + AccessTree.children(of: node, access, services)
         if node.kind == .coherent {
             children.append(
                 .directory(
@@ -78,8 +79,8 @@ struct SystemTree {
         let machine = services.machine
         return [
             .attributes(MemoryAttributes.table, of: Subject(services, machine)),
-            .dynamic(
-                list: { (0..<machine.blockCount).map { "memory\($0)" } },
+            .lasting(
+                .directory, list: { (0..<machine.blockCount).map { "memory\($0)" } },
                 lookup: { name in
                     guard let block = machine.block(named: name) else { return nil }
                     return .directory(
