@@ -41,6 +41,9 @@ public struct Attribute<Subject: Sendable>: Sendable {
     /// What it is, in a few words, for the reference page.
     public let summary: String
 
+    /// Whether a text is shown as it is, so that an empty one is an empty file; otherwise it ends in a newline.
+    public private(set) var isVerbatim = false
+
     let show: Show?
     let action: Action?
 
@@ -93,5 +96,12 @@ public struct Attribute<Subject: Sendable>: Sendable {
         _ name: String, permissions: FilePermissions? = nil, summary: String = "", start: @escaping Start
     ) -> Attribute {
         Attribute(name, permissions, false, summary, nil, .start(start))
+    }
+
+    /// The same attribute with its text shown as it is, as `uevent` needs: an empty one is an empty file.
+    public func verbatim() -> Attribute {
+        var attribute = self
+        attribute.isVerbatim = true
+        return attribute
     }
 }

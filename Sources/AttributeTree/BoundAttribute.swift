@@ -24,6 +24,7 @@ public struct BoundAttribute: Sendable {
     /// Whether a write may take long, for it starts a ``Job``.
     public let startsJob: Bool
 
+    private let isVerbatim: Bool
     private let showText: (@Sendable () throws(Errno) -> String)?
     private let storeText: (@Sendable (AttributeText) throws(Errno) -> StoreOutcome)?
 
@@ -32,6 +33,7 @@ public struct BoundAttribute: Sendable {
         permissions = attribute.permissions
         isPollable = attribute.isPollable
         summary = attribute.summary
+        isVerbatim = attribute.isVerbatim
         if let show = attribute.show {
             showText = { () throws(Errno) in try show(subject) }
         } else {
@@ -67,13 +69,13 @@ public struct BoundAttribute: Sendable {
         return try showText().withoutNewline
     }
 
-    /// The content as the file has it: it ends in a newline.
+    /// The content as the file has it: it ends in a newline, unless it is shown verbatim.
     ///
     /// - Throws: EACCES where it cannot be read, or what the show threw.
     public func show() throws(Errno) -> String {
         guard let showText else { throw .permissionDenied }
         let text = try showText()
-        return text.endsInNewline ? text : text + "\n"
+        return isVerbatim || text.endsInNewline ? text : text + "\n"
     }
 
     /// Does what writing `bytes`, the content of one write(2), asks for, or validates it and returns the work.

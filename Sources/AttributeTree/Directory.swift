@@ -25,6 +25,8 @@ public final class Directory: Sendable {
 
     /// Children that are found when asked for.
     struct Source: Sendable {
+        /// What every child is, where a name stands for the same child for as long as the directory exists.
+        let lastingKind: Node.Kind?
         let list: @Sendable () -> [String]
         let lookup: @Sendable (String) -> Node?
     }
@@ -57,13 +59,17 @@ public final class Directory: Sendable {
     }
 
     /// Whether a name stands for the same child for as long as the directory exists, so that it may be cached.
-    public func isFixed(_ name: String) -> Bool { fixed[name] != nil }
+    public func isFixed(_ name: String) -> Bool { find(name)?.isLasting ?? false }
 
     /// The child of a name, `nil` where there is none. A fixed child hides a dynamic one.
-    public func lookup(_ name: String) -> Node? {
-        if let node = fixed[name] { return node }
+    public func lookup(_ name: String) -> Node? { find(name)?.node }
+
+    /// The child of a name, and whether the name stands for it for as long as the directory exists, so that it may be
+    /// cached.
+    public func find(_ name: String) -> (node: Node, isLasting: Bool)? {
+        if let node = fixed[name] { return (node, true) }
         for source in sources {
-            if let node = source.lookup(name) { return node }
+            if let node = source.lookup(name) { return (node, source.lastingKind != nil) }
         }
         return nil
     }
@@ -76,6 +82,19 @@ public final class Directory: Sendable {
         return order + sources.flatMap { $0.list() }.filter { seen.insert($0).inserted }
     }
 
+    /// The names of all children and what they are, in the order of ``names``, without making those that last.
+    public var entries: [(name: String, kind: Node.Kind)] {
+        var seen = Set(order)
+        return order.compactMap { name in fixed[name].map { (name, $0.kind) } }
+            + sources.flatMap { source in
+                source.list().compactMap { name in
+                    guard seen.insert(name).inserted, let kind = source.lastingKind ?? source.lookup(name)?.kind
+                    else { return nil }
+                    return (name, kind)
+                }
+            }
+    }
+
     /// All children with their names, in the order of ``names``. A dynamic one that goes meanwhile is left out.
     public var children: [(name: String, node: Node)] {
         names.compactMap { name in lookup(name).map { (name, $0) } }
@@ -86,10 +105,31 @@ public final class Directory: Sendable {
 public enum Node: Sendable {
     /// An attribute file.
     case attribute(BoundAttribute)
+    /// A file that is read as a stream.
+    case stream(Stream)
     /// A directory.
     case directory(Directory)
     /// A symbolic link with its target, relative to the directory in which it stands.
     case link(String)
+
+    /// What a node is, without its content.
+    public enum Kind: Sendable, Hashable {
+        /// An attribute or a stream.
+        case file
+        /// A directory.
+        case directory
+        /// A symbolic link.
+        case link
+    }
+
+    /// What it is.
+    public var kind: Kind {
+        switch self {
+        case .attribute, .stream: .file
+        case .directory: .directory
+        case .link: .link
+        }
+    }
 }
 
 /// A part of what a directory is made of.
@@ -100,6 +140,11 @@ public struct Child: Sendable {
     /// The attributes of a table, for one subject (an `attribute_group`).
     public static func attributes<Subject>(_ table: [Attribute<Subject>], of subject: Subject) -> Child {
         Child(nodes: table.map { ($0.name, .attribute($0.bound(to: subject))) }, source: nil)
+    }
+
+    /// A stream under its name.
+    public static func stream(_ stream: Stream) -> Child {
+        Child(nodes: [(stream.name, .stream(stream))], source: nil)
     }
 
     /// A directory under a name.
@@ -123,6 +168,15 @@ public struct Child: Sendable {
     public static func dynamic(
         list: @escaping @Sendable () -> [String], lookup: @escaping @Sendable (String) -> Node?
     ) -> Child {
-        Child(nodes: [], source: Directory.Source(list: list, lookup: lookup))
+        Child(nodes: [], source: Directory.Source(lastingKind: nil, list: list, lookup: lookup))
+    }
+
+    /// Children of one kind that are made when asked for, but neither come nor go while the directory exists.
+    ///
+    /// Both may be called on any thread at any time. `lookup` finds every name that is listed, and no other.
+    public static func lasting(
+        _ kind: Node.Kind, list: @escaping @Sendable () -> [String], lookup: @escaping @Sendable (String) -> Node?
+    ) -> Child {
+        Child(nodes: [], source: Directory.Source(lastingKind: kind, list: list, lookup: lookup))
     }
 }

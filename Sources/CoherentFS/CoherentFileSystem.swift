@@ -202,7 +202,7 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     }
 
     override func read(_ request: consuming Request, inode: InodeNumber, size: Int, offset: Int64, file: OpenFile) {
-        handle(of: file).read(request, size: size, offset: offset)
+        handle(of: file).read(request, size: size, offset: offset, flags: file.flags)
     }
 
     override func write(_ request: consuming Request, inode: InodeNumber, data: RawSpan, offset: Int64, file: OpenFile)

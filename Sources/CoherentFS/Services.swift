@@ -15,6 +15,9 @@ final class Services: Sendable {
     let inodes = InodeTable()
     let jobs = JobRunner()
     let changes = ChangeHub()
+    let memory = MemorySettings()
+    let power = PowerControls()
+    let uevents = UeventLog()
     let pageCache: PageCache
     let tasks: TaskLocator
     /// Guards every directory below buffers/.
@@ -26,7 +29,11 @@ final class Services: Sendable {
         pageCache = PageCache(notifier: notifier, logger: logger)
         tasks = TaskLocator(machine: machine)
         machine.setInvalidator(pageCache)
-        let changes = changes
-        machine.setObserver { _ in changes.kick() }
+        let (changes, uevents) = (changes, uevents)
+        machine.setRecorder { uevents.note($0) }
+        machine.setObserver { _ in
+            uevents.deliver()
+            changes.kick()
+        }
     }
 }

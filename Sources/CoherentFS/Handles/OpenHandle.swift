@@ -29,6 +29,11 @@ class OpenHandle: @unchecked Sendable {
         }
     }
 
+    /// As `read`, with the flags of open(2) as they are now.
+    func read(_ request: consuming Request, size: Int, offset: Int64, flags: Int32) {
+        read(request, size: size, offset: offset)
+    }
+
     func read(_ request: consuming Request, size: Int, offset: Int64) { request.error(.invalidArgument) }
 
     func write(_ request: consuming Request, data: RawSpan, offset: Int64, isWriteBack: Bool) {

@@ -11,6 +11,9 @@ final class BufferDirectory: Inode, @unchecked Sendable {
     // Guarded by the namespace lock, as is `isRemoved`: a rename changes two directories at once.
     private var children: [FileName: Inode] = [:]
     private var isRemoved = false
+    /// Where the directory stands; nil for buffers/ itself.
+    private weak var parent: BufferDirectory?
+    private var name: FileName?
 
     init(metadata: Metadata, services: Services) {
         self.services = services
@@ -51,14 +54,38 @@ final class BufferDirectory: Inode, @unchecked Sendable {
 
     private func insert(_ name: FileName, _ make: (Metadata) -> Inode) throws(Errno) -> Inode {
         guard name.string.utf8.count <= 255 else { throw .fileNameTooLong }
+        defer { services.uevents.deliver() }
         return try services.namespace.withLock { _ throws(Errno) in
             guard !isRemoved else { throw .noSuchFileOrDirectory }
             guard children[name] == nil else { throw .fileExists }
             let inode = make(metadata.withLock { $0 })
-            children[name] = inode
+            place(inode, under: name)
+            note("add", name, inode)
             touch(subdirectories: inode is BufferDirectory ? 1 : 0)
             return inode
         }
+    }
+
+    /// Notes what became of a name; the caller holds the namespace lock and calls `deliver` without it.
+    private func note(_ action: String, _ name: FileName, _ child: Inode, from old: String? = nil) {
+        var details = [("DEVTYPE", child is BufferDirectory ? "directory" : "buffer")]
+        if let old { details.append(("DEVPATH_OLD", old)) }
+        services.uevents.post(
+            Uevent(action: action, path: controlPath(of: name), subsystem: "cdm", details: details))
+    }
+
+    /// The place below sys/ of the controls of a child. The caller holds the namespace lock.
+    private func controlPath(of child: FileName) -> String {
+        let folder =
+            if let parent, let name { parent.controlPath(of: name) } else { "/kernel/cdm/buffers" }
+        return folder + "/" + child.string
+    }
+
+    private func place(_ child: Inode, under name: FileName) {
+        children[name] = child
+        guard let directory = child as? BufferDirectory else { return }
+        directory.parent = self
+        directory.name = name
     }
 
     private func touch(subdirectories: Int = 0) {
@@ -85,6 +112,7 @@ final class BufferDirectory: Inode, @unchecked Sendable {
     }
 
     override func remove(_ name: FileName, isDirectory: Bool) throws(Errno) {
+        defer { services.uevents.deliver() }
         let removed = try services.namespace.withLock { _ throws(Errno) -> Inode in
             guard let child = children[name] else { throw .noSuchFileOrDirectory }
             if let directory = child as? BufferDirectory {
@@ -94,6 +122,7 @@ final class BufferDirectory: Inode, @unchecked Sendable {
                 throw .notDirectory
             }
             children.removeValue(forKey: name)
+            note("remove", name, child)
             touch(subdirectories: isDirectory ? -1 : 0)
             return child
         }
@@ -111,14 +140,18 @@ final class BufferDirectory: Inode, @unchecked Sendable {
         guard let newParent = newParent as? BufferDirectory else { throw .notPermitted }
         guard newName.string.utf8.count <= 255 else { throw .fileNameTooLong }
         guard flags & ~UInt32(RENAME_NOREPLACE | RENAME_EXCHANGE) == 0 else { throw .invalidArgument }
+        defer { services.uevents.deliver() }
         let replaced = try services.namespace.withLock { _ throws(Errno) -> Inode? in
             guard let child = children[name] else { throw .noSuchFileOrDirectory }
             guard !newParent.isRemoved else { throw .noSuchFileOrDirectory }
             let target = newParent.children[newName]
             if flags & UInt32(RENAME_EXCHANGE) != 0 {
                 guard let target else { throw .noSuchFileOrDirectory }
-                children[name] = target
-                newParent.children[newName] = child
+                let (old, new) = (controlPath(of: name), newParent.controlPath(of: newName))
+                place(target, under: name)
+                newParent.place(child, under: newName)
+                newParent.note("move", newName, child, from: old)
+                note("move", name, target, from: new)
                 let moves = (child is BufferDirectory ? 1 : 0) - (target is BufferDirectory ? 1 : 0)
                 touch(subdirectories: self === newParent ? 0 : -moves)
                 newParent.touch(subdirectories: self === newParent ? 0 : moves)
@@ -134,8 +167,11 @@ final class BufferDirectory: Inode, @unchecked Sendable {
                     throw .notDirectory
                 }
             }
+            let old = controlPath(of: name)
+            if let target { newParent.note("remove", newName, target) }
             children.removeValue(forKey: name)
-            newParent.children[newName] = child
+            newParent.place(child, under: newName)
+            newParent.note("move", newName, child, from: old)
             let isDirectory = child is BufferDirectory
             touch(subdirectories: isDirectory ? -1 : 0)
             newParent.touch(subdirectories: (isDirectory ? 1 : 0) - (target is BufferDirectory ? 1 : 0))

@@ -23,6 +23,8 @@ final class TreeInode: Inode, @unchecked Sendable {
             switch node {
             case .attribute(let attribute):
                 FileAttributes(inode: shownNumber, type: .regular, permissions: UInt32(attribute.permissions.rawValue))
+            case .stream(let stream):
+                FileAttributes(inode: number, type: .regular, permissions: UInt32(stream.permissions.rawValue))
             case .directory(let directory):
                 FileAttributes(inode: number, type: .directory, permissions: UInt32(directory.permissions.rawValue))
             case .link:
@@ -30,8 +32,10 @@ final class TreeInode: Inode, @unchecked Sendable {
             }
         switch node {
         case .attribute(let attribute): attributes.size = Int64(attribute.size)
+        case .stream(let stream): attributes.size = Int64(stream.size)
         case .directory: attributes.linkCount = 2
-        case .link(let target): attributes.size = Int64(target.utf8.count)
+        // As in sysfs, a link says no size.
+        case .link: attributes.size = 0
         }
         tree.complete(&attributes)
         return attributes
@@ -46,19 +50,20 @@ final class TreeInode: Inode, @unchecked Sendable {
 
     override func child(_ name: FileName) throws(Errno) -> (inode: Inode, timeout: Double)? {
         guard case .directory(let directory) = node else { throw .notDirectory }
-        guard let child = directory.lookup(name.string) else { return nil }
+        if let inode = tree.lasting(name, parent: number) { return (inode, TreeCache.forever) }
+        guard let (child, isLasting) = directory.find(name.string) else { return nil }
         return (
-            tree.inode(of: child, name: name, parent: number),
-            directory.isFixed(name.string) && !child.startsJob ? TreeCache.forever : 0
+            tree.inode(of: child, name: name, parent: number, isLasting: isLasting),
+            isLasting && !child.startsJob ? TreeCache.forever : 0
         )
     }
 
     override func entries() throws(Errno) -> [(name: FileName, type: FileType)] {
         guard case .directory(let directory) = node else { throw .notDirectory }
-        return directory.children.map { name, node in
+        return directory.entries.map { name, kind in
             let type: FileType =
-                switch node {
-                case .attribute: .regular
+                switch kind {
+                case .file: .regular
                 case .directory: .directory
                 case .link: .symbolicLink
                 }
@@ -67,12 +72,18 @@ final class TreeInode: Inode, @unchecked Sendable {
     }
 
     override func open(flags: Int32) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
+        if case .stream(let stream) = node { return try open(stream, flags: flags) }
         guard case .attribute(let attribute) = node else { throw .isDirectory }
         // The mode keeps ordinary users out; this is for root, whom sysfs refuses, too.
         let access = flags & O_ACCMODE
         if access != O_WRONLY, !attribute.isReadable { throw .permissionDenied }
         if access != O_RDONLY, !attribute.isWritable { throw .permissionDenied }
         return (AttributeHandle(attribute, services: tree.services), [.directIO])
+    }
+
+    private func open(_ stream: AttributeTree.Stream, flags: Int32) throws(Errno) -> (OpenHandle, OpenReply.Options) {
+        guard flags & O_ACCMODE == O_RDONLY, let log = stream.source as? UeventLog else { throw .permissionDenied }
+        return (UeventHandle(log), [.directIO, .nonSeekable])
     }
 
     override func change(_ changes: AttributeChanges, caller: Caller, isOpen: Bool) throws(Errno) {
@@ -104,10 +115,9 @@ final class TreeCache: Sendable {
     private struct Entry {
         var inode: TreeInode
         var identity: Directory.Identity?
-        var kind: Kind
+        var kind: AttributeTree.Node.Kind
+        var isLasting: Bool
     }
-
-    private enum Kind { case attribute, directory, link }
 
     let services: Services
     private let born = Timestamp.now
@@ -126,28 +136,32 @@ final class TreeCache: Sendable {
         attributes.ctime = born
     }
 
+    /// The inode of a name that stands for the same child for good, if the kernel knows it.
+    func lasting(_ name: FileName, parent: InodeNumber) -> TreeInode? {
+        state.withLock { state in
+            guard let entry = state.byKey[Key(parent: parent, name: name)], entry.isLasting else { return nil }
+            return entry.inode
+        }
+    }
+
     /// The inode of a child: the one the kernel knows, unless the name stands for another subject by now.
-    func inode(of node: AttributeTree.Node, name: FileName, parent: InodeNumber) -> TreeInode {
+    func inode(
+        of node: AttributeTree.Node, name: FileName, parent: InodeNumber, isLasting: Bool = true
+    ) -> TreeInode {
         // The kernel holds an inode's lock for as long as a write to it is unanswered, and whoever waits for that lock
         // cannot be killed. So each open of a file whose writes take long has an inode of its own.
         if node.startsJob {
             return TreeInode(
                 number: services.inodes.makeNumber(), shownAs: Self.number(of: name, in: parent), node: node, tree: self)
         }
+        let kind = node.kind
         var identity: Directory.Identity?
-        let kind: Kind
-        switch node {
-        case .attribute: kind = .attribute
-        case .link: kind = .link
-        case .directory(let directory):
-            kind = .directory
-            identity = directory.identity
-        }
+        if case .directory(let directory) = node { identity = directory.identity }
         return state.withLock { state in
             let key = Key(parent: parent, name: name)
             if let entry = state.byKey[key], entry.kind == kind, entry.identity == identity { return entry.inode }
             let inode = TreeInode(number: services.inodes.makeNumber(), node: node, tree: self)
-            state.byKey[key] = Entry(inode: inode, identity: identity, kind: kind)
+            state.byKey[key] = Entry(inode: inode, identity: identity, kind: kind, isLasting: isLasting)
             state.keys[inode.number] = key
             return inode
         }

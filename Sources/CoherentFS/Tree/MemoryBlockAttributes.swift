@@ -2,15 +2,6 @@ import AttributeTree
 import CoherentMemory
 import SystemPackage
 
-/// sys/devices/system/memory.
-enum MemoryAttributes {
-    static let table: [Attribute<Machine>] = [
-        .readOnly("block_size_bytes", summary: "The size of a memory block, bytes, hexadecimal without prefix.") {
-            String($0.topology.blockSize, radix: 16)
-        }
-    ]
-}
-
 /// sys/devices/system/memory/memoryM (drivers/base/memory.c).
 enum MemoryBlockAttributes {
     static let table: [Attribute<Subject<MemoryBlock>>] = [
@@ -18,16 +9,18 @@ enum MemoryBlockAttributes {
             let digits = String(subject.part.number, radix: 16)
             return String(repeating: "0", count: max(0, 8 - digits.utf8.count)) + digits
         },
+        .readOnly("phys_device", summary: "The device the block is on, where firmware tells: 0.") { _ in "0" },
         .readWrite(
-            "state", isPollable: true, summary: "online, offline or going-offline; write online or offline.",
+            "state", isPollable: true,
+            summary: "online, offline or going-offline; write online, online_kernel, online_movable or offline.",
             show: { $0.part.state.word },
             start: { subject, text throws(Errno) in
-                // A block has the one zone of its node: it cannot be brought online into the other.
-                let movable = subject.part.node.kind == .coherent ? "online_movable" : "online_kernel"
-                let isOnline = try text.keyword(of: ["online", movable, "offline"]) != "offline"
+                let type = try text.keyword(as: OnlineType.self)
+                // Memory of a device is never in the ordinary zone.
+                if type == .onlineKernel, subject.part.node.kind == .coherent { throw .invalidArgument }
                 // Setting what is set is an error here, and fine through `online`.
-                if subject.part.state == (isOnline ? .online : .offline) { throw .invalidArgument }
-                return change(subject, toOnline: isOnline)
+                if subject.part.state == (type == .offline ? .offline : .online) { throw .invalidArgument }
+                return change(subject, to: type)
             }),
         .readWrite(
             "online", isPollable: true, summary: "1 or 0; write either.",
@@ -35,7 +28,7 @@ enum MemoryBlockAttributes {
             start: { subject, text throws(Errno) in
                 let isOnline = try text.bool()
                 if subject.part.state == (isOnline ? .online : .offline) { return Job("memory-online") { _ in } }
-                let (part, job) = (subject.part, change(subject, toOnline: isOnline))
+                let (part, job) = (subject.part, change(subject, to: isOnline ? .online : .offline))
                 return Job(job.name) { cancellation throws(Errno) in
                     do throws(Errno) {
                         try job.run(cancellation)
@@ -49,21 +42,19 @@ enum MemoryBlockAttributes {
         },
         .readOnly("valid_zones", summary: "The zone of the block, or while it is offline the zones it may get.") {
             subject in
-            switch (subject.part.node.kind, subject.part.state) {
-            case (.coherent, _): "Movable"
-            case (.ram, .offline): "Normal Movable"
-            case (.ram, _): "Normal"
-            }
+            let block = subject.part
+            if block.state == .online, let zone = block.zone { return zone.name }
+            return block.allowedZones.map(\.name).joined(separator: " ")
         },
     ]
 
-    private static func change(_ subject: Subject<MemoryBlock>, toOnline: Bool) -> Job {
+    private static func change(_ subject: Subject<MemoryBlock>, to type: OnlineType) -> Job {
         let (machine, block) = (subject.machine, subject.part)
-        return Job(toOnline ? "memory-online" : "memory-offline") { cancellation throws(Errno) in
-            if toOnline {
-                try machine.online(block)
-            } else {
+        return Job(type == .offline ? "memory-offline" : "memory-online") { cancellation throws(Errno) in
+            if type == .offline {
                 try machine.offline(block) { cancellation.isCancelled }
+            } else {
+                try machine.online(block, as: type)
             }
         }
     }

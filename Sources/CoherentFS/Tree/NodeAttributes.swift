@@ -9,7 +9,7 @@ enum NodeListAttributes {
         list("possible", "Nodes that could ever be online.") { _ in true },
         list("has_cpu", "Nodes with CPUs.") { !$0.cpus.isEmpty },
         list("has_normal_memory", "Nodes with memory that the kernel itself may use.") {
-            $0.kind == .ram && $0.hasMemory
+            $0.hasNormalMemory
         },
         list("has_memory", "Nodes with memory.", isPollable: true) { $0.hasMemory },
         list("has_generic_initiator", "Nodes with initiators that are no CPUs.") { _ in false },

@@ -31,34 +31,46 @@ struct SystemTree {
                         [
                             .directory("node", Self.nodes(services)),
                             .directory("memory", Self.memory(services)),
-                        ])
+                            .directory("cpu", CPUTree.directory(services)),
+                        ]),
+                    .directory("virtual", [.directory("memory_tiering", MemoryTiers.directory(services))]),
                 ]),
+            .directory("bus", BusTree.buses(services)),
             .directory(
                 "class",
                 [.directory("cdm", machine.devices.map { .directory($0.name, Self.device($0, services)) })]),
             .directory(
                 "kernel",
                 [
+                    .directory("mm", MemoryManagementTree.directory(services)),
                     .directory(
                         "cdm",
                         [
                             .attributes(MountAttributes.table, of: ()),
+                            .stream(UeventLog.stream(services.uevents)),
                             .directory("buffers", Self.controls(of: buffers, services)),
-                        ])
+                        ]),
                 ]),
         ])
     }
 
     private static func nodes(_ services: Services) -> [Child] {
-        [.attributes(NodeListAttributes.table, of: services.machine)]
-            + services.machine.nodes.map { node in .directory("node\(node.id)", Self.node(node, services)) }
+        let access = Access(services.machine)
+        return [.attributes(NodeListAttributes.table, of: services.machine)]
+            + SystemDevice("/devices/system/node").children(services)
+            + services.machine.nodes.map { .directory("node\($0.id)", Self.node($0, access, services)) }
     }
 
-    private static func node(_ node: CoherentMemory.Node, _ services: Services) -> [Child] {
+    private static func node(_ node: CoherentMemory.Node, _ access: Access, _ services: Services) -> [Child] {
         let subject = Subject(services, node)
         var children: [Child] = [.attributes(NodeAttributes.table, of: subject)]
+        children += SystemDevice(node: node).children(services)
+        children += NodeLinks.children(of: node, services) + AccessTree.children(of: node, access, services)
         if node.kind == .coherent {
-            children.append(.directory("cdm", [.attributes(CoherentNodeAttributes.table, of: subject)]))
+            children.append(
+                .directory(
+                    "cdm",
+                    [.attributes(CoherentNodeAttributes.table, of: subject)] + NodeLinks.device(of: node, services)))
         }
         return children
     }
@@ -66,19 +78,20 @@ struct SystemTree {
     private static func memory(_ services: Services) -> [Child] {
         let machine = services.machine
         return [
-            .attributes(MemoryAttributes.table, of: machine),
-            .dynamic(
-                list: { (0..<machine.blockCount).map { "memory\($0)" } },
+            .attributes(MemoryAttributes.table, of: Subject(services, machine)),
+            .lasting(
+                .directory, list: { (0..<machine.blockCount).map { "memory\($0)" } },
                 lookup: { name in
-                    guard name.hasPrefix("memory"), let number = UInt64(name.dropFirst(6)), "memory\(number)" == name,
-                        let block = machine.block(number)
-                    else { return nil }
+                    guard let block = machine.block(named: name) else { return nil }
                     return .directory(
                         Directory(
-                            identity: .init(number),
-                            [.attributes(MemoryBlockAttributes.table, of: Subject(services, block))]))
+                            identity: .init(block.number),
+                            [
+                                .attributes(MemoryBlockAttributes.table, of: Subject(services, block)),
+                                .link("node\(block.node.id)", target: "../../node/node\(block.node.id)"),
+                            ] + SystemDevice(block: block).children(services)))
                 }),
-        ]
+        ] + SystemDevice("/devices/system/memory").children(services)
     }
 
     private static func device(_ device: Device, _ services: Services) -> [Child] {

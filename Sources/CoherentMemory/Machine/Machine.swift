@@ -7,7 +7,7 @@ public enum MachineEvent: Sendable, Hashable {
     /// A memory block changed its state.
     case block(UInt64, MemoryBlockState)
     /// A device's state word changed.
-    case device(name: String)
+    case device(name: String, state: DeviceState)
     /// A node's isolation changed.
     case isolation(node: Int)
     /// A migration of pages of a buffer began or ended.
@@ -114,6 +114,20 @@ public final class Machine: Sendable {
         system.hooks.withLock { $0.observer = observer }
     }
 
+    /// Sets who notes changes in the order in which they came about. Called with a lock of the machine held, so it may
+    /// only take note.
+    public func setRecorder(_ recorder: @escaping @Sendable (MachineEvent) -> Void) {
+        system.hooks.withLock { $0.recorder = recorder }
+    }
+
+    func note(_ event: MachineEvent) { system.hooks.withLock { $0.recorder }?(event) }
+
+    /// What becomes of hot-added memory blocks; `offline` until it is set (mhp_default_online_type).
+    public var autoOnline: OnlineType {
+        get { system.autoOnline.withLock { $0 } }
+        set { system.autoOnline.withLock { $0 = newValue } }
+    }
+
     func announce(_ event: MachineEvent) { system.hooks.withLock { $0.observer }?(event) }
 
     func invalidate(_ buffer: Buffer, pages: Range<UInt64>) {
@@ -172,9 +186,11 @@ final class SystemState: Sendable {
     struct Hooks {
         var invalidator: (any MappingInvalidator)?
         var observer: (@Sendable (MachineEvent) -> Void)?
+        var recorder: (@Sendable (MachineEvent) -> Void)?
     }
 
     let hooks = Mutex(Hooks())
+    let autoOnline = Mutex(OnlineType.offline)
     let buffers = Mutex<[UInt64: Buffer]>([:])
     private let nextID = Atomic<UInt64>(1)
 

@@ -39,15 +39,21 @@ public final class Device: Sendable {
     public var state: DeviceState { transition.withLock { $0 } ?? (node.hasMemory ? .online : .offline) }
 
     /// Begins a transition. EBUSY while another is under way.
-    func begin(_ state: DeviceState) throws(Errno) {
+    func begin(_ state: DeviceState, note: () -> Void) throws(Errno) {
         try transition.withLock { transition throws(Errno) in
             if transition == .onlineInProgress || transition == .offlineInProgress { throw .resourceBusy }
             transition = state
+            note()
         }
     }
 
     /// Ends a transition, in failure if a state is given.
-    func end(_ failure: DeviceState?) { transition.withLock { $0 = failure } }
+    func end(_ failure: DeviceState?, note: () -> Void) {
+        transition.withLock { transition in
+            transition = failure
+            note()
+        }
+    }
 }
 
 extension Machine {
@@ -86,15 +92,18 @@ extension Machine {
     private func change(
         _ device: Device, through: DeviceState, orElse failure: DeviceState, _ body: () throws(Errno) -> Void
     ) throws(Errno) {
-        try device.begin(through)
-        announce(.device(name: device.name))
-        defer { announce(.device(name: device.name)) }
+        func tell(_ state: DeviceState) -> MachineEvent { .device(name: device.name, state: state) }
+        try device.begin(through) { note(tell(through)) }
+        announce(tell(through))
         do throws(Errno) {
             try body()
         } catch {
-            device.end(failure)
+            device.end(failure) { note(tell(failure)) }
+            announce(tell(failure))
             throw error
         }
-        device.end(nil)
+        let state: DeviceState = device.node.hasMemory ? .online : .offline
+        device.end(nil) { note(tell(state)) }
+        announce(tell(state))
     }
 }

@@ -14,6 +14,15 @@ public struct MemoryBlock: Sendable {
     /// Whether its pages can be allocated.
     public var state: MemoryBlockState { node.zone.withLock { $0.state(of: index) } }
 
+    /// The zone of its frames, nil while it is offline.
+    public var zone: ZoneKind? { node.zone.withLock { $0.kind(of: index) } }
+
+    /// The zones that the block may be brought online into, the one it gets where none is named first.
+    public var allowedZones: [ZoneKind] {
+        if node.kind == .coherent { return [.movable] }
+        return node.zone.withLock { $0.defaultKind(of: index) } == .normal ? [.normal, .movable] : [.movable, .normal]
+    }
+
     /// The physical frames of the block.
     var frames: Range<PFN> {
         let count = UInt64(node.zone.withLock { $0.framesPerBlock })
@@ -43,11 +52,22 @@ extension Machine {
 
     /// Makes an offline block's memory available (online_pages()).
     ///
-    /// - Throws: EINVAL when it is online already, EBUSY while it is going offline.
-    public func online(_ block: MemoryBlock) throws(Errno) {
+    /// - Parameter type: into which zone; memory of a device is never in the ordinary one.
+    /// - Throws: EINVAL when it is online already or cannot get the zone, EBUSY while it is going offline.
+    public func online(_ block: MemoryBlock, as type: OnlineType = .online) throws(Errno) {
+        let isCoherent = block.node.kind == .coherent
+        guard type != .offline, !(isCoherent && type == .onlineKernel) else { throw .invalidArgument }
         try block.node.zone.withLock { zone throws(Errno) in
             switch zone.state(of: block.index) {
-            case .offline: zone.online(block.index)
+            case .offline:
+                let kind: ZoneKind =
+                    switch type {
+                    case .onlineKernel: .normal
+                    case .onlineMovable: .movable
+                    default: isCoherent ? .movable : zone.defaultKind(of: block.index)
+                    }
+                zone.online(block.index, in: kind)
+                note(.block(block.number, .online))
             case .online: throw .invalidArgument
             case .goingOffline: throw .resourceBusy
             }
@@ -66,7 +86,9 @@ extension Machine {
     public func offline(_ block: MemoryBlock, isCancelled: () -> Bool = { false }) throws(Errno) {
         try block.node.zone.withLock { zone throws(Errno) in
             switch zone.state(of: block.index) {
-            case .online: zone.isolate(block.index)
+            case .online:
+                zone.isolate(block.index)
+                note(.block(block.number, .goingOffline))
             case .offline: throw .invalidArgument
             case .goingOffline: throw .resourceBusy
             }
@@ -75,7 +97,10 @@ extension Machine {
         do throws(Errno) {
             try drain(block, isCancelled: isCancelled)
         } catch {
-            block.node.zone.withLock { $0.cancelIsolation(of: block.index, frames: block.node.frames) }
+            block.node.zone.withLock { zone in
+                zone.cancelIsolation(of: block.index, frames: block.node.frames)
+                note(.block(block.number, .online))
+            }
             announce(.block(block.number, .online))
             throw error
         }
@@ -94,6 +119,7 @@ extension Machine {
             let isDrained = node.zone.withLock { zone in
                 guard zone.isDrained(block.index) else { return false }
                 zone.offline(block.index)
+                note(.block(block.number, .offline))
                 return true
             }
             if isDrained { return }

@@ -56,7 +56,9 @@ public final class Node: Sendable {
         frames = try FrameTable(frameCount: frameCount)
         var zone = try Zone(frameCount: frameCount, framesPerBlock: Int(topology.blockSize >> Page.shift))
         if description.isOnline {
-            for block in 0..<frameCount / zone.framesPerBlock { zone.online(block) }
+            for block in 0..<frameCount / zone.framesPerBlock {
+                zone.online(block, in: description.kind == .coherent ? .movable : .normal)
+            }
         }
         self.zone = Mutex(zone)
         isolationWord = Atomic(Self.encode(description.isolation))
@@ -103,6 +105,9 @@ public final class Node: Sendable {
 
     /// Whether any memory block of the node is online (a member of `has_memory`).
     public var hasMemory: Bool { zone.withLock { $0.present } > 0 }
+
+    /// Whether any of it is memory that the kernel itself may use (a member of `has_normal_memory`).
+    public var hasNormalMemory: Bool { zone.withLock { $0.normalBlocks } > 0 }
 
     var hasFreeFrames: Bool { zone.withLock { $0.allocator.freeCount } > 0 }
 

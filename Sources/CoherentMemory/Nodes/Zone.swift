@@ -20,16 +20,21 @@ struct Zone: ~Copyable {
     var allocated = 0
     /// Free frames of blocks that are going offline.
     var isolated = 0
+    /// Blocks of the ordinary zone that are not offline.
+    private(set) var normalBlocks = 0
     private let states: FlatMemory<UInt8>
+    private let kinds: FlatMemory<UInt8>
     private let freeInBlock: FlatMemory<UInt32>
 
     init(frameCount: Int, framesPerBlock: Int) throws(Errno) {
         let allocator = try BuddyAllocator(frameCount: frameCount)
         let states = try FlatMemory<UInt8>(count: frameCount / framesPerBlock)
+        let kinds = try FlatMemory<UInt8>(count: frameCount / framesPerBlock)
         let freeInBlock = try FlatMemory<UInt32>(count: frameCount / framesPerBlock)
         self.framesPerBlock = framesPerBlock
         self.allocator = allocator
         self.states = states
+        self.kinds = kinds
         self.freeInBlock = freeInBlock
     }
 
@@ -39,9 +44,28 @@ struct Zone: ~Copyable {
 
     func frames(of block: Int) -> Range<Int> { block * framesPerBlock..<(block + 1) * framesPerBlock }
 
+    /// The zone of a block, nil while it is offline.
+    func kind(of block: Int) -> ZoneKind? {
+        state(of: block) == .offline ? nil : ZoneKind(rawValue: kinds[block])
+    }
+
+    /// Whether a block lies between the first and the last block of a zone (zone_intersects()).
+    private func spans(_ kind: ZoneKind, _ block: Int) -> Bool {
+        (0...block).contains { self.kind(of: $0) == kind }
+            && (block..<states.count).contains { self.kind(of: $0) == kind }
+    }
+
+    /// The zone that an offline block gets where none is named: the one it lies within, if it is only one, else the
+    /// ordinary one (default_zone_for_pfn()).
+    func defaultKind(of block: Int) -> ZoneKind {
+        spans(.movable, block) && !spans(.normal, block) ? .movable : .normal
+    }
+
     /// Makes an offline block's frames available.
-    mutating func online(_ block: Int) {
+    mutating func online(_ block: Int, in kind: ZoneKind) {
         assert(state(of: block) == .offline)
+        kinds[block] = kind.rawValue
+        if kind == .normal { normalBlocks += 1 }
         states[block] = MemoryBlockState.online.rawValue
         present += framesPerBlock
         allocator.release(frames(of: block))
@@ -62,6 +86,7 @@ struct Zone: ~Copyable {
     /// Ends the going offline of a drained block.
     mutating func offline(_ block: Int) {
         assert(state(of: block) == .goingOffline && isDrained(block))
+        if kind(of: block) == .normal { normalBlocks -= 1 }
         states[block] = MemoryBlockState.offline.rawValue
         freeInBlock[block] = 0
         isolated -= framesPerBlock

@@ -1,0 +1,77 @@
+import AttributeTree
+import SystemPackage
+
+/// What happened to a device, as Linux tells user space (lib/kobject_uevent.c).
+struct Uevent: Sendable {
+    let action: String
+    /// The device's place below sys/, with a slash in front.
+    let path: String
+    let subsystem: String
+    var details: [(name: String, value: String)] = []
+
+    /// The words that may stand for ACTION (enum kobject_action).
+    private static let actions = ["add", "remove", "change", "move", "online", "offline", "bind", "unbind"]
+
+    init(action: String, path: String, subsystem: String, details: [(name: String, value: String)] = []) {
+        self.action = action
+        self.path = path
+        self.subsystem = subsystem
+        self.details = details
+    }
+
+    /// The event that a write to a `uevent` file asks for: `ACTION`, or `ACTION UUID KEY=VALUE …`
+    /// (kobject_synth_uevent()).
+    ///
+    /// - Throws: EINVAL for malformed text.
+    init(synthetic text: AttributeText, path: String, subsystem: String) throws(Errno) {
+        var words = text.text.split(separator: " ", omittingEmptySubsequences: false).map(String.init)
+        let action = words.removeFirst()
+        guard Self.actions.contains(action) else { throw .invalidArgument }
+        self.init(action: action, path: path, subsystem: subsystem)
+        guard let uuid = words.first else {
+            details = [("SYNTH_UUID", "0")]
+            return
+        }
+        guard Self.isUUID(uuid) else { throw .invalidArgument }
+        details = [("SYNTH_UUID", uuid)]
+        for word in words.dropFirst() {
+            let pair = word.split(separator: "=", omittingEmptySubsequences: false)
+            guard pair.count == 2, pair.allSatisfy({ !$0.isEmpty && $0.utf8.allSatisfy(Self.isAlphanumeric) }) else {
+                throw .invalidArgument
+            }
+            details.append(("SYNTH_ARG_\(pair[0])", String(pair[1])))
+        }
+    }
+
+    private static func isAlphanumeric(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "a")...UInt8(ascii: "z"),
+            UInt8(ascii: "A")...UInt8(ascii: "Z"):
+            true
+        default: false
+        }
+    }
+
+    private static func isUUID(_ text: String) -> Bool {
+        let groups = text.split(separator: "-", omittingEmptySubsequences: false)
+        return groups.map(\.utf8.count) == [8, 4, 4, 4, 12]
+            && groups.allSatisfy { $0.allSatisfy(\.isHexDigit) && $0.utf8.count == $0.count }
+    }
+
+    /// The text: a line for each `NAME=VALUE`, and an empty line.
+    func text(sequence: UInt64) -> [UInt8] {
+        var lines = [("ACTION", action), ("DEVPATH", Self.escaped(path)), ("SUBSYSTEM", subsystem)]
+        lines += details.map { ($0.name, Self.escaped($0.value)) }
+        lines.append(("SEQNUM", String(sequence)))
+        return Array((lines.map { "\($0)=\($1)\n" }.joined() + "\n").utf8)
+    }
+
+    /// What stands in the place of events that came and went before a reader took them.
+    static func lost(_ count: UInt64) -> [UInt8] { Array("ACTION=lost\nCOUNT=\(count)\n\n".utf8) }
+
+    /// A name of a buffer may hold a newline, which here would end the line: \\012, as /proc/self/mountinfo has it.
+    private static func escaped(_ text: String) -> String {
+        guard text.utf8.contains(where: { $0 == 0x0a || $0 == UInt8(ascii: "\\") }) else { return text }
+        return text.unicodeScalars.map { $0 == "\n" ? "\\012" : $0 == "\\" ? "\\134" : String($0) }.joined()
+    }
+}

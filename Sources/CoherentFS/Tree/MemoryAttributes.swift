@@ -1,0 +1,48 @@
+import AttributeTree
+import CoherentMemory
+import SystemPackage
+
+/// sys/devices/system/memory (drivers/base/memory.c).
+enum MemoryAttributes {
+    static let table: [Attribute<Subject<Machine>>] = [
+        .readOnly("block_size_bytes", summary: "The size of a memory block, bytes, hexadecimal without prefix.") {
+            String($0.machine.topology.blockSize, radix: 16)
+        },
+        .readWrite(
+            "auto_online_blocks",
+            summary: "What hot-added blocks become: offline, online, online_kernel or online_movable.",
+            show: { $0.machine.autoOnline.rawValue },
+            store: { subject, text throws(Errno) in
+                subject.machine.autoOnline = try text.keyword(as: OnlineType.self)
+            }),
+        .writeOnly(
+            "soft_offline_page",
+            summary:
+                "A physical address, checked only: EOPNOTSUPP for online memory, whose page would be retired.",
+            store: { subject, text throws(Errno) in
+                switch subject.machine.kind(ofAddress: try address(text)) {
+                case .online: throw .notSupported
+                case .offline: throw .ioError
+                case .none: throw .noSuchAddressOrDevice
+                }
+            }),
+        .writeOnly(
+            "hard_offline_page",
+            summary: "A physical address, checked only: EOPNOTSUPP for online memory, whose page would be poisoned.",
+            store: { subject, text throws(Errno) in
+                switch subject.machine.kind(ofAddress: try address(text)) {
+                case .online: throw .notSupported
+                case .offline, .none: throw .noSuchAddressOrDevice
+                }
+            }),
+    ]
+
+    /// A physical address in any base. Unlike elsewhere, one that does not fit is EINVAL, too.
+    private static func address(_ text: AttributeText) throws(Errno) -> UInt64 {
+        do throws(Errno) {
+            return try text.unsigned()
+        } catch {
+            throw .invalidArgument
+        }
+    }
+}

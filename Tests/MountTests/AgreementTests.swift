@@ -1,0 +1,136 @@
+import CLinux
+import Foundation
+import SystemPackage
+import Testing
+
+/// The same numbers in every run (splitmix64).
+private struct Dice: RandomNumberGenerator {
+    var state: UInt64
+    mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var value = state
+        value = (value ^ value >> 30) &* 0xbf58_476d_1ce4_e5b9
+        value = (value ^ value >> 27) &* 0x94d0_49bb_1331_11eb
+        return value ^ value >> 31
+    }
+}
+
+extension Mounts {
+    /// Node, memory and CPU views agree, whatever the machine and whatever happened to it.
+    @Suite("Agreement")
+    struct AgreementTests {
+        private static func node(
+            _ id: Int, _ kind: String, _ memory: String, cpus: String? = nil, online: Bool = true
+        ) -> String {
+            let words = (cpus.map { "cpus = \"\($0)\"\n" } ?? "") + (online ? "" : "online = false\n")
+            return "[[node]]\nid = \(id)\nkind = \"\(kind)\"\nmemory = \"\(memory)\"\n\(words)"
+        }
+
+        /// Two CPUs on each of the first 32 nodes, devices on the others.
+        private static let sixtyFour =
+            "block_size = \"2M\"\n"
+            + (0..<64).map { id in
+                id < 32
+                    ? node(id, "ram", "8M", cpus: "\(2 * id)-\(2 * id + 1)")
+                    : node(id, "coherent", "4M", online: id % 5 != 0)
+            }.joined()
+
+        /// Holes in the numbering, nodes without memory, without CPUs and without either, and nodes that begin offline.
+        private static let holes =
+            "block_size = \"2M\"\n" + node(0, "ram", "32M", cpus: "0-1") + node(8, "ram", "0", cpus: "8,10")
+            + node(9, "ram", "0") + node(250, "coherent", "16M") + node(251, "coherent", "8M", online: false)
+            + node(252, "ram", "16M") + node(253, "ram", "8M", cpus: "4", online: false)
+            + node(254, "coherent", "2M") + node(255, "coherent", "8M")
+
+        private static let machines = [
+            Machines.small, Machines.four, holes, sixtyFour, "[[node]]\nid = 3\nkind = \"ram\"\nmemory = \"256M\"\n",
+        ]
+
+        @Test("At the beginning", arguments: machines.indices)
+        func beginning(machine: Int) throws {
+            try TestMount.with(Self.machines[machine], checkingLeaks: false) { try $0.expectAgreement() }
+        }
+
+        @Test("Lists of a machine with holes")
+        func lists() throws {
+            try TestMount.with(Self.holes, checkingLeaks: false) { mount throws in
+                for (name, text) in [
+                    ("online", "0,8-9,250-255"), ("has_cpu", "0,8,253"), ("has_memory", "0,250,252,254-255"),
+                    ("has_normal_memory", "0,252"), ("is_cdm_node", "250-251,254-255"),
+                ] { #expect(try mount.word("sys/devices/system/node/\(name)") == text, "\(name)") }
+                #expect(try mount.word("sys/devices/system/cpu/online") == "0-1,4,8,10")
+                #expect(try mount.meminfo(8)["MemTotal"] == 0)
+                #expect(try mount.numbers("memory", in: "sys/devices/system/node/node8") == [])
+            }
+        }
+
+        @Test("After random operations", arguments: [2, 3, 0], [UInt64(1), 2])
+        func random(machine: Int, seed: UInt64) throws {
+            try TestMount.with(Self.machines[machine], checkingLeaks: false) { mount in
+                var dice = Dice(state: seed)
+                let nodes = try mount.nodes()
+                let blocks = try mount.numbers("memory", in: "sys/devices/system/memory")
+                let devices = try FileManager.default.contentsOfDirectory(atPath: mount.path + "/sys/class/cdm")
+                    .sorted()
+                var log: [String] = []
+                for step in 1...60 {
+                    let name = "b\(Int.random(in: 0..<6, using: &dice))"
+                    let node = nodes.randomElement(using: &dice)!
+                    let operation = Int.random(in: 0..<7, using: &dice)
+                    log.append("\(operation) \(name) \(node)")
+                    do {
+                        switch operation {
+                        case 0:
+                            try mount.makeBuffer(name, size: 1 << 20, policy: "prefer:\(node)")
+                        case 1:
+                            guard FileManager.default.fileExists(atPath: "\(mount.path)/buffers/\(name)") else {
+                                continue
+                            }
+                            try mount.fill(
+                                mount.path + "/buffers/" + name, limit: Int.random(in: 1...6 << 20, using: &dice))
+                        case 2:
+                            _ = unsafe unlink("\(mount.path)/buffers/\(name)")
+                        case 3:
+                            try mount.store("\(node)", in: mount.control(name) + "/migrate")
+                        case 4, 5:
+                            let words = ["online", "offline", "online_movable", "online_kernel", "offline"]
+                            let block = blocks.randomElement(using: &dice)!
+                            try mount.store(
+                                words.randomElement(using: &dice)!, in: "sys/devices/system/memory/memory\(block)/state"
+                            )
+                        default:
+                            guard let device = devices.randomElement(using: &dice) else { continue }
+                            let word = Bool.random(using: &dice) ? "online" : "offline"
+                            try mount.store(word, in: "sys/class/cdm/\(device)/state")
+                        }
+                    } catch let error as Errno {
+                        let expected: [Errno] = [
+                            .fileExists, .invalidArgument, .resourceBusy, .noMemory, .noSpace, .noSuchFileOrDirectory,
+                            .operationNotSupportedByDevice,
+                        ]
+                        #expect(expected.contains(error), "\(log.last ?? ""): \(error)")
+                    }
+                    // A device whose blocks would not all go stands at offline_failed until the next transition.
+                    guard step % 20 == 0 else { continue }
+                    try settle(mount, devices)
+                    try mount.expectAgreement("seed \(seed), \(log)")
+                }
+            }
+        }
+
+        /// Brings devices whose last transition failed back, and waits for removed buffers to be given up.
+        private func settle(_ mount: TestMount, _ devices: [String]) throws {
+            for device in devices where try mount.word("sys/class/cdm/\(device)/state").hasSuffix("failed") {
+                try mount.store("online", in: "sys/class/cdm/\(device)/state")
+            }
+            // The kernel gives up an unlinked inode some time after the last close.
+            _ = try eventually {
+                for node in try mount.nodes() {
+                    let used = try mount.meminfo(node)["MemUsed"]!
+                    if try mount.pagesPlaced(on: node) * 4 != used { return false }
+                }
+                return true
+            }
+        }
+    }
+}
