@@ -22,7 +22,6 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
         .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
-        .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
     ],
     targets: [
         .systemLibrary(name: "CFuse3", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
@@ -64,11 +63,7 @@ let package = Package(
             name: "FuseTests", dependencies: ["Fuse", "CLinux", system], swiftSettings: settings),
         .testTarget(
             name: "MountTests",
-            dependencies: [
-                "cdmfs", "CLinux", "CoherentMemory", system,
-                .product(name: "Subprocess", package: "swift-subprocess"),
-            ],
-            swiftSettings: settings),
+            dependencies: ["cdmfs", "CLinux", system], swiftSettings: settings),
     ],
     cxxLanguageStandard: .cxx17
 )

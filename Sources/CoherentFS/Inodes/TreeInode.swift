@@ -152,7 +152,8 @@ final class TreeCache: Sendable {
         // cannot be killed. So each open of a file whose writes take long has an inode of its own.
         if node.startsJob {
             return TreeInode(
-                number: services.inodes.makeNumber(), shownAs: Self.number(of: name, in: parent), node: node, tree: self)
+                number: services.inodes.makeNumber(), shownAs: Self.number(of: name, in: parent), node: node, tree: self
+            )
         }
         let kind = node.kind
         var identity: Directory.Identity?
