@@ -171,7 +171,8 @@ public final class Session: @unchecked Sendable {
     }
 
     private func abortByControlFile() -> Bool {
-        guard let device else { return false }
+        // The number of a connection that is gone is soon somebody else's.
+        guard let device, !pool.isConnectionGone else { return false }
         do throws(Errno) {
             try SystemFile.write(FilePath("/sys/fs/fuse/connections/\(device.minor)/abort"), "1")
             return true

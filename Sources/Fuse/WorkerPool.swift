@@ -11,6 +11,7 @@ final class WorkerPool: Sendable {
         var running = 0
         var isServing = false
         var isJoined = false
+        var isConnectionGone = false
     }
 
     private let state = Monitor(State())
@@ -97,7 +98,11 @@ final class WorkerPool: Sendable {
         while unsafe fuse_session_exited(session) == 0 {
             let result = unsafe fuse_session_receive_buf(session, &buffer)
             if result == -EINTR || result == -EAGAIN { continue }
-            if result <= 0 { break }
+            if result <= 0 {
+                // libfuse gives 0 for ENODEV: the kernel has ended the connection.
+                if result == 0 { state.update { $0.isConnectionGone = true } }
+                break
+            }
             unsafe fuse_session_process_buf(session, &buffer)
             if !hasAnnounced {
                 // The first request is INIT, and its answer has been written.
@@ -114,6 +119,9 @@ final class WorkerPool: Sendable {
             if state.running == 0 { eventfd_write(endEvent.rawValue, 1) }
         }
     }
+
+    /// Whether the kernel has ended the connection, so that its number may be another mount's by now.
+    var isConnectionGone: Bool { state.withLock { $0.isConnectionGone } }
 
     /// Waits until the answer to INIT has been taken; false when the workers ended before.
     func waitUntilServing() -> Bool {
