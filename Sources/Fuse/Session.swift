@@ -138,7 +138,10 @@ public final class Session: @unchecked Sendable {
     public func stop() {
         let isOpen = state.withLock { state in
             let isOpen = state.phase == .open || state.phase == .closing
-            if isOpen { unsafe fuse_session_exit(raw) }
+            if isOpen {
+                pool.prepareToStop()
+                unsafe fuse_session_exit(raw)
+            }
             return isOpen
         }
         if isOpen { pool.stop() }

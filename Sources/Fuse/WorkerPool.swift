@@ -11,6 +11,7 @@ final class WorkerPool: Sendable {
         var running = 0
         var isServing = false
         var isJoined = false
+        var isStopping = false
         var isConnectionGone = false
     }
 
@@ -99,8 +100,8 @@ final class WorkerPool: Sendable {
             let result = unsafe fuse_session_receive_buf(session, &buffer)
             if result == -EINTR || result == -EAGAIN { continue }
             if result <= 0 {
-                // libfuse gives 0 for ENODEV: the kernel has ended the connection.
-                if result == 0 { state.update { $0.isConnectionGone = true } }
+                // libfuse gives 0 for ENODEV, when the kernel has ended the connection, and after fuse_session_exit().
+                if result == 0 { state.update { $0.isConnectionGone = !$0.isStopping } }
                 break
             }
             unsafe fuse_session_process_buf(session, &buffer)
@@ -119,6 +120,9 @@ final class WorkerPool: Sendable {
             if state.running == 0 { eventfd_write(endEvent.rawValue, 1) }
         }
     }
+
+    /// To be called before fuse_session_exit(), so that this end is told apart from the connection's.
+    func prepareToStop() { state.update { $0.isStopping = true } }
 
     /// Whether the kernel has ended the connection, so that its number may be another mount's by now.
     var isConnectionGone: Bool { state.withLock { $0.isConnectionGone } }
