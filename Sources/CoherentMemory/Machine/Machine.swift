@@ -172,10 +172,10 @@ public final class Machine: Sendable {
 
     /// Sets the isolation of a coherent node. Pages that are there stay.
     ///
-    /// - Throws: EINVAL for an ordinary node, ENOSYS for a mode that this version does not enforce.
+    /// - Throws: EINVAL for an ordinary node, EOPNOTSUPP for a mode that this version does not enforce.
     public func setIsolation(_ isolation: Isolation, of node: Node) throws(Errno) {
         guard node.kind == .coherent else { throw .invalidArgument }
-        guard isolation == .none || isolation == .exclusive else { throw .noFunction }
+        guard isolation == .none || isolation == .exclusive else { throw .notSupported }
         node.setIsolation(isolation)
         announce(.isolation(node: node.id))
     }

@@ -113,7 +113,6 @@ extension Machine {
         let targets =
             [node]
             + (0..<nodes.count).map { nodes[Int(node.fallback[$0])] }.filter { $0 !== node && $0.kind == .ram }
-        var fruitless = 0
         while true {
             if isCancelled() { throw .interrupted }
             let isDrained = node.zone.withLock { zone in
@@ -124,25 +123,16 @@ extension Machine {
             }
             if isDrained { return }
             var moved = 0
-            var stuck = 0
             for (buffer, pages) in mappings(of: block.frames) {
                 do throws(Errno) {
                     try move(
                         buffer, pages: pages, filter: .frames(block.frames), targets: targets, isCancelled: isCancelled
-                    ) { part in
-                        moved += part.moved
-                        stuck += part.failed
-                    }
+                    ) { moved += $0.moved }
                 } catch .noMemory {
                     throw .resourceBusy
-                } catch .resourceBusy {
-                    continue
                 }
             }
-            // A frame that is neither mapped nor free is on its way, to its first page table or home, and arrives. But
-            // a page that stays busy however often it is tried keeps the block online.
-            fruitless = moved == 0 && stuck > 0 ? fruitless + 1 : 0
-            if fruitless > 100 { throw .resourceBusy }
+            // A frame that is neither mapped nor free is on its way, to its first page table or home, and arrives.
             if moved == 0 { try? pause() }
         }
     }
