@@ -38,9 +38,7 @@ struct Serving {
 
     private func machine() throws(Failure) -> Topology {
         do throws(TopologyError) {
-            let machine = if let topology { try Topology(contentsOf: FilePath(topology)) } else { Topology.default }
-            try machine.validateSupported(file: topology)
-            return machine
+            return if let topology { try Topology(contentsOf: FilePath(topology)) } else { Topology.default }
         } catch {
             throw Failure(error)
         }

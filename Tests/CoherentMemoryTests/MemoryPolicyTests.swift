@@ -14,6 +14,12 @@ struct MemoryPolicyTests {
             ("default", "default"), ("bind:0", "bind:0"), ("bind:0-1,3", "bind:0-1,3"), ("bind:3,0,0", "bind:0,3"),
             ("prefer:3", "prefer:3"), ("prefer:03", "prefer:3"), ("interleave:0-1", "interleave:0-1"),
             ("interleave", "interleave:0-1,3"), ("interleave:1", "interleave:1"), ("bind:0-3:1/3", "bind:0,3"),
+            ("prefer", "local"), ("local", "local"), ("prefer (many):0-1", "prefer (many):0-1"),
+            ("weighted interleave:0,3", "weighted interleave:0,3"),
+            ("weighted interleave", "weighted interleave:0-1,3"),
+            ("bind=static:1", "bind=static:1"), ("interleave=relative:0-1", "interleave=relative:0-1"),
+            ("interleave=static", "interleave=static:0-1,3"), ("prefer=static:1", "prefer=static:1"),
+            ("default=static", "default"),
         ])
     func valid(text: String, shown: String) throws {
         let policy = try MemoryPolicy(parsing: text, available: available)
@@ -26,7 +32,9 @@ struct MemoryPolicyTests {
         arguments: [
             "", ":", "default:", "default:0", "default ", " default", "Default", "BIND:0", "bind", "bind:", "bind: ",
             "bind:2", "bind:0-3", "bind:0-", "bind:-1", "bind:x", "bind:1-0", "bind:0;1", "bind:0x1", "bind:all",
-            "bind:1024", "bind:99999999999999999999", "bind:4294967296", "prefer", "prefer:", "prefer:0-1",
+            "bind:1024", "bind:99999999999999999999", "bind:4294967296", "prefer=static", "prefer:", "local:0",
+            "local=static", "prefer (many)", "prefer (many):", "weighted interleave:", "bind=:1", "bind=dynamic:1",
+            "bind=static=relative:1", "bind:1=static", "prefer(many):0", "prefer:0-1",
             "prefer:0,1", "prefer:1-1", "prefer:1,", "prefer:N", "prefer:2", "interleave:", "interleave:2",
             "interleave:0,,x", "bind=static", "interleaved:0", "bind\u{0}:0", "prefer:９", "weighted", "bind:0:1",
         ])

@@ -22,7 +22,6 @@ import Testing
     func presets(preset: Topology.Preset) throws {
         let machine = try Topology(preset: preset.name)
         #expect(try Topology(toml: machine.toml) == machine)
-        try machine.validateSupported()
         #expect(preset.toml.hasPrefix("# "))
     }
 
@@ -111,19 +110,6 @@ import Testing
             try Topology(nodes: [.ram(id: 0, memory: 1 << 30), .coherent(id: 1, memory: 1)])
         }
         #expect(error?.description == "node 1: memory 1; expected a multiple of the block size 128M")
-    }
-
-    @Test("What a later version will do is refused in one place", arguments: [Isolation.restricted, .driver])
-    func unsupported(isolation: Isolation) throws {
-        let machine = try Topology(nodes: [
-            .ram(id: 0, memory: 1 << 30), .coherent(id: 1, memory: 1 << 30, isolation: isolation),
-        ])
-        let error = #expect(throws: TopologyError.self) { try machine.validateSupported(file: "t.toml") }
-        #expect(
-            error?.description
-                == "t.toml: node 1: isolation \"\(isolation.rawValue)\" is not supported yet; expected \"none\" or \"exclusive\""
-        )
-        #expect(error?.exitStatus == 65)
     }
 
     @Test(

@@ -7,14 +7,6 @@ import SystemPackage
 final class MemorySettings: Sendable {
     /// Whether reclaim may move pages to a slower tier instead of giving them up.
     let isDemotionEnabled = Atomic(false)
-    private let weights = Mutex<[Int: Int]>([:])
-
-    /// The weight of a node in weighted interleaving, 1 to 255. Setting nil brings the default back: 1, for the
-    /// topology says the bandwidth of devices only.
-    subscript(weightOf node: Int) -> Int? {
-        get { weights.withLock { $0[node] } }
-        set { weights.withLock { $0[node] = newValue } }
-    }
 }
 
 enum MemoryManagementTree {
@@ -50,14 +42,13 @@ enum MemoryManagementTree {
     ]
 
     private static func weight(of node: CoherentMemory.Node) -> Attribute<Services> {
-        let id = node.id
-        return .readWrite(
-            "node\(id)", summary: "Pages in a row on the node under weighted interleave, 1 to 255; 0 for the default.",
-            show: { "\($0.memory[weightOf: id] ?? 1)" },
-            store: { services, text throws(Errno) in
+        .readWrite(
+            "node\(node.id)",
+            summary: "Pages in a row on the node under weighted interleave, 1 to 255; 0 for the default.",
+            show: { _ in "\(node.interleaveWeight)" },
+            store: { _, text throws(Errno) in
                 let weight = try text.integer()
-                guard (0...255).contains(weight) else { throw .invalidArgument }
-                services.memory[weightOf: id] = weight == 0 ? nil : weight
+                try node.setInterleaveWeight(weight == 0 ? nil : weight)
             })
     }
 }

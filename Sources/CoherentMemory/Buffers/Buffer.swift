@@ -29,6 +29,8 @@ public final class Buffer: Sendable, Identifiable {
         var table: PageTable
         var policy: MemoryPolicy
         var effective: EffectivePolicy
+        /// Whether it is a device's own memory.
+        let isDevice: Bool
         /// Pages on each node, by the node's place; as long as the last node with pages needs.
         var pagesByNode: [Int] = []
         /// Frames that left the page table while a reply was reading them, and whether they were stored to.
@@ -53,7 +55,8 @@ public final class Buffer: Sendable, Identifiable {
         self.fixedSize = fixedSize
         state = Mutex(
             State(
-                size: fixedSize ?? 0, table: PageTable(pool: tables, owner: id), policy: policy, effective: effective))
+                size: fixedSize ?? 0, table: PageTable(pool: tables, owner: id), policy: policy, effective: effective,
+                isDevice: fixedSize != nil))
     }
 
     /// Bytes.

@@ -13,7 +13,7 @@ extension Machine {
     ///
     /// - Parameter pages: at most some hundreds of pages; longer ranges go piece by piece.
     /// - Returns: the end of the pages that have frames now.
-    /// - Throws: ENOMEM where nothing could be done under `shortage`.
+    /// - Throws: under `shortage`, ENOMEM where there were no frames, EPERM where the task may not use those there are.
     @discardableResult
     func populate(
         _ pages: Range<UInt64>, of state: inout Buffer.State, origin: Origin, policy shortage: Shortage
@@ -25,28 +25,27 @@ extension Machine {
             let buffer = runs.baseAddress!
             var count = 0
             var got = AllocationResult()
-            let local = node(origin.node)?.index ?? 0
+            let context = context(for: state.effective, isDevice: state.isDevice, origin: origin)
+            let local = context.local
             forEachMissingStretch(of: pages, in: state) { stretch in
-                let part = allocate(
-                    stretch.count, at: stretch.lowerBound, policy: state.effective, local: local
-                ) { run in
+                let part = allocate(stretch.count, at: stretch.lowerBound, for: context) { run in
                     unsafe buffer[count] = run
                     count += 1
                 }
-                got.allocated += part.allocated
-                part.refused.forEach { got.refused.insert($0) }
+                got.formUnion(part)
                 return part.allocated == stretch.count
             }
             let isComplete = got.allocated == missing
-            if isComplete || missing == 1 || shortage == .prefix { countRefusals(got.refused) }
+            if isComplete || missing == 1 || shortage == .prefix { countRefusals(got) }
             let list = unsafe UnsafeBufferPointer(start: buffer, count: count)
             if !isComplete {
+                let shortageError: Errno = got.notAllowed.isEmpty ? .noMemory : .notPermitted
                 if missing == 1 || shortage == .prefix { state.counters.refused += 1 }
                 guard shortage == .prefix, got.allocated > 0 else {
                     for index in 0..<count { unsafe release(list[index].frames) }
                     // Pages before the first missing one are there all the same.
                     let end = firstMissing(of: pages, in: state)
-                    return shortage == .prefix && end > pages.lowerBound ? .success(end) : .failure(.noMemory)
+                    return shortage == .prefix && end > pages.lowerBound ? .success(end) : .failure(shortageError)
                 }
             }
             do throws(Errno) {

@@ -37,6 +37,7 @@ public final class Machine: Sendable {
     public let devices: [Device]
 
     let tables: TablePool
+    let tasks = TaskTable()
     let system: SystemState
     /// What stands for pages that were never stored to. Filled once: the kernel copies from pages of our own faster than
     /// from its shared zero page.
@@ -67,11 +68,9 @@ public final class Machine: Sendable {
         var devices: [Device] = []
         for (node, description) in zip(nodes, topology.nodes) {
             guard let name = description.device else { continue }
-            var mask = NodeMask()
-            mask.insert(node.index)
             let memory = system.makeBuffer(
-                tables: tables, policy: .bind(node.id), effective: EffectivePolicy(mode: .bind, nodes: mask),
-                fixedSize: description.memory)
+                tables: tables, policy: .bind(node.id),
+                effective: EffectivePolicy(mode: .bind, nodes: NodeMask([node.index])), fixedSize: description.memory)
             devices.append(Device(name: name, node: node, memory: memory))
         }
         self.devices = devices
@@ -139,8 +138,7 @@ public final class Machine: Sendable {
     /// A new, empty buffer with the default policy.
     public func makeBuffer() -> Buffer {
         system.makeBuffer(
-            tables: tables, policy: .default, effective: EffectivePolicy(mode: .default, nodes: NodeMask()),
-            fixedSize: nil)
+            tables: tables, policy: .default, effective: .default, fixedSize: nil)
     }
 
     /// Every buffer and device memory there is, in the order they were made.
@@ -154,30 +152,6 @@ public final class Machine: Sendable {
         if buffer.fixedSize == nil { buffer.state.withLock { $0.size = 0 } }
         discard(buffer, pages: 0..<UInt64.max >> Page.shift)
         system.buffers.withLock { _ = $0.removeValue(forKey: buffer.id) }
-    }
-
-    /// Sets where pages of a buffer are allocated from now on; pages that it has stay where they are.
-    ///
-    /// - Throws: EPERM for a device's memory, which is always bound to its node; EINVAL for a node without memory.
-    public func setPolicy(_ policy: MemoryPolicy, of buffer: Buffer) throws(Errno) {
-        guard buffer.fixedSize == nil else { throw .notPermitted }
-        guard policy.nodes.allSatisfy({ node($0)?.hasMemory ?? false }) else { throw .invalidArgument }
-        let effective = EffectivePolicy(
-            mode: policy.mode, nodes: NodeMask(policy.nodes.lazy.compactMap { self.indices[$0] }))
-        buffer.state.withLock { state in
-            state.policy = policy
-            state.effective = effective
-        }
-    }
-
-    /// Sets the isolation of a coherent node. Pages that are there stay.
-    ///
-    /// - Throws: EINVAL for an ordinary node, EOPNOTSUPP for a mode that this version does not enforce.
-    public func setIsolation(_ isolation: Isolation, of node: Node) throws(Errno) {
-        guard node.kind == .coherent else { throw .invalidArgument }
-        guard isolation == .none || isolation == .exclusive else { throw .notSupported }
-        node.setIsolation(isolation)
-        announce(.isolation(node: node.id))
     }
 }
 

@@ -12,10 +12,12 @@ public struct MemoryBlock: Sendable {
     let index: Int
 
     /// Whether its pages can be allocated.
-    public var state: MemoryBlockState { node.zone.withLock { $0.state(of: index) } }
+    public var state: MemoryBlockState {
+        node.zone.withLock { node.isDriverOwned ? .offline : $0.state(of: index) }
+    }
 
     /// The zone of its frames, nil while it is offline.
-    public var zone: ZoneKind? { node.zone.withLock { $0.kind(of: index) } }
+    public var zone: ZoneKind? { node.zone.withLock { node.isDriverOwned ? nil : $0.kind(of: index) } }
 
     /// The zones that the block may be brought online into, the one it gets where none is named first.
     public var allowedZones: [ZoneKind] {
@@ -53,11 +55,13 @@ extension Machine {
     /// Makes an offline block's memory available (online_pages()).
     ///
     /// - Parameter type: into which zone; memory of a device is never in the ordinary one.
-    /// - Throws: EINVAL when it is online already or cannot get the zone, EBUSY while it is going offline.
+    /// - Throws: EINVAL when it is online already or cannot get the zone, EBUSY while it is going offline, EPERM while the
+    ///   memory is the driver's.
     public func online(_ block: MemoryBlock, as type: OnlineType = .online) throws(Errno) {
         let isCoherent = block.node.kind == .coherent
         guard type != .offline, !(isCoherent && type == .onlineKernel) else { throw .invalidArgument }
         try block.node.zone.withLock { zone throws(Errno) in
+            guard !block.node.isDriverOwned else { throw .notPermitted }
             switch zone.state(of: block.index) {
             case .offline:
                 let kind: ZoneKind =
@@ -85,6 +89,7 @@ extension Machine {
     ///   EINTR when cancelled.
     public func offline(_ block: MemoryBlock, isCancelled: () -> Bool = { false }) throws(Errno) {
         try block.node.zone.withLock { zone throws(Errno) in
+            guard !block.node.isDriverOwned else { throw .invalidArgument }
             switch zone.state(of: block.index) {
             case .online:
                 zone.isolate(block.index)

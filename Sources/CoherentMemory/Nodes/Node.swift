@@ -39,6 +39,7 @@ public final class Node: Sendable {
     /// Every node of the machine, this one first, then by distance (the node's zonelist).
     let fallback: FlatMemory<Int32>
     private let isolationWord: Atomic<UInt8>
+    private let weight = Atomic<UInt8>(0)
     let migrationResult = Mutex(MigrationResult())
 
     init(
@@ -81,16 +82,46 @@ public final class Node: Sendable {
     /// The isolation in force. Always `none` on an ordinary node.
     public var isolation: Isolation { Isolation.allCases[Int(isolationWord.load(ordering: .relaxed))] }
 
-    func setIsolation(_ isolation: Isolation) { isolationWord.store(Self.encode(isolation), ordering: .relaxed) }
+    /// Whether the memory is the driver's alone and no NUMA node's.
+    var isDriverOwned: Bool { isolation == .driver }
 
-    /// Whether only a request that names the node may land on it.
-    var isIsolated: Bool { isolationWord.load(ordering: .relaxed) != 0 }
+    /// Changes the isolation; false where it was so already. `body` is called under the node's lock.
+    ///
+    /// - Throws: EBUSY where the memory would pass to or from the driver while some of it is in use or going offline.
+    func setIsolation(_ isolation: Isolation, _ body: (borrowing Zone) -> Void) throws(Errno) -> Bool {
+        try zone.withLock { zone throws(Errno) in
+            let old = self.isolation
+            guard old != isolation else { return false }
+            if old == .driver || isolation == .driver {
+                guard zone.allocated == 0, zone.isolated == 0 else { throw .resourceBusy }
+            }
+            isolationWord.store(Self.encode(isolation), ordering: .relaxed)
+            body(zone)
+            return true
+        }
+    }
+
+    /// Pages in a row under weighted interleaving, 1 to 255 (iw_table of mm/mempolicy.c).
+    public var interleaveWeight: Int { max(1, Int(weight.load(ordering: .relaxed))) }
+
+    /// Sets the pages in a row under weighted interleaving; nil brings the default back: 1, for the topology says the
+    /// bandwidth of devices only. EINVAL for what is not in 1 to 255.
+    public func setInterleaveWeight(_ newWeight: Int?) throws(Errno) {
+        guard (1...255).contains(newWeight ?? 1) else { throw .invalidArgument }
+        weight.store(UInt8(newWeight ?? 0), ordering: .relaxed)
+    }
 
     /// How much memory the node has, and how it is used.
     public var usage: NodeUsage {
         let (cached, written) = (counters.cached.load(ordering: .relaxed), counters.written.load(ordering: .relaxed))
         return zone.withLock { zone in
-            NodeUsage(
+            // What the driver has is nobody's memory to count.
+            guard !isDriverOwned else {
+                return NodeUsage(
+                    present: 0, free: 0, allocated: 0, cached: 0, written: 0,
+                    freeBlocks: Array(repeating: 0, count: BuddyAllocator.maximumOrder + 1))
+            }
+            return NodeUsage(
                 present: zone.present, free: zone.allocator.freeCount, allocated: zone.allocated,
                 cached: max(0, min(cached, zone.allocated)), written: max(0, min(written, zone.allocated)),
                 freeBlocks: (0...BuddyAllocator.maximumOrder).map { zone.allocator.freeBlocks(order: $0) })
@@ -104,16 +135,20 @@ public final class Node: Sendable {
     public var statistics: NodeStatistics { counters.statistics }
 
     /// Whether any memory block of the node is online (a member of `has_memory`).
-    public var hasMemory: Bool { zone.withLock { $0.present } > 0 }
+    public var hasMemory: Bool { zone.withLock { $0.present } > 0 && !isDriverOwned }
 
     /// Whether any of it is memory that the kernel itself may use (a member of `has_normal_memory`).
-    public var hasNormalMemory: Bool { zone.withLock { $0.normalBlocks } > 0 }
+    public var hasNormalMemory: Bool { zone.withLock { $0.normalBlocks } > 0 && !isDriverOwned }
 
     var hasFreeFrames: Bool { zone.withLock { $0.allocator.freeCount } > 0 }
 
     /// Takes up to `count` frames that follow each other, zeroed; nil when the node has none.
-    func allocateRun(upTo count: Int) -> FrameRun? {
+    ///
+    /// - Parameter isDevice: whether they are for the device's own memory, which a driver may keep to itself.
+    func allocateRun(upTo count: Int, isDevice: Bool = false) -> FrameRun? {
         zone.withLock { zone -> FrameRun? in
+            // Asked under the lock: nothing may slip in while the memory passes to the driver.
+            guard isDevice || !isDriverOwned else { return nil }
             guard let run = zone.allocator.allocateRun(upTo: count) else { return nil }
             zone.allocated += run.count
             frames.setOwner(of: run, to: FrameTable.unmapped)

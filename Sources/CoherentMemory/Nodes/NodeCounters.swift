@@ -16,6 +16,8 @@ public struct NodeStatistics: Sendable, Hashable {
     public var other: UInt64 = 0
     /// Requests that isolation kept from falling back to this node.
     public var refusedFallback: UInt64 = 0
+    /// Requests that named this node for a task that may not use it.
+    public var refusedNotAllowed: UInt64 = 0
 }
 
 /// The counters themselves: bumped at every fault, so atomic rather than under the node's lock.
@@ -27,6 +29,7 @@ struct NodeCounters: ~Copyable, Sendable {
     let local = Atomic<UInt64>(0)
     let other = Atomic<UInt64>(0)
     let refusedFallback = Atomic<UInt64>(0)
+    let refusedNotAllowed = Atomic<UInt64>(0)
     /// Pages that may be in the kernel's page cache.
     let cached = Atomic<Int>(0)
     /// Pages that were stored to.
@@ -37,7 +40,8 @@ struct NodeCounters: ~Copyable, Sendable {
             hit: hit.load(ordering: .relaxed), miss: miss.load(ordering: .relaxed),
             foreign: foreign.load(ordering: .relaxed), interleaveHit: interleaveHit.load(ordering: .relaxed),
             local: local.load(ordering: .relaxed), other: other.load(ordering: .relaxed),
-            refusedFallback: refusedFallback.load(ordering: .relaxed))
+            refusedFallback: refusedFallback.load(ordering: .relaxed),
+            refusedNotAllowed: refusedNotAllowed.load(ordering: .relaxed))
     }
 }
 

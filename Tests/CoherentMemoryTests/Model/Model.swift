@@ -31,6 +31,7 @@ struct Model {
     struct Node {
         var kind: NodeDescription.Kind
         var isIsolated: Bool
+        var weight = 1
         var blocks: [Bool]
         var used = 0
         var statistics = NodeStatistics()

@@ -18,7 +18,8 @@ extension Walk {
         case 65..<71: return try allocate(buffer)
         case 71..<75: try seek(buffer)
         case 75..<80: try setPolicy(buffer)
-        case 80..<82: try setIsolation()
+        case 80..<81: try setIsolation()
+        case 81..<82: try setWeight()
         case 82..<90: try migrate(buffer)
         case 90..<92: try migrateNode()
         case 92..<96: try offlineBlock()
@@ -167,7 +168,7 @@ extension Walk {
         var ids = IDSet()
         if mode == .prefer {
             ids.insert(machine.nodes.randomElement(using: &random)!.id)
-        } else if mode != .default {
+        } else if mode != .default, mode != .local {
             for node in machine.nodes where random.oneIn(2) { ids.insert(node.id) }
             if ids.isEmpty { ids.insert(0) }
         }
@@ -182,6 +183,14 @@ extension Walk {
         let real = outcome { () throws(Errno) in try machine.setPolicy(policy, of: buffer) }
         try expect(real, buffer.fixedSize == nil ? .success(()) : .failure(.notPermitted), "policy")
         if buffer.fixedSize == nil { model.buffers[buffer.id]!.policy = .init(mode: mode, nodes: Array(ids)) }
+    }
+
+    private mutating func setWeight() throws {
+        let node = machine.nodes.randomElement(using: &random)!
+        let weight = Int.random(in: 0...6, using: &random)
+        note("weight \(weight) of node \(node.id)")
+        try node.setInterleaveWeight(weight == 0 ? nil : weight)
+        model.nodes[node.id].weight = max(1, weight)
     }
 
     private mutating func setIsolation() throws {

@@ -9,6 +9,8 @@ struct NodeMask: Sendable {
         for index in indices { insert(index) }
     }
 
+    var isEmpty: Bool { count == 0 }
+
     mutating func insert(_ index: Int) {
         guard !contains(index) else { return }
         words[index >> 6] |= 1 << UInt64(index & 63)
@@ -16,6 +18,20 @@ struct NodeMask: Sendable {
     }
 
     func contains(_ index: Int) -> Bool { words[index >> 6] & 1 << UInt64(index & 63) != 0 }
+
+    func intersects(_ other: borrowing NodeMask) -> Bool {
+        for word in 0..<16 where words[word] & other.words[word] != 0 { return true }
+        return false
+    }
+
+    func intersection(_ other: borrowing NodeMask) -> NodeMask {
+        var result = NodeMask()
+        for word in 0..<16 {
+            result.words[word] = words[word] & other.words[word]
+            result.count += result.words[word].nonzeroBitCount
+        }
+        return result
+    }
 
     /// The `n`th member in ascending order, `n` less than the count.
     func member(_ n: Int) -> Int {

@@ -1,0 +1,71 @@
+/// A policy made ready for the fault path: no ids, no heap.
+struct EffectivePolicy: Sendable {
+    var mode: MemoryPolicy.Mode
+    var nodes = NodeMask()
+    var flag: MemoryPolicy.NodeFlag?
+
+    static let `default` = EffectivePolicy(mode: .default)
+}
+
+/// Who asks for frames, and what he may be given: policy, cpuset and isolation put together.
+struct AllocationContext {
+    var policy: EffectivePolicy
+    /// The nodes of the task's cpuset; nil where there is no such limit.
+    var allowed: NodeMask?
+    /// The place of the node where the task runs.
+    var local: Int
+    /// The process that asks, 0 where nobody does.
+    var process: Int32
+    /// Whether the frames are for a device's own memory, which neither policies, cpusets nor isolation concern.
+    var isDevice = false
+
+    func allows(_ index: Int) -> Bool { allowed?.contains(index) ?? true }
+}
+
+extension Machine {
+    /// A policy for the fault path. Nodes that the machine does not have are left out.
+    func effective(_ policy: MemoryPolicy) -> EffectivePolicy {
+        EffectivePolicy(mode: policy.mode, nodes: mask(policy.nodes), flag: policy.flag)
+    }
+
+    func mask(_ nodes: IDSet) -> NodeMask { NodeMask(nodes.lazy.compactMap { self.node($0)?.index }) }
+
+    /// What is in force for a touch: the buffer's own policy, else that of the task, else the default (get_vma_policy()
+    /// and shmem_get_policy()), within the task's cpuset.
+    func context(for policy: borrowing EffectivePolicy, isDevice: Bool, origin: Origin) -> AllocationContext {
+        let local = node(origin.node)?.index ?? 0
+        var context = AllocationContext(policy: copy policy, local: local, process: origin.pid, isDevice: isDevice)
+        guard !isDevice else { return context }
+        if let task = tasks.placement(of: origin.pid, in: self) {
+            context.process = task.process
+            context.allowed = task.allowed
+            if context.policy.mode == .default { context.policy = task.policy }
+        }
+        switch context.policy.flag {
+        case .static:
+            if let allowed = context.allowed { context.policy.nodes = context.policy.nodes.intersection(allowed) }
+        case .relative:
+            context.policy.nodes = relative(context.policy.nodes, allowed: context.allowed)
+        case nil: break
+        }
+        context.policy.flag = nil
+        // A policy that leaves nothing says nothing; nor does a list of nodes that are all forbidden (policy_nodemask()).
+        let isVoid =
+            switch context.policy.mode {
+            case .default, .local: false
+            case .bind, .preferMany:
+                !(context.allowed?.intersects(context.policy.nodes) ?? !context.policy.nodes.isEmpty)
+            case .prefer, .interleave, .weightedInterleave: context.policy.nodes.isEmpty
+            }
+        if isVoid { context.policy = .default }
+        return context
+    }
+
+    private func relative(_ nodes: NodeMask, allowed: NodeMask?) -> NodeMask {
+        let targets = allowed ?? NodeMask(self.nodes.lazy.filter(\.hasMemory).map(\.index))
+        var result = NodeMask()
+        guard !targets.isEmpty else { return result }
+        nodes.forEach { result.insert(targets.member(self.nodes[$0].id % targets.count)) }
+        return result
+    }
+}

@@ -1,0 +1,68 @@
+/// What tasks were given and hand down to the tasks that they make, as fork(2) copies it: each task has what its maker
+/// had when it began.
+struct Inheritance<Value: Sendable>: Sendable {
+    private struct Record {
+        var startTime: UInt64
+        /// What it was given, and when, in ascending order.
+        var changes: [(since: UInt64, value: Value)]
+    }
+
+    /// Enough to tell what a child that began between two changes inherited.
+    private static var remembered: Int { 8 }
+
+    private var records: [Int32: Record] = [:]
+    private var limit = 1024
+
+    var isEmpty: Bool { records.isEmpty }
+
+    /// The tasks that were given something, or inherited it and asked since.
+    var tasks: [Int32] { Array(records.keys) }
+
+    mutating func set(_ value: Value, of id: Int32, _ task: TaskDescription, in tasks: some TaskDirectory) {
+        var record = records[id] ?? Record(startTime: task.startTime, changes: [])
+        if record.startTime != task.startTime { record = Record(startTime: task.startTime, changes: []) }
+        record.changes.append((tasks.now, value))
+        if record.changes.count > Self.remembered { record.changes.removeFirst() }
+        records[id] = record
+        prune(tasks)
+    }
+
+    /// What a task has: given to itself, or inherited. What is inherited is kept, for its maker may end.
+    mutating func value(of id: Int32, _ task: TaskDescription, in tasks: some TaskDirectory) -> Value? {
+        guard !records.isEmpty else { return nil }
+        let record = records[id].flatMap { $0.startTime == task.startTime ? $0 : nil }
+        if let last = record?.changes.last { return last.value }
+        guard let value = inherited(by: id, task, in: tasks, depth: 0) else { return nil }
+        records[id] = Record(startTime: task.startTime, changes: [(task.startTime, value)])
+        prune(tasks)
+        return value
+    }
+
+    private func inherited(by id: Int32, _ task: TaskDescription, in tasks: some TaskDirectory, depth: Int) -> Value? {
+        // A thread is taken to be made by the first of its process.
+        let maker = task.process == id ? task.parent : task.process
+        guard maker > 0, depth < 64, let description = tasks.task(maker) else { return nil }
+        if let record = records[maker], record.startTime == description.startTime,
+            let change = record.changes.last(where: { $0.since <= task.startTime })
+        {
+            return change.value
+        }
+        return inherited(by: maker, description, in: tasks, depth: depth + 1)
+    }
+
+    /// Forgets tasks that have ended, when there are twice as many as after the last time.
+    private mutating func prune(_ tasks: some TaskDirectory) {
+        guard records.count > limit else { return }
+        records = records.filter { tasks.task($0.key)?.startTime == $0.value.startTime }
+        limit = max(1024, records.count * 2)
+    }
+
+    /// Changes every value there is, as rebinding does.
+    mutating func update(_ body: (inout Value) -> Void) {
+        for id in records.keys {
+            guard var record = records[id] else { continue }
+            for index in record.changes.indices { body(&record.changes[index].value) }
+            records[id] = record
+        }
+    }
+}

@@ -1,0 +1,141 @@
+import SystemPackage
+
+extension Machine {
+    /// Sets where pages of a buffer are allocated from now on; pages that it has stay where they are.
+    ///
+    /// - Parameter task: who sets it, 0 for nobody in particular.
+    /// - Throws: EPERM for a device's memory, which is always bound to its node, and for a restricted node that the task
+    ///   may not use; EINVAL for a node without memory.
+    public func setPolicy(_ policy: MemoryPolicy, of buffer: Buffer, by task: Int32 = 0) throws(Errno) {
+        guard buffer.fixedSize == nil else { throw .notPermitted }
+        try checkAccess(to: policy.nodes, by: task)
+        let effective = effective(policy)
+        buffer.state.withLock { state in
+            state.policy = policy
+            state.effective = effective
+        }
+    }
+
+    /// Checks that a task may name nodes: EINVAL for one without memory, EPERM for a restricted one.
+    func checkAccess(to nodes: IDSet, by task: Int32) throws(Errno) {
+        for id in nodes {
+            guard let node = node(id), node.hasMemory else { throw .invalidArgument }
+            try checkAccess(to: node, by: task)
+        }
+    }
+
+    /// Checks that a task may name a node. EPERM where it is restricted and the task neither holds the device open nor
+    /// was allowed by name; a `task` of 0 stands for the machine itself.
+    public func checkAccess(to node: Node, by task: Int32) throws(Errno) {
+        guard node.isolation == .restricted, task != 0, !mayUse(node, task: task) else { return }
+        node.counters.refusedNotAllowed.add(1)
+        throw .notPermitted
+    }
+
+    func mayUse(_ node: Node, task: Int32) -> Bool {
+        tasks.mayUse(node, devices.first { $0.node === node }, task: task)
+    }
+
+    /// Sets the isolation of a coherent node. Pages that are there stay.
+    ///
+    /// - Throws: EINVAL for an ordinary node; EBUSY where ``Isolation/driver`` is entered or left while a page is in use.
+    public func setIsolation(_ isolation: Isolation, of node: Node) throws(Errno) {
+        guard node.kind == .coherent else { throw .invalidArgument }
+        let wasDriverOwned = node.isDriverOwned
+        let blocks = blockNumbers(of: node)
+        let isChanged = try node.setIsolation(isolation) { zone in
+            guard wasDriverOwned || isolation == .driver else { return }
+            // The blocks go with the node, and come back with it.
+            for number in blocks where zone.state(of: Int(number - blocks.lowerBound)) == .online {
+                note(.block(number, isolation == .driver ? .offline : .online))
+            }
+        }
+        guard isChanged else { return }
+        tasks.changed()
+        announce(.isolation(node: node.id))
+    }
+
+    // MARK: Tasks
+
+    /// Sets who knows the tasks of the host. Without, no task has a policy or a group.
+    public func setTaskDirectory(_ directory: any TaskDirectory) { tasks.setDirectory(directory) }
+
+    /// Sets the policy of a task, and of those that it makes from now on (set_mempolicy(2)). It is used for buffers
+    /// whose own policy is `default`.
+    ///
+    /// - Throws: ESRCH for no such task, EINVAL for nodes that have no memory or that its cpuset does not allow at all,
+    ///   EPERM for a restricted node that it may not use.
+    public func setPolicy(_ policy: MemoryPolicy, ofTask id: Int32) throws(Errno) {
+        try checkAccess(to: policy.nodes, by: id)
+        try tasks.setPolicy(policy, of: id, in: self)
+    }
+
+    /// The policy of a task, its own or inherited. ESRCH for no such task.
+    public func policy(ofTask id: Int32) throws(Errno) -> MemoryPolicy { try tasks.policy(of: id, in: self) }
+
+    /// The tasks that have a policy other than the default, ascending.
+    public var taskPolicies: [(task: Int32, policy: MemoryPolicy)] { tasks.policies(in: self) }
+
+    /// Allows a process a restricted node, or takes that back. ESRCH for no such process, or one that was not allowed.
+    public func setPermitted(_ isPermitted: Bool, process: Int32, on node: Node) throws(Errno) {
+        try tasks.setPermitted(isPermitted, process: process, on: node)
+    }
+
+    /// The processes allowed a restricted node by name, ascending.
+    public func permittedProcesses(on node: Node) -> [Int32] { tasks.permitted(on: node) }
+
+    // MARK: Groups
+
+    /// The group of all tasks that are in no other.
+    public var rootGroup: ControlGroup { tasks.root }
+
+    /// Makes a group. EEXIST where the name is taken, ENOENT where the parent has gone.
+    public func makeGroup(_ name: String, in parent: ControlGroup) throws(Errno) -> ControlGroup {
+        try tasks.makeGroup(name, in: parent)
+    }
+
+    /// Removes a group. ENOENT where there is none, EBUSY while it has processes or groups.
+    public func removeGroup(_ name: String, in parent: ControlGroup) throws(Errno) {
+        try tasks.removeGroup(name, in: parent)
+    }
+
+    /// Sets the nodes that the tasks of a group may use (cpuset.mems); none for those of the parent.
+    ///
+    /// - Returns: each group concerned with the nodes it had and those it has now; their tasks' memory is for the caller
+    ///   to move.
+    /// - Throws: EINVAL for a node that does not exist, EACCES for the root.
+    public func setMems(
+        _ nodes: IDSet, of group: ControlGroup
+    ) throws(Errno) -> [(group: ControlGroup, old: IDSet, new: IDSet)] {
+        guard group.parent != nil else { throw .permissionDenied }
+        guard nodes.allSatisfy({ node($0) != nil }) else { throw .invalidArgument }
+        let all = groups(from: group)
+        let old = all.map { effectiveMems(of: $0) }
+        group.state.withLock { $0.mems = nodes }
+        tasks.groupsChanged()
+        return zip(all, old).compactMap { group, old in
+            let new = effectiveMems(of: group)
+            return old == new ? nil : (group, old, new)
+        }
+    }
+
+    /// The nodes that the tasks of a group may use (cpuset.mems.effective).
+    public func effectiveMems(of group: ControlGroup) -> IDSet { group.effectiveMems(root: nodesWithMemory) }
+
+    private func groups(from group: ControlGroup) -> [ControlGroup] {
+        [group] + group.children.values.sorted { $0.id < $1.id }.flatMap { groups(from: $0) }
+    }
+
+    /// Puts a process into a group; returns the one that it was in. ESRCH where there is none.
+    public func attach(process: Int32, to group: ControlGroup) throws(Errno) -> ControlGroup {
+        let old = try tasks.group(of: process)
+        try tasks.attach(process, to: group)
+        return old
+    }
+
+    /// The group of a process. ESRCH where there is none.
+    public func group(ofProcess id: Int32) throws(Errno) -> ControlGroup { try tasks.group(of: id) }
+
+    /// The processes of a group, ascending (cgroup.procs).
+    public func processes(in group: ControlGroup) -> [Int32] { tasks.processes(in: group) }
+}

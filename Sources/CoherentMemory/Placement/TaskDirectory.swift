@@ -1,0 +1,38 @@
+/// What the machine has to know of a task of the host (struct task_struct).
+public struct TaskDescription: Sendable, Hashable {
+    /// The process that the thread belongs to (tgid); its own number for a process.
+    public var process: Int32
+    /// The process that made it, or that adopted it since.
+    public var parent: Int32
+    /// When it began, in ticks of ``TaskDirectory/now``; tells a task from a later one of the same number.
+    public var startTime: UInt64
+
+    /// A task as described.
+    public init(process: Int32, parent: Int32, startTime: UInt64) {
+        self.process = process
+        self.parent = parent
+        self.startTime = startTime
+    }
+}
+
+/// The tasks of the host, of which the simulated machine knows nothing by itself.
+///
+/// May be asked on any thread, also under locks of the machine, so it must not touch the simulated memory.
+public protocol TaskDirectory: Sendable {
+    /// A thread or process; nil where there is none of that number.
+    func task(_ id: Int32) -> TaskDescription?
+    /// The clock of ``TaskDescription/startTime``.
+    var now: UInt64 { get }
+    /// The processes there are.
+    var processes: [Int32] { get }
+    /// Whether a process holds a device open, or maps it.
+    func holdsOpen(_ device: Device, process: Int32) -> Bool
+}
+
+/// A machine without programs around it: no task is known.
+struct NoTasks: TaskDirectory {
+    func task(_ id: Int32) -> TaskDescription? { nil }
+    var now: UInt64 { 0 }
+    var processes: [Int32] { [] }
+    func holdsOpen(_ device: Device, process: Int32) -> Bool { false }
+}

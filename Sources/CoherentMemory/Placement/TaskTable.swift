@@ -1,0 +1,257 @@
+import Synchronization
+import SystemPackage
+
+/// What is in force for one task: its policy and its cpuset, ready for the fault path.
+final class TaskPlacement: Sendable {
+    let process: Int32
+    let policy: EffectivePolicy
+    /// The nodes of its cpuset, nil for the root's.
+    let allowed: NodeMask?
+    let epoch: UInt64
+    let validUntil: ContinuousClock.Instant
+
+    init(
+        process: Int32, policy: EffectivePolicy, allowed: NodeMask?, epoch: UInt64,
+        validUntil: ContinuousClock.Instant
+    ) {
+        self.process = process
+        self.policy = policy
+        self.allowed = allowed
+        self.epoch = epoch
+        self.validUntil = validUntil
+    }
+}
+
+/// The policies and groups of tasks.
+///
+/// A fault asks by thread, and finds the answer of the last fault as long as nothing changed. Locks: taken within a
+/// buffer's, and within it only those of groups and nodes.
+final class TaskTable: Sendable {
+    /// A policy with the nodes that were allowed when it was set, for it follows them (mpol_rebind_task()).
+    private struct TaskPolicy: Sendable {
+        var policy: MemoryPolicy
+        var allowed: IDSet
+    }
+
+    private struct State {
+        var directory: any TaskDirectory = NoTasks()
+        var policies = Inheritance<TaskPolicy>()
+        var groups = Inheritance<ControlGroup>()
+        /// Tasks that may use a restricted node without holding its device open, by the node's place.
+        var permitted: [Int: [Int32: UInt64]] = [:]
+    }
+
+    /// A number is not given to another task for at least so long, in practice; so long is a cached answer trusted.
+    private static let trust = Duration.seconds(1)
+    private static let shardCount = 16
+
+    let root = ControlGroup(id: 0, parent: nil)
+    private let state = Mutex(State())
+    private let nextGroup = Atomic<UInt64>(1)
+    /// Whether any task has a policy or a group: where none has, faults need not ask.
+    private let isActive = Atomic(false)
+    private let epoch = Atomic<UInt64>(0)
+    private let shards = (0..<shardCount).map { _ in Shard() }
+
+    /// A part of the cached answers, so that threads that fault at once seldom meet.
+    private final class Shard: Sendable {
+        let known = Mutex<[Int32: TaskPlacement]>([:])
+    }
+
+    func setDirectory(_ directory: any TaskDirectory) { state.withLock { $0.directory = directory } }
+
+    var directory: any TaskDirectory { state.withLock { $0.directory } }
+
+    /// Makes every cached answer void.
+    func changed() { epoch.wrappingAdd(1, ordering: .releasing) }
+
+    /// What is in force for a thread, nil where that is nothing.
+    func placement(of id: Int32, in machine: Machine) -> TaskPlacement? {
+        guard id > 0, isActive.load(ordering: .acquiring) else { return nil }
+        let now = ContinuousClock.now
+        let epoch = epoch.load(ordering: .acquiring)
+        let shard = Int(id) % Self.shardCount
+        if let known = shards[shard].known.withLock({ $0[id] }), known.epoch == epoch, now < known.validUntil {
+            return known
+        }
+        guard let found = resolve(id, epoch: epoch, until: now + Self.trust, in: machine) else { return nil }
+        shards[shard].known.withLock { known in
+            // Tasks that ended leave their answers behind.
+            if known.count > 4096 { known = known.filter { $0.value.epoch == epoch && $0.value.validUntil > now } }
+            known[id] = found
+        }
+        return found
+    }
+
+    private func resolve(
+        _ id: Int32, epoch: UInt64, until: ContinuousClock.Instant, in machine: Machine
+    ) -> TaskPlacement? {
+        state.withLock { state -> TaskPlacement? in
+            let directory = state.directory
+            guard let task = directory.task(id) else { return nil }
+            let group = Self.group(of: task, in: &state)
+            let allowed: IDSet? =
+                if let group, group.isConfining { group.effectiveMems(root: machine.nodesWithMemory) } else { nil }
+            var policy = MemoryPolicy.default
+            if let own = state.policies.value(of: id, task, in: directory) {
+                policy = Self.rebound(own, to: allowed ?? machine.nodesWithMemory)
+            }
+            return TaskPlacement(
+                process: task.process, policy: machine.effective(policy), allowed: allowed.map(machine.mask),
+                epoch: epoch, validUntil: until)
+        }
+    }
+
+    /// What has become of a policy now that other nodes are allowed (mpol_rebind_nodemask()); static and relative nodes
+    /// are made of what the user said at each fault.
+    private static func rebound(_ own: TaskPolicy, to allowed: IDSet) -> MemoryPolicy {
+        guard own.policy.flag == nil, own.policy.mode != .prefer, own.allowed != allowed else { return own.policy }
+        let nodes = own.policy.nodes.remapped(from: own.allowed, to: allowed)
+        return MemoryPolicy(mode: own.policy.mode, nodes: nodes.isEmpty ? allowed : nodes, flag: nil)
+    }
+
+    private static func group(of task: TaskDescription, in state: inout State) -> ControlGroup? {
+        guard !state.groups.isEmpty, let process = state.directory.task(task.process) else { return nil }
+        return state.groups.value(of: task.process, process, in: state.directory)
+    }
+
+    // MARK: Policies
+
+    /// Sets the policy of a thread, and of what it makes from now on.
+    func setPolicy(_ policy: MemoryPolicy, of id: Int32, in machine: Machine) throws(Errno) {
+        try state.withLock { state throws(Errno) in
+            guard id > 0, let task = state.directory.task(id) else { throw .noSuchProcess }
+            let group = Self.group(of: task, in: &state)
+            let allowed = group?.effectiveMems(root: machine.nodesWithMemory) ?? machine.nodesWithMemory
+            // Nodes must be left (mpol_set_nodemask(), and mpol_ops.create); relative ones always are.
+            guard policy.nodes.isEmpty || policy.flag == .relative || !policy.nodes.isDisjoint(with: allowed) else {
+                throw .invalidArgument
+            }
+            let nodes = policy.flag == nil ? policy.nodes.intersection(allowed) : policy.nodes
+            state.policies.set(
+                TaskPolicy(policy: MemoryPolicy(mode: policy.mode, nodes: nodes, flag: policy.flag), allowed: allowed),
+                of: id, task, in: state.directory)
+        }
+        isActive.store(true, ordering: .releasing)
+        changed()
+    }
+
+    /// The policy of a thread: its own, or inherited. ESRCH where there is no such task.
+    func policy(of id: Int32, in machine: Machine) throws(Errno) -> MemoryPolicy {
+        try state.withLock { state throws(Errno) in
+            guard id > 0, let task = state.directory.task(id) else { throw .noSuchProcess }
+            guard let own = state.policies.value(of: id, task, in: state.directory) else { return .default }
+            let group = Self.group(of: task, in: &state)
+            return Self.rebound(own, to: group?.effectiveMems(root: machine.nodesWithMemory) ?? machine.nodesWithMemory)
+        }
+    }
+
+    /// The tasks that have a policy other than the default, ascending.
+    func policies(in machine: Machine) -> [(task: Int32, policy: MemoryPolicy)] {
+        let tasks = state.withLock { $0.policies.tasks }.sorted()
+        return tasks.compactMap { id in
+            guard let policy = try? policy(of: id, in: machine), policy.mode != .default else { return nil }
+            return (id, policy)
+        }
+    }
+
+    // MARK: Groups
+
+    func makeGroup(_ name: String, in parent: ControlGroup) throws(Errno) -> ControlGroup {
+        let group = ControlGroup(id: nextGroup.wrappingAdd(1, ordering: .relaxed).oldValue, parent: parent)
+        try parent.state.withLock { state throws(Errno) in
+            guard !state.isRemoved else { throw .noSuchFileOrDirectory }
+            guard state.children[name] == nil else { throw .fileExists }
+            state.children[name] = group
+        }
+        return group
+    }
+
+    func removeGroup(_ name: String, in parent: ControlGroup) throws(Errno) {
+        guard let group = parent.children[name] else { throw .noSuchFileOrDirectory }
+        guard processes(in: group).isEmpty else { throw .resourceBusy }
+        try group.state.withLock { state throws(Errno) in
+            guard state.children.isEmpty else { throw .resourceBusy }
+            state.isRemoved = true
+        }
+        parent.state.withLock { _ = $0.children.removeValue(forKey: name) }
+    }
+
+    /// The nodes of groups have changed.
+    func groupsChanged() {
+        isActive.store(true, ordering: .releasing)
+        changed()
+    }
+
+    /// Puts a process into a group. ESRCH where there is none, ENODEV where the group has gone.
+    func attach(_ id: Int32, to group: ControlGroup) throws(Errno) {
+        try state.withLock { state throws(Errno) in
+            guard id > 0, let thread = state.directory.task(id), let task = state.directory.task(thread.process) else {
+                throw .noSuchProcess
+            }
+            guard !group.state.withLock({ $0.isRemoved }) else { throw .operationNotSupportedByDevice }
+            state.groups.set(group, of: thread.process, task, in: state.directory)
+        }
+        isActive.store(true, ordering: .releasing)
+        changed()
+    }
+
+    /// The group of a process. ESRCH where there is none.
+    func group(of id: Int32) throws(Errno) -> ControlGroup {
+        try state.withLock { state throws(Errno) in
+            guard id > 0, let task = state.directory.task(id) else { throw .noSuchProcess }
+            return Self.group(of: task, in: &state) ?? root
+        }
+    }
+
+    /// The processes of a group, ascending (cgroup.procs).
+    func processes(in group: ControlGroup) -> [Int32] {
+        let directory = directory
+        return directory.processes.sorted().filter { id in
+            state.withLock { state in
+                guard let task = directory.task(id) else { return false }
+                return (Self.group(of: task, in: &state) ?? root) === group
+            }
+        }
+    }
+
+    // MARK: Restricted nodes
+
+    /// Allows a process the use of a restricted node, or takes that back. ESRCH where there is none.
+    func setPermitted(_ isPermitted: Bool, process id: Int32, on node: Node) throws(Errno) {
+        try state.withLock { state throws(Errno) in
+            guard isPermitted else {
+                guard state.permitted[node.index]?.removeValue(forKey: id) != nil else { throw .noSuchProcess }
+                return
+            }
+            guard id > 0, let thread = state.directory.task(id), let task = state.directory.task(thread.process) else {
+                throw .noSuchProcess
+            }
+            state.permitted[node.index, default: [:]][thread.process] = task.startTime
+        }
+    }
+
+    /// The processes allowed by name that still live, ascending.
+    func permitted(on node: Node) -> [Int32] {
+        state.withLock { state in
+            let living = (state.permitted[node.index] ?? [:]).filter {
+                state.directory.task($0.key)?.startTime == $0.value
+            }
+            state.permitted[node.index] = living
+            return living.keys.sorted()
+        }
+    }
+
+    /// Whether a task may use a restricted node: it stands in the list, or holds the device open.
+    func mayUse(_ node: Node, _ device: Device?, task id: Int32) -> Bool {
+        let directory = directory
+        guard id > 0, let thread = directory.task(id) else { return false }
+        let isListed = state.withLock { state in
+            guard let startTime = state.permitted[node.index]?[thread.process] else { return false }
+            return directory.task(thread.process)?.startTime == startTime
+        }
+        if isListed { return true }
+        guard let device else { return false }
+        return directory.holdsOpen(device, process: thread.process)
+    }
+}
