@@ -9,9 +9,10 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     // Unchecked: `services` is set once, before the first request.
     private(set) var services: Services!
 
-    init(machine: Machine, logger: Logger) {
+    /// - Parameter hugeMode: what new buffers have.
+    init(machine: Machine, hugeMode: HugeMode, logger: Logger) {
         super.init()
-        let services = Services(machine: machine, logger: logger, notifier: notifier)
+        let services = Services(machine: machine, hugeMode: hugeMode, logger: logger, notifier: notifier)
         self.services = services
 
         let buffers = BufferDirectory(

@@ -15,7 +15,7 @@ final class Services: Sendable {
     let inodes = InodeTable()
     let jobs = JobRunner()
     let changes = ChangeHub()
-    let memory = MemorySettings()
+    let memory: MemorySettings
     let power = PowerControls()
     let uevents = UeventLog()
     let pageCache: PageCache
@@ -23,7 +23,8 @@ final class Services: Sendable {
     /// Guards every directory below buffers/.
     let namespace = Mutex<Void>(())
 
-    init(machine: Machine, logger: Logger, notifier: Notifier) {
+    init(machine: Machine, hugeMode: HugeMode, logger: Logger, notifier: Notifier) {
+        memory = MemorySettings(defaultHugeMode: hugeMode)
         self.machine = machine
         self.logger = logger
         pageCache = PageCache(notifier: notifier, logger: logger)

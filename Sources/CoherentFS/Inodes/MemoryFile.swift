@@ -51,7 +51,9 @@ class MemoryFile: Inode, @unchecked Sendable {
 /// A file below buffers/.
 final class BufferFile: MemoryFile, @unchecked Sendable {
     init(metadata: Metadata, services: Services) {
-        super.init(buffer: services.machine.makeBuffer(), metadata: metadata, services: services)
+        super.init(
+            buffer: services.machine.makeBuffer(huge: services.memory.defaultHugeMode), metadata: metadata,
+            services: services)
     }
 
     /// The last name is gone; the memory goes with the last open file, mapping or path descriptor.

@@ -16,6 +16,12 @@ enum BufferAttributes {
                 let policy = try MemoryPolicy(parsing: text.text, available: subject.machine.nodesWithMemory)
                 try subject.machine.setPolicy(policy, of: subject.part)
             }),
+        .readWrite(
+            "huge", summary: "Whether new pages are huge: never, within_size, always, or pool for reserved ones.",
+            show: { choices(selected: $0.part.hugeMode) },
+            store: { subject, text throws(Errno) in
+                try subject.machine.setHugeMode(try text.keyword(as: HugeMode.self), of: subject.part)
+            }),
         .readOnly("placement", summary: "Pages on each node.") { subject in
             subject.machine.placement(of: subject.part).map { "N\($0.node)=\($0.pages)" }.joined(separator: " ")
         },
@@ -81,7 +87,7 @@ extension MigrationResult {
 extension PageRun {
     /// The line of a `pages` file.
     fileprivate var line: String {
-        let flags = [(isDirty, "dirty"), (isMigrating, "migrating")].filter(\.0).map(\.1)
+        let flags = [(isDirty, "dirty"), (isHuge, "huge"), (isMigrating, "migrating")].filter(\.0).map(\.1)
         func hex(_ value: UInt64) -> String { "0x" + String(value, radix: 16) }
         return "\(hex(offset)) \(hex(length)) \(node) \(hex(physicalAddress)) "
             + (flags.isEmpty ? "-" : flags.joined(separator: ","))

@@ -7,7 +7,11 @@ import SystemPackage
 final class MemorySettings: Sendable {
     /// Whether reclaim may move pages to a slower tier instead of giving them up.
     let isDemotionEnabled = Atomic(false)
+    /// Whether new buffers have huge pages.
+    let defaultHugeMode: HugeMode
     private let weights = Mutex<[Int: Int]>([:])
+
+    init(defaultHugeMode: HugeMode) { self.defaultHugeMode = defaultHugeMode }
 
     /// The weight of a node in weighted interleaving, 1 to 255. Setting nil brings the default back: 1, for the
     /// topology says the bandwidth of devices only.

@@ -69,7 +69,10 @@ enum CoherentNodeAttributes {
                 try subject.machine.setIsolation(try text.keyword(as: Isolation.self), of: subject.part)
             }),
         .readOnly("refused", summary: "How often isolation turned somebody away.") { subject in
-            nameValueLines([("fallback", subject.part.statistics.refusedFallback), ("not_allowed", 0), ("hugetlb", 0)])
+            let statistics = subject.part.statistics
+            return nameValueLines([
+                ("fallback", statistics.refusedFallback), ("not_allowed", 0), ("hugetlb", statistics.refusedHugePages),
+            ])
         },
         .readWrite(
             "migrate", isPollable: true, summary: "Write a node to move every page there; reads the last result.",

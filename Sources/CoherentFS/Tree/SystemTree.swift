@@ -63,7 +63,10 @@ struct SystemTree {
 
     private static func node(_ node: CoherentMemory.Node, _ access: Access, _ services: Services) -> [Child] {
         let subject = Subject(services, node)
-        var children: [Child] = [.attributes(NodeAttributes.table, of: subject)]
+        var children: [Child] = [
+            .attributes(NodeAttributes.table, of: subject), .attributes(ReclaimAttributes.table, of: subject),
+            HugePageAttributes.directory(of: subject),
+        ]
         children += SystemDevice(node: node).children(services)
         children += NodeLinks.children(of: node, services) + AccessTree.children(of: node, access, services)
         if node.kind == .coherent {

@@ -29,6 +29,7 @@ public final class Buffer: Sendable, Identifiable {
         var table: PageTable
         var policy: MemoryPolicy
         var effective: EffectivePolicy
+        var huge = HugeMode.never
         /// Pages on each node, by the node's place; as long as the last node with pages needs.
         var pagesByNode: [Int] = []
         /// Frames that left the page table while a reply was reading them, and whether they were stored to.
@@ -61,6 +62,9 @@ public final class Buffer: Sendable, Identifiable {
 
     /// Where pages are allocated.
     public var policy: MemoryPolicy { state.withLock { $0.policy } }
+
+    /// Whether pages are huge from now on.
+    public var hugeMode: HugeMode { state.withLock { $0.huge } }
 
     /// What was done to the buffer.
     public var counters: BufferCounters { state.withLock { $0.counters } }

@@ -137,10 +137,14 @@ public final class Machine: Sendable {
     // MARK: Buffers
 
     /// A new, empty buffer with the default policy.
-    public func makeBuffer() -> Buffer {
-        system.makeBuffer(
+    ///
+    /// - Parameter huge: whether its pages are huge.
+    public func makeBuffer(huge: HugeMode = .never) -> Buffer {
+        let buffer = system.makeBuffer(
             tables: tables, policy: .default, effective: EffectivePolicy(mode: .default, nodes: NodeMask()),
             fixedSize: nil)
+        buffer.state.withLock { $0.huge = huge }
+        return buffer
     }
 
     /// Every buffer and device memory there is, in the order they were made.

@@ -116,6 +116,7 @@ extension Machine {
         while true {
             if isCancelled() { throw .interrupted }
             let isDrained = node.zone.withLock { zone in
+                zone.dissolvePool(in: block.index, table: node.frames)
                 guard zone.isDrained(block.index) else { return false }
                 zone.offline(block.index)
                 note(.block(block.number, .offline))
@@ -143,13 +144,13 @@ extension Machine {
     }
 
     /// Who has the frames of a range in use: buffers, each with the span of its pages there (rmap_walk()).
-    private func mappings(of frames: Range<PFN>) -> [(Buffer, Range<UInt64>)] {
+    func mappings(of frames: Range<PFN>) -> [(Buffer, Range<UInt64>)] {
         let node = node(of: frames.lowerBound)
         var spans: [UInt64: Range<UInt64>] = [:]
         var lastLeaf = FrameTable.free
         for pfn in frames {
             let leaf = node.frames.owner(of: node.index(of: pfn))
-            guard leaf != FrameTable.free, leaf != FrameTable.unmapped, leaf != lastLeaf else { continue }
+            guard leaf != FrameTable.free, leaf < FrameTable.pooled, leaf != lastLeaf else { continue }
             lastLeaf = leaf
             let (owner, base) = tables.location(of: leaf)
             let span = base..<base + UInt64(TablePool.entries)

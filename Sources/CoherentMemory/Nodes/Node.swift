@@ -7,12 +7,16 @@ public struct NodeUsage: Sendable, Hashable {
     public var present: Int
     /// Pages that can be allocated (MemFree).
     public var free: Int
-    /// Pages that buffers and device files have (FilePages).
+    /// Pages that buffers and device files have, apart from those of reserved huge pages (FilePages).
     public var allocated: Int
     /// Pages that are in the kernel's page cache and may be mapped (Mapped).
     public var cached: Int
     /// Pages that were stored to (Dirty).
     public var written: Int
+    /// Huge pages that buffers have apart from reserved ones (ShmemHugePages, in huge pages).
+    public var huge: Int
+    /// Reserved huge pages.
+    public var hugePool: HugePoolUsage
     /// Free blocks of each order from 0 to 18 (a line of /proc/buddyinfo).
     public var freeBlocks: [Int]
 }
@@ -40,6 +44,10 @@ public final class Node: Sendable {
     let fallback: FlatMemory<Int32>
     private let isolationWord: Atomic<UInt8>
     let migrationResult = Mutex(MigrationResult())
+    /// Held while the pool of huge pages is resized.
+    let poolTurn = Mutex<Void>(())
+    /// Set while somebody reclaims memory of the node.
+    let isReclaiming = Atomic(false)
 
     init(
         _ description: NodeDescription, index: Int, topology: Topology, startPFN: PFN
@@ -89,10 +97,13 @@ public final class Node: Sendable {
     /// How much memory the node has, and how it is used.
     public var usage: NodeUsage {
         let (cached, written) = (counters.cached.load(ordering: .relaxed), counters.written.load(ordering: .relaxed))
+        let huge = counters.huge.load(ordering: .relaxed)
         return zone.withLock { zone in
-            NodeUsage(
+            let inUse = zone.allocated + zone.pool.usage.used * HugePage.frames
+            return NodeUsage(
                 present: zone.present, free: zone.allocator.freeCount, allocated: zone.allocated,
-                cached: max(0, min(cached, zone.allocated)), written: max(0, min(written, zone.allocated)),
+                cached: max(0, min(cached, inUse)), written: max(0, min(written, inUse)), huge: max(0, huge),
+                hugePool: zone.pool.usage,
                 freeBlocks: (0...BuddyAllocator.maximumOrder).map { zone.allocator.freeBlocks(order: $0) })
         }
     }
@@ -127,8 +138,7 @@ public final class Node: Sendable {
         // Free frames are always holes of the arena: whoever gets them next reads zeros.
         if run.isWritten { arena.punch(range) }
         zone.withLock { zone in
-            frames.setOwner(of: range, to: FrameTable.free)
-            zone.release(range)
+            zone.release(range, table: frames)
         }
     }
 

@@ -16,6 +16,10 @@ public struct NodeStatistics: Sendable, Hashable {
     public var other: UInt64 = 0
     /// Requests that isolation kept from falling back to this node.
     public var refusedFallback: UInt64 = 0
+    /// Requests for a reserved huge page that isolation kept from this node's.
+    public var refusedHugePages: UInt64 = 0
+    /// Pages moved from here to a slower tier by reclaim that somebody asked for.
+    public var demoted: UInt64 = 0
 }
 
 /// The counters themselves: bumped at every fault, so atomic rather than under the node's lock.
@@ -27,6 +31,10 @@ struct NodeCounters: ~Copyable, Sendable {
     let local = Atomic<UInt64>(0)
     let other = Atomic<UInt64>(0)
     let refusedFallback = Atomic<UInt64>(0)
+    let refusedHugePages = Atomic<UInt64>(0)
+    let demoted = Atomic<UInt64>(0)
+    /// Huge pages that buffers have, apart from reserved ones.
+    let huge = Atomic<Int>(0)
     /// Pages that may be in the kernel's page cache.
     let cached = Atomic<Int>(0)
     /// Pages that were stored to.
@@ -37,7 +45,8 @@ struct NodeCounters: ~Copyable, Sendable {
             hit: hit.load(ordering: .relaxed), miss: miss.load(ordering: .relaxed),
             foreign: foreign.load(ordering: .relaxed), interleaveHit: interleaveHit.load(ordering: .relaxed),
             local: local.load(ordering: .relaxed), other: other.load(ordering: .relaxed),
-            refusedFallback: refusedFallback.load(ordering: .relaxed))
+            refusedFallback: refusedFallback.load(ordering: .relaxed),
+            refusedHugePages: refusedHugePages.load(ordering: .relaxed), demoted: demoted.load(ordering: .relaxed))
     }
 }
 

@@ -14,6 +14,8 @@ public enum MemoryBlockState: UInt8, Sendable, Hashable {
 struct Zone: ~Copyable {
     let framesPerBlock: Int
     var allocator: BuddyAllocator
+    /// Huge pages set aside; their frames are neither free nor allocated.
+    var pool: HugePool
     /// Frames of blocks that are not offline (present_pages).
     var present = 0
     /// Frames handed out.
@@ -28,11 +30,13 @@ struct Zone: ~Copyable {
 
     init(frameCount: Int, framesPerBlock: Int) throws(Errno) {
         let allocator = try BuddyAllocator(frameCount: frameCount)
+        let pool = try HugePool(frameCount: frameCount)
         let states = try FlatMemory<UInt8>(count: frameCount / framesPerBlock)
         let kinds = try FlatMemory<UInt8>(count: frameCount / framesPerBlock)
         let freeInBlock = try FlatMemory<UInt32>(count: frameCount / framesPerBlock)
         self.framesPerBlock = framesPerBlock
         self.allocator = allocator
+        self.pool = pool
         self.states = states
         self.kinds = kinds
         self.freeInBlock = freeInBlock
@@ -111,9 +115,8 @@ struct Zone: ~Copyable {
         if let first = start { allocator.release(first..<frames(of: block).upperBound) }
     }
 
-    /// Takes frames back from their owner.
-    mutating func release(_ frames: Range<Int>) {
-        allocated -= frames.count
+    /// Puts frames to the free ones, of the allocator or of a block that goes offline.
+    mutating func putBack(_ frames: Range<Int>) {
         var start = frames.lowerBound
         while start < frames.upperBound {
             let block = start / framesPerBlock
