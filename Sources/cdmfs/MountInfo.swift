@@ -13,6 +13,17 @@ struct MountInfo {
         return table.split(separator: "\n").compactMap(MountInfo.init).last { $0.mountPoint == path }
     }
 
+    /// The mount that a path without links leads into: that of the longest mount point on the way, the uppermost there.
+    static func containing(_ path: FilePath) -> MountInfo? {
+        guard let table = try? readAll("/proc/self/mountinfo") else { return nil }
+        var found: MountInfo?
+        for mount in table.split(separator: "\n").compactMap(MountInfo.init)
+        where path.starts(with: FilePath(mount.mountPoint)) {
+            if mount.mountPoint.utf8.count >= found?.mountPoint.utf8.count ?? 0 { found = mount }
+        }
+        return found
+    }
+
     private init?(_ line: Substring) {
         let fields = line.split(separator: " ")
         // The optional fields end at a hyphen; the type follows it.
