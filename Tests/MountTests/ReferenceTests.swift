@@ -22,36 +22,71 @@ extension Mounts {
             }
         }
 
-        @Test("Every file has an entry, with its mode", arguments: machines.indices)
-        func complete(machine: Int) throws {
+        /// Every file of a mount, with its mode, buffers and directories of them made before.
+        private func files(_ mount: TestMount) throws -> [(path: String, mode: String)] {
+            try mount.makeBuffer("one", size: 4096)
+            try FileManager.default.createDirectory(
+                atPath: mount.path + "/buffers/two", withIntermediateDirectories: false)
+            try mount.makeBuffer("two/three", size: 4096)
+            let walk = try run(["find", mount.path, "-mindepth", "1", "-printf", "%M %P\\n"])
+            try #require(walk.succeeded, "\(walk.errors)")
+            return walk.output.split(separator: "\n").map { line in
+                let words = line.split(separator: " ", maxSplits: 1).map(String.init)
+                return (words[1], words[0])
+            }
+        }
+
+        @Test("Every file has an entry with its mode, and every entry is of a file")
+        func complete() throws {
             let listed = try Self.listed()
             var seen: Set<String> = []
-            try TestMount.with(Self.machines[machine], checkingLeaks: false) { mount in
-                try mount.makeBuffer("one", size: 4096)
-                try FileManager.default.createDirectory(
-                    atPath: mount.path + "/buffers/two", withIntermediateDirectories: false)
-                try mount.makeBuffer("two/three", size: 4096)
-                let walk = try run(["find", mount.path, "-mindepth", "1", "-printf", "%M %P\\n"])
-                try #require(walk.succeeded, "\(walk.errors)")
-                for line in walk.output.split(separator: "\n") {
-                    let words = line.split(separator: " ", maxSplits: 1).map(String.init)
-                    let place = general(words[1])
-                    guard let mode = listed[place] else {
+            for machine in Self.machines {
+                try TestMount.with(machine, checkingLeaks: false) { mount in
+                    for (path, mode) in try files(mount) {
+                        let place = general(path)
+                        seen.insert(place)
+                        // Of a buffer and a directory of buffers the mode is their maker's.
+                        if let known = listed[place], known == mode || place.hasPrefix("buffers/") { continue }
                         Issue.record(
-                            "\(words[1]) has no entry \(place): give the machine of Reference what brings it, or Placeholder its name"
-                        )
-                        continue
+                            """
+                            \(mode) \(path) has the entry \(listed[place] ?? "none") \(place). Where a topology brings it, \
+                            Reference.machine needs that; where its name has a number, Placeholder and this test need it
+                            """)
                     }
-                    seen.insert(place)
-                    // Of a buffer and a directory of buffers the mode is their maker's.
-                    if place.hasPrefix("buffers/") { continue }
-                    #expect(mode == words[0], "\(place)")
                 }
             }
-            // The first machine has all that the reference names but what only other topologies bring.
-            if machine == 0 {
-                let absent = listed.keys.filter { !seen.contains($0) }.sorted()
-                #expect(absent.isEmpty, "entries that name no file")
+            let absent = listed.keys.filter { !seen.contains($0) }.sorted()
+            #expect(absent.isEmpty, "entries that name no file: these tests need a machine that has it")
+        }
+
+        @Test("A write of what is malformed is refused, with an error that the entry has")
+        func errors() throws {
+            let names: [Errno: String] = [
+                .invalidArgument: "EINVAL", .outOfRange: "ERANGE", .operationNotSupportedByDevice: "ENODEV",
+                .noSuchAddressOrDevice: "ENXIO", .ioError: "EIO", .notPermitted: "EPERM", .resourceBusy: "EBUSY",
+                .notSupported: "EOPNOTSUPP", .noSuchProcess: "ESRCH", .fileExists: "EEXIST", .noMemory: "ENOMEM",
+                .resourceTemporarilyUnavailable: "EAGAIN", .noSuchFileOrDirectory: "ENOENT",
+            ]
+            try TestMount.with(checkingLeaks: false) { mount in
+                var tried: Set<String> = []
+                for (path, mode) in try files(mount) where mode.hasPrefix("-") && path.hasPrefix("sys/") {
+                    let place = general(path)
+                    guard mode.dropFirst(2).first == "w", tried.insert(place).inserted else { continue }
+                    let entry = try run([Host.cdmfs, "help", place]).output
+                    for text in [
+                        "nonsense", "", " ", "-1", "99999999999999999999", "0x", "1 2 3 4 5", "0 4097 0", "1\n2",
+                    ] {
+                        do {
+                            try mount.store(text, in: path)
+                            let isFree = text != "nonsense" || entry.contains("  Write       anything")
+                            #expect(isFree, "\(place) takes \(text)")
+                        } catch let error as Errno {
+                            let isKnown = names[error].map { entry.contains("\n  \($0) ") } ?? false
+                            #expect(isKnown, "\(place): \(error) for \"\(text)\": add it to `errors` of its page")
+                        }
+                    }
+                }
+                #expect(tried.count > 20)
             }
         }
 

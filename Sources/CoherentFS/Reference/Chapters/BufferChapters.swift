@@ -42,7 +42,7 @@ extension Manual {
                     writes:
                         "`[async] [OFFSET LENGTH] NODE`: bytes, in any base, a multiple of 4096 within the size; with `async` the write returns at once",
                     errors: [
-                        "EINVAL": "malformed, or a bad range",
+                        "EINVAL": "malformed, or a bad range", "ERANGE": "a number beyond 64 bits",
                         "ENODEV": "there is no such node, or it has no memory online",
                         "ENOMEM": "the node is full; what was moved stays moved",
                         "EINTR": "interrupted; what was moved stays moved",

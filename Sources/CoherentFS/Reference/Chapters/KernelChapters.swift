@@ -17,7 +17,8 @@ extension Manual {
             linux: "mm/mempolicy.c; Documentation/ABI/testing/sysfs-kernel-mm-mempolicy-weighted-interleave",
             [
                 "nodeN": ManualPage(
-                    reads: "a number from 1 to 255", writes: "a number from 1 to 255, or 0 for the default, which is 1",
+                    reads: "a number from 1 to 255",
+                    writes: "a number from 1 to 255; 0 or nothing for the default, which is 1",
                     errors: ["EINVAL": "no number, or out of range"],
                     text: "There is one for each node that has memory online.")
             ]),

@@ -81,7 +81,7 @@ extension Manual {
                 "migrate": ManualPage(
                     reads: Manual.result, writes: "the number of a node",
                     errors: [
-                        "EINVAL": "no number, or the node itself",
+                        "EINVAL": "no number, or the node itself", "ERANGE": "a number beyond 64 bits",
                         "ENODEV": "there is no such node, or it has no memory online",
                         "ENOMEM": "the node is full; what was moved stays moved",
                         "EINTR": "interrupted; what was moved stays moved",
