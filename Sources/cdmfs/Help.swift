@@ -66,7 +66,7 @@ struct Help: ParsableCommand {
         var inner = full.lexicallyNormalized()
         _ = inner.removePrefix(FilePath(mount.mountPoint))
         if !FilePath(path).isAbsolute, unsafe access(full.string, F_OK) != 0 { return nil }
-        return "/" + inner.string
+        return mount.root + "/" + inner.string
     }
 
     private static var currentDirectory: FilePath? {

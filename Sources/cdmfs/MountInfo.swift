@@ -3,6 +3,8 @@ import SystemPackage
 /// A line of /proc/self/mountinfo.
 struct MountInfo {
     let mountPoint: String
+    /// What of the file system is mounted: `/`, or a directory of it that is bound here.
+    let root: String
     /// The minor number of its device; for FUSE, the number of the connection.
     let minor: Int
     let type: String
@@ -32,6 +34,7 @@ struct MountInfo {
         }
         guard let minor = fields[2].split(separator: ":").last.flatMap({ Int($0) }) else { return nil }
         self.minor = minor
+        root = Self.unescape(fields[3])
         mountPoint = Self.unescape(fields[4])
         type = String(fields[hyphen + 1])
     }

@@ -134,6 +134,22 @@ extension Mounts {
             }
         }
 
+        @Test("Paths of what is bound over the host's, within run")
+        func bound() throws {
+            try TestMount.with(checkingLeaks: false) { mount in
+                let outcome = try run(
+                    [
+                        Host.cdmfs, "run", "--mount", mount.path, "--", "sh", "-c",
+                        "\"$0\" help /sys/devices/system/node/online && cd /sys/devices/system/memory && \"$0\" help uevent",
+                        Host.cdmfs,
+                    ])
+                let places = outcome.output.split(separator: "\n").filter { $0.hasPrefix("sys/") }
+                #expect(
+                    places == ["sys/devices/system/node/online", "sys/devices/system/memory/uevent"],
+                    "\(outcome.errors)")
+            }
+        }
+
         @Test("A command's help, and what is nothing")
         func commands() throws {
             for arguments in [[], ["mount"], ["unmount"], ["umount"], ["topology"], ["run"], ["help"]] {
