@@ -10,7 +10,7 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     private(set) var services: Services!
 
     /// - Parameter hugeMode: what new buffers have.
-    init(machine: Machine, hugeMode: HugeMode, logger: Logger) {
+    init(machine: Machine, hugeMode: HugeMode = .never, logger: Logger) {
         super.init()
         let services = Services(machine: machine, hugeMode: hugeMode, logger: logger, notifier: notifier)
         self.services = services

@@ -75,7 +75,7 @@ enum CoherentNodeAttributes {
             ])
         },
         .readWrite(
-            "migrate", isPollable: true, summary: "Write a node to move every page there; reads the last result.",
+            "migrate", isPollable: true, summary: "Moves every page of the node to another; shows the last result.",
             show: { $0.part.migration.line },
             start: { subject, text throws(Errno) in
                 let (machine, node) = (subject.machine, subject.part)
