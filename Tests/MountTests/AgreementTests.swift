@@ -76,7 +76,7 @@ extension Mounts {
                 for step in 1...60 {
                     let name = "b\(Int.random(in: 0..<6, using: &dice))"
                     let node = nodes.randomElement(using: &dice)!
-                    let operation = Int.random(in: 0..<7, using: &dice)
+                    let operation = Int.random(in: 0..<9, using: &dice)
                     log.append("\(operation) \(name) \(node)")
                     do {
                         switch operation {
@@ -92,6 +92,15 @@ extension Mounts {
                             _ = unsafe unlink("\(mount.path)/buffers/\(name)")
                         case 3:
                             try mount.store("\(node)", in: mount.control(name) + "/migrate")
+                        case 6:
+                            let folder = "sys/devices/system/node/node\(node)"
+                            try mount.store(
+                                "\(Int.random(in: 0..<5, using: &dice))",
+                                in: folder + "/hugepages/hugepages-2048kB/nr_hugepages")
+                            if Bool.random(using: &dice) { try mount.store("1", in: folder + "/compact") }
+                        case 7:
+                            let words = ["never", "within_size", "always", "pool"]
+                            try mount.store(words.randomElement(using: &dice)!, in: mount.control(name) + "/huge")
                         case 4, 5:
                             let words = ["online", "offline", "online_movable", "online_kernel", "offline"]
                             let block = blocks.randomElement(using: &dice)!
@@ -126,7 +135,8 @@ extension Mounts {
             // The kernel gives up an unlinked inode some time after the last close.
             _ = try eventually {
                 for node in try mount.nodes() {
-                    let used = try mount.meminfo(node)["MemUsed"]!
+                    let figures = try mount.meminfo(node)
+                    let used = figures["MemUsed"]! - figures["HugePages_Free"]! * 2048
                     if try mount.pagesPlaced(on: node) * 4 != used { return false }
                 }
                 return true
