@@ -24,6 +24,7 @@ extension Mounts {
                 }
                 try mount.store("offline", in: "sys/class/cdm/cdm0/state")
                 #expect(try mount.text("\(nodes)/node1/memory_failure/total") == "0\n")
+                try mount.store("online", in: "sys/class/cdm/cdm0/state")
             }
         }
 
