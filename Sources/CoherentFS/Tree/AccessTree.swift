@@ -1,7 +1,8 @@
 import AttributeTree
 import CoherentMemory
 
-/// nodeN/access0 and access1: which nodes reach which memory best, and how fast (node_init_node_access(), what HMAT tells Linux).
+/// nodeN/access0 and access1: which nodes reach which memory best, and how fast (node_init_node_access(), what HMAT
+/// tells Linux).
 enum AccessTree {
     /// The directory of a node that has memory or CPUs; nothing of one that has neither.
     static func children(of node: CoherentMemory.Node, _ access: Access, _ services: Services) -> [Child] {

@@ -23,13 +23,13 @@ enum MemorySideCacheTree {
     }
 
     private static let table: [Attribute<MemorySideCache>] = [
-        .readOnly("address_mode", summary: "How addresses count: 0x0 where nothing is said, as here.") { _ in "0x0" },
-        .readOnly("indexing", summary: "How an address finds its place: 0 direct mapped, 1 indexed, 2 other.") {
+        .readOnly("address_mode", summary: "How addresses are laid out: nothing is said of it.") { _ in "0x0" },
+        .readOnly("indexing", summary: "How an address finds its place in the cache.") {
             number(of: $0.indexing)
         },
         .readOnly("line_size", summary: "Bytes of a cache line.") { "\($0.lineSize)" },
         .readOnly("size", summary: "Bytes of the cache.") { "\($0.size)" },
-        .readOnly("write_policy", summary: "What a store does: 0 write-back, 1 write-through, 2 other.") {
+        .readOnly("write_policy", summary: "When the memory gets what is stored.") {
             number(of: $0.writePolicy)
         },
     ]
