@@ -106,7 +106,7 @@ extension Mounts {
                     #expect(try mount.text("\(weights)/auto") == auto + "\n", sourceLocation: location)
                     #expect(try mount.text("\(weights)/node1") == node1 + "\n", sourceLocation: location)
                 }
-                #expect(try mount.entry("\(weights)/auto").permissions == 0o664)
+                #expect(try mount.entry("\(weights)/auto").permissions == 0o644)
                 try expect(auto: "true", node1: "1")
                 try mount.store("7", in: "\(weights)/node1")
                 try expect(auto: "false", node1: "7")

@@ -57,12 +57,11 @@ enum MemoryManagementTree {
             })
     ]
 
-    // Documentation/ABI says `auto`; Linux 6.18 shows it as `__auto_type`, by a macro gone astray.
+    // Documentation/ABI says `auto`; Linux 6.18 shows it as `__auto_type`, by a macro gone
+    // astray, and group-writable, which files of sys/ are not here.
     private static let interleaving: [Attribute<Services>] = [
         .readWrite(
-            "auto",
-            permissions: [.ownerReadWrite, .groupReadWrite, .otherRead],
-            summary: "Whether the machine chooses the weights; setting one ends that.",
+            "auto", summary: "Whether the machine chooses the weights; setting one ends that.",
             show: { "\($0.memory.isWeightAutomatic)" },
             store: { services, text throws(Errno) in services.memory.isWeightAutomatic = try text.bool() })
     ]
