@@ -63,7 +63,7 @@ let package = Package(
             name: "FuseTests", dependencies: ["Fuse", "CLinux", system], swiftSettings: settings),
         .testTarget(
             name: "MountTests",
-            dependencies: ["cdmfs", "CLinux", system], swiftSettings: settings),
+            dependencies: ["cdmfs", "CLinux", "CoherentMemory", system], swiftSettings: settings),
     ],
     cxxLanguageStandard: .cxx17
 )
