@@ -7,12 +7,14 @@ import SystemPackage
 /// An open attribute file. As of sysfs: a read from the start shows the attribute anew, and one write(2) is one store.
 final class AttributeHandle: OpenHandle, @unchecked Sendable {
     private let attribute: BoundAttribute
+    private let inode: TreeInode
     private let services: Services
     /// What the last read from the start showed.
     private let shown = Mutex<[UInt8]?>(nil)
 
-    init(_ attribute: BoundAttribute, services: Services) {
+    init(_ attribute: BoundAttribute, inode: TreeInode, services: Services) {
         self.attribute = attribute
+        self.inode = inode
         self.services = services
     }
 
@@ -102,5 +104,8 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
         }
     }
 
-    override func closed() { services.changes.forget(self) }
+    override func closed() {
+        services.changes.forget(self)
+        inode.closed()
+    }
 }
