@@ -7,10 +7,12 @@ import SystemPackage
 final class AttributeHandle: OpenHandle, @unchecked Sendable {
     private let attribute: BoundAttribute
     private let services: Services
+    private let lifetime: Lifetime?
     /// What the last read from the start showed.
     private let shown = Mutex<[UInt8]?>(nil)
 
-    init(_ attribute: BoundAttribute, services: Services) {
+    init(_ attribute: BoundAttribute, services: Services, lifetime: Lifetime? = nil) {
+        self.lifetime = lifetime
         self.attribute = attribute
         self.services = services
     }
@@ -22,7 +24,15 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
         return (try? text()) != last
     }
 
-    private func text() throws(Errno) -> [UInt8] { [UInt8](try attribute.show().utf8) }
+    private func text() throws(Errno) -> [UInt8] {
+        try checkLifetime()
+        return [UInt8](try attribute.show().utf8)
+    }
+
+    /// As kernfs has it: what was open when its subject went answers ENODEV.
+    private func checkLifetime() throws(Errno) {
+        if lifetime?.isOver ?? false { throw .operationNotSupportedByDevice }
+    }
 
     override func read(_ request: consuming Request, size: Int, offset: Int64) {
         do throws(Errno) {
@@ -43,6 +53,7 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
     override func write(_ request: consuming Request, data: RawSpan, offset: Int64, isWriteBack: Bool) {
         let count = data.byteCount
         do throws(Errno) {
+            try checkLifetime()
             let bytes = unsafe data.withUnsafeBytes { unsafe [UInt8]($0) }
             switch try attribute.store(bytes) {
             case .done:

@@ -2,6 +2,7 @@ import AttributeTree
 import CoherentMemory
 import Fuse
 import Glibc
+import Logging
 import SystemPackage
 
 /// A file, directory or link of the sys/ tree.
@@ -10,9 +11,15 @@ final class TreeInode: Inode, @unchecked Sendable {
     private let tree: TreeCache
     /// What stat(2) shows; the kernel's own name for the inode may change from lookup to lookup.
     private let shownNumber: InodeNumber
+    /// How long what it is a part of is there; nil for as long as the mount.
+    private let lifetime: Lifetime?
 
-    init(number: InodeNumber, shownAs shownNumber: InodeNumber? = nil, node: AttributeTree.Node, tree: TreeCache) {
+    init(
+        number: InodeNumber, shownAs shownNumber: InodeNumber? = nil, node: AttributeTree.Node, tree: TreeCache,
+        lifetime: Lifetime? = nil
+    ) {
         self.node = node
+        self.lifetime = lifetime
         self.tree = tree
         self.shownNumber = shownNumber ?? number
         super.init(number: number)
@@ -50,16 +57,23 @@ final class TreeInode: Inode, @unchecked Sendable {
 
     override func child(_ name: FileName) throws(Errno) -> (inode: Inode, timeout: Double)? {
         guard case .directory(let directory) = node else { throw .notDirectory }
+        if isGone { return nil }
         if let inode = tree.lasting(name, parent: number) { return (inode, TreeCache.forever) }
-        guard let (child, isLasting) = directory.find(name.string) else { return nil }
-        return (
-            tree.inode(of: child, name: name, parent: number, isLasting: isLasting),
-            isLasting && !child.startsJob ? TreeCache.forever : 0
-        )
+        guard let found = directory.find(name.string) else { return nil }
+        let inode = tree.inode(
+            of: found.node, name: name, parent: number, isLasting: found.isLasting, lifetime: found.lifetime,
+            inherited: lifetime)
+        // If it went meanwhile, the sweep may have missed it, and the kernel must not come to trust it.
+        if inode.isGone { return nil }
+        return (inode, found.isLasting && !found.node.startsJob ? TreeCache.forever : 0)
     }
+
+    /// Whether the subject has gone (a kernfs node that is no longer active).
+    var isGone: Bool { lifetime?.isOver ?? false }
 
     override func entries() throws(Errno) -> [(name: FileName, type: FileType)] {
         guard case .directory(let directory) = node else { throw .notDirectory }
+        if isGone { return [] }
         return directory.entries.map { name, kind in
             let type: FileType =
                 switch kind {
@@ -74,11 +88,12 @@ final class TreeInode: Inode, @unchecked Sendable {
     override func open(flags: Int32) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
         if case .stream(let stream) = node { return try open(stream, flags: flags) }
         guard case .attribute(let attribute) = node else { throw .isDirectory }
+        if isGone { throw .operationNotSupportedByDevice }
         // The mode keeps ordinary users out; this is for root, whom sysfs refuses, too.
         let access = flags & O_ACCMODE
         if access != O_WRONLY, !attribute.isReadable { throw .permissionDenied }
         if access != O_RDONLY, !attribute.isWritable { throw .permissionDenied }
-        return (AttributeHandle(attribute, services: tree.services), [.directIO])
+        return (AttributeHandle(attribute, services: tree.services, lifetime: lifetime), [.directIO])
     }
 
     private func open(_ stream: AttributeTree.Stream, flags: Int32) throws(Errno) -> (OpenHandle, OpenReply.Options) {
@@ -117,6 +132,10 @@ final class TreeCache: Sendable {
         var identity: Directory.Identity?
         var kind: AttributeTree.Node.Kind
         var isLasting: Bool
+        /// The subject's own lifetime; what is below goes with it.
+        var lifetime: Lifetime?
+
+        var isGone: Bool { lifetime?.isOver ?? false }
     }
 
     let services: Services
@@ -139,30 +158,38 @@ final class TreeCache: Sendable {
     /// The inode of a name that stands for the same child for good, if the kernel knows it.
     func lasting(_ name: FileName, parent: InodeNumber) -> TreeInode? {
         state.withLock { state in
-            guard let entry = state.byKey[Key(parent: parent, name: name)], entry.isLasting else { return nil }
+            guard let entry = state.byKey[Key(parent: parent, name: name)], entry.isLasting, !entry.isGone else {
+                return nil
+            }
             return entry.inode
         }
     }
 
     /// The inode of a child: the one the kernel knows, unless the name stands for another subject by now.
     func inode(
-        of node: AttributeTree.Node, name: FileName, parent: InodeNumber, isLasting: Bool = true
+        of node: AttributeTree.Node, name: FileName, parent: InodeNumber, isLasting: Bool = true,
+        lifetime: Lifetime? = nil, inherited: Lifetime? = nil
     ) -> TreeInode {
         // The kernel holds an inode's lock for as long as a write to it is unanswered, and whoever waits for that lock
         // cannot be killed. So each open of a file whose writes take long has an inode of its own.
         if node.startsJob {
             return TreeInode(
-                number: services.inodes.makeNumber(), shownAs: Self.number(of: name, in: parent), node: node, tree: self
-            )
+                number: services.inodes.makeNumber(), shownAs: Self.number(of: name, in: parent), node: node,
+                tree: self,
+                lifetime: lifetime ?? inherited)
         }
         let kind = node.kind
         var identity: Directory.Identity?
         if case .directory(let directory) = node { identity = directory.identity }
         return state.withLock { state in
             let key = Key(parent: parent, name: name)
-            if let entry = state.byKey[key], entry.kind == kind, entry.identity == identity { return entry.inode }
-            let inode = TreeInode(number: services.inodes.makeNumber(), node: node, tree: self)
-            state.byKey[key] = Entry(inode: inode, identity: identity, kind: kind, isLasting: isLasting)
+            if let entry = state.byKey[key], entry.kind == kind, entry.identity == identity, !entry.isGone {
+                return entry.inode
+            }
+            let inode = TreeInode(
+                number: services.inodes.makeNumber(), node: node, tree: self, lifetime: lifetime ?? inherited)
+            state.byKey[key] = Entry(
+                inode: inode, identity: identity, kind: kind, isLasting: isLasting, lifetime: lifetime)
             state.keys[inode.number] = key
             return inode
         }
@@ -173,6 +200,28 @@ final class TreeCache: Sendable {
         var hash = 0xcbf2_9ce4_8422_2325 ^ parent.rawValue
         for byte in name.string.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
         return InodeNumber(rawValue: hash | 1 << 63)
+    }
+
+    /// Makes the kernel forget the names of what has gone. Never called from a worker: it may wait for one.
+    ///
+    /// No lookup slips through: the kernel holds the directory's lock over a lookup and its answer, and the notification
+    /// waits for that.
+    func sweep() {
+        let gone = state.withLock { state -> [Key] in
+            let gone = state.byKey.filter { $0.value.isGone }
+            for (key, entry) in gone {
+                state.byKey.removeValue(forKey: key)
+                state.keys.removeValue(forKey: entry.inode.number)
+            }
+            return Array(gone.keys)
+        }
+        for key in gone {
+            do throws(Errno) {
+                try services.notifier.invalidateEntry(key.parent, key.name)
+            } catch {
+                services.logger.debug("invalidating \(key.name) in inode \(key.parent.rawValue): \(error)")
+            }
+        }
     }
 
     func drop(_ inode: TreeInode) {
