@@ -31,8 +31,11 @@ final class Services: Sendable {
         pageCache = PageCache(notifier: notifier, logger: logger)
         tasks = TaskLocator(machine: machine)
         machine.setInvalidator(pageCache)
-        let (changes, uevents) = (changes, uevents)
-        machine.setRecorder { uevents.note($0) }
+        let (changes, uevents, power) = (changes, uevents, power)
+        machine.setRecorder { event in
+            uevents.note(event)
+            power.note(event)
+        }
         machine.setObserver { [weak self] event in
             // Before anybody is told of it.
             if case .deviceRemoved = event { self?.departed() }

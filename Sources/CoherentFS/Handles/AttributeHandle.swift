@@ -36,6 +36,7 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
 
     override func read(_ request: consuming Request, size: Int, offset: Int64) {
         do throws(Errno) {
+            try checkLifetime()
             let last = offset == 0 ? nil : shown.withLock { $0 }
             let bytes = if let last { last } else { try text() }
             if offset == 0 { shown.withLock { $0 = bytes } }
