@@ -62,6 +62,9 @@ let package = Package(
         .testTarget(
             name: "FuseTests", dependencies: ["Fuse", "CLinux", system], swiftSettings: settings),
         .testTarget(
+            name: "CoherentFSTests", dependencies: ["CoherentFS", "CoherentMemory", system],
+            swiftSettings: settings),
+        .testTarget(
             name: "MountTests",
             dependencies: ["cdmfs", "CLinux", system], swiftSettings: settings),
     ],

@@ -81,11 +81,14 @@ extension Mounts {
                 #expect(try mount.text("\(weights)/node1") == "1\n")
                 try mount.store("255", in: "\(weights)/node1")
                 #expect(try mount.text("\(weights)/node1") == "255\n")
-                for word in ["256", "-1", "x"] {
-                    #expect(throws: Errno.self, "\(word)") { try mount.store(word, in: "\(weights)/node1") }
+                for word in ["256", "-1", "x", "99999999999999999999"] {
+                    #expect(throws: Errno.invalidArgument, "\(word)") { try mount.store(word, in: "\(weights)/node1") }
                 }
-                try mount.store("0", in: "\(weights)/node1")
-                #expect(try mount.text("\(weights)/node1") == "1\n")
+                for word in ["0", ""] {
+                    try mount.store("7", in: "\(weights)/node1")
+                    try mount.store(word, in: "\(weights)/node1")
+                    #expect(try mount.text("\(weights)/node1") == "1\n")
+                }
             }
         }
     }

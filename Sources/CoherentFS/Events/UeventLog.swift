@@ -39,10 +39,7 @@ final class UeventLog: Sendable {
     static func stream(_ log: UeventLog) -> AttributeTree.Stream {
         AttributeTree.Stream(
             "uevents",
-            summary: """
-                Events from now on, in the text of Linux's uevents with an empty line behind each. A reader more than \
-                \(capacity) events behind loses the oldest and reads ACTION=lost and COUNT, how many, in their place.
-                """, source: log)
+            summary: "What happens to the machine from now on, in the text of Linux's uevents.", source: log)
     }
 
     // MARK: What happens

@@ -7,7 +7,7 @@ import SystemPackage
 
 /// A file, directory or link of the sys/ tree.
 final class TreeInode: Inode, @unchecked Sendable {
-    private let node: AttributeTree.Node
+    let node: AttributeTree.Node
     private let tree: TreeCache
     /// What stat(2) shows; the kernel's own name for the inode may change from lookup to lookup.
     private let shownNumber: InodeNumber

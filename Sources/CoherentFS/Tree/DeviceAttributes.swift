@@ -6,9 +6,9 @@ import SystemPackage
 enum DeviceAttributes {
     static let table: [Attribute<Subject<Device>>] = [
         .readOnly("numa_node", summary: "The node of the device's memory.") { "\($0.part.node.id)" },
-        .readOnly("size", summary: "Bytes of the device's memory.") { "\($0.part.memory.size)" },
+        .readOnly("size", summary: "The size of the device's memory.") { "\($0.part.memory.size)" },
         .readWrite(
-            "state", isPollable: true, summary: "The state of the memory; write online or offline.",
+            "state", isPollable: true, summary: "The state of the device's memory as a whole.",
             show: { $0.part.state.rawValue },
             start: { subject, text throws(Errno) in
                 let (machine, device) = (subject.machine, subject.part)

@@ -55,9 +55,10 @@ enum MemoryManagementTree {
             "node\(id)", summary: "Pages in a row on the node under weighted interleave, 1 to 255; 0 for the default.",
             show: { "\($0.memory[weightOf: id] ?? 1)" },
             store: { services, text throws(Errno) in
-                let weight = try text.integer()
-                guard (0...255).contains(weight) else { throw .invalidArgument }
-                services.memory[weightOf: id] = weight == 0 ? nil : weight
+                // As in Linux, nothing is the default, and one that does not fit is EINVAL as well.
+                let weight = text.text.isEmpty ? 0 : (try? text.unsigned()) ?? .max
+                guard weight <= 255 else { throw .invalidArgument }
+                services.memory[weightOf: id] = weight == 0 ? nil : Int(weight)
             })
     }
 }

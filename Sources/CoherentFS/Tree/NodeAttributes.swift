@@ -75,7 +75,7 @@ enum CoherentNodeAttributes {
             nameValueLines([("fallback", subject.part.statistics.refusedFallback), ("not_allowed", 0), ("hugetlb", 0)])
         },
         .readWrite(
-            "migrate", isPollable: true, summary: "Write a node to move every page there; reads the last result.",
+            "migrate", isPollable: true, summary: "Moves every page of the node to another; shows the last result.",
             show: { $0.part.migration.line },
             start: { subject, text throws(Errno) in
                 let (machine, node) = (subject.machine, subject.part)

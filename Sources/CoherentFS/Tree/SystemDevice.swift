@@ -44,8 +44,7 @@ enum DeviceFileAttributes {
     static let table: [Attribute<Subject<SystemDevice>>] = [
         Attribute.readWrite(
             "uevent",
-            summary:
-                "What an event of the device says of it beyond its place: nothing; write ACTION [UUID [KEY=VALUE]…].",
+            summary: "What an event of the device says of it beyond its place; a write makes such an event.",
             show: { _ in "" },
             store: { subject, text throws(Errno) in
                 let event = try Uevent(synthetic: text, path: subject.part.path, subsystem: subject.part.bus ?? "")
@@ -65,7 +64,7 @@ enum DeviceFileAttributes {
 enum PowerAttributes {
     static let table: [Attribute<Subject<SystemDevice>>] = [
         .readWrite(
-            "control", summary: "auto or on: whether the device may be suspended while the machine runs.",
+            "control", summary: "Whether the device may be suspended while the machine runs.",
             show: { $0.services.power.isHeldOn($0.part.path) ? "on" : "auto" },
             store: { subject, text throws(Errno) in
                 let word = try text.keyword(of: ["auto", "on"])
