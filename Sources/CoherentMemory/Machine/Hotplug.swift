@@ -32,12 +32,12 @@ extension Machine {
     ///
     /// Blocks while the page cache gives up the pages; never call it from a thread that the page cache may wait for.
     ///
-    /// - Parameter isForced: whether to take its memory offline first, as ``offline(_:isCancelled:)`` does.
+    /// - Parameter isForced: whether to take its memory offline first. Where that fails, what was online is so again.
     /// - Throws: EBUSY unless every block is offline, or where one cannot be taken offline; ENODEV when it is gone
     ///   already; EINTR when cancelled.
     public func remove(_ device: Device, isForced: Bool = false, isCancelled: () -> Bool = { false }) throws(Errno) {
         let node = device.node
-        if isForced, node.hasMemory { try offline(device, isCancelled: isCancelled) }
+        if isForced, node.hasMemory { try evacuate(device, isCancelled: isCancelled) }
         try device.replace { () throws(Errno) in
             try node.zone.withLock { zone throws(Errno) in
                 guard node.isPresent else { throw .operationNotSupportedByDevice }
@@ -55,6 +55,21 @@ extension Machine {
             // Pages that moved away when the node went offline. No more can come: there is nowhere to take one from.
             invalidate(device.memory, pages: 0..<Page.count(of: device.memory.size))
             discard(device.memory, pages: 0..<UInt64.max >> Page.shift)
+        }
+    }
+
+    /// Takes all memory of a device offline, or none (offline_and_remove_memory()).
+    private func evacuate(_ device: Device, isCancelled: () -> Bool) throws(Errno) {
+        let online = blockNumbers(of: device.node).compactMap { block($0) }.filter { $0.state == .online }
+        do throws(Errno) {
+            try offline(device, isCancelled: isCancelled)
+        } catch {
+            if device.state == .offlineFailed {
+                try? change(device, through: .onlineInProgress, orElse: .onlineFailed) { () throws(Errno) in
+                    for block in online where block.state == .offline { try self.online(block) }
+                }
+            }
+            throw error
         }
     }
 
@@ -81,12 +96,12 @@ extension Machine {
                 try? device.updateLink { $0 = description.link ?? Link() }
                 note(.deviceAdded(device.name))
                 node.setIsolation(description.isolation)
+                note(.nodeAdded(node.id))
                 for block in 0..<node.span.base.count / pagesPerBlock {
                     zone.add(block)
                     note(.blockAdded(number(ofBlock: block, of: node)))
                 }
                 node.reincarnate()
-                note(.nodeAdded(node.id))
             }
         }
         guard isRestored else { return }

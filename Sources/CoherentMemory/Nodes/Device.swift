@@ -132,7 +132,8 @@ extension Machine {
         }
     }
 
-    private func change(
+    /// Runs a transition, whose states are noted and announced.
+    func change(
         _ device: Device, through: DeviceState, orElse failure: DeviceState, _ body: () throws(Errno) -> Void
     ) throws(Errno) {
         func tell(_ state: DeviceState) -> MachineEvent { .device(name: device.name, state: state) }
