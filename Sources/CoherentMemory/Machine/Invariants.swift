@@ -105,9 +105,14 @@ extension Machine {
             }
         }
         if free.count != zone.allocator.freeCount { problem = "free frames are miscounted" }
+        if zone.blocks != zone.presentBlocks.count { problem = "blocks are miscounted" }
+        if !node.isPresent, zone.blocks > 0 { problem = "a node that is gone has blocks" }
+        if zone.present != zone.framesPerBlock * zone.presentBlocks.count(where: { zone.kind(of: $0) != nil }) {
+            problem = "present frames are miscounted"
+        }
         let pool = zone.pool.usage
         var (pooled, reserved) = (0, 0)
-        for unit in 0..<node.frameCount / HugePage.frames where zone.pool.contains(unit) {
+        for unit in 0..<node.span.count / HugePage.frames where zone.pool.contains(unit) {
             pooled += 1
             guard zone.pool.isFree(unit) else { continue }
             reserved += 1
@@ -125,7 +130,7 @@ extension Machine {
         for (frame, leaf) in mapped {
             if node.frames.owner(of: frame) != leaf { problem = "frame \(frame) names another table" }
             if node.frames.isPinned(frame) { problem = "frame \(frame) is left pinned" }
-            if zone.state(of: frame / zone.framesPerBlock) == .offline { problem = "frame \(frame) is mapped offline" }
+            if zone.kind(of: frame / zone.framesPerBlock) == nil { problem = "frame \(frame) is mapped offline" }
         }
         return problem
     }

@@ -37,7 +37,7 @@ extension Machine {
     }
 
     private func partialUnits(of node: Node) -> [(unit: Int, free: Int)] {
-        let count = node.frameCount / HugePage.frames
+        let count = node.span.count / HugePage.frames
         return stride(from: 0, to: count, by: 64).flatMap { first in
             node.zone.withLock { $0.partialUnits(first..<min(count, first + 64), table: node.frames) }
         }
@@ -46,7 +46,7 @@ extension Machine {
     private func empty(
         _ unit: Int, of node: Node, into frames: PrepaidFrames, isCancelled: () -> Bool
     ) throws(Errno) -> Int {
-        let start = node.startPFN + UInt64(unit * HugePage.frames)
+        let start = node.span.pfn(at: unit * HugePage.frames)
         let range = start..<start + UInt64(HugePage.frames)
         var moved = 0
         for (buffer, pages) in mappings(of: range) {

@@ -2,7 +2,7 @@ import SystemPackage
 
 extension Node {
     private func run(_ frames: Range<Int>) -> FrameRun {
-        FrameRun(start: startPFN + UInt64(frames.lowerBound), count: frames.count)
+        FrameRun(start: span.pfn(at: frames.lowerBound), count: frames.count)
     }
 
     /// Takes an aligned run of 512 frames, zeroed; nil when the node has none.

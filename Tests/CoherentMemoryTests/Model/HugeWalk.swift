@@ -278,7 +278,7 @@ struct HugeWalk {
     }
 
     private mutating func changeBlock() throws {
-        let block = machine.block(UInt64.random(in: 0..<machine.blockCount, using: &random))!
+        let block = machine.block(machine.blockNumbers.randomElement(using: &random)!)!
         note("change block \(block.number)")
         let free = block.node.usage.hugePool
         if block.state == .online {
