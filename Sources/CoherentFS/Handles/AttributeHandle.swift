@@ -1,4 +1,5 @@
 import AttributeTree
+import CLinux
 import CoherentMemory
 import Fuse
 import SystemPackage
@@ -87,6 +88,20 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
         // Before the answer: after it RELEASE may come, which takes the watch back. The kernel knows the poll already.
         if let handle { services.changes.watch(self, handle) }
         request.poll([.input, .output])
+    }
+
+    /// Data up to the size, then a hole, as generic_file_llseek() has it.
+    override func seek(_ request: consuming Request, offset: Int64, whence: Int32) {
+        let size = Int64(attribute.size)
+        switch whence {
+        case SEEK_DATA, SEEK_HOLE:
+            if (0..<size).contains(offset) {
+                request.position(whence == SEEK_DATA ? offset : size)
+            } else {
+                request.error(.noSuchAddressOrDevice)
+            }
+        default: request.error(.invalidArgument)
+        }
     }
 
     override func closed() {

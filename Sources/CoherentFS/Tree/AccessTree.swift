@@ -1,7 +1,8 @@
 import AttributeTree
 import CoherentMemory
 
-/// nodeN/access0: which nodes reach which memory best, and how fast (node_init_node_access(), what HMAT tells Linux).
+/// nodeN/access0 and access1: which nodes reach which memory best, and how fast (node_init_node_access(), what HMAT
+/// tells Linux).
 enum AccessTree {
     /// The directory of a node that has memory or CPUs; nothing of one that has neither.
     static func children(of node: CoherentMemory.Node, _ access: Access, _ services: Services) -> [Child] {
@@ -13,12 +14,14 @@ enum AccessTree {
         if let figures = services.machine.topology.node(node.id)?.link {
             performance.append(.attributes(AccessAttributes.table, of: figures))
         }
-        return [
+        // Class 1 counts CPUs only among the initiators; here there are no others.
+        return ["access0", "access1"].map { name in
             .directory(
-                "access0",
+                name,
                 [.directory("initiators", performance), .directory("targets", targets.map(link))]
-                    + SystemDevice("/devices/system/node/node\(node.id)/access0").children(services))
-        ]
+                    + SystemDevice("\(SystemDevice(node: node).path)/\(name)", isPowerManaged: false)
+                    .children(services))
+        }
     }
 
     private static func link(to node: CoherentMemory.Node) -> Child {
@@ -39,7 +42,7 @@ struct Access {
     }
 }
 
-/// nodeN/access0/initiators.
+/// nodeN/accessN/initiators.
 enum AccessAttributes {
     static let table: [Attribute<Link>] = [
         .readOnly("read_bandwidth", summary: "MB/s that the best initiators read.") { "\($0.readBandwidth)" },
