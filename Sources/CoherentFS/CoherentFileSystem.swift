@@ -17,6 +17,7 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
         let buffers = BufferDirectory(
             metadata: Metadata(permissions: 0o1777, uid: owner.uid, gid: owner.gid), services: services)
         let tree = TreeCache(services: services)
+        services.onDeparture { [weak tree] in tree?.sweep() }
         let system = SystemTree(services: services, buffers: buffers).root
         let devices = machine.devices.map { device in
             (FileName(device.name), DeviceFile(device: device, services: services) as Inode)

@@ -57,13 +57,13 @@ extension Mounts {
                 var dice = Dice(state: seed)
                 let nodes = try mount.nodes()
                 let blocks = try mount.numbers("memory", in: "sys/devices/system/memory")
-                let devices = try FileManager.default.contentsOfDirectory(atPath: mount.path + "/sys/class/cdm")
-                    .sorted()
+                let devices = try mount.numbers("cdm", in: "sys/class/cdm").map { "cdm\($0)" }
+                let size = try mount.blockSize()
                 var log: [String] = []
                 for step in 1...60 {
                     let name = "b\(Int.random(in: 0..<6, using: &dice))"
                     let node = nodes.randomElement(using: &dice)!
-                    let operation = Int.random(in: 0..<7, using: &dice)
+                    let operation = Int.random(in: 0..<9, using: &dice)
                     log.append("\(operation) \(name) \(node)")
                     do {
                         switch operation {
@@ -85,6 +85,18 @@ extension Mounts {
                             try mount.store(
                                 words.randomElement(using: &dice)!, in: "sys/devices/system/memory/memory\(block)/state"
                             )
+                        case 6:
+                            let block = blocks.last! + Int.random(in: 0...40, using: &dice)
+                            let word = ["offline", "online", "online_movable"].randomElement(using: &dice)!
+                            try mount.store(word, in: "sys/devices/system/memory/auto_online_blocks")
+                            try mount.store("\(block * size)", in: "sys/devices/system/memory/probe")
+                        case 7:
+                            guard let device = devices.randomElement(using: &dice) else { continue }
+                            if Bool.random(using: &dice) {
+                                try mount.store("1", in: "sys/class/cdm/rescan")
+                            } else {
+                                try mount.store("force", in: "sys/class/cdm/\(device)/remove")
+                            }
                         default:
                             guard let device = devices.randomElement(using: &dice) else { continue }
                             let word = Bool.random(using: &dice) ? "online" : "offline"
@@ -107,7 +119,9 @@ extension Mounts {
 
         /// Brings devices whose last transition failed back, and waits for removed buffers to be given up.
         private func settle(_ mount: TestMount, _ devices: [String]) throws {
-            for device in devices where try mount.word("sys/class/cdm/\(device)/state").hasSuffix("failed") {
+            let present = try mount.numbers("cdm", in: "sys/class/cdm").map { "cdm\($0)" }
+            for device in devices
+            where try present.contains(device) && mount.word("sys/class/cdm/\(device)/state").hasSuffix("failed") {
                 try mount.store("online", in: "sys/class/cdm/\(device)/state")
             }
             // The kernel gives up an unlinked inode some time after the last close.

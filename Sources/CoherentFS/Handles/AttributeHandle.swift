@@ -9,10 +9,12 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
     private let attribute: BoundAttribute
     private let inode: TreeInode
     private let services: Services
+    private let lifetime: Lifetime?
     /// What the last read from the start showed.
     private let shown = Mutex<[UInt8]?>(nil)
 
-    init(_ attribute: BoundAttribute, inode: TreeInode, services: Services) {
+    init(_ attribute: BoundAttribute, inode: TreeInode, services: Services, lifetime: Lifetime? = nil) {
+        self.lifetime = lifetime
         self.attribute = attribute
         self.inode = inode
         self.services = services
@@ -25,10 +27,19 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
         return (try? text()) != last
     }
 
-    private func text() throws(Errno) -> [UInt8] { [UInt8](try attribute.show().utf8) }
+    private func text() throws(Errno) -> [UInt8] {
+        try checkLifetime()
+        return [UInt8](try attribute.show().utf8)
+    }
+
+    /// As kernfs has it: what was open when its subject went answers ENODEV.
+    private func checkLifetime() throws(Errno) {
+        if lifetime?.isOver ?? false { throw .operationNotSupportedByDevice }
+    }
 
     override func read(_ request: consuming Request, size: Int, offset: Int64) {
         do throws(Errno) {
+            try checkLifetime()
             let last = offset == 0 ? nil : shown.withLock { $0 }
             let bytes = if let last { last } else { try text() }
             if offset == 0 { shown.withLock { $0 = bytes } }
@@ -46,6 +57,7 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
     override func write(_ request: consuming Request, data: RawSpan, offset: Int64, isWriteBack: Bool) {
         let count = data.byteCount
         do throws(Errno) {
+            try checkLifetime()
             let bytes = unsafe data.withUnsafeBytes { unsafe [UInt8]($0) }
             switch try attribute.store(bytes) {
             case .done:

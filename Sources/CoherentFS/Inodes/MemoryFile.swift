@@ -72,11 +72,19 @@ final class BufferFile: MemoryFile, @unchecked Sendable {
 
 /// A file below dev/: the memory of one coherent device.
 final class DeviceFile: MemoryFile, @unchecked Sendable {
+    private let device: Device
+
     init(device: Device, services: Services) {
+        self.device = device
         // As of an accelerator's render node: whoever is let in may compute.
         super.init(
             buffer: device.memory, metadata: Metadata(permissions: 0o666, uid: owner.uid, gid: owner.gid),
             services: services)
+    }
+
+    override func open(flags: Int32) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
+        guard let lifetime = device.node.lifetime else { throw .operationNotSupportedByDevice }
+        return (MemoryHandle(self, lifetime: lifetime), [.keepCache, .noFlush])
     }
 
     override func resize(to size: Int64, isOpen: Bool) throws(Errno) {

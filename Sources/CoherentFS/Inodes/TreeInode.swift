@@ -2,6 +2,7 @@ import AttributeTree
 import CoherentMemory
 import Fuse
 import Glibc
+import Logging
 import SystemPackage
 
 /// A file, directory or link of the sys/ tree.
@@ -12,12 +13,15 @@ final class TreeInode: Inode, @unchecked Sendable {
     private let shownNumber: InodeNumber
     /// Whether no other lookup leads here.
     let isUnshared: Bool
+    /// How long what it is a part of is there; nil for as long as the mount.
+    private let lifetime: Lifetime?
 
     init(
         number: InodeNumber, shownAs shownNumber: InodeNumber? = nil, isUnshared: Bool = false,
-        node: AttributeTree.Node, tree: TreeCache
+        node: AttributeTree.Node, tree: TreeCache, lifetime: Lifetime? = nil
     ) {
         self.node = node
+        self.lifetime = lifetime
         self.tree = tree
         self.shownNumber = shownNumber ?? number
         self.isUnshared = isUnshared
@@ -56,14 +60,23 @@ final class TreeInode: Inode, @unchecked Sendable {
 
     override func child(_ name: FileName) throws(Errno) -> (inode: Inode, timeout: Double)? {
         guard case .directory(let directory) = node else { throw .notDirectory }
+        if isGone { return nil }
         if let inode = tree.lasting(name, parent: number) { return (inode, TreeCache.forever) }
-        guard let (child, isLasting) = directory.find(name.string) else { return nil }
-        let inode = tree.inode(of: child, name: name, parent: number, isLasting: isLasting)
-        return (inode, isLasting && !inode.isUnshared ? TreeCache.forever : 0)
+        guard let found = directory.find(name.string) else { return nil }
+        let inode = tree.inode(
+            of: found.node, name: name, parent: number, isLasting: found.isLasting, lifetime: found.lifetime,
+            inherited: lifetime)
+        // If it went meanwhile, the sweep may have missed it, and the kernel must not come to trust it.
+        if inode.isGone { return nil }
+        return (inode, found.isLasting && !inode.isUnshared ? TreeCache.forever : 0)
     }
+
+    /// Whether the subject has gone (a kernfs node that is no longer active).
+    var isGone: Bool { lifetime?.isOver ?? false }
 
     override func entries() throws(Errno) -> [(name: FileName, type: FileType)] {
         guard case .directory(let directory) = node else { throw .notDirectory }
+        if isGone { return [] }
         return directory.entries.map { name, kind in
             let type: FileType =
                 switch kind {
@@ -80,12 +93,15 @@ final class TreeInode: Inode, @unchecked Sendable {
     ) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
         if case .stream(let stream) = node { return try open(stream, flags: flags) }
         guard case .attribute(let attribute) = node else { throw .isDirectory }
+        if isGone { throw .operationNotSupportedByDevice }
         // The mode keeps ordinary users out; this is for root, whom sysfs refuses, too.
         let access = flags & O_ACCMODE
         if access != O_WRONLY, !attribute.isReadable { throw .permissionDenied }
         if access != O_RDONLY, !attribute.isWritable { throw .permissionDenied }
         if attribute.startsJob { try tree.open(self, by: caller.pid) }
-        return (AttributeHandle(attribute, inode: self, services: tree.services), [.directIO])
+        return (
+            AttributeHandle(attribute, inode: self, services: tree.services, lifetime: lifetime), [.directIO]
+        )
     }
 
     /// A handle that `open` gave is closed.
@@ -130,6 +146,10 @@ final class TreeCache: Sendable {
         var kind: AttributeTree.Node.Kind
         var isLasting: Bool
         var startsJob: Bool
+        /// The subject's own lifetime; what is below goes with it.
+        var lifetime: Lifetime?
+
+        var isGone: Bool { lifetime?.isOver ?? false }
     }
 
     let services: Services
@@ -173,7 +193,7 @@ final class TreeCache: Sendable {
     func lasting(_ name: FileName, parent: InodeNumber) -> TreeInode? {
         state.withLock { state in
             let key = Key(parent: parent, name: name)
-            guard let entry = state.byKey[key], entry.isLasting else { return nil }
+            guard let entry = state.byKey[key], entry.isLasting, !entry.isGone else { return nil }
             if entry.startsJob, state.uses[entry.inode.number] != nil || state.contended.contains(key) { return nil }
             return entry.inode
         }
@@ -181,7 +201,8 @@ final class TreeCache: Sendable {
 
     /// The inode of a child: the one the kernel knows, unless the name stands for another subject by now.
     func inode(
-        of node: AttributeTree.Node, name: FileName, parent: InodeNumber, isLasting: Bool = true
+        of node: AttributeTree.Node, name: FileName, parent: InodeNumber, isLasting: Bool = true,
+        lifetime: Lifetime? = nil, inherited: Lifetime? = nil
     ) -> TreeInode {
         let kind = node.kind
         let startsJob = node.startsJob
@@ -190,18 +211,20 @@ final class TreeCache: Sendable {
         if case .directory(let directory) = node { identity = directory.identity }
         return state.withLock { state in
             let key = Key(parent: parent, name: name)
-            if let entry = state.byKey[key], entry.kind == kind, entry.identity == identity {
+            if let entry = state.byKey[key], entry.kind == kind, entry.identity == identity, !entry.isGone {
                 guard startsJob, state.uses[entry.inode.number] != nil || state.contended.contains(key) else {
                     return entry.inode
                 }
                 return TreeInode(
-                    number: services.inodes.makeNumber(), shownAs: shownNumber, isUnshared: true, node: node, tree: self
-                )
+                    number: services.inodes.makeNumber(), shownAs: shownNumber, isUnshared: true, node: node,
+                    tree: self, lifetime: lifetime ?? inherited)
             }
             let inode = TreeInode(
-                number: services.inodes.makeNumber(), shownAs: shownNumber, node: node, tree: self)
+                number: services.inodes.makeNumber(), shownAs: shownNumber, node: node, tree: self,
+                lifetime: lifetime ?? inherited)
             state.byKey[key] = Entry(
-                inode: inode, identity: identity, kind: kind, isLasting: isLasting, startsJob: startsJob)
+                inode: inode, identity: identity, kind: kind, isLasting: isLasting, startsJob: startsJob,
+                lifetime: lifetime)
             state.keys[inode.number] = key
             return inode
         }
@@ -238,6 +261,28 @@ final class TreeCache: Sendable {
         state.withLock { state in
             guard let opens = state.uses[inode.number]?.opens else { return }
             if opens > 1 { state.uses[inode.number]!.opens -= 1 } else { state.uses.removeValue(forKey: inode.number) }
+        }
+    }
+
+    /// Makes the kernel forget the names of what has gone. Never called from a worker: it may wait for one.
+    ///
+    /// No lookup slips through: the kernel holds the directory's lock over a lookup and its answer, and the notification
+    /// waits for that.
+    func sweep() {
+        let gone = state.withLock { state -> [Key] in
+            let gone = state.byKey.filter { $0.value.isGone }
+            for (key, entry) in gone {
+                state.byKey.removeValue(forKey: key)
+                state.keys.removeValue(forKey: entry.inode.number)
+            }
+            return Array(gone.keys)
+        }
+        for key in gone {
+            do throws(Errno) {
+                try services.notifier.invalidateEntry(key.parent, key.name)
+            } catch {
+                services.logger.debug("invalidating \(key.name) in inode \(key.parent.rawValue): \(error)")
+            }
         }
     }
 

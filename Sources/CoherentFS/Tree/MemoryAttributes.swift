@@ -16,6 +16,11 @@ enum MemoryAttributes {
                 subject.machine.autoOnline = try text.keyword(as: OnlineType.self)
             }),
         .writeOnly(
+            "probe",
+            summary:
+                "A physical address, at which a memory block is added; what it becomes is auto_online_blocks.",
+            store: { subject, text throws(Errno) in try subject.machine.probe(address: try text.unsigned()) }),
+        .writeOnly(
             "soft_offline_page",
             summary: "Takes a page out of use, once it has moved: not yet, its address is only checked.",
             store: { subject, text throws(Errno) in

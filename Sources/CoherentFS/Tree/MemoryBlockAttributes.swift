@@ -67,6 +67,8 @@ extension MemoryBlockState {
         case .online: "online"
         case .offline: "offline"
         case .goingOffline: "going-offline"
+        // Nobody sees it: the files have gone with the block.
+        case .absent: ""
         }
     }
 }

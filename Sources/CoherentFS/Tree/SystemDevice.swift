@@ -86,6 +86,16 @@ enum PowerAttributes {
 final class PowerControls: Sendable {
     private let paths = Mutex<Set<String>>([])
 
+    /// What has gone comes back as new.
+    func note(_ event: MachineEvent) {
+        switch event {
+        case .blockRemoved(let number): hold("/devices/system/memory/memory\(number)", on: false)
+        case .nodeRemoved(let id):
+            for suffix in ["", "/access0"] { hold("/devices/system/node/node\(id)\(suffix)", on: false) }
+        default: break
+        }
+    }
+
     func isHeldOn(_ path: String) -> Bool { paths.withLock { $0.contains(path) } }
 
     func hold(_ path: String, on isOn: Bool) {

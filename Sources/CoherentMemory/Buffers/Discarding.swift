@@ -125,7 +125,7 @@ struct FreedFrames: ~Copyable {
     mutating func append(_ pfn: PFN, isWritten: Bool, node: Node) {
         count += 1
         if let last = runs.indices.last, runs[last].end == pfn, runs[last].isWritten == isWritten,
-            runs[last].start >= node.startPFN, pfn < node.startPFN + UInt64(node.frameCount)
+            node.span.contains(runs[last].start), node.span.isInOnePiece(runs[last].start, pfn)
         {
             runs[last].count += 1
         } else {

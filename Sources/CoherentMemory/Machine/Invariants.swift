@@ -73,12 +73,17 @@ extension Machine {
             }
         }
         if free.count != zone.allocator.freeCount { problem = "free frames are miscounted" }
+        if zone.blocks != zone.presentBlocks.count { problem = "blocks are miscounted" }
+        if !node.isPresent, zone.blocks > 0 { problem = "a node that is gone has blocks" }
+        if zone.present != zone.framesPerBlock * zone.presentBlocks.count(where: { zone.kind(of: $0) != nil }) {
+            problem = "present frames are miscounted"
+        }
         if zone.allocated != mapped.count { problem = "\(zone.allocated) frames allocated, \(mapped.count) mapped" }
         if free.count + zone.allocated + zone.isolated != zone.present { problem = "frames do not add up" }
         for (frame, leaf) in mapped {
             if node.frames.owner(of: frame) != leaf { problem = "frame \(frame) names another table" }
             if node.frames.isPinned(frame) { problem = "frame \(frame) is left pinned" }
-            if zone.state(of: frame / zone.framesPerBlock) == .offline { problem = "frame \(frame) is mapped offline" }
+            if zone.kind(of: frame / zone.framesPerBlock) == nil { problem = "frame \(frame) is mapped offline" }
         }
         return problem
     }

@@ -30,8 +30,7 @@ public final class Node: Sendable {
 
     /// The node's place among the machine's nodes.
     let index: Int
-    let startPFN: PFN
-    let frameCount: Int
+    let span: NodeSpan
     let arena: Arena
     let frames: FrameTable
     let zone: Mutex<Zone>
@@ -42,23 +41,21 @@ public final class Node: Sendable {
     let migrationResult = Mutex(MigrationResult())
 
     init(
-        _ description: NodeDescription, index: Int, topology: Topology, startPFN: PFN
+        _ description: NodeDescription, index: Int, topology: Topology, span: NodeSpan
     ) throws(Errno) {
         id = description.id
         kind = description.kind
         cpus = description.cpus
         self.index = index
-        self.startPFN = startPFN
-        frameCount = Int(description.memory >> Page.shift)
+        self.span = span
         let distances = topology.nodes.map { topology.distance(from: description.id, to: $0.id) }
         self.distances = distances
-        arena = try Arena(name: "cdmfs-node\(description.id)", size: description.memory)
-        frames = try FrameTable(frameCount: frameCount)
-        var zone = try Zone(frameCount: frameCount, framesPerBlock: Int(topology.blockSize >> Page.shift))
-        if description.isOnline {
-            for block in 0..<frameCount / zone.framesPerBlock {
-                zone.online(block, in: description.kind == .coherent ? .movable : .normal)
-            }
+        arena = try Arena(name: "cdmfs-node\(description.id)", size: UInt64(span.count) << Page.shift)
+        frames = try FrameTable(frameCount: span.count)
+        var zone = try Zone(frameCount: span.count, framesPerBlock: Int(topology.blockSize >> Page.shift))
+        for block in 0..<span.base.count / zone.framesPerBlock {
+            zone.add(block)
+            if description.isOnline { zone.online(block, in: description.kind == .coherent ? .movable : .normal) }
         }
         self.zone = Mutex(zone)
         isolationWord = Atomic(Self.encode(description.isolation))
@@ -82,6 +79,17 @@ public final class Node: Sendable {
     public var isolation: Isolation { Isolation.allCases[Int(isolationWord.load(ordering: .relaxed))] }
 
     func setIsolation(_ isolation: Isolation) { isolationWord.store(Self.encode(isolation), ordering: .relaxed) }
+
+    private let incarnationWord = Atomic<UInt32>(0)
+
+    /// How often the node has come and gone since the machine was made; odd while it is not there.
+    public var incarnation: UInt32 { incarnationWord.load(ordering: .acquiring) }
+
+    /// Whether the node is there. Only a device's node ever goes (node_online()).
+    public var isPresent: Bool { incarnation & 1 == 0 }
+
+    /// The node goes, or comes back. The caller holds the zone's lock.
+    func reincarnate() { incarnationWord.wrappingAdd(1, ordering: .acquiringAndReleasing) }
 
     /// Whether only a request that names the node may land on it.
     var isIsolated: Bool { isolationWord.load(ordering: .relaxed) != 0 }
@@ -120,7 +128,7 @@ public final class Node: Sendable {
             guard let run = zone.allocator.allocateRun(upTo: count) else { return nil }
             zone.allocated += run.count
             frames.setOwner(of: run, to: FrameTable.unmapped)
-            return FrameRun(start: startPFN + UInt64(run.lowerBound), count: run.count)
+            return FrameRun(start: span.pfn(at: run.lowerBound), count: run.count)
         }
     }
 
@@ -136,10 +144,7 @@ public final class Node: Sendable {
     }
 
     /// The index of a frame of this node within the node.
-    func index(of pfn: PFN) -> Int {
-        assert(pfn >= startPFN && pfn < startPFN + UInt64(frameCount))
-        return Int(pfn - startPFN)
-    }
+    func index(of pfn: PFN) -> Int { span.index(of: pfn) }
 
     /// The bytes of a frame of this node.
     func address(of pfn: PFN) -> UnsafeMutableRawPointer { unsafe arena.address(of: index(of: pfn)) }

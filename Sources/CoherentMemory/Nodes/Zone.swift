@@ -2,6 +2,8 @@ import SystemPackage
 
 /// The state of a memory block.
 public enum MemoryBlockState: UInt8, Sendable, Hashable {
+    /// There is no such block: it was not added yet, or went with its device.
+    case absent
     /// No page of the block can be allocated, and none is in use.
     case offline
     /// The block's pages are allocated as usual.
@@ -22,6 +24,8 @@ struct Zone: ~Copyable {
     var isolated = 0
     /// Blocks of the ordinary zone that are not offline.
     private(set) var normalBlocks = 0
+    /// Blocks that are there, in whatever state.
+    private(set) var blocks = 0
     private let states: FlatMemory<UInt8>
     private let kinds: FlatMemory<UInt8>
     private let freeInBlock: FlatMemory<UInt32>
@@ -39,14 +43,31 @@ struct Zone: ~Copyable {
     }
 
     func state(of block: Int) -> MemoryBlockState {
-        MemoryBlockState(rawValue: states[block]) ?? .offline
+        MemoryBlockState(rawValue: states[block]) ?? .absent
+    }
+
+    /// The blocks that are there, in whatever state.
+    var presentBlocks: [Int] { (0..<states.count).filter { state(of: $0) != .absent } }
+
+    /// Makes a block that was not there appear, offline (create_memory_block_devices()).
+    mutating func add(_ block: Int) {
+        assert(state(of: block) == .absent)
+        states[block] = MemoryBlockState.offline.rawValue
+        blocks += 1
+    }
+
+    /// Takes an offline block away (remove_memory_block_devices()).
+    mutating func remove(_ block: Int) {
+        assert(state(of: block) == .offline)
+        states[block] = MemoryBlockState.absent.rawValue
+        blocks -= 1
     }
 
     func frames(of block: Int) -> Range<Int> { block * framesPerBlock..<(block + 1) * framesPerBlock }
 
     /// The zone of a block, nil while it is offline.
     func kind(of block: Int) -> ZoneKind? {
-        state(of: block) == .offline ? nil : ZoneKind(rawValue: kinds[block])
+        state(of: block).rawValue <= MemoryBlockState.offline.rawValue ? nil : ZoneKind(rawValue: kinds[block])
     }
 
     /// Whether a block lies between the first and the last block of a zone (zone_intersects()).

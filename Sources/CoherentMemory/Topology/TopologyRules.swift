@@ -97,7 +97,7 @@ struct TopologyRules {
                 "read_latency": link.readLatency, "write_latency": link.writeLatency,
                 "read_bandwidth": link.readBandwidth, "write_bandwidth": link.writeBandwidth,
             ]
-            for (key, value) in figures where !(1...1_000_000_000).contains(value) {
+            for (key, value) in figures where !Link.figures.contains(value) {
                 throw TopologyFault(
                     place: .link(index: index, key: key), found: "\(key) \(value)", expected: "1 to 1000000000")
             }

@@ -22,7 +22,9 @@ extension Walk {
         case 82..<90: try migrate(buffer)
         case 90..<92: try migrateNode()
         case 92..<96: try offlineBlock()
-        case 96..<99: try onlineBlock()
+        case 96..<97: try onlineBlock()
+        case 97..<98: try probe()
+        case 98..<99: try unplug()
         default: try changeDevice()
         }
         return []

@@ -11,6 +11,16 @@ extension Manual {
                 "auto_online_blocks": ManualPage(
                     reads: "offline, online, online_kernel or online_movable", writes: "one of the words",
                     errors: ["EINVAL": "another word"]),
+                "probe": ManualPage(
+                    writes: "a physical address, in any base, a multiple of the block size",
+                    errors: [
+                        "EINVAL": "no number, an address within a block, or one that no node has a range at",
+                        "ERANGE": "more than 64 bits", "EEXIST": "a block is there already",
+                        "ENODEV": "the device whose memory it would be was removed",
+                    ],
+                    text:
+                        "Behind the memory of all nodes each node, in their order, has a range as large as its memory, at least eight blocks and at most 64 GiB, at which blocks can be added to it: the first address behind all memory is one of the first node's.",
+                    linux: "drivers/base/memory.c, CONFIG_ARCH_MEMORY_PROBE"),
                 "soft_offline_page": ManualPage(
                     writes: "a physical address, in any base, as `pages` of a buffer shows it",
                     errors: [
