@@ -14,11 +14,11 @@ enum AccessTree {
                 lookup: { name in
                     guard name == "access0", isThere() else { return nil }
                     var performance = [
-                        links { machine.hasBlocks(node) ? access.initiators[node.id] ?? [] : [] }
+                        links(machine) { machine.hasBlocks(node) ? access.initiators[node.id] ?? [] : [] }
                     ]
                     // Only of a device's memory the topology says how fast it is.
                     if let device { performance.append(.attributes(AccessAttributes.table, of: device)) }
-                    let targets = links { (access.targets[node.id] ?? []).filter { machine.hasBlocks($0) } }
+                    let targets = links(machine) { (access.targets[node.id] ?? []).filter { machine.hasBlocks($0) } }
                     return .directory(
                         Directory(
                             [.directory("initiators", performance), .directory("targets", [targets])]
@@ -27,11 +27,15 @@ enum AccessTree {
         ]
     }
 
-    private static func links(to nodes: @escaping @Sendable () -> [CoherentMemory.Node]) -> Child {
+    private static func links(
+        _ machine: Machine, to nodes: @escaping @Sendable () -> [CoherentMemory.Node]
+    ) -> Child {
         .mortal(
             .link, list: { nodes().filter(\.isPresent).map { "node\($0.id)" } },
             lookup: { name in
-                guard let node = nodes().first(where: { "node\($0.id)" == name }), let lifetime = node.lifetime else {
+                guard let node = machine.node(named: name), let lifetime = node.lifetime,
+                    nodes().contains(where: { $0 === node })
+                else {
                     return nil
                 }
                 return (.link("../../../\(name)"), lifetime)
