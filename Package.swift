@@ -66,7 +66,7 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "MountTests",
-            dependencies: ["cdmfs", "CLinux", system], swiftSettings: settings),
+            dependencies: ["cdmfs", "CLinux", "CoherentMemory", system], swiftSettings: settings),
     ],
     cxxLanguageStandard: .cxx17
 )

@@ -39,6 +39,7 @@ public final class Directory: Sendable {
 
     private let fixed: [String: Node]
     private let order: [String]
+    private let fixedEntries: [(name: String, kind: Node.Kind)]
     private let sources: [Source]
 
     /// A directory of some children, whose fixed names must differ; mode 0755 as in sysfs unless `permissions` says
@@ -55,6 +56,7 @@ public final class Directory: Sendable {
         let nodes = children.flatMap(\.nodes)
         fixed = Dictionary(uniqueKeysWithValues: nodes)
         order = nodes.map(\.name)
+        fixedEntries = nodes.map { ($0.name, $0.node.kind) }
         sources = children.compactMap(\.source)
     }
 
@@ -84,8 +86,9 @@ public final class Directory: Sendable {
 
     /// The names of all children and what they are, in the order of ``names``, without making those that last.
     public var entries: [(name: String, kind: Node.Kind)] {
+        if sources.isEmpty { return fixedEntries }
         var seen = Set(order)
-        return order.compactMap { name in fixed[name].map { (name, $0.kind) } }
+        return fixedEntries
             + sources.flatMap { source in
                 source.list().compactMap { name in
                     guard seen.insert(name).inserted, let kind = source.lastingKind ?? source.lookup(name)?.node.kind

@@ -178,7 +178,9 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
 
     override func open(_ request: consuming Request, inode: InodeNumber, file: OpenFile) {
         var opened: (handle: OpenHandle, options: OpenReply.Options)?
-        let left = withInode(inode, request) { inode, _ throws(Errno) in opened = try inode.open(flags: file.flags) }
+        let left = withInode(inode, request) { inode, request throws(Errno) in
+            opened = try inode.open(flags: file.flags, caller: request.caller)
+        }
         var slot = left
         if let opened { open(opened.handle, opened.options) { slot.take()?.opened($0) ?? false } }
     }
@@ -248,7 +250,7 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     override func opendir(_ request: consuming Request, inode: InodeNumber, file: OpenFile) {
         var opened: DirectoryHandle?
         let left = withInode(inode, request) { inode, _ throws(Errno) in
-            opened = try DirectoryHandle(inode, inodes: services.inodes)
+            opened = DirectoryHandle(inode, inodes: services.inodes)
         }
         var slot = left
         if let opened { open(opened, []) { slot.take()?.opened($0) ?? false } }

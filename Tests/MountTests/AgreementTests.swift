@@ -19,31 +19,18 @@ extension Mounts {
     /// Node, memory and CPU views agree, whatever the machine and whatever happened to it.
     @Suite("Agreement")
     struct AgreementTests {
-        private static func node(
-            _ id: Int, _ kind: String, _ memory: String, cpus: String? = nil, online: Bool = true
-        ) -> String {
-            let words = (cpus.map { "cpus = \"\($0)\"\n" } ?? "") + (online ? "" : "online = false\n")
-            return "[[node]]\nid = \(id)\nkind = \"\(kind)\"\nmemory = \"\(memory)\"\n\(words)"
-        }
-
         /// Two CPUs on each of the first 32 nodes, devices on the others.
         private static let sixtyFour =
             "block_size = \"2M\"\n"
             + (0..<64).map { id in
                 id < 32
-                    ? node(id, "ram", "8M", cpus: "\(2 * id)-\(2 * id + 1)")
-                    : node(id, "coherent", "4M", online: id % 5 != 0)
+                    ? Machines.node(id, "ram", "8M", cpus: "\(2 * id)-\(2 * id + 1)")
+                    : Machines.node(id, "coherent", "4M", online: id % 5 != 0)
             }.joined()
 
-        /// Holes in the numbering, nodes without memory, without CPUs and without either, and nodes that begin offline.
-        private static let holes =
-            "block_size = \"2M\"\n" + node(0, "ram", "32M", cpus: "0-1") + node(8, "ram", "0", cpus: "8,10")
-            + node(9, "ram", "0") + node(250, "coherent", "16M") + node(251, "coherent", "8M", online: false)
-            + node(252, "ram", "16M") + node(253, "ram", "8M", cpus: "4", online: false)
-            + node(254, "coherent", "2M") + node(255, "coherent", "8M")
-
         private static let machines = [
-            Machines.small, Machines.four, holes, sixtyFour, "[[node]]\nid = 3\nkind = \"ram\"\nmemory = \"256M\"\n",
+            Machines.small, Machines.four, Machines.holes, sixtyFour,
+            "[[node]]\nid = 3\nkind = \"ram\"\nmemory = \"256M\"\n",
         ]
 
         @Test("At the beginning", arguments: machines.indices)
@@ -53,7 +40,7 @@ extension Mounts {
 
         @Test("Lists of a machine with holes")
         func lists() throws {
-            try TestMount.with(Self.holes, checkingLeaks: false) { mount throws in
+            try TestMount.with(Machines.holes, checkingLeaks: false) { mount throws in
                 for (name, text) in [
                     ("online", "0,8-9,250-255"), ("has_cpu", "0,8,253"), ("has_memory", "0,250,252,254-255"),
                     ("has_normal_memory", "0,252"), ("is_cdm_node", "250-251,254-255"),

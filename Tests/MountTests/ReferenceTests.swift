@@ -9,7 +9,7 @@ extension Mounts {
         /// The machines that between them have every kind of file. What a topology can bring belongs here, too.
         private static let machines = [
             Machines.small, Machines.four, Machines.make(online: false),
-            "[[node]]\nid = 3\nkind = \"ram\"\nmemory = \"256M\"\n",
+            "[[node]]\nid = 3\nkind = \"ram\"\nmemory = \"256M\"\n[[node.cache]]\nsize = \"1M\"\n",
         ]
 
         /// Mode and path of each line of `cdmfs help --all`.

@@ -26,6 +26,8 @@ public struct Reference: Sendable {
         kind = "coherent"
         memory = "4M"
         device = "cdm0"
+        [[node.cache]]
+        size = "1M"
         """
 
     /// Collects the entries.

@@ -1,18 +1,22 @@
 import AttributeTree
 import CoherentMemory
 
-/// nodeN/access0: which nodes reach which memory best, and how fast (node_init_node_access(), what HMAT tells Linux).
+/// nodeN/access0 and access1: which nodes reach which memory best, and how fast (node_init_node_access(), what HMAT
+/// tells Linux).
 enum AccessTree {
     /// The directory of a node that has memory or CPUs; nothing of one that has neither, until memory is added to it.
     static func children(of node: CoherentMemory.Node, _ access: Access, _ services: Services) -> [Child] {
         let machine = services.machine
         let device = machine.devices.first { $0.node === node }
-        let isThere: @Sendable () -> Bool = { !node.cpus.isEmpty || machine.hasBlocks(node) }
+        // Class 1 counts CPUs only among the initiators; here there are no others.
+        let names: @Sendable () -> [String] = {
+            !node.cpus.isEmpty || machine.hasBlocks(node) ? ["access0", "access1"] : []
+        }
         return [
             .lasting(
-                .directory, list: { isThere() ? ["access0"] : [] },
+                .directory, list: names,
                 lookup: { name in
-                    guard name == "access0", isThere() else { return nil }
+                    guard names().contains(name) else { return nil }
                     var performance = [
                         links(machine) { machine.hasBlocks(node) ? access.initiators[node.id] ?? [] : [] }
                     ]
@@ -22,7 +26,8 @@ enum AccessTree {
                     return .directory(
                         Directory(
                             [.directory("initiators", performance), .directory("targets", [targets])]
-                                + SystemDevice("/devices/system/node/node\(node.id)/access0").children(services)))
+                                + SystemDevice("\(SystemDevice(node: node).path)/\(name)", isPowerManaged: false)
+                                .children(services)))
                 })
         ]
     }
@@ -56,7 +61,7 @@ struct Access {
     }
 }
 
-/// nodeN/access0/initiators.
+/// nodeN/accessN/initiators.
 enum AccessAttributes {
     static let table: [Attribute<Device>] = [
         .readOnly("read_bandwidth", summary: "MB/s that the best initiators read.") { "\($0.link.readBandwidth)" },

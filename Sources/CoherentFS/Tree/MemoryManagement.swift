@@ -7,13 +7,20 @@ import SystemPackage
 final class MemorySettings: Sendable {
     /// Whether reclaim may move pages to a slower tier instead of giving them up.
     let isDemotionEnabled = Atomic(false)
-    private let weights = Mutex<[Int: Int]>([:])
+    /// The weights that were set; nil while the machine chooses them.
+    private let weights = Mutex<[Int: Int]?>(nil)
 
-    /// The weight of a node in weighted interleaving, 1 to 255. Setting nil brings the default back: 1, for the
-    /// topology says the bandwidth of devices only.
-    subscript(weightOf node: Int) -> Int? {
-        get { weights.withLock { $0[node] } }
-        set { weights.withLock { $0[node] = newValue } }
+    /// Whether the machine chooses the weights of weighted interleaving: 1 for each node, for the topology says the
+    /// bandwidth of devices only. Turned off, the weights stay as they are; turned on, those that were set are gone.
+    var isWeightAutomatic: Bool {
+        get { weights.withLock { $0 == nil } }
+        set { weights.withLock { $0 = newValue ? nil : $0 ?? [:] } }
+    }
+
+    /// The weight of a node in weighted interleaving, 1 to 255. Setting one ends the machine's own choice.
+    subscript(weightOf node: Int) -> Int {
+        get { weights.withLock { $0?[node] } ?? 1 }
+        set { weights.withLock { $0 = ($0 ?? [:]).merging([node: newValue]) { $1 } } }
     }
 }
 
@@ -28,13 +35,14 @@ enum MemoryManagementTree {
                     .directory(
                         "weighted_interleave",
                         [
+                            .attributes(interleaving, of: services),
                             .dynamic(
                                 list: { machine.nodesWithMemory.map { "node\($0)" } },
                                 lookup: { name in
                                     machine.nodes.first { "node\($0.id)" == name && $0.hasMemory }.map { node in
                                         .attribute(weight(of: node).bound(to: services))
                                     }
-                                })
+                                }),
                         ])
                 ]),
         ]
@@ -49,16 +57,24 @@ enum MemoryManagementTree {
             })
     ]
 
+    // Documentation/ABI says `auto`; Linux 6.18 shows it as `__auto_type`, by a macro gone
+    // astray, and group-writable, which files of sys/ are not here.
+    private static let interleaving: [Attribute<Services>] = [
+        .readWrite(
+            "auto", summary: "Whether the machine chooses the weights; setting one ends that.",
+            show: { "\($0.memory.isWeightAutomatic)" },
+            store: { services, text throws(Errno) in services.memory.isWeightAutomatic = try text.bool() })
+    ]
+
     private static func weight(of node: CoherentMemory.Node) -> Attribute<Services> {
         let id = node.id
         return .readWrite(
-            "node\(id)", summary: "Pages in a row on the node under weighted interleave, 1 to 255; 0 for the default.",
-            show: { "\($0.memory[weightOf: id] ?? 1)" },
+            "node\(id)", summary: "Pages in a row on the node under weighted interleave, 1 to 255.",
+            show: { "\($0.memory[weightOf: id])" },
             store: { services, text throws(Errno) in
-                // As in Linux, nothing is the default, and one that does not fit is EINVAL as well.
-                let weight = text.text.isEmpty ? 0 : (try? text.unsigned()) ?? .max
-                guard weight <= 255 else { throw .invalidArgument }
-                services.memory[weightOf: id] = weight == 0 ? nil : Int(weight)
+                // What does not fit is EINVAL here, too.
+                guard let weight = try? text.integer(), (1...255).contains(weight) else { throw .invalidArgument }
+                services.memory[weightOf: id] = weight
             })
     }
 }

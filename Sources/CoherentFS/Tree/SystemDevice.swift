@@ -10,10 +10,14 @@ struct SystemDevice: Sendable {
     let path: String
     /// The bus that it is on; nil for the directory that holds the devices of one.
     let bus: String?
+    /// Whether it has a state of suspension; the power/ directory of one that has not is empty
+    /// (pm_runtime_no_callbacks()).
+    let isPowerManaged: Bool
 
-    init(_ path: String, bus: String? = nil) {
+    init(_ path: String, bus: String? = nil, isPowerManaged: Bool = true) {
         self.path = path
         self.bus = bus
+        self.isPowerManaged = isPowerManaged
     }
 
     init(node: CoherentMemory.Node) { self.init("/devices/system/node/node\(node.id)", bus: "node") }
@@ -27,7 +31,7 @@ struct SystemDevice: Sendable {
         let subject = Subject(services, self)
         var children: [Child] = [
             .attributes(DeviceFileAttributes.table, of: subject),
-            .directory("power", [.attributes(PowerAttributes.table, of: subject)]),
+            .directory("power", isPowerManaged ? [.attributes(PowerAttributes.table, of: subject)] : []),
         ]
         if let bus { children.append(.link("subsystem", target: "\(ascent)bus/\(bus)")) }
         return children
@@ -87,7 +91,7 @@ final class PowerControls: Sendable {
         switch event {
         case .blockRemoved(let number): hold("/devices/system/memory/memory\(number)", on: false)
         case .nodeRemoved(let id):
-            for suffix in ["", "/access0"] { hold("/devices/system/node/node\(id)\(suffix)", on: false) }
+            hold("/devices/system/node/node\(id)", on: false)
         default: break
         }
     }

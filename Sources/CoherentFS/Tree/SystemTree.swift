@@ -78,6 +78,8 @@ struct SystemTree {
         var children: [Child] = [.attributes(NodeAttributes.table, of: subject)]
         children += SystemDevice(node: node).children(services)
         children += NodeLinks.children(of: node, services) + AccessTree.children(of: node, access, services)
+        children.append(.directory("memory_failure", [.attributes(MemoryFailureAttributes.table, of: node)]))
+        children += MemorySideCacheTree.children(of: node, services)
         if node.kind == .coherent {
             children.append(
                 .directory(

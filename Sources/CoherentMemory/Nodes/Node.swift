@@ -111,6 +111,9 @@ public final class Node: Sendable {
     /// The node's allocation counters.
     public var statistics: NodeStatistics { counters.statistics }
 
+    /// What became of the node's memory failures.
+    public var memoryFailures: MemoryFailureStatistics { counters.memoryFailures.withLock { $0 } }
+
     /// Whether any memory block of the node is online (a member of `has_memory`).
     public var hasMemory: Bool { zone.withLock { $0.present } > 0 }
 

@@ -18,6 +18,21 @@ public struct NodeStatistics: Sendable, Hashable {
     public var refusedFallback: UInt64 = 0
 }
 
+/// How often memory of a node failed, and what became of the page (struct memory_failure_stats): pages, counted at each
+/// failure and never down.
+public struct MemoryFailureStatistics: Sendable, Hashable {
+    /// Failures in all: the sum of the others.
+    public var total: UInt64 = 0
+    /// Left alone, for the page cannot be handled.
+    public var ignored: UInt64 = 0
+    /// Tried, and the page is still in use.
+    public var failed: UInt64 = 0
+    /// Put off until the page is touched again.
+    public var delayed: UInt64 = 0
+    /// The page is out of use.
+    public var recovered: UInt64 = 0
+}
+
 /// The counters themselves: bumped at every fault, so atomic rather than under the node's lock.
 struct NodeCounters: ~Copyable, Sendable {
     let hit = Atomic<UInt64>(0)
@@ -27,6 +42,7 @@ struct NodeCounters: ~Copyable, Sendable {
     let local = Atomic<UInt64>(0)
     let other = Atomic<UInt64>(0)
     let refusedFallback = Atomic<UInt64>(0)
+    let memoryFailures = TracedMutex(MemoryFailureStatistics())
     /// Pages that may be in the kernel's page cache.
     let cached = Atomic<Int>(0)
     /// Pages that were stored to.

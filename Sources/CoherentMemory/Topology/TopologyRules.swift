@@ -37,6 +37,7 @@ struct TopologyRules {
                 try fail("memory", "more than 128T of memory in all", "at most 128T in one machine")
             }
             try checkKind(of: node, at: index)
+            try checkCaches(of: node, at: index)
             for cpu in node.cpus {
                 guard cpu < IDSet.maxCPUs else { try fail("cpus", "CPU \(cpu)", "0 to \(IDSet.maxCPUs - 1)") }
                 if let owner = cpuOwners.updateValue(node.id, forKey: cpu) {

@@ -16,11 +16,17 @@ extension Manual {
             "sys/kernel/mm/mempolicy/weighted_interleave", summary: "The weights of weighted interleaving.",
             linux: "mm/mempolicy.c; Documentation/ABI/testing/sysfs-kernel-mm-mempolicy-weighted-interleave",
             [
+                "auto": ManualPage(
+                    reads: "`true` or `false`", writes: "a truth value: 1, y, on, true, 0, n, off, false, …",
+                    errors: ["EINVAL": "another word"],
+                    text:
+                        "true: every weight is 1, and those that were set are gone. false: the weights stay as they are."
+                ),
                 "nodeN": ManualPage(
                     reads: "a number from 1 to 255",
-                    writes: "a number from 1 to 255; 0 or nothing for the default, which is 1",
+                    writes: "a number from 1 to 255, in base 10, 8 (`010`) or 16 (`0x10`)",
                     errors: ["EINVAL": "no number, or out of range"],
-                    text: "There is one for each node that has memory online.")
+                    text: "There is one for each node that has memory online."),
             ]),
         Chapter(
             "sys/kernel/cdm", summary: "What has no Linux counterpart.", linux: "none",

@@ -38,15 +38,16 @@ extension Manual {
                 "memoryM": ManualPage(summary: "A memory block of the node, whether online or not."),
             ]),
         Chapter(
-            "sys/devices/system/node/nodeN/access0",
-            summary: "Who reaches the node's memory best, and how fast that is.",
+            "sys/devices/system/node/nodeN/access0", "sys/devices/system/node/nodeN/access1",
+            summary:
+                "Who reaches the node's memory best, and how fast that is; access1 of CPUs only, which here are all.",
             linux: "drivers/base/node.c; Documentation/admin-guide/mm/numaperf.rst",
             [
                 "initiators": ManualPage(summary: "The nodes whose CPUs reach this node's memory best."),
                 "targets": ManualPage(summary: "The nodes whose memory the CPUs of this node reach best of all."),
             ]),
         Chapter(
-            "sys/devices/system/node/nodeN/access0/initiators",
+            "sys/devices/system/node/nodeN/access0/initiators", "sys/devices/system/node/nodeN/access1/initiators",
             summary: "The nodes whose CPUs reach this node's memory best; of a coherent node, how fast, too.",
             linux: "drivers/base/node.c; Documentation/admin-guide/mm/numaperf.rst",
             [
@@ -57,10 +58,35 @@ extension Manual {
                 "write_latency": ManualPage(reads: "nanoseconds, decimal; `[node.link]` of the topology"),
             ]),
         Chapter(
-            "sys/devices/system/node/nodeN/access0/targets",
+            "sys/devices/system/node/nodeN/access0/targets", "sys/devices/system/node/nodeN/access1/targets",
             summary: "The nodes whose memory the CPUs of this node reach best of all.",
             linux: "drivers/base/node.c; Documentation/admin-guide/mm/numaperf.rst",
             ["nodeN": ManualPage(summary: "A node whose memory the CPUs of this node reach best of all.")]),
+        Chapter(
+            "sys/devices/system/node/nodeN/memory_failure", summary: "How often memory of the node failed.",
+            linux: "mm/memory-failure.c; Documentation/ABI/testing/sysfs-memory-page-offline",
+            [
+                "total": ManualPage(reads: "a number of pages, decimal: the sum of the others"),
+                "ignored": ManualPage(reads: "a number of pages, decimal"),
+                "failed": ManualPage(reads: "a number of pages, decimal"),
+                "delayed": ManualPage(reads: "a number of pages, decimal"),
+                "recovered": ManualPage(reads: "a number of pages, decimal"),
+            ]),
+        Chapter(
+            "sys/devices/system/node/nodeN/memory_side_cache",
+            summary: "The caches in front of the node's memory, where the topology has `[[node.cache]]`.",
+            linux: "drivers/base/node.c; Documentation/admin-guide/mm/numaperf.rst"),
+        Chapter(
+            "sys/devices/system/node/nodeN/memory_side_cache/indexN",
+            summary: "A cache by its level; the larger the number, the nearer to the CPUs.",
+            linux: "drivers/base/node.c; Documentation/ABI/stable/sysfs-devices-node",
+            [
+                "address_mode": ManualPage(reads: "`0x0`"),
+                "indexing": ManualPage(reads: "0 direct mapped, 1 indexed, 2 other"),
+                "line_size": ManualPage(reads: "bytes, decimal"),
+                "size": ManualPage(reads: "bytes, decimal"),
+                "write_policy": ManualPage(reads: "0 write-back, 1 write-through, 2 other"),
+            ]),
         Chapter(
             "sys/devices/system/node/nodeN/cdm", summary: "What a coherent node has beyond others.",
             linux: "none; drivers/base/node.c for its place",
