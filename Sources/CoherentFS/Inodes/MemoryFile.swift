@@ -25,9 +25,7 @@ class MemoryFile: Inode, @unchecked Sendable {
         return attributes
     }
 
-    override func open(
-        flags: Int32, caller: Caller
-    ) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
+    override func open(flags: Int32) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
         // What is in the page cache is the truth about the page, so it is kept; and as memory has nothing to be
         // safe on, closing a file writes nothing back.
         (MemoryHandle(self), [.keepCache, .noFlush])
@@ -84,9 +82,7 @@ final class DeviceFile: MemoryFile, @unchecked Sendable {
             services: services)
     }
 
-    override func open(
-        flags: Int32, caller: Caller
-    ) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
+    override func open(flags: Int32) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
         guard let lifetime = device.node.lifetime else { throw .operationNotSupportedByDevice }
         return (MemoryHandle(self, lifetime: lifetime), [.keepCache, .noFlush])
     }
