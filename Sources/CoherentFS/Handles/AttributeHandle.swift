@@ -9,12 +9,10 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
     private let attribute: BoundAttribute
     private let inode: TreeInode
     private let services: Services
-    private let lifetime: Lifetime?
     /// What the last read from the start showed.
     private let shown = Mutex<[UInt8]?>(nil)
 
-    init(_ attribute: BoundAttribute, inode: TreeInode, services: Services, lifetime: Lifetime? = nil) {
-        self.lifetime = lifetime
+    init(_ attribute: BoundAttribute, inode: TreeInode, services: Services) {
         self.attribute = attribute
         self.inode = inode
         self.services = services
@@ -34,7 +32,7 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
 
     /// As kernfs has it: what was open when its subject went answers ENODEV.
     private func checkLifetime() throws(Errno) {
-        if lifetime?.isOver ?? false { throw .operationNotSupportedByDevice }
+        if inode.isGone { throw .operationNotSupportedByDevice }
     }
 
     override func read(_ request: consuming Request, size: Int, offset: Int64) {

@@ -99,9 +99,7 @@ final class TreeInode: Inode, @unchecked Sendable {
         if access != O_WRONLY, !attribute.isReadable { throw .permissionDenied }
         if access != O_RDONLY, !attribute.isWritable { throw .permissionDenied }
         if attribute.startsJob { try tree.open(self, by: caller.pid) }
-        return (
-            AttributeHandle(attribute, inode: self, services: tree.services, lifetime: lifetime), [.directIO]
-        )
+        return (AttributeHandle(attribute, inode: self, services: tree.services), [.directIO])
     }
 
     /// A handle that `open` gave is closed.
@@ -237,6 +235,28 @@ final class TreeCache: Sendable {
         return InodeNumber(rawValue: hash | 1 << 63)
     }
 
+    /// Makes the kernel forget the names of what has gone. Never called from a worker: it may wait for one.
+    ///
+    /// No lookup slips through: the kernel holds the directory's lock over a lookup and its answer, and the notification
+    /// waits for that.
+    func sweep() {
+        let gone = state.withLock { state -> [Key] in
+            let gone = state.byKey.filter { $0.value.isGone }
+            for (key, entry) in gone {
+                state.byKey.removeValue(forKey: key)
+                state.keys.removeValue(forKey: entry.inode.number)
+            }
+            return Array(gone.keys)
+        }
+        for key in gone {
+            do throws(Errno) {
+                try services.notifier.invalidateEntry(key.parent, key.name)
+            } catch {
+                services.logger.debug("invalidating \(key.name) in inode \(key.parent.rawValue): \(error)")
+            }
+        }
+    }
+
     /// Counts an open of an inode whose writes take long; ESTALE where the kernel is to look for another.
     func open(_ inode: TreeInode, by task: Int32) throws(Errno) {
         let isRefused = state.withLock { state in
@@ -261,28 +281,6 @@ final class TreeCache: Sendable {
         state.withLock { state in
             guard let opens = state.uses[inode.number]?.opens else { return }
             if opens > 1 { state.uses[inode.number]!.opens -= 1 } else { state.uses.removeValue(forKey: inode.number) }
-        }
-    }
-
-    /// Makes the kernel forget the names of what has gone. Never called from a worker: it may wait for one.
-    ///
-    /// No lookup slips through: the kernel holds the directory's lock over a lookup and its answer, and the notification
-    /// waits for that.
-    func sweep() {
-        let gone = state.withLock { state -> [Key] in
-            let gone = state.byKey.filter { $0.value.isGone }
-            for (key, entry) in gone {
-                state.byKey.removeValue(forKey: key)
-                state.keys.removeValue(forKey: entry.inode.number)
-            }
-            return Array(gone.keys)
-        }
-        for key in gone {
-            do throws(Errno) {
-                try services.notifier.invalidateEntry(key.parent, key.name)
-            } catch {
-                services.logger.debug("invalidating \(key.name) in inode \(key.parent.rawValue): \(error)")
-            }
         }
     }
 

@@ -8,20 +8,21 @@ enum AccessTree {
     static func children(of node: CoherentMemory.Node, _ access: Access, _ services: Services) -> [Child] {
         let machine = services.machine
         let device = machine.devices.first { $0.node === node }
-        let isThere: @Sendable () -> Bool = { !node.cpus.isEmpty || machine.hasBlocks(node) }
         // Class 1 counts CPUs only among the initiators; here there are no others.
-        let classes = ["access0", "access1"]
+        let names: @Sendable () -> [String] = {
+            !node.cpus.isEmpty || machine.hasBlocks(node) ? ["access0", "access1"] : []
+        }
         return [
             .lasting(
-                .directory, list: { isThere() ? classes : [] },
+                .directory, list: names,
                 lookup: { name in
-                    guard classes.contains(name), isThere() else { return nil }
+                    guard names().contains(name) else { return nil }
                     var performance = [
-                        links { machine.hasBlocks(node) ? access.initiators[node.id] ?? [] : [] }
+                        links(machine) { machine.hasBlocks(node) ? access.initiators[node.id] ?? [] : [] }
                     ]
                     // Only of a device's memory the topology says how fast it is.
                     if let device { performance.append(.attributes(AccessAttributes.table, of: device)) }
-                    let targets = links { (access.targets[node.id] ?? []).filter { machine.hasBlocks($0) } }
+                    let targets = links(machine) { (access.targets[node.id] ?? []).filter { machine.hasBlocks($0) } }
                     return .directory(
                         Directory(
                             [.directory("initiators", performance), .directory("targets", [targets])]
@@ -31,11 +32,15 @@ enum AccessTree {
         ]
     }
 
-    private static func links(to nodes: @escaping @Sendable () -> [CoherentMemory.Node]) -> Child {
+    private static func links(
+        _ machine: Machine, to nodes: @escaping @Sendable () -> [CoherentMemory.Node]
+    ) -> Child {
         .mortal(
             .link, list: { nodes().filter(\.isPresent).map { "node\($0.id)" } },
             lookup: { name in
-                guard let node = nodes().first(where: { "node\($0.id)" == name }), let lifetime = node.lifetime else {
+                guard let node = machine.node(named: name), let lifetime = node.lifetime,
+                    nodes().contains(where: { $0 === node })
+                else {
                     return nil
                 }
                 return (.link("../../../\(name)"), lifetime)

@@ -91,7 +91,7 @@ final class PowerControls: Sendable {
         switch event {
         case .blockRemoved(let number): hold("/devices/system/memory/memory\(number)", on: false)
         case .nodeRemoved(let id):
-            for suffix in ["", "/access0"] { hold("/devices/system/node/node\(id)\(suffix)", on: false) }
+            hold("/devices/system/node/node\(id)", on: false)
         default: break
         }
     }
