@@ -15,13 +15,14 @@ struct Cdmfs: ParsableCommand {
               truncate -s 64M /mnt/cdm/buffers/a
               echo 1 > /mnt/cdm/sys/kernel/cdm/buffers/a/migrate
               cdmfs run --mount /mnt/cdm -- numactl -H
+              cdmfs numa_maps $$
               cdmfs unmount /mnt/cdm
 
             Exit status: 0, or 64 for wrong usage, 65 for a wrong topology file, 66 for one that cannot be read, 32 for a \
             mount or unmount that failed, 1 otherwise; of run, that of its command.
             """,
         version: "0.1.0",
-        subcommands: [Mount.self, Unmount.self, TopologyCommand.self, Run.self])
+        subcommands: [Mount.self, Unmount.self, TopologyCommand.self, Run.self, NumaMaps.self])
 
     static func main() {
         do {

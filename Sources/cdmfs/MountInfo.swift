@@ -3,6 +3,8 @@ import SystemPackage
 /// A line of /proc/self/mountinfo.
 struct MountInfo {
     let mountPoint: String
+    /// The directory of its file system that is mounted: / for the whole.
+    let root: String
     /// The minor number of its device; for FUSE, the number of the connection.
     let minor: Int
     let type: String
@@ -11,6 +13,11 @@ struct MountInfo {
     static func uppermost(at path: String) -> MountInfo? {
         guard let table = try? readAll("/proc/self/mountinfo") else { return nil }
         return table.split(separator: "\n").compactMap(MountInfo.init).last { $0.mountPoint == path }
+    }
+
+    /// The mounts that a task sees, in the order in which they were made.
+    static func all(of task: Int32) throws -> [MountInfo] {
+        try readAll(FilePath("/proc/\(task)/mountinfo")).split(separator: "\n").compactMap(MountInfo.init)
     }
 
     private init?(_ line: Substring) {
@@ -22,6 +29,7 @@ struct MountInfo {
         guard let minor = fields[2].split(separator: ":").last.flatMap({ Int($0) }) else { return nil }
         self.minor = minor
         mountPoint = Self.unescape(fields[4])
+        root = Self.unescape(fields[3])
         type = String(fields[hyphen + 1])
     }
 

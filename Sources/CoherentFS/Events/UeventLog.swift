@@ -65,7 +65,12 @@ final class UeventLog: Sendable {
                     Uevent(
                         action: "change", path: "/class/cdm/\(name)", subsystem: "cdm",
                         details: [("STATE", word.rawValue)]))
-            case .isolation, .migration, .nodeMigration: break
+            case .isolation(let node, let isolation):
+                state.append(
+                    Uevent(
+                        action: "change", path: "/devices/system/node/node\(node)", subsystem: "node",
+                        details: [("ISOLATION", isolation.rawValue)]))
+            case .migration, .nodeMigration: break
             }
         }
     }

@@ -5,8 +5,8 @@ import Glibc
 import SystemPackage
 
 /// An open buffer or device file: what page faults, read(2) and write(2) come to.
-final class MemoryHandle: OpenHandle, @unchecked Sendable {
-    private let file: MemoryFile
+class MemoryHandle: OpenHandle, @unchecked Sendable {
+    fileprivate let file: MemoryFile
     private let machine: Machine
     private let tasks: TaskLocator
 
@@ -94,4 +94,18 @@ final class MemoryHandle: OpenHandle, @unchecked Sendable {
             request.error(error)
         }
     }
+}
+
+/// An open device file, which lets its opener use a restricted node.
+final class DeviceHandle: MemoryHandle, @unchecked Sendable {
+    private let opener: Int32
+    private let device: Device
+
+    init(_ file: DeviceFile, opener: Int32, of device: Device) {
+        self.opener = opener
+        self.device = device
+        super.init(file)
+    }
+
+    override func closed() { file.services.processes.closed(device, by: opener) }
 }

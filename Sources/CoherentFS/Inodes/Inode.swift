@@ -33,7 +33,9 @@ class Inode: @unchecked Sendable {
     func entries() throws(Errno) -> [(name: FileName, type: FileType)] { throw .notDirectory }
 
     /// Opens a file.
-    func open(flags: Int32) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) { throw .isDirectory }
+    func open(flags: Int32, caller: Caller) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
+        throw .isDirectory
+    }
 
     /// Changes attributes. `isOpen` tells ftruncate(2) from truncate(2) and O_TRUNC.
     func change(_ changes: AttributeChanges, caller: Caller, isOpen: Bool) throws(Errno) { throw .notPermitted }
@@ -53,6 +55,12 @@ class Inode: @unchecked Sendable {
     func rename(_ name: FileName, to newName: FileName, in newParent: Inode, flags: UInt32) throws(Errno) {
         throw .notPermitted
     }
+
+    /// The attributes that are extended attributes, too: `user.cdm.NAME`.
+    var extendedAttributes: [BoundAttribute] { [] }
+
+    /// Whether somebody to whom the file's permissions allow it may set extended attributes.
+    func mayStore(_ caller: Caller) -> Bool { true }
 
     /// The kernel knows the inode no longer.
     func forgotten() {}

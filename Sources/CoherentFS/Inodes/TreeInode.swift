@@ -71,14 +71,14 @@ final class TreeInode: Inode, @unchecked Sendable {
         }
     }
 
-    override func open(flags: Int32) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
+    override func open(flags: Int32, caller: Caller) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
         if case .stream(let stream) = node { return try open(stream, flags: flags) }
         guard case .attribute(let attribute) = node else { throw .isDirectory }
         // The mode keeps ordinary users out; this is for root, whom sysfs refuses, too.
         let access = flags & O_ACCMODE
         if access != O_WRONLY, !attribute.isReadable { throw .permissionDenied }
         if access != O_RDONLY, !attribute.isWritable { throw .permissionDenied }
-        return (AttributeHandle(attribute, services: tree.services), [.directIO])
+        return (AttributeHandle(attribute.opened(), services: tree.services), [.directIO])
     }
 
     private func open(_ stream: AttributeTree.Stream, flags: Int32) throws(Errno) -> (OpenHandle, OpenReply.Options) {
@@ -90,6 +90,21 @@ final class TreeInode: Inode, @unchecked Sendable {
         // `echo >` truncates and touch(1) sets times: both change nothing here.
         guard changes.mode == nil, changes.uid == nil, changes.gid == nil else { throw .notPermitted }
         if case .directory = node, changes.size != nil { throw .isDirectory }
+    }
+
+    override func makeDirectory(_ name: FileName, permissions: UInt32, caller: Caller) throws(Errno) -> Inode {
+        guard case .directory(let directory) = node, let maker = directory.maker else { throw .notPermitted }
+        guard name.string.utf8.count <= 255 else { throw .fileNameTooLong }
+        try maker.make(name.string)
+        guard let (child, isLasting) = directory.find(name.string) else { throw .noSuchFileOrDirectory }
+        return tree.inode(of: child, name: name, parent: number, isLasting: isLasting)
+    }
+
+    override func remove(_ name: FileName, isDirectory: Bool) throws(Errno) {
+        guard isDirectory, case .directory(let directory) = node, let maker = directory.maker else {
+            throw .notPermitted
+        }
+        try maker.remove(name.string)
     }
 
     override func forgotten() { tree.drop(self) }

@@ -14,7 +14,7 @@ enum BufferAttributes {
             show: { "\($0.part.policy)" },
             store: { subject, text throws(Errno) in
                 let policy = try MemoryPolicy(parsing: text.text, available: subject.machine.nodesWithMemory)
-                try subject.machine.setPolicy(policy, of: subject.part)
+                try subject.machine.setPolicy(policy, of: subject.part, by: text.writer)
             }),
         .readOnly("placement", summary: "Pages on each node.") { subject in
             subject.machine.placement(of: subject.part).map { "N\($0.node)=\($0.pages)" }.joined(separator: " ")
@@ -52,6 +52,7 @@ enum BufferAttributes {
         let target = try words[words.count - 1].nodeID()
         let (machine, buffer, services) = (subject.machine, subject.part, subject.services)
         try machine.checkMigration(of: buffer, bytes: bytes, to: target)
+        if let node = machine.node(target) { try machine.checkAccess(to: node, by: text.writer) }
         let job = Job("migrate") { cancellation throws(Errno) in
             try machine.migrate(buffer, bytes: bytes, to: target) { cancellation.isCancelled }
         }

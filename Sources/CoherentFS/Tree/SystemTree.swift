@@ -2,6 +2,7 @@ import AttributeTree
 import CoherentMemory
 import Fuse
 import Glibc
+import SystemPackage
 
 /// What an attribute table of the tree speaks of: a part of the machine, and the mount it is seen through.
 struct Subject<Part: Sendable>: Sendable {
@@ -40,13 +41,22 @@ struct SystemTree {
                 "class",
                 [.directory("cdm", machine.devices.map { .directory($0.name, Self.device($0, services)) })]),
             .directory(
+                "fs", [.directory("cgroup", ControlGroupTree.directory(of: machine.rootGroup, services))]),
+            .directory(
                 "kernel",
                 [
+                    .directory(
+                        "debug",
+                        Directory(
+                            permissions: .ownerReadWriteExecute,
+                            [.attributes(TaskAttributes.debugging, of: services)])),
                     .directory("mm", MemoryManagementTree.directory(services)),
                     .directory(
                         "cdm",
                         [
                             .attributes(MountAttributes.table, of: ()),
+                            .attributes(TaskAttributes.table, of: services),
+                            .attribute(NumaMapsQuestion.attribute) { NumaMapsQuestion(services) },
                             .stream(UeventLog.stream(services.uevents)),
                             .directory("buffers", Self.controls(of: buffers, services)),
                         ]),

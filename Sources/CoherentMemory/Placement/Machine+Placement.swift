@@ -16,8 +16,9 @@ extension Machine {
         }
     }
 
-    /// Checks that a task may name nodes: EINVAL for one without memory, EPERM for a restricted one.
-    func checkAccess(to nodes: IDSet, by task: Int32) throws(Errno) {
+    /// Checks that a task may name nodes. EINVAL for one without memory, EPERM for a restricted one that it may not use; a
+    /// `task` of 0 stands for the machine itself.
+    public func checkAccess(to nodes: IDSet, by task: Int32) throws(Errno) {
         for id in nodes {
             guard let node = node(id), node.hasMemory else { throw .invalidArgument }
             try checkAccess(to: node, by: task)
@@ -44,6 +45,7 @@ extension Machine {
         let wasDriverOwned = node.isDriverOwned
         let blocks = blockNumbers(of: node)
         let isChanged = try node.setIsolation(isolation) { zone in
+            note(.isolation(node: node.id, isolation))
             guard wasDriverOwned || isolation == .driver else { return }
             // The blocks go with the node, and come back with it.
             for number in blocks where zone.state(of: Int(number - blocks.lowerBound)) == .online {
@@ -52,7 +54,7 @@ extension Machine {
         }
         guard isChanged else { return }
         tasks.changed()
-        announce(.isolation(node: node.id))
+        announce(.isolation(node: node.id, isolation))
     }
 
     // MARK: Tasks
@@ -69,6 +71,10 @@ extension Machine {
         try checkAccess(to: policy.nodes, by: id)
         try tasks.setPolicy(policy, of: id, in: self)
     }
+
+    /// Notes that a task is at work, so that it keeps what it has inherited though its maker may end. Cheap where no task has
+    /// anything to hand down.
+    public func noteTask(_ id: Int32) { _ = tasks.placement(of: id, in: self) }
 
     /// The policy of a task, its own or inherited. ESRCH for no such task.
     public func policy(ofTask id: Int32) throws(Errno) -> MemoryPolicy { try tasks.policy(of: id, in: self) }
