@@ -30,9 +30,10 @@ struct NumaMaps: ParsableCommand {
         }
         var simulated: [Substring: Substring] = [:]
         var order: [Substring] = []
-        var asked: Set<Int> = []
+        var mapped = try mappedDevices()
         // A mount of a part of a machine has no controls.
-        for mount in mounts where mount.type == "fuse.cdmfs" && mount.root == "/" && asked.insert(mount.minor).inserted {
+        for mount in mounts where mount.type == "fuse.cdmfs" && mount.root == "/" {
+            guard mapped.remove(mount.minor) != nil else { continue }
             for line in try lines(from: mount) {
                 let address = line.prefix { $0 != " " }
                 if simulated.updateValue(line, forKey: address) == nil { order.append(address) }
@@ -52,6 +53,21 @@ struct NumaMaps: ParsableCommand {
         }
         for address in order { if let line = simulated[address] { text += line + "\n" } }
         _ = try? FileDescriptor.standardOutput.writeAll(text.utf8)
+    }
+
+    /// The minor numbers of the devices without a disk whose files the task maps.
+    private func mappedDevices() throws(Failure) -> Set<Int> {
+        do {
+            let lines = try readAll(FilePath("/proc/\(pid)/maps")).split(separator: "\n")
+            return Set(
+                lines.compactMap { line in
+                    let fields = line.split(separator: " ", maxSplits: 5)
+                    guard fields.count > 3, fields[3].hasPrefix("00:") else { return nil }
+                    return Int(fields[3].dropFirst(3), radix: 16)
+                })
+        } catch {
+            throw Failure(.failure, "numa_maps: \(pid): \(error)")
+        }
     }
 
     /// What a machine says of its own mappings.

@@ -15,7 +15,8 @@ enum TaskAttributes {
             "migrate_pages",
             summary: "Write PID FROM TO, lists of nodes: the pages that the task maps move, as with migrate_pages(2).",
             start: migratePages),
-        .readOnly("zonelists", summary: "The nodes that an allocation for a node tries in turn, a line for each list.") {
+        .readOnly("zonelists", summary: "The nodes that an allocation for a node tries in turn, a line for each list.")
+        {
             services in
             services.machine.nodes.flatMap { node in
                 services.machine.zonelists(of: node).map { list in
@@ -29,7 +30,8 @@ enum TaskAttributes {
     static let debugging: [Attribute<Services>] = [
         .writeOnly(
             "coherent_debug",
-            summary: "Write pid,0xstart,0xend,nid: what the task maps of the mount at these addresses moves to the node.",
+            summary:
+                "Write pid,0xstart,0xend,nid: what the task maps of the mount at these addresses moves to the node.",
             start: migrateVirtualRange)
     ]
 

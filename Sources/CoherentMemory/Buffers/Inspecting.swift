@@ -75,7 +75,8 @@ extension Machine {
     /// The runs of pages of a buffer that have frames, in order of their offsets.
     public func runs(of buffer: Buffer) -> [PageRun] {
         var runs: [PageRun] = []
-        forEachPage(of: buffer, in: 0..<UInt64.max >> Page.shift) { page, entry in append(entry, page: page, to: &runs) }
+        forEachPage(of: buffer, in: 0..<UInt64.max >> Page.shift) { page, entry in append(entry, page: page, to: &runs)
+        }
         return runs
     }
 

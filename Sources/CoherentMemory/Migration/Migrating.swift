@@ -63,8 +63,10 @@ extension Machine {
             var failure: Errno?
             for (filter, target) in moves {
                 for range in ranges {
-                    let pages = range.lowerBound >> Page.shift..<max(
-                        range.lowerBound >> Page.shift, min(end, Page.count(of: range.upperBound)))
+                    let pages =
+                        range.lowerBound
+                        >> Page.shift..<max(
+                            range.lowerBound >> Page.shift, min(end, Page.count(of: range.upperBound)))
                     do throws(Errno) {
                         try move(buffer, pages: pages, filter: filter, targets: [target], isCancelled: isCancelled) {
                             progress in buffer.state.withLock { $0.migration.add(progress) }
