@@ -11,7 +11,8 @@ public struct AttributeText: Sendable, Hashable {
     /// The text, without one newline at its end.
     public let text: String
 
-    /// The thread that wrote it (Linux's `current`); 0 where nobody in particular did.
+    /// The thread that wrote it (Linux's `current`); 0 where nobody in particular did, -1 for one
+    /// without a number.
     public let writer: Int32
 
     /// The text of the bytes of a write.

@@ -368,6 +368,24 @@ def maps():
     for wrong, error in [("x", errno.EINVAL), ("-1", errno.EINVAL), ("999999999", errno.ESRCH)]:
         stored(kernel + "/numa_maps", wrong, error)
 
+    # Nobody asked for whoever has ended meanwhile; who asked himself is told.
+    gone = os.open(kernel + "/numa_maps", os.O_RDWR)
+    ready, go = os.pipe(), os.pipe()
+    wait = fork(lambda: (os.write(ready[1], b"x"), os.read(go[0], 1)))
+    os.read(ready[0], 1)
+    child = int(text(f"/proc/self/task/{me}/children").split()[0])
+    os.write(gone, str(child).encode())
+    os.write(go[1], b"x")
+    wait()
+    try:
+        os.pread(gone, 10, 0)
+        assert False, "a task that has ended has mappings"
+    except OSError as failure:
+        expect(failure.errno, errno.ESRCH)
+    expect(text(kernel + "/numa_maps"), "")
+    os.close(gone)
+    stored(kernel + "/numa_maps", me)
+
     file = kernel + "/migrate_pages"
     stored(file, f"{me} 0 1")
     expect(buffer.placement, "N1=64")

@@ -55,7 +55,7 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
         let count = data.byteCount
         do throws(Errno) {
             let bytes = unsafe data.withUnsafeBytes { unsafe [UInt8]($0) }
-            switch try attribute.store(bytes, by: request.caller.pid) {
+            switch try attribute.store(bytes, by: request.caller.writer) {
             case .done:
                 services.changes.kick()
                 request.written(count)

@@ -41,11 +41,16 @@ extension Inode {
         }
         guard flags & XATTR_CREATE == 0 else { throw .fileExists }
         guard mayStore(caller) else { throw .notPermitted }
-        return try attribute.store(value, by: caller.pid)
+        return try attribute.store(value, by: caller.writer)
     }
 
     /// None can be removed: EPERM, and ENODATA for what is not there.
     func removeExtendedAttribute(_ name: String) throws(Errno) {
         throw attribute(name) == nil ? .noData : .notPermitted
     }
+}
+
+extension Caller {
+    /// Who stores to an attribute. Somebody without a number here is not nobody in particular, who may do everything.
+    var writer: Int32 { pid > 0 ? pid : -1 }
 }

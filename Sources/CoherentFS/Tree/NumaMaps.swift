@@ -15,7 +15,9 @@ final class NumaMapsQuestion: Sendable {
 
     init(_ services: Services) {
         self.services = services
-        task = Atomic(services.numaMaps.task.load(ordering: .relaxed))
+        let last = services.numaMaps.task.load(ordering: .relaxed)
+        // Whoever reads the whole tree has asked for nobody.
+        task = Atomic(services.processes.task(last) == nil ? 0 : last)
     }
 
     static let attribute = Attribute<NumaMapsQuestion>.readWrite(

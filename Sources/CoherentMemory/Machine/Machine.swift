@@ -74,6 +74,7 @@ public final class Machine: Sendable {
             devices.append(Device(name: name, node: node, memory: memory))
         }
         self.devices = devices
+        if nodes.contains(where: { $0.isolation == .restricted }) { tasks.activate() }
     }
 
     deinit {

@@ -109,7 +109,7 @@ extension Machine {
             case .none: break
             case .exclusive where isNamed: break
             case .restricted where isNamed:
-                guard mayUse(node, task: context.process) else {
+                guard mayUse(node, process: context.process) else {
                     result.notAllowed.insert(index)
                     continue
                 }

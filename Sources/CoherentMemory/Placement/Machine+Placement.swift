@@ -37,6 +37,10 @@ extension Machine {
         tasks.mayUse(node, devices.first { $0.node === node }, task: task)
     }
 
+    func mayUse(_ node: Node, process: Int32) -> Bool {
+        tasks.mayUse(node, devices.first { $0.node === node }, process: process)
+    }
+
     /// Sets the isolation of a coherent node. Pages that are there stay.
     ///
     /// - Throws: EINVAL for an ordinary node; EBUSY where ``Isolation/driver`` is entered or left while a page is in use.
@@ -53,7 +57,7 @@ extension Machine {
             }
         }
         guard isChanged else { return }
-        tasks.changed()
+        if isolation == .restricted { tasks.activate() } else { tasks.changed() }
         announce(.isolation(node: node.id, isolation))
     }
 
@@ -118,7 +122,7 @@ extension Machine {
         let all = groups(from: group)
         let old = all.map { effectiveMems(of: $0) }
         group.state.withLock { $0.mems = nodes }
-        tasks.groupsChanged()
+        tasks.activate()
         return zip(all, old).compactMap { group, old in
             let new = effectiveMems(of: group)
             return old == new ? nil : (group, old, new)
