@@ -391,6 +391,8 @@ def maps():
     expect(buffer.placement, "N1=64")
     stored(file, "0 0-1 0")
     expect(buffer.placement, "N0=64")
+    # The device's own memory is not the task's to move.
+    assert "N0=" not in text(mount + "/sys/class/cdm/cdm0/buffer/placement")
     for wrong in [" ", f"{me}", f"{me} 0", f"{me} 0 7", f"{me} x 1", f"{me} 0 1 1", "-1 0 1", f"{me} 0-1-2 1"]:
         stored(file, wrong, errno.EINVAL)
     stored(file, "999999999 0 1", errno.ESRCH)

@@ -71,10 +71,11 @@ extension Services {
         }
     }
 
-    /// The ranges of each buffer that a process maps.
+    /// The ranges of each buffer that a process maps. A device's memory is no task's to move about, as in Linux what a
+    /// driver maps is not (vma_migratable()).
     private func mappedRanges(of process: Int32) throws(Errno) -> [(buffer: Buffer, ranges: [Range<UInt64>])] {
         var ranges: [Buffer.ID: (buffer: Buffer, ranges: [Range<UInt64>])] = [:]
-        for mapping in try mappings(of: process) {
+        for mapping in try mappings(of: process) where !(mapping.file is DeviceFile) {
             let buffer = mapping.file.buffer
             ranges[buffer.id, default: (buffer, [])].ranges.append(mapping.bytes)
         }
