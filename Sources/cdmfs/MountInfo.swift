@@ -3,7 +3,7 @@ import SystemPackage
 /// A line of /proc/self/mountinfo.
 struct MountInfo {
     let mountPoint: String
-    /// The directory of its file system that is mounted: / for the whole.
+    /// What of the file system is mounted: `/`, or a directory of it that is bound here.
     let root: String
     /// The minor number of its device; for FUSE, the number of the connection.
     let minor: Int
@@ -18,6 +18,17 @@ struct MountInfo {
     /// The mounts that a task sees, in the order in which they were made.
     static func all(of task: Int32) throws -> [MountInfo] {
         try readAll(FilePath("/proc/\(task)/mountinfo")).split(separator: "\n").compactMap(MountInfo.init)
+    }
+
+    /// The mount that a path without links leads into: that of the longest mount point on the way, the uppermost there.
+    static func containing(_ path: FilePath) -> MountInfo? {
+        guard let table = try? readAll("/proc/self/mountinfo") else { return nil }
+        var found: MountInfo?
+        for mount in table.split(separator: "\n").compactMap(MountInfo.init)
+        where path.starts(with: FilePath(mount.mountPoint)) {
+            if mount.mountPoint.utf8.count >= found?.mountPoint.utf8.count ?? 0 { found = mount }
+        }
+        return found
     }
 
     private init?(_ line: Substring) {

@@ -30,10 +30,10 @@ class MemoryFile: Inode, @unchecked Sendable {
         services.machine.noteTask(caller.pid)
         // What is in the page cache is the truth about the page, so it is kept; and as memory has nothing to be
         // safe on, closing a file writes nothing back.
-        return (makeHandle(caller), [.keepCache, .noFlush])
+        return (try makeHandle(caller), [.keepCache, .noFlush])
     }
 
-    func makeHandle(_ caller: Caller) -> OpenHandle { MemoryHandle(self) }
+    func makeHandle(_ caller: Caller) throws(Errno) -> OpenHandle { MemoryHandle(self) }
 
     override var extendedAttributes: [BoundAttribute] {
         let subject = Subject(services, buffer)
@@ -60,7 +60,9 @@ class MemoryFile: Inode, @unchecked Sendable {
 /// A file below buffers/.
 final class BufferFile: MemoryFile, @unchecked Sendable {
     init(metadata: Metadata, services: Services) {
-        super.init(buffer: services.machine.makeBuffer(), metadata: metadata, services: services)
+        super.init(
+            buffer: services.machine.makeBuffer(huge: services.memory.defaultHugeMode), metadata: metadata,
+            services: services)
     }
 
     /// The last name is gone; the memory goes with the last open file, mapping or path descriptor.
@@ -95,8 +97,10 @@ final class DeviceFile: MemoryFile, @unchecked Sendable {
     // The file is everybody's to use, its placement is not.
     override func mayStore(_ caller: Caller) -> Bool { caller.uid == 0 || caller.uid == owner.uid }
 
-    override func makeHandle(_ caller: Caller) -> OpenHandle {
-        DeviceHandle(self, opener: services.processes.opened(device, by: caller.pid), of: device)
+    override func makeHandle(_ caller: Caller) throws(Errno) -> OpenHandle {
+        guard let lifetime = device.node.lifetime else { throw .operationNotSupportedByDevice }
+        let opener = services.processes.opened(device, by: caller.pid)
+        return DeviceHandle(self, opener: opener, of: device, lifetime: lifetime)
     }
 
     override func resize(to size: Int64, isOpen: Bool) throws(Errno) {
