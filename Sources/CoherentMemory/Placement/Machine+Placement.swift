@@ -17,8 +17,9 @@ extension Machine {
         }
     }
 
-    /// Checks that a task may name nodes: EINVAL for one without memory, EPERM for a restricted one.
-    func checkAccess(to nodes: IDSet, by task: Int32) throws(Errno) {
+    /// Checks that a task may name nodes. EINVAL for one without memory, EPERM for a restricted one that it may not use; a
+    /// `task` of 0 stands for the machine itself.
+    public func checkAccess(to nodes: IDSet, by task: Int32) throws(Errno) {
         for id in nodes {
             guard let node = node(id), node.hasMemory else { throw .invalidArgument }
             try checkAccess(to: node, by: task)
@@ -37,6 +38,10 @@ extension Machine {
         tasks.mayUse(node, devices.first { $0.node === node }, task: task)
     }
 
+    func mayUse(_ node: Node, process: Int32) -> Bool {
+        tasks.mayUse(node, devices.first { $0.node === node }, process: process)
+    }
+
     /// Sets the isolation of a coherent node. Pages that are there stay.
     ///
     /// - Throws: EINVAL for an ordinary node; EBUSY where ``Isolation/driver`` is entered or left while a page is in use.
@@ -44,6 +49,7 @@ extension Machine {
         guard node.kind == .coherent else { throw .invalidArgument }
         let wasDriverOwned = node.isDriverOwned
         let isChanged = try node.setIsolation(isolation) { zone in
+            note(.isolation(node: node.id, isolation))
             guard wasDriverOwned || isolation == .driver else { return }
             // The blocks go with the node, and come back with it.
             for block in zone.presentBlocks where zone.state(of: block) == .online {
@@ -51,8 +57,8 @@ extension Machine {
             }
         }
         guard isChanged else { return }
-        tasks.changed()
-        announce(.isolation(node: node.id))
+        if isolation == .restricted { tasks.activate() } else { tasks.changed() }
+        announce(.isolation(node: node.id, isolation))
     }
 
     /// Whether the machine chooses the weights of weighted interleaving: 1 for each node, for the topology says the
@@ -87,6 +93,10 @@ extension Machine {
         try checkAccess(to: policy.nodes, by: id)
         try tasks.setPolicy(policy, of: id, in: self)
     }
+
+    /// Notes that a task is at work, so that it keeps what it has inherited though its maker may end. Cheap where no task has
+    /// anything to hand down.
+    public func noteTask(_ id: Int32) { _ = tasks.placement(of: id, in: self) }
 
     /// The policy of a task, its own or inherited. ESRCH for no such task.
     public func policy(ofTask id: Int32) throws(Errno) -> MemoryPolicy { try tasks.policy(of: id, in: self) }
@@ -130,7 +140,7 @@ extension Machine {
         let all = groups(from: group)
         let old = all.map { effectiveMems(of: $0) }
         group.state.withLock { $0.mems = nodes }
-        tasks.groupsChanged()
+        tasks.activate()
         return zip(all, old).compactMap { group, old in
             let new = effectiveMems(of: group)
             return old == new ? nil : (group, old, new)

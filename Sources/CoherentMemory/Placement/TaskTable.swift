@@ -48,7 +48,7 @@ final class TaskTable: Sendable {
     let root = ControlGroup(id: 0, parent: nil)
     private let state = Mutex(State())
     private let nextGroup = Atomic<UInt64>(1)
-    /// Whether any task has a policy or a group: where none has, faults need not ask.
+    /// Whether any task has a policy or a group, or a node is restricted: otherwise faults need not ask.
     private let isActive = Atomic(false)
     private let epoch = Atomic<UInt64>(0)
     private let shards = (0..<shardCount).map { _ in Shard() }
@@ -169,16 +169,21 @@ final class TaskTable: Sendable {
 
     func removeGroup(_ name: String, in parent: ControlGroup) throws(Errno) {
         guard let group = parent.children[name] else { throw .noSuchFileOrDirectory }
-        guard processes(in: group).isEmpty else { throw .resourceBusy }
         try group.state.withLock { state throws(Errno) in
+            guard !state.isRemoved else { throw .noSuchFileOrDirectory }
             guard state.children.isEmpty else { throw .resourceBusy }
             state.isRemoved = true
+        }
+        // Looked at only now that nobody comes in any more.
+        guard processes(in: group).isEmpty else {
+            group.state.withLock { $0.isRemoved = false }
+            throw .resourceBusy
         }
         parent.state.withLock { _ = $0.children.removeValue(forKey: name) }
     }
 
-    /// The nodes of groups have changed.
-    func groupsChanged() {
+    /// Something has changed of which faults must ask from now on.
+    func activate() {
         isActive.store(true, ordering: .releasing)
         changed()
     }
@@ -246,12 +251,15 @@ final class TaskTable: Sendable {
     func mayUse(_ node: Node, _ device: Device?, task id: Int32) -> Bool {
         let directory = directory
         guard id > 0, let thread = directory.task(id) else { return false }
-        let isListed = state.withLock { state in
-            guard let startTime = state.permitted[node.index]?[thread.process] else { return false }
-            return directory.task(thread.process)?.startTime == startTime
-        }
-        if isListed { return true }
+        return mayUse(node, device, process: thread.process)
+    }
+
+    /// The same where the process is known, which is cheaper.
+    func mayUse(_ node: Node, _ device: Device?, process: Int32) -> Bool {
+        guard process > 0 else { return false }
+        let (directory, startTime) = state.withLock { ($0.directory, $0.permitted[node.index]?[process]) }
+        if let startTime, directory.task(process)?.startTime == startTime { return true }
         guard let device else { return false }
-        return directory.holdsOpen(device, process: thread.process)
+        return directory.holdsOpen(device, process: process)
     }
 }
