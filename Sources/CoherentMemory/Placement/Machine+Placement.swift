@@ -8,7 +8,7 @@ extension Machine {
     ///   may not use; EINVAL for a node without memory.
     public func setPolicy(_ policy: MemoryPolicy, of buffer: Buffer, by task: Int32 = 0) throws(Errno) {
         guard buffer.fixedSize == nil else { throw .notPermitted }
-        try checkAccess(to: policy.nodes, by: task)
+        try checkAccess(to: policy, by: task, within: (try? tasks.allowedNodes(of: task, in: self)) ?? nodesWithMemory)
         let effective = effective(policy)
         buffer.state.withLock { state in
             state.policy = policy
@@ -16,9 +16,10 @@ extension Machine {
         }
     }
 
-    /// Checks that a task may name nodes: EINVAL for one without memory, EPERM for a restricted one.
-    func checkAccess(to nodes: IDSet, by task: Int32) throws(Errno) {
-        for id in nodes {
+    /// Checks that a task may name the nodes of a policy: EINVAL for one without memory, EPERM for a restricted one.
+    /// Relative nodes stand for others among those allowed.
+    private func checkAccess(to policy: MemoryPolicy, by task: Int32, within allowed: IDSet) throws(Errno) {
+        for id in policy.flag == .relative ? policy.nodes.relative(to: allowed) : policy.nodes {
             guard let node = node(id), node.hasMemory else { throw .invalidArgument }
             try checkAccess(to: node, by: task)
         }
@@ -51,7 +52,7 @@ extension Machine {
             }
         }
         guard isChanged else { return }
-        tasks.changed()
+        if wasDriverOwned || isolation == .driver { tasks.nodesChanged(in: self) } else { tasks.changed() }
         announce(.isolation(node: node.id))
     }
 
@@ -66,7 +67,7 @@ extension Machine {
     /// - Throws: ESRCH for no such task, EINVAL for nodes that have no memory or that its cpuset does not allow at all,
     ///   EPERM for a restricted node that it may not use.
     public func setPolicy(_ policy: MemoryPolicy, ofTask id: Int32) throws(Errno) {
-        try checkAccess(to: policy.nodes, by: id)
+        try checkAccess(to: policy, by: id, within: tasks.allowedNodes(of: id, in: self))
         try tasks.setPolicy(policy, of: id, in: self)
     }
 
@@ -112,7 +113,7 @@ extension Machine {
         let all = groups(from: group)
         let old = all.map { effectiveMems(of: $0) }
         group.state.withLock { $0.mems = nodes }
-        tasks.groupsChanged()
+        tasks.nodesChanged(below: group, in: self)
         return zip(all, old).compactMap { group, old in
             let new = effectiveMems(of: group)
             return old == new ? nil : (group, old, new)
@@ -129,7 +130,7 @@ extension Machine {
     /// Puts a process into a group; returns the one that it was in. ESRCH where there is none.
     public func attach(process: Int32, to group: ControlGroup) throws(Errno) -> ControlGroup {
         let old = try tasks.group(of: process)
-        try tasks.attach(process, to: group)
+        try tasks.attach(process, to: group, in: self)
         return old
     }
 
