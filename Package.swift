@@ -62,8 +62,11 @@ let package = Package(
         .testTarget(
             name: "FuseTests", dependencies: ["Fuse", "CLinux", system], swiftSettings: settings),
         .testTarget(
+            name: "CoherentFSTests", dependencies: ["CoherentFS", "CoherentMemory", system],
+            swiftSettings: settings),
+        .testTarget(
             name: "MountTests",
-            dependencies: ["cdmfs", "CLinux", system], swiftSettings: settings),
+            dependencies: ["cdmfs", "CLinux", "CoherentMemory", system], swiftSettings: settings),
     ],
     cxxLanguageStandard: .cxx17
 )

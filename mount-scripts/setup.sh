@@ -34,7 +34,11 @@ set_up_tests() {
     for tool in numactl fio; do
         command -v "$tool" >/dev/null || missing+=("$tool")
     done
-    command -v setpriv >/dev/null && command -v lsmem >/dev/null || missing+=(util-linux)
+    for tool in setpriv lsmem chmem lscpu; do
+        command -v "$tool" >/dev/null || { missing+=(util-linux); break; }
+    done
+    command -v lstopo-no-graphics >/dev/null || missing+=(hwloc-nox)
+    [ -e /usr/include/numa.h ] || missing+=(libnuma-dev)
     python3 -c 'import numpy' 2>/dev/null || missing+=(python3 python3-numpy)
     install_packages "${missing[@]}"
     python3 -c 'import numpy' 2>/dev/null || die "$(command -v python3) cannot import numpy; put one in PATH that can"

@@ -28,7 +28,7 @@ public final class Directory: Sendable {
         /// What every child is, where a name stands for the same child for as long as the directory exists.
         let lastingKind: Node.Kind?
         let list: @Sendable () -> [String]
-        let lookup: @Sendable (String) -> Node?
+        let lookup: @Sendable (String) -> (node: Node, lifetime: Lifetime?)?
     }
 
     /// Whose directory it is; `nil` where the name alone says it.
@@ -39,6 +39,7 @@ public final class Directory: Sendable {
 
     private let fixed: [String: Node]
     private let order: [String]
+    private let fixedEntries: [(name: String, kind: Node.Kind)]
     private let sources: [Source]
 
     /// A directory of some children, whose fixed names must differ; mode 0755 as in sysfs unless `permissions` says
@@ -55,6 +56,7 @@ public final class Directory: Sendable {
         let nodes = children.flatMap(\.nodes)
         fixed = Dictionary(uniqueKeysWithValues: nodes)
         order = nodes.map(\.name)
+        fixedEntries = nodes.map { ($0.name, $0.node.kind) }
         sources = children.compactMap(\.source)
     }
 
@@ -64,12 +66,12 @@ public final class Directory: Sendable {
     /// The child of a name, `nil` where there is none. A fixed child hides a dynamic one.
     public func lookup(_ name: String) -> Node? { find(name)?.node }
 
-    /// The child of a name, and whether the name stands for it for as long as the directory exists, so that it may be
-    /// cached.
-    public func find(_ name: String) -> (node: Node, isLasting: Bool)? {
-        if let node = fixed[name] { return (node, true) }
+    /// The child of a name; whether the name stands for it for as long as the directory exists, or until the end of the
+    /// child's lifetime, so that it may be cached; and that lifetime, `nil` for the directory's own.
+    public func find(_ name: String) -> (node: Node, isLasting: Bool, lifetime: Lifetime?)? {
+        if let node = fixed[name] { return (node, true, nil) }
         for source in sources {
-            if let node = source.lookup(name) { return (node, source.lastingKind != nil) }
+            if let found = source.lookup(name) { return (found.node, source.lastingKind != nil, found.lifetime) }
         }
         return nil
     }
@@ -84,11 +86,12 @@ public final class Directory: Sendable {
 
     /// The names of all children and what they are, in the order of ``names``, without making those that last.
     public var entries: [(name: String, kind: Node.Kind)] {
+        if sources.isEmpty { return fixedEntries }
         var seen = Set(order)
-        return order.compactMap { name in fixed[name].map { (name, $0.kind) } }
+        return fixedEntries
             + sources.flatMap { source in
                 source.list().compactMap { name in
-                    guard seen.insert(name).inserted, let kind = source.lastingKind ?? source.lookup(name)?.kind
+                    guard seen.insert(name).inserted, let kind = source.lastingKind ?? source.lookup(name)?.node.kind
                     else { return nil }
                     return (name, kind)
                 }
@@ -168,14 +171,30 @@ public struct Child: Sendable {
     public static func dynamic(
         list: @escaping @Sendable () -> [String], lookup: @escaping @Sendable (String) -> Node?
     ) -> Child {
-        Child(nodes: [], source: Directory.Source(lastingKind: nil, list: list, lookup: lookup))
+        Child(
+            nodes: [], source: Directory.Source(lastingKind: nil, list: list) { name in lookup(name).map { ($0, nil) } }
+        )
     }
 
-    /// Children of one kind that are made when asked for, but neither come nor go while the directory exists.
+    /// Children of one kind that are made when asked for. More may come, but none goes while the directory exists.
     ///
     /// Both may be called on any thread at any time. `lookup` finds every name that is listed, and no other.
     public static func lasting(
         _ kind: Node.Kind, list: @escaping @Sendable () -> [String], lookup: @escaping @Sendable (String) -> Node?
+    ) -> Child {
+        Child(
+            nodes: [],
+            source: Directory.Source(lastingKind: kind, list: list) { name in lookup(name).map { ($0, nil) } })
+    }
+
+    /// Children of one kind that are made when asked for, each with the lifetime of its subject; `nil` for as long as the
+    /// directory exists.
+    ///
+    /// Both may be called on any thread at any time. `lookup` finds every name that is listed, but for one whose subject
+    /// has gone meanwhile. Whoever serves the tree caches the children, and is told when a subject has gone.
+    public static func mortal(
+        _ kind: Node.Kind, list: @escaping @Sendable () -> [String],
+        lookup: @escaping @Sendable (String) -> (node: Node, lifetime: Lifetime?)?
     ) -> Child {
         Child(nodes: [], source: Directory.Source(lastingKind: kind, list: list, lookup: lookup))
     }

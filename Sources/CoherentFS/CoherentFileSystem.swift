@@ -9,14 +9,16 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     // Unchecked: `services` is set once, before the first request.
     private(set) var services: Services!
 
-    init(machine: Machine, logger: Logger) {
+    /// - Parameter hugeMode: what new buffers have.
+    init(machine: Machine, hugeMode: HugeMode = .never, logger: Logger) {
         super.init()
-        let services = Services(machine: machine, logger: logger, notifier: notifier)
+        let services = Services(machine: machine, hugeMode: hugeMode, logger: logger, notifier: notifier)
         self.services = services
 
         let buffers = BufferDirectory(
             metadata: Metadata(permissions: 0o1777, uid: owner.uid, gid: owner.gid), services: services)
         let tree = TreeCache(services: services)
+        services.onDeparture { [weak tree] in tree?.sweep() }
         let system = SystemTree(services: services, buffers: buffers).root
         let devices = machine.devices.map { device in
             (FileName(device.name), DeviceFile(device: device, services: services) as Inode)
@@ -177,7 +179,9 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
 
     override func open(_ request: consuming Request, inode: InodeNumber, file: OpenFile) {
         var opened: (handle: OpenHandle, options: OpenReply.Options)?
-        let left = withInode(inode, request) { inode, _ throws(Errno) in opened = try inode.open(flags: file.flags) }
+        let left = withInode(inode, request) { inode, request throws(Errno) in
+            opened = try inode.open(flags: file.flags, caller: request.caller)
+        }
         var slot = left
         if let opened { open(opened.handle, opened.options) { slot.take()?.opened($0) ?? false } }
     }
@@ -247,7 +251,7 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     override func opendir(_ request: consuming Request, inode: InodeNumber, file: OpenFile) {
         var opened: DirectoryHandle?
         let left = withInode(inode, request) { inode, _ throws(Errno) in
-            opened = try DirectoryHandle(inode, inodes: services.inodes)
+            opened = DirectoryHandle(inode, inodes: services.inodes)
         }
         var slot = left
         if let opened { open(opened, []) { slot.take()?.opened($0) ?? false } }

@@ -19,6 +19,8 @@ public struct FileSystemOptions: Sendable {
     public var faultAround: UInt64 = 128 << 10
     /// Whether others than the one who mounts get in. Root always lets them, as with any other file system.
     public var allowOther = false
+    /// Whether new buffers have huge pages; each may be told otherwise.
+    public var huge = HugeMode.never
     /// More mount options of the kernel: `ro`, `noatime`, ….
     public var kernel: [String] = []
     /// The threads that serve requests.
@@ -46,7 +48,7 @@ public final class MountedFileSystem: Sendable {
         } catch {
             throw MountFailure("the machine's memory cannot be reserved: \(error)")
         }
-        fileSystem = CoherentFileSystem(machine: machine, logger: logger)
+        fileSystem = CoherentFileSystem(machine: machine, hugeMode: options.huge, logger: logger)
         var mount = MountOptions()
         mount.allowOther = options.allowOther || geteuid() == 0
         mount.others = options.kernel

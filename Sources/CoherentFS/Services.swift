@@ -15,25 +15,41 @@ final class Services: Sendable {
     let inodes = InodeTable()
     let jobs = JobRunner()
     let changes = ChangeHub()
-    let memory = MemorySettings()
+    let memory: MemorySettings
     let power = PowerControls()
     let uevents = UeventLog()
+    let notifier: Notifier
     let pageCache: PageCache
     let tasks: TaskLocator
     /// Guards every directory below buffers/.
     let namespace = Mutex<Void>(())
 
-    init(machine: Machine, logger: Logger, notifier: Notifier) {
+    init(machine: Machine, hugeMode: HugeMode, logger: Logger, notifier: Notifier) {
+        memory = MemorySettings(defaultHugeMode: hugeMode)
         self.machine = machine
         self.logger = logger
+        self.notifier = notifier
         pageCache = PageCache(notifier: notifier, logger: logger)
         tasks = TaskLocator(machine: machine)
         machine.setInvalidator(pageCache)
-        let (changes, uevents) = (changes, uevents)
-        machine.setRecorder { uevents.note($0) }
-        machine.setObserver { _ in
+        let (changes, uevents, power) = (changes, uevents, power)
+        machine.setRecorder { event in
+            uevents.note(event)
+            power.note(event)
+        }
+        machine.setObserver { [weak self] event in
+            // Before anybody is told of it.
+            if case .deviceRemoved = event { self?.departed() }
             uevents.deliver()
             changes.kick()
         }
     }
+
+    /// What is to be done when a part of the machine has gone. Called from the thread that took it away.
+    private let departures = Mutex<(@Sendable () -> Void)?>(nil)
+
+    private func departed() { departures.withLock { $0 }?() }
+
+    /// Sets what is to be done when a part of the machine has gone.
+    func onDeparture(_ body: @escaping @Sendable () -> Void) { departures.withLock { $0 = body } }
 }

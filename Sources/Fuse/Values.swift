@@ -14,6 +14,14 @@ public struct Caller: Hashable, Sendable {
     /// The file mode creation mask; on CREATE, MKDIR and MKNOD.
     public let umask: UInt32
 
+    /// A caller other than one of a request.
+    public init(uid: UInt32, gid: UInt32, pid: Int32, umask: UInt32) {
+        self.uid = uid
+        self.gid = gid
+        self.pid = pid
+        self.umask = umask
+    }
+
     init(_ context: borrowing fuse_ctx) {
         uid = context.uid
         gid = context.gid

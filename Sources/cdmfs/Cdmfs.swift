@@ -17,21 +17,33 @@ struct Cdmfs: ParsableCommand {
               cdmfs run --mount /mnt/cdm -- numactl -H
               cdmfs unmount /mnt/cdm
 
+            `cdmfs help FILE` says what a file of a mount is, as in `cdmfs help cdmN/state`; `cdmfs help --all` lists them all.
+
             Exit status: 0, or 64 for wrong usage, 65 for a wrong topology file, 66 for one that cannot be read, 32 for a \
             mount or unmount that failed, 1 otherwise; of run, that of its command.
             """,
         version: "0.1.0",
-        subcommands: [Mount.self, Unmount.self, TopologyCommand.self, Run.self])
+        subcommands: [Mount.self, Unmount.self, TopologyCommand.self, Run.self, Help.self])
 
     static func main() {
+        let words = Array(CommandLine.arguments.dropFirst())
         do {
-            var command = try parseAsRoot(separatingOptions(Array(CommandLine.arguments.dropFirst())))
+            var command = try parseAsRoot(separatingOptions(words))
             try command.run()
         } catch let failure as Failure {
-            failure.print()
-            Glibc.exit(failure.status.rawValue)
+            failure.end()
         } catch {
+            // The parser's own message would take several lines.
+            if exitCode(for: error) == .validationFailure { Failure(usage: message(for: error), words).end() }
             exit(withError: error)
+        }
+    }
+
+    /// The command of a name, or of an alias.
+    static func command(named name: String) -> (any ParsableCommand.Type)? {
+        configuration.subcommands.first { command in
+            let configuration = command.configuration
+            return ([configuration.commandName ?? command._commandName] + configuration.aliases).contains(name)
         }
     }
 

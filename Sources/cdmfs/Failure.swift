@@ -34,9 +34,19 @@ struct Failure: Error {
         self.init(Status(rawValue: error.exitStatus) ?? .failure, error.description)
     }
 
-    /// Says why, on stderr.
-    func print() {
+    /// What the parser found wrong with the words after `cdmfs`.
+    init(usage message: String, _ words: [String]) {
+        let command = words.first.flatMap { Cdmfs.command(named: $0) == nil ? nil : $0 }
+        let message = message.last == "." ? String(message.dropLast()) : message
+        self.init(
+            .usage,
+            (command.map { "\($0): " } ?? "") + message + "; see cdmfs help" + (command.map { " \($0)" } ?? ""))
+    }
+
+    /// Says why, on stderr, and ends the process.
+    func end() -> Never {
         complain(message)
+        Glibc.exit(status.rawValue)
     }
 }
 

@@ -14,6 +14,7 @@ final class Host {
         var options = FileSystemOptions()
         options.faultAround = words.faultAround
         options.allowOther = words.allowOther
+        options.huge = words.huge
         options.kernel = words.kernel
         do throws(MountFailure) {
             mounted = try MountedFileSystem(topology, at: FilePath(mountPoint), options: options, logger: logger)

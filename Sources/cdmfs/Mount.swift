@@ -13,6 +13,7 @@ struct Mount: ParsableCommand {
             Options after -o, separated by commas:
               topology=FILE        as --topology
               fault_around=SIZE    how much a first touch populates (128K)
+              huge=WORD            huge pages for new buffers: never, within_size, always, pool (never)
               allow_other          other users get in, too
               ro, noexec, noatime, sync, …
 

@@ -3,6 +3,8 @@ import SystemPackage
 /// A line of /proc/self/mountinfo.
 struct MountInfo {
     let mountPoint: String
+    /// What of the file system is mounted: `/`, or a directory of it that is bound here.
+    let root: String
     /// The minor number of its device; for FUSE, the number of the connection.
     let minor: Int
     let type: String
@@ -13,6 +15,17 @@ struct MountInfo {
         return table.split(separator: "\n").compactMap(MountInfo.init).last { $0.mountPoint == path }
     }
 
+    /// The mount that a path without links leads into: that of the longest mount point on the way, the uppermost there.
+    static func containing(_ path: FilePath) -> MountInfo? {
+        guard let table = try? readAll("/proc/self/mountinfo") else { return nil }
+        var found: MountInfo?
+        for mount in table.split(separator: "\n").compactMap(MountInfo.init)
+        where path.starts(with: FilePath(mount.mountPoint)) {
+            if mount.mountPoint.utf8.count >= found?.mountPoint.utf8.count ?? 0 { found = mount }
+        }
+        return found
+    }
+
     private init?(_ line: Substring) {
         let fields = line.split(separator: " ")
         // The optional fields end at a hyphen; the type follows it.
@@ -21,6 +34,7 @@ struct MountInfo {
         }
         guard let minor = fields[2].split(separator: ":").last.flatMap({ Int($0) }) else { return nil }
         self.minor = minor
+        root = Self.unescape(fields[3])
         mountPoint = Self.unescape(fields[4])
         type = String(fields[hyphen + 1])
     }

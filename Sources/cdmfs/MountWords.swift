@@ -6,6 +6,8 @@ struct MountWords {
     var topology: String?
     /// How much a first touch populates, in bytes.
     var faultAround: UInt64 = 128 << 10
+    /// Whether new buffers have huge pages.
+    var huge = HugeMode.never
     /// Whether users other than the one who mounts get in.
     var allowOther = false
     /// The words that the kernel's mount takes.
@@ -42,6 +44,12 @@ struct MountWords {
                 throw Failure(.usage, "mount: fault_around=\(size); expected a power of two from 4K to 1M")
             }
             faultAround = bytes
+        case ("huge", let word?):
+            guard let mode = HugeMode(rawValue: word) else {
+                let words = HugeMode.allCases.map(\.rawValue).joined(separator: ", ")
+                throw Failure(.usage, "mount: huge=\(word); expected one of \(words)")
+            }
+            huge = mode
         case ("allow_other", nil):
             allowOther = true
         case (_, nil) where Self.kernelWords.contains(key):
@@ -55,7 +63,7 @@ struct MountWords {
         default:
             throw Failure(
                 .usage,
-                "mount: unknown option \"\(word)\"; expected topology=FILE, fault_around=SIZE, allow_other or a word of mount(8)"
+                "mount: unknown option \"\(word)\"; expected topology=FILE, fault_around=SIZE, huge=WORD, allow_other or a word of mount(8)"
             )
         }
     }

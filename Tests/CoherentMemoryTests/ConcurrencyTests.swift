@@ -23,10 +23,11 @@ struct ConcurrencyTests {
         let moves = Atomic<Int>(0)
         static let zeros = [UInt8](repeating: 0, count: 4096)
 
-        init() throws {
+        /// - Parameter isHuge: whether pages are huge where they can be, beside a pool that takes some.
+        init(isHuge: Bool) throws {
             machine = try Machine(ram: 16, coherent: [8, 4], isolation: .none)
-            counted = machine.makeBuffer()
-            cut = machine.makeBuffer()
+            counted = machine.makeBuffer(huge: isHuge ? .always : .never)
+            cut = machine.makeBuffer(huge: isHuge ? .always : .never)
             for buffer in [counted, cut] { try machine.resize(buffer, to: UInt64(ConcurrencyTests.pages) * 4096) }
             cache = PageCache(machine, mapping: [counted, cut])
         }
@@ -168,15 +169,46 @@ struct ConcurrencyTests {
         }
     }
 
-    @Test("No increment is lost, no byte is seen by another", arguments: [1, 2])
-    func everything(seed: UInt64) throws {
-        let scene = try Scene()
+    /// A pool that grows and shrinks, compaction, and reclaim.
+    private func compacter(_ scene: Scene, seed: UInt64) -> @Sendable () -> Void {
+        repeating(scene, seed: seed) { scene, random in
+            let node = scene.machine.nodes.randomElement(using: &random)!
+            scene.machine.setHugePages(Int.random(in: 0...1, using: &random), of: node)
+            scene.tryTo("compact", allowing: []) { () throws(Errno) in try scene.machine.compact(node) }
+            scene.tryTo("reclaim", allowing: []) { () throws(Errno) in
+                try scene.machine.reclaim(200, of: node, demotingTo: [])
+            }
+        }
+    }
+
+    /// A buffer of reserved pages, whose bytes are its own.
+    private func pooler(_ scene: Scene, seed: UInt64) -> @Sendable () -> Void {
+        repeating(scene, seed: seed) { scene, random in
+            let buffer = scene.machine.makeBuffer(huge: .pool)
+            defer { scene.machine.remove(buffer) }
+            scene.tryTo("pool", allowing: [.noSpace, .noMemory]) { () throws(Errno) in
+                try scene.machine.resize(buffer, to: HugePage.size)
+                let page = UInt64.random(in: 0..<512, using: &random)
+                try scene.machine.store([0xdd], to: buffer, at: page * 4096)
+                try scene.machine.migrate(buffer, to: Int.random(in: 0...2, using: &random))
+                let bytes = try scene.machine.bytes(of: buffer, at: page * 4096, count: 4096)
+                if bytes[0] != 0xdd || Array(bytes.dropFirst()) != Array(Scene.zeros.dropFirst()) {
+                    scene.report("a reserved page shows other bytes")
+                }
+            }
+        }
+    }
+
+    @Test("No increment is lost, no byte is seen by another", arguments: [1, 2], [false, true])
+    func everything(seed: UInt64, isHuge: Bool) throws {
+        let scene = try Scene(isHuge: isHuge)
         let counters = 3, each = 8000
-        let others: [@Sendable () -> Void] = [
+        var others: [@Sendable () -> Void] = [
             marker(scene, seed: seed + 10), marker(scene, seed: seed + 20), migrator(scene, seed: seed + 30),
             migrator(scene, seed: seed + 40), offliner(scene, seed: seed + 50), cutter(scene, seed: seed + 60),
             maker(scene, seed: seed + 70),
         ]
+        if isHuge { others += [compacter(scene, seed: seed + 90), pooler(scene, seed: seed + 100)] }
         let counting: @Sendable () -> Void = {
             runThreads((0..<counters).map { self.counter(scene, seed: seed + 80 + UInt64($0), count: each) })
             scene.isOver.store(true, ordering: .relaxed)
@@ -198,6 +230,9 @@ struct ConcurrencyTests {
         try scene.machine.checkInvariants()
         scene.machine.remove(scene.counted)
         scene.machine.remove(scene.cut)
+        for node in scene.machine.nodes { scene.machine.setHugePages(0, of: node) }
+        try scene.machine.checkInvariants()
+        for node in scene.machine.nodes { #expect(node.usage.hugePool.total == 0) }
         for node in scene.machine.nodes { #expect(node.usage.allocated == 0 && node.usage.cached == 0) }
         #expect(scene.machine.tables.inUse == 0)
     }

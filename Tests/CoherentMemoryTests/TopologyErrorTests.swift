@@ -40,10 +40,33 @@ private let wrongValues: [Malformed] = [
     Malformed(7, "unknown key \"nodes\"", "block_size, node, distance", "# 1\n# 2\n# 3\n# 4\n# 5\n# 6\nnodes = 1"),
     Malformed(
         11, "unknown key \"speed\"",
-        "id, kind, memory, cpus, device, isolation, contiguous, online, link", device + "speed = 1"),
+        "id, kind, memory, cpus, device, isolation, contiguous, online, link, cache", device + "speed = 1"),
     Malformed(
         12, "unknown key \"latency\"", "read_latency, write_latency, read_bandwidth, write_bandwidth",
         device + "[node.link]\nlatency = 1"),
+    Malformed(
+        13, "unknown key \"ways\"", "level, size, line_size, indexing, write_policy",
+        device + "[[node.cache]]\nsize = 64\nways = 4"),
+    Malformed(11, "cache without size", "the key size", device + "[[node.cache]]\nlevel = 1"),
+    Malformed(12, "size 0", "a size above 0", device + "[[node.cache]]\nsize = 0"),
+    Malformed(13, "level 0", "an integer from 1 to 255", device + "[[node.cache]]\nsize = 64\nlevel = 0"),
+    Malformed(
+        15, "a second cache of level 1", "a level of its own for each cache",
+        device + "[[node.cache]]\nsize = 64\n[[node.cache]]\nsize = 64\nlevel = 1"),
+    Malformed(
+        13, "line_size 48", "a power of two from 1 to 32768", device + "[[node.cache]]\nsize = 64\nline_size = 48"),
+    Malformed(
+        13, "line_size 65536", "an integer from 1 to 32768",
+        device + "[[node.cache]]\nsize = 64\nline_size = 65536"),
+    Malformed(
+        13, "indexing \"hashed\"", "one of \"direct\", \"indexed\", \"other\"",
+        device + "[[node.cache]]\nsize = 64\nindexing = \"hashed\""),
+    Malformed(
+        13, "write_policy \"back\"", "one of \"write-back\", \"write-through\", \"other\"",
+        device + "[[node.cache]]\nsize = 64\nwrite_policy = \"back\""),
+    Malformed(
+        12, "a cache on a node without memory", "it where memory is",
+        good + "[[node]]\nid = 1\nkind = \"ram\"\nmemory = 0\n[[node.cache]]\nsize = 64"),
     Malformed(9, "unknown key \"cost\"", "from, to, value", good + "\n[[distance]]\ncost = 3"),
     Malformed(
         8, "a second node with id 0", "an id of its own for each node",

@@ -25,6 +25,45 @@ import Testing
         #expect(preset.toml.hasPrefix("# "))
     }
 
+    @Test func cachesAreReadAndPrinted() throws {
+        let machine = try Topology(
+            toml: """
+                [[node]]
+                id = 0
+                kind = "ram"
+                memory = "128M"
+                [[node.cache]]
+                size = "1M"
+                [[node.cache]]
+                size = 12345
+                line_size = 256
+                indexing = "indexed"
+                write_policy = "write-through"
+                [[node]]
+                id = 1
+                kind = "coherent"
+                memory = "128M"
+                [[node.cache]]
+                level = 3
+                size = "64M"
+                indexing = "other"
+                write_policy = "other"
+                """)
+        #expect(
+            machine.nodes[0].caches == [
+                MemorySideCache(size: 1 << 20),
+                MemorySideCache(
+                    level: 2, size: 12345, lineSize: 256, indexing: .indexed, writePolicy: .writeThrough),
+            ])
+        #expect(
+            machine.nodes[1].caches == [
+                MemorySideCache(level: 3, size: 64 << 20, indexing: .other, writePolicy: .other)
+            ])
+        #expect(try Topology(toml: machine.toml) == machine)
+        let text = machine.toml
+        #expect(text.contains("[[node.cache]]\nlevel = 2\nsize = \"12345\"\nline_size = 256\n"))
+    }
+
     @Test func theLargePresets() throws {
         #expect(try Topology(preset: "large").nodes.count == 64)
         let big = try Topology(preset: "big-memory")

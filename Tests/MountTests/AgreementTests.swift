@@ -19,31 +19,18 @@ extension Mounts {
     /// Node, memory and CPU views agree, whatever the machine and whatever happened to it.
     @Suite("Agreement")
     struct AgreementTests {
-        private static func node(
-            _ id: Int, _ kind: String, _ memory: String, cpus: String? = nil, online: Bool = true
-        ) -> String {
-            let words = (cpus.map { "cpus = \"\($0)\"\n" } ?? "") + (online ? "" : "online = false\n")
-            return "[[node]]\nid = \(id)\nkind = \"\(kind)\"\nmemory = \"\(memory)\"\n\(words)"
-        }
-
         /// Two CPUs on each of the first 32 nodes, devices on the others.
         private static let sixtyFour =
             "block_size = \"2M\"\n"
             + (0..<64).map { id in
                 id < 32
-                    ? node(id, "ram", "8M", cpus: "\(2 * id)-\(2 * id + 1)")
-                    : node(id, "coherent", "4M", online: id % 5 != 0)
+                    ? Machines.node(id, "ram", "8M", cpus: "\(2 * id)-\(2 * id + 1)")
+                    : Machines.node(id, "coherent", "4M", online: id % 5 != 0)
             }.joined()
 
-        /// Holes in the numbering, nodes without memory, without CPUs and without either, and nodes that begin offline.
-        private static let holes =
-            "block_size = \"2M\"\n" + node(0, "ram", "32M", cpus: "0-1") + node(8, "ram", "0", cpus: "8,10")
-            + node(9, "ram", "0") + node(250, "coherent", "16M") + node(251, "coherent", "8M", online: false)
-            + node(252, "ram", "16M") + node(253, "ram", "8M", cpus: "4", online: false)
-            + node(254, "coherent", "2M") + node(255, "coherent", "8M")
-
         private static let machines = [
-            Machines.small, Machines.four, holes, sixtyFour, "[[node]]\nid = 3\nkind = \"ram\"\nmemory = \"256M\"\n",
+            Machines.small, Machines.four, Machines.holes, sixtyFour,
+            "[[node]]\nid = 3\nkind = \"ram\"\nmemory = \"256M\"\n",
         ]
 
         @Test("At the beginning", arguments: machines.indices)
@@ -53,7 +40,7 @@ extension Mounts {
 
         @Test("Lists of a machine with holes")
         func lists() throws {
-            try TestMount.with(Self.holes, checkingLeaks: false) { mount throws in
+            try TestMount.with(Machines.holes, checkingLeaks: false) { mount throws in
                 for (name, text) in [
                     ("online", "0,8-9,250-255"), ("has_cpu", "0,8,253"), ("has_memory", "0,250,252,254-255"),
                     ("has_normal_memory", "0,252"), ("is_cdm_node", "250-251,254-255"),
@@ -70,13 +57,13 @@ extension Mounts {
                 var dice = Dice(state: seed)
                 let nodes = try mount.nodes()
                 let blocks = try mount.numbers("memory", in: "sys/devices/system/memory")
-                let devices = try FileManager.default.contentsOfDirectory(atPath: mount.path + "/sys/class/cdm")
-                    .sorted()
+                let devices = try mount.numbers("cdm", in: "sys/class/cdm").map { "cdm\($0)" }
+                let size = try mount.blockSize()
                 var log: [String] = []
                 for step in 1...60 {
                     let name = "b\(Int.random(in: 0..<6, using: &dice))"
                     let node = nodes.randomElement(using: &dice)!
-                    let operation = Int.random(in: 0..<7, using: &dice)
+                    let operation = Int.random(in: 0..<11, using: &dice)
                     log.append("\(operation) \(name) \(node)")
                     do {
                         switch operation {
@@ -92,12 +79,33 @@ extension Mounts {
                             _ = unsafe unlink("\(mount.path)/buffers/\(name)")
                         case 3:
                             try mount.store("\(node)", in: mount.control(name) + "/migrate")
+                        case 9:
+                            let folder = "sys/devices/system/node/node\(node)"
+                            try mount.store(
+                                "\(Int.random(in: 0..<5, using: &dice))",
+                                in: folder + "/hugepages/hugepages-2048kB/nr_hugepages")
+                            if Bool.random(using: &dice) { try mount.store("1", in: folder + "/compact") }
+                        case 10:
+                            let words = ["never", "within_size", "always", "pool"]
+                            try mount.store(words.randomElement(using: &dice)!, in: mount.control(name) + "/huge")
                         case 4, 5:
                             let words = ["online", "offline", "online_movable", "online_kernel", "offline"]
                             let block = blocks.randomElement(using: &dice)!
                             try mount.store(
                                 words.randomElement(using: &dice)!, in: "sys/devices/system/memory/memory\(block)/state"
                             )
+                        case 6:
+                            let block = blocks.last! + Int.random(in: 0...40, using: &dice)
+                            let word = ["offline", "online", "online_movable"].randomElement(using: &dice)!
+                            try mount.store(word, in: "sys/devices/system/memory/auto_online_blocks")
+                            try mount.store("\(block * size)", in: "sys/devices/system/memory/probe")
+                        case 7:
+                            guard let device = devices.randomElement(using: &dice) else { continue }
+                            if Bool.random(using: &dice) {
+                                try mount.store("1", in: "sys/class/cdm/rescan")
+                            } else {
+                                try mount.store("force", in: "sys/class/cdm/\(device)/remove")
+                            }
                         default:
                             guard let device = devices.randomElement(using: &dice) else { continue }
                             let word = Bool.random(using: &dice) ? "online" : "offline"
@@ -120,13 +128,16 @@ extension Mounts {
 
         /// Brings devices whose last transition failed back, and waits for removed buffers to be given up.
         private func settle(_ mount: TestMount, _ devices: [String]) throws {
-            for device in devices where try mount.word("sys/class/cdm/\(device)/state").hasSuffix("failed") {
+            let present = try mount.numbers("cdm", in: "sys/class/cdm").map { "cdm\($0)" }
+            for device in devices
+            where try present.contains(device) && mount.word("sys/class/cdm/\(device)/state").hasSuffix("failed") {
                 try mount.store("online", in: "sys/class/cdm/\(device)/state")
             }
             // The kernel gives up an unlinked inode some time after the last close.
             _ = try eventually {
                 for node in try mount.nodes() {
-                    let used = try mount.meminfo(node)["MemUsed"]!
+                    let figures = try mount.meminfo(node)
+                    let used = figures["MemUsed"]! - figures["HugePages_Free"]! * 2048
                     if try mount.pagesPlaced(on: node) * 4 != used { return false }
                 }
                 return true

@@ -184,6 +184,26 @@ extension Mounts {
             }
         }
 
+        @Test("Files whose writes take long: an inode for each open, however many come at once")
+        func openingJobFiles() throws {
+            try TestMount.with { mount throws in
+                let file = mount.path + "/sys/devices/system/memory/memory1/state"
+                #expect(try status(file).st_ino == (try status(file).st_ino))
+                let first = try FileDescriptor.open(FilePath(file), .readWrite)
+                let second = try FileDescriptor.open(FilePath(file), .readWrite)
+                defer {
+                    try? first.close()
+                    try? second.close()
+                }
+                // An open that has no name to look up: the same inode will do.
+                try FileDescriptor.open(FilePath("/proc/self/fd/\(first.rawValue)"), .readOnly).close()
+                #expect(try first.writeAll("offline".utf8) == 7)
+                #expect(try second.writeAll("online".utf8) == 6)
+                #expect(try Client.pollstorm(file, 200)["processes"] == 16)
+                #expect(try mount.text("sys/devices/system/memory/memory1/state") == "online\n")
+            }
+        }
+
         @Test("Who waits to write while a job runs can be killed")
         func secondWriter() throws {
             try TestMount.with(Machines.large) { mount in

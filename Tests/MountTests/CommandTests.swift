@@ -108,13 +108,17 @@ extension Mounts {
             try TestMount.unmounted { mount in
                 try expectFailure(mount.command(options: ["nonsense"]), status: 64)
                 try expectFailure(mount.command(options: ["fault_around=3"]), status: 64)
+                try expectFailure(mount.command(options: ["huge=advise"]), status: 64)
                 try expectFailure([Host.cdmfs, "topology", "--preset", "nonsense"], status: 64)
                 try expectFailure([Host.cdmfs, "topology", "--check", mount.path + "/missing"])
                 try expectFailure([Host.cdmfs, "mount", "--topology", mount.path + "/missing", mount.path])
                 try expectFailure([Host.cdmfs, "unmount", mount.path])
                 try expectFailure([Host.cdmfs, "unmount", mount.path + "/missing"])
-                for wrong in [["nonsense"], ["mount"], ["mount", "--nonsense", "/x"], ["unmount"]] {
-                    #expect(try run([Host.cdmfs] + wrong).ending == .exited(64), "\(wrong)")
+                for wrong in [
+                    ["nonsense"], ["--nonsense"], ["mount"], ["mount", "--nonsense", "/x"], ["mount", "/x", "/y"],
+                    ["mount", "-o"], ["unmount"], ["run"], ["topology", "--list", "--preset", "default"],
+                ] {
+                    try expectFailure([Host.cdmfs] + wrong, status: 64)
                 }
                 #expect(!TestMount.isMounted(mount.path))
             }

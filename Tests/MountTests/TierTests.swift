@@ -35,6 +35,11 @@ extension Mounts {
                 #expect(try links("node4/access0/targets") == [])
                 #expect(try links("node6/access0/initiators") == [0, 1])
                 #expect(try mount.target("\(nodes)/node4/access0/initiators/node0") == "../../../node0")
+                // Class 1 leaves out initiators that are no CPUs, of which there are none.
+                #expect(try links("node0/access1/targets") == [0, 4, 5, 6])
+                #expect(try links("node6/access1/initiators") == [0, 1])
+                #expect(try mount.text("\(nodes)/node6/access1/initiators/read_latency") == "500\n")
+                #expect(try mount.names(in: "\(nodes)/node0/access0/power") == [])
                 try mount.expectLeads("\(nodes)/node0/access0/targets/node4", to: "\(nodes)/node4")
                 for (file, text) in [
                     ("read_latency", "500"), ("write_latency", "600"), ("read_bandwidth", "64000"),
@@ -81,11 +86,38 @@ extension Mounts {
                 #expect(try mount.text("\(weights)/node1") == "1\n")
                 try mount.store("255", in: "\(weights)/node1")
                 #expect(try mount.text("\(weights)/node1") == "255\n")
-                for word in ["256", "-1", "x"] {
-                    #expect(throws: Errno.self, "\(word)") { try mount.store(word, in: "\(weights)/node1") }
+                // What Linux 6.18 answered; out of range is EINVAL here, and 0 no default any more.
+                for word in ["0", "256", "-1", "x", "", " 5", "5 ", "1.5", "99999999999999999999"] {
+                    #expect(throws: Errno.invalidArgument, "\(word)") { try mount.store(word, in: "\(weights)/node1") }
                 }
-                try mount.store("0", in: "\(weights)/node1")
-                #expect(try mount.text("\(weights)/node1") == "1\n")
+                #expect(try mount.text("\(weights)/node1") == "255\n")
+                for (word, text) in [("0x10", "16"), ("010", "8"), ("+5", "5")] {
+                    try mount.store(word, in: "\(weights)/node1")
+                    #expect(try mount.text("\(weights)/node1") == text + "\n")
+                }
+            }
+        }
+
+        @Test("weighted_interleave/auto: setting a weight ends it, true begins anew, false keeps the weights")
+        func automaticWeights() throws {
+            try TestMount.with { mount in
+                let weights = "sys/kernel/mm/mempolicy/weighted_interleave"
+                func expect(auto: String, node1: String, _ location: SourceLocation = #_sourceLocation) throws {
+                    #expect(try mount.text("\(weights)/auto") == auto + "\n", sourceLocation: location)
+                    #expect(try mount.text("\(weights)/node1") == node1 + "\n", sourceLocation: location)
+                }
+                #expect(try mount.entry("\(weights)/auto").permissions == 0o644)
+                try expect(auto: "true", node1: "1")
+                try mount.store("7", in: "\(weights)/node1")
+                try expect(auto: "false", node1: "7")
+                try mount.store("false", in: "\(weights)/auto")
+                try expect(auto: "false", node1: "7")
+                #expect(throws: Errno.invalidArgument) { try mount.store("x", in: "\(weights)/auto") }
+                try expect(auto: "false", node1: "7")
+                try mount.store("1", in: "\(weights)/auto")
+                try expect(auto: "true", node1: "1")
+                try mount.store("0", in: "\(weights)/auto")
+                try expect(auto: "false", node1: "1")
             }
         }
     }

@@ -39,10 +39,7 @@ final class UeventLog: Sendable {
     static func stream(_ log: UeventLog) -> AttributeTree.Stream {
         AttributeTree.Stream(
             "uevents",
-            summary: """
-                Events from now on, in the text of Linux's uevents with an empty line behind each. A reader more than \
-                \(capacity) events behind loses the oldest and reads ACTION=lost and COUNT, how many, in their place.
-                """, source: log)
+            summary: "What happens to the machine from now on, in the text of Linux's uevents.", source: log)
     }
 
     // MARK: What happens
@@ -55,6 +52,7 @@ final class UeventLog: Sendable {
         state.withLock { state in
             switch event {
             case .block(let number, .goingOffline): state.leaving.insert(number)
+            case .block(_, .absent): break
             case .block(let number, .online):
                 if state.leaving.remove(number) == nil { state.append(Uevent("online", block: number)) }
             case .block(let number, .offline):
@@ -65,6 +63,12 @@ final class UeventLog: Sendable {
                     Uevent(
                         action: "change", path: "/class/cdm/\(name)", subsystem: "cdm",
                         details: [("STATE", word.rawValue)]))
+            case .blockAdded(let number): state.append(Uevent("add", block: number))
+            case .blockRemoved(let number): state.append(Uevent("remove", block: number))
+            case .nodeAdded(let id): state.append(Uevent("add", node: id))
+            case .nodeRemoved(let id): state.append(Uevent("remove", node: id))
+            case .deviceAdded(let name): state.append(Uevent("add", device: name))
+            case .deviceRemoved(let name): state.append(Uevent("remove", device: name))
             case .isolation, .migration, .nodeMigration: break
             }
         }
@@ -185,6 +189,14 @@ extension UeventLog.State {
 extension Uevent {
     fileprivate init(_ action: String, block: UInt64) {
         self.init(action: action, path: "/devices/system/memory/memory\(block)", subsystem: "memory")
+    }
+
+    fileprivate init(_ action: String, node: Int) {
+        self.init(action: action, path: "/devices/system/node/node\(node)", subsystem: "node")
+    }
+
+    fileprivate init(_ action: String, device: String) {
+        self.init(action: action, path: "/class/cdm/\(device)", subsystem: "cdm")
     }
 }
 

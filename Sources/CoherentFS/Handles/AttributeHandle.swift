@@ -1,4 +1,5 @@
 import AttributeTree
+import CLinux
 import CoherentMemory
 import Fuse
 import SystemPackage
@@ -6,12 +7,14 @@ import SystemPackage
 /// An open attribute file. As of sysfs: a read from the start shows the attribute anew, and one write(2) is one store.
 final class AttributeHandle: OpenHandle, @unchecked Sendable {
     private let attribute: BoundAttribute
+    private let inode: TreeInode
     private let services: Services
     /// What the last read from the start showed.
     private let shown = Mutex<[UInt8]?>(nil)
 
-    init(_ attribute: BoundAttribute, services: Services) {
+    init(_ attribute: BoundAttribute, inode: TreeInode, services: Services) {
         self.attribute = attribute
+        self.inode = inode
         self.services = services
     }
 
@@ -22,10 +25,19 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
         return (try? text()) != last
     }
 
-    private func text() throws(Errno) -> [UInt8] { [UInt8](try attribute.show().utf8) }
+    private func text() throws(Errno) -> [UInt8] {
+        try checkLifetime()
+        return [UInt8](try attribute.show().utf8)
+    }
+
+    /// As kernfs has it: what was open when its subject went answers ENODEV.
+    private func checkLifetime() throws(Errno) {
+        if inode.isGone { throw .operationNotSupportedByDevice }
+    }
 
     override func read(_ request: consuming Request, size: Int, offset: Int64) {
         do throws(Errno) {
+            try checkLifetime()
             let last = offset == 0 ? nil : shown.withLock { $0 }
             let bytes = if let last { last } else { try text() }
             if offset == 0 { shown.withLock { $0 = bytes } }
@@ -43,6 +55,7 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
     override func write(_ request: consuming Request, data: RawSpan, offset: Int64, isWriteBack: Bool) {
         let count = data.byteCount
         do throws(Errno) {
+            try checkLifetime()
             let bytes = unsafe data.withUnsafeBytes { unsafe [UInt8]($0) }
             switch try attribute.store(bytes) {
             case .done:
@@ -87,5 +100,22 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
         request.poll([.input, .output])
     }
 
-    override func closed() { services.changes.forget(self) }
+    /// Data up to the size, then a hole, as generic_file_llseek() has it.
+    override func seek(_ request: consuming Request, offset: Int64, whence: Int32) {
+        let size = Int64(attribute.size)
+        switch whence {
+        case SEEK_DATA, SEEK_HOLE:
+            if (0..<size).contains(offset) {
+                request.position(whence == SEEK_DATA ? offset : size)
+            } else {
+                request.error(.noSuchAddressOrDevice)
+            }
+        default: request.error(.invalidArgument)
+        }
+    }
+
+    override func closed() {
+        services.changes.forget(self)
+        inode.closed()
+    }
 }

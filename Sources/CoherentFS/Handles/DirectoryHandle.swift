@@ -6,15 +6,15 @@ import SystemPackage
 final class DirectoryHandle: OpenHandle, @unchecked Sendable {
     private let directory: Inode
     private let inodes: InodeTable
-    private let entries: Mutex<[(name: FileName, type: FileType)]>
+    /// Empty until the listing begins.
+    private let entries = Mutex<[(name: FileName, type: FileType)]>([])
 
     /// What d_ino says of a name whose inode was not asked for.
     private static let unknown: InodeNumber = 0xffff_ffff
 
-    init(_ directory: Inode, inodes: InodeTable) throws(Errno) {
+    init(_ directory: Inode, inodes: InodeTable) {
         self.directory = directory
         self.inodes = inodes
-        entries = Mutex(try Self.entries(of: directory))
     }
 
     private static func entries(of directory: Inode) throws(Errno) -> [(name: FileName, type: FileType)] {
@@ -23,7 +23,15 @@ final class DirectoryHandle: OpenHandle, @unchecked Sendable {
 
     override func list(_ request: consuming Request, size: Int, offset: Int64, isPlus: Bool) {
         // From the start is as of now: rewinddir(3).
-        if offset == 0, let now = try? Self.entries(of: directory) { entries.withLock { $0 = now } }
+        if offset == 0 {
+            do throws(Errno) {
+                let now = try Self.entries(of: directory)
+                entries.withLock { $0 = now }
+            } catch {
+                request.error(error)
+                return
+            }
+        }
         let entries = entries.withLock { $0 }
         var buffer = DirectoryBuffer(capacity: size, plus: isPlus)
         var told: [InodeNumber] = []

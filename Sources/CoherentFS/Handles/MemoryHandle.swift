@@ -1,3 +1,4 @@
+import AttributeTree
 import CLinux
 import CoherentMemory
 import Fuse
@@ -9,17 +10,27 @@ final class MemoryHandle: OpenHandle, @unchecked Sendable {
     private let file: MemoryFile
     private let machine: Machine
     private let tasks: TaskLocator
+    /// How long the memory is there: of a device, until that is removed.
+    private let lifetime: Lifetime?
 
-    init(_ file: MemoryFile) {
+    init(_ file: MemoryFile, lifetime: Lifetime? = nil) {
         self.file = file
+        self.lifetime = lifetime
         machine = file.services.machine
         tasks = file.services.tasks
+    }
+
+    /// ENODEV once the device is gone; to a mapping that is SIGBUS.
+    @inline(__always)
+    private func checkLifetime() throws(Errno) {
+        if let lifetime, lifetime.isOver { throw .operationNotSupportedByDevice }
     }
 
     override func read(_ request: consuming Request, size: Int, offset: Int64) {
         let origin = tasks.origin(of: request.caller)
         var slot: Request? = consume request
         do throws(Errno) {
+            try checkLifetime()
             try unsafe machine.read(file.buffer, at: UInt64(offset), length: size, origin: origin) { vectors in
                 guard let request = slot.take() else { return }
                 if vectors.isEmpty { request.end() } else { unsafe request.vectors(vectors) }
@@ -35,6 +46,8 @@ final class MemoryHandle: OpenHandle, @unchecked Sendable {
         let isRoot = request.caller.uid == 0
         let outcome = unsafe data.withUnsafeBytes { bytes -> Result<Int, Errno> in
             do throws(Errno) {
+                // What comes back from the page cache of a device that is gone is let go with the rest.
+                if !isWriteBack { try checkLifetime() }
                 return .success(
                     try unsafe machine.write(
                         bytes, to: file.buffer, at: UInt64(offset), origin: origin, isGrowing: !isWriteBack))
@@ -56,6 +69,7 @@ final class MemoryHandle: OpenHandle, @unchecked Sendable {
 
     override func allocate(_ request: consuming Request, mode: Int32, bytes: Range<UInt64>) {
         do throws(Errno) {
+            try checkLifetime()
             switch mode & ~FALLOC_FL_KEEP_SIZE {
             case 0:
                 try machine.allocate(

@@ -32,7 +32,12 @@ class Inode: @unchecked Sendable {
     /// Every name in this directory.
     func entries() throws(Errno) -> [(name: FileName, type: FileType)] { throw .notDirectory }
 
-    /// Opens a file.
+    /// Opens a file. ESTALE makes the kernel look the name up again, once.
+    func open(flags: Int32, caller: Caller) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
+        try open(flags: flags)
+    }
+
+    /// Opens a file, whoever asks.
     func open(flags: Int32) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) { throw .isDirectory }
 
     /// Changes attributes. `isOpen` tells ftruncate(2) from truncate(2) and O_TRUNC.

@@ -51,7 +51,9 @@ class MemoryFile: Inode, @unchecked Sendable {
 /// A file below buffers/.
 final class BufferFile: MemoryFile, @unchecked Sendable {
     init(metadata: Metadata, services: Services) {
-        super.init(buffer: services.machine.makeBuffer(), metadata: metadata, services: services)
+        super.init(
+            buffer: services.machine.makeBuffer(huge: services.memory.defaultHugeMode), metadata: metadata,
+            services: services)
     }
 
     /// The last name is gone; the memory goes with the last open file, mapping or path descriptor.
@@ -72,11 +74,19 @@ final class BufferFile: MemoryFile, @unchecked Sendable {
 
 /// A file below dev/: the memory of one coherent device.
 final class DeviceFile: MemoryFile, @unchecked Sendable {
+    private let device: Device
+
     init(device: Device, services: Services) {
+        self.device = device
         // As of an accelerator's render node: whoever is let in may compute.
         super.init(
             buffer: device.memory, metadata: Metadata(permissions: 0o666, uid: owner.uid, gid: owner.gid),
             services: services)
+    }
+
+    override func open(flags: Int32) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
+        guard let lifetime = device.node.lifetime else { throw .operationNotSupportedByDevice }
+        return (MemoryHandle(self, lifetime: lifetime), [.keepCache, .noFlush])
     }
 
     override func resize(to size: Int64, isOpen: Bool) throws(Errno) {

@@ -2,19 +2,29 @@ import AttributeTree
 import CoherentMemory
 import Fuse
 import Glibc
+import Logging
 import SystemPackage
 
 /// A file, directory or link of the sys/ tree.
 final class TreeInode: Inode, @unchecked Sendable {
-    private let node: AttributeTree.Node
+    let node: AttributeTree.Node
     private let tree: TreeCache
     /// What stat(2) shows; the kernel's own name for the inode may change from lookup to lookup.
     private let shownNumber: InodeNumber
+    /// Whether no other lookup leads here.
+    let isUnshared: Bool
+    /// How long what it is a part of is there; nil for as long as the mount.
+    private let lifetime: Lifetime?
 
-    init(number: InodeNumber, shownAs shownNumber: InodeNumber? = nil, node: AttributeTree.Node, tree: TreeCache) {
+    init(
+        number: InodeNumber, shownAs shownNumber: InodeNumber? = nil, isUnshared: Bool = false,
+        node: AttributeTree.Node, tree: TreeCache, lifetime: Lifetime? = nil
+    ) {
         self.node = node
+        self.lifetime = lifetime
         self.tree = tree
         self.shownNumber = shownNumber ?? number
+        self.isUnshared = isUnshared
         super.init(number: number)
     }
 
@@ -50,16 +60,23 @@ final class TreeInode: Inode, @unchecked Sendable {
 
     override func child(_ name: FileName) throws(Errno) -> (inode: Inode, timeout: Double)? {
         guard case .directory(let directory) = node else { throw .notDirectory }
+        if isGone { return nil }
         if let inode = tree.lasting(name, parent: number) { return (inode, TreeCache.forever) }
-        guard let (child, isLasting) = directory.find(name.string) else { return nil }
-        return (
-            tree.inode(of: child, name: name, parent: number, isLasting: isLasting),
-            isLasting && !child.startsJob ? TreeCache.forever : 0
-        )
+        guard let found = directory.find(name.string) else { return nil }
+        let inode = tree.inode(
+            of: found.node, name: name, parent: number, isLasting: found.isLasting, lifetime: found.lifetime,
+            inherited: lifetime)
+        // If it went meanwhile, the sweep may have missed it, and the kernel must not come to trust it.
+        if inode.isGone { return nil }
+        return (inode, found.isLasting && !inode.isUnshared ? TreeCache.forever : 0)
     }
+
+    /// Whether the subject has gone (a kernfs node that is no longer active).
+    var isGone: Bool { lifetime?.isOver ?? false }
 
     override func entries() throws(Errno) -> [(name: FileName, type: FileType)] {
         guard case .directory(let directory) = node else { throw .notDirectory }
+        if isGone { return [] }
         return directory.entries.map { name, kind in
             let type: FileType =
                 switch kind {
@@ -71,14 +88,23 @@ final class TreeInode: Inode, @unchecked Sendable {
         }
     }
 
-    override func open(flags: Int32) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
+    override func open(
+        flags: Int32, caller: Caller
+    ) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
         if case .stream(let stream) = node { return try open(stream, flags: flags) }
         guard case .attribute(let attribute) = node else { throw .isDirectory }
+        if isGone { throw .operationNotSupportedByDevice }
         // The mode keeps ordinary users out; this is for root, whom sysfs refuses, too.
         let access = flags & O_ACCMODE
         if access != O_WRONLY, !attribute.isReadable { throw .permissionDenied }
         if access != O_RDONLY, !attribute.isWritable { throw .permissionDenied }
-        return (AttributeHandle(attribute, services: tree.services), [.directIO])
+        if attribute.startsJob { try tree.open(self, by: caller.pid) }
+        return (AttributeHandle(attribute, inode: self, services: tree.services), [.directIO])
+    }
+
+    /// A handle that `open` gave is closed.
+    func closed() {
+        if node.startsJob { tree.close(self) }
     }
 
     private func open(_ stream: AttributeTree.Stream, flags: Int32) throws(Errno) -> (OpenHandle, OpenReply.Options) {
@@ -117,11 +143,36 @@ final class TreeCache: Sendable {
         var identity: Directory.Identity?
         var kind: AttributeTree.Node.Kind
         var isLasting: Bool
+        var startsJob: Bool
+        /// The subject's own lifetime; what is below goes with it.
+        var lifetime: Lifetime?
+
+        var isGone: Bool { lifetime?.isOver ?? false }
     }
 
     let services: Services
     private let born = Timestamp.now
-    private let state = Mutex<(byKey: [Key: Entry], keys: [InodeNumber: Key])>(([:], [:]))
+    private let state = Mutex(State())
+
+    /// An inode whose writes take long, while it is open.
+    ///
+    /// The kernel holds an inode's lock for as long as a write to it is unanswered, and whoever waits for that lock cannot
+    /// be killed. So each open of such a file has an inode of its own: one that comes to an inode that is open
+    /// is refused once (ESTALE), upon which the kernel looks the name up again and finds another inode.
+    private struct Use {
+        var opens = 1
+        /// Tasks that were refused. Who comes back all the same has no name to look up, as in /proc/self/fd.
+        var refused: Set<Int32> = []
+    }
+
+    private struct State {
+        var byKey: [Key: Entry] = [:]
+        var keys: [InodeNumber: Key] = [:]
+        var uses: [InodeNumber: Use] = [:]
+        /// Names at which somebody was refused. From then on each lookup finds an inode of its own, for nobody is to
+        /// be refused twice.
+        var contended: Set<Key> = []
+    }
 
     /// A tree whose files belong to whoever mounts.
     init(services: Services) {
@@ -139,30 +190,39 @@ final class TreeCache: Sendable {
     /// The inode of a name that stands for the same child for good, if the kernel knows it.
     func lasting(_ name: FileName, parent: InodeNumber) -> TreeInode? {
         state.withLock { state in
-            guard let entry = state.byKey[Key(parent: parent, name: name)], entry.isLasting else { return nil }
+            let key = Key(parent: parent, name: name)
+            guard let entry = state.byKey[key], entry.isLasting, !entry.isGone else { return nil }
+            if entry.startsJob, state.uses[entry.inode.number] != nil || state.contended.contains(key) { return nil }
             return entry.inode
         }
     }
 
     /// The inode of a child: the one the kernel knows, unless the name stands for another subject by now.
     func inode(
-        of node: AttributeTree.Node, name: FileName, parent: InodeNumber, isLasting: Bool = true
+        of node: AttributeTree.Node, name: FileName, parent: InodeNumber, isLasting: Bool = true,
+        lifetime: Lifetime? = nil, inherited: Lifetime? = nil
     ) -> TreeInode {
-        // The kernel holds an inode's lock for as long as a write to it is unanswered, and whoever waits for that lock
-        // cannot be killed. So each open of a file whose writes take long has an inode of its own.
-        if node.startsJob {
-            return TreeInode(
-                number: services.inodes.makeNumber(), shownAs: Self.number(of: name, in: parent), node: node, tree: self
-            )
-        }
         let kind = node.kind
+        let startsJob = node.startsJob
+        let shownNumber = startsJob ? Self.number(of: name, in: parent) : nil
         var identity: Directory.Identity?
         if case .directory(let directory) = node { identity = directory.identity }
         return state.withLock { state in
             let key = Key(parent: parent, name: name)
-            if let entry = state.byKey[key], entry.kind == kind, entry.identity == identity { return entry.inode }
-            let inode = TreeInode(number: services.inodes.makeNumber(), node: node, tree: self)
-            state.byKey[key] = Entry(inode: inode, identity: identity, kind: kind, isLasting: isLasting)
+            if let entry = state.byKey[key], entry.kind == kind, entry.identity == identity, !entry.isGone {
+                guard startsJob, state.uses[entry.inode.number] != nil || state.contended.contains(key) else {
+                    return entry.inode
+                }
+                return TreeInode(
+                    number: services.inodes.makeNumber(), shownAs: shownNumber, isUnshared: true, node: node,
+                    tree: self, lifetime: lifetime ?? inherited)
+            }
+            let inode = TreeInode(
+                number: services.inodes.makeNumber(), shownAs: shownNumber, node: node, tree: self,
+                lifetime: lifetime ?? inherited)
+            state.byKey[key] = Entry(
+                inode: inode, identity: identity, kind: kind, isLasting: isLasting, startsJob: startsJob,
+                lifetime: lifetime)
             state.keys[inode.number] = key
             return inode
         }
@@ -175,8 +235,58 @@ final class TreeCache: Sendable {
         return InodeNumber(rawValue: hash | 1 << 63)
     }
 
+    /// Makes the kernel forget the names of what has gone. Never called from a worker: it may wait for one.
+    ///
+    /// No lookup slips through: the kernel holds the directory's lock over a lookup and its answer, and the notification
+    /// waits for that.
+    func sweep() {
+        let gone = state.withLock { state -> [Key] in
+            let gone = state.byKey.filter { $0.value.isGone }
+            for (key, entry) in gone {
+                state.byKey.removeValue(forKey: key)
+                state.keys.removeValue(forKey: entry.inode.number)
+            }
+            return Array(gone.keys)
+        }
+        for key in gone {
+            do throws(Errno) {
+                try services.notifier.invalidateEntry(key.parent, key.name)
+            } catch {
+                services.logger.debug("invalidating \(key.name) in inode \(key.parent.rawValue): \(error)")
+            }
+        }
+    }
+
+    /// Counts an open of an inode whose writes take long; ESTALE where the kernel is to look for another.
+    func open(_ inode: TreeInode, by task: Int32) throws(Errno) {
+        let isRefused = state.withLock { state in
+            // Only what lookups share is counted.
+            guard let key = state.keys[inode.number] else { return false }
+            guard state.uses[inode.number] != nil else {
+                state.uses[inode.number] = Use()
+                return false
+            }
+            guard state.uses[inode.number]!.refused.remove(task) == nil else {
+                state.uses[inode.number]!.opens += 1
+                return false
+            }
+            state.uses[inode.number]!.refused.insert(task)
+            state.contended.insert(key)
+            return true
+        }
+        if isRefused { throw .staleNFSFileHandle }
+    }
+
+    func close(_ inode: TreeInode) {
+        state.withLock { state in
+            guard let opens = state.uses[inode.number]?.opens else { return }
+            if opens > 1 { state.uses[inode.number]!.opens -= 1 } else { state.uses.removeValue(forKey: inode.number) }
+        }
+    }
+
     func drop(_ inode: TreeInode) {
         state.withLock { state in
+            if !state.contended.isEmpty { state.contended = state.contended.filter { $0.parent != inode.number } }
             guard let key = state.keys.removeValue(forKey: inode.number) else { return }
             if state.byKey[key]?.inode === inode { state.byKey.removeValue(forKey: key) }
         }

@@ -1,32 +1,54 @@
 import AttributeTree
 import CoherentMemory
 
-/// nodeN/access0: which nodes reach which memory best, and how fast (node_init_node_access(), what HMAT tells Linux).
+/// nodeN/access0 and access1: which nodes reach which memory best, and how fast (node_init_node_access(), what HMAT
+/// tells Linux).
 enum AccessTree {
-    /// The directory of a node that has memory or CPUs; nothing of one that has neither.
+    /// The directory of a node that has memory or CPUs; nothing of one that has neither, until memory is added to it.
     static func children(of node: CoherentMemory.Node, _ access: Access, _ services: Services) -> [Child] {
-        let initiators = access.initiators[node.id] ?? []
-        let targets = access.targets[node.id] ?? []
-        guard !initiators.isEmpty || !node.cpus.isEmpty else { return [] }
-        var performance: [Child] = initiators.map(link)
-        // Only of a device's memory the topology says how fast it is.
-        if let figures = services.machine.topology.node(node.id)?.link {
-            performance.append(.attributes(AccessAttributes.table, of: figures))
+        let machine = services.machine
+        let device = machine.devices.first { $0.node === node }
+        // Class 1 counts CPUs only among the initiators; here there are no others.
+        let names: @Sendable () -> [String] = {
+            !node.cpus.isEmpty || machine.hasBlocks(node) ? ["access0", "access1"] : []
         }
         return [
-            .directory(
-                "access0",
-                [.directory("initiators", performance), .directory("targets", targets.map(link))]
-                    + SystemDevice("/devices/system/node/node\(node.id)/access0").children(services))
+            .lasting(
+                .directory, list: names,
+                lookup: { name in
+                    guard names().contains(name) else { return nil }
+                    var performance = [
+                        links(machine) { machine.hasBlocks(node) ? access.initiators[node.id] ?? [] : [] }
+                    ]
+                    // Only of a device's memory the topology says how fast it is.
+                    if let device { performance.append(.attributes(AccessAttributes.table, of: device)) }
+                    let targets = links(machine) { (access.targets[node.id] ?? []).filter { machine.hasBlocks($0) } }
+                    return .directory(
+                        Directory(
+                            [.directory("initiators", performance), .directory("targets", [targets])]
+                                + SystemDevice("\(SystemDevice(node: node).path)/\(name)", isPowerManaged: false)
+                                .children(services)))
+                })
         ]
     }
 
-    private static func link(to node: CoherentMemory.Node) -> Child {
-        .link("node\(node.id)", target: "../../../node\(node.id)")
+    private static func links(
+        _ machine: Machine, to nodes: @escaping @Sendable () -> [CoherentMemory.Node]
+    ) -> Child {
+        .mortal(
+            .link, list: { nodes().filter(\.isPresent).map { "node\($0.id)" } },
+            lookup: { name in
+                guard let node = machine.node(named: name), let lifetime = node.lifetime,
+                    nodes().contains(where: { $0 === node })
+                else {
+                    return nil
+                }
+                return (.link("../../../\(name)"), lifetime)
+            })
     }
 }
 
-/// Who reaches whose memory best, by the numbers of the nodes.
+/// Who reaches whose memory best, by the numbers of the nodes, whether they have any at the moment or not.
 struct Access {
     private(set) var initiators: [Int: [CoherentMemory.Node]] = [:]
     private(set) var targets: [Int: [CoherentMemory.Node]] = [:]
@@ -39,24 +61,24 @@ struct Access {
     }
 }
 
-/// nodeN/access0/initiators.
+/// nodeN/accessN/initiators.
 enum AccessAttributes {
-    static let table: [Attribute<Link>] = [
-        .readOnly("read_bandwidth", summary: "MB/s that the best initiators read.") { "\($0.readBandwidth)" },
-        .readOnly("read_latency", summary: "Nanoseconds a read of the best initiators takes.") { "\($0.readLatency)" },
-        .readOnly("write_bandwidth", summary: "MB/s that the best initiators write.") { "\($0.writeBandwidth)" },
+    static let table: [Attribute<Device>] = [
+        .readOnly("read_bandwidth", summary: "MB/s that the best initiators read.") { "\($0.link.readBandwidth)" },
+        .readOnly("read_latency", summary: "Nanoseconds a read of the best initiators takes.") {
+            "\($0.link.readLatency)"
+        },
+        .readOnly("write_bandwidth", summary: "MB/s that the best initiators write.") { "\($0.link.writeBandwidth)" },
         .readOnly("write_latency", summary: "Nanoseconds a write of the best initiators takes.") {
-            "\($0.writeLatency)"
+            "\($0.link.writeLatency)"
         },
     ]
 }
 
 extension Machine {
-    /// The nodes whose CPUs reach a node's memory best: itself, or the nearest ones. None where there is no memory.
+    /// The nodes whose CPUs reach a node's memory best: itself, or the nearest ones.
     func initiators(of target: CoherentMemory.Node) -> [CoherentMemory.Node] {
-        guard !blockNumbers(of: target).isEmpty, let place = nodes.firstIndex(where: { $0 === target }) else {
-            return []
-        }
+        guard let place = nodes.firstIndex(where: { $0 === target }) else { return [] }
         if !target.cpus.isEmpty { return [target] }
         let candidates = nodes.filter { !$0.cpus.isEmpty }
         let nearest = candidates.map { $0.distances[place] }.min()

@@ -5,25 +5,31 @@ import SystemPackage
 /// sys/kernel/cdm/buffers/NAME, and sys/class/cdm/cdmN/buffer for a device file.
 enum BufferAttributes {
     static let table: [Attribute<Subject<Buffer>>] = [
-        .readOnly("size", summary: "Bytes.") { "\($0.part.size)" },
-        .readOnly("resident", summary: "Bytes of pages that have a frame.") {
+        .readOnly("size", summary: "The size of the buffer.") { "\($0.part.size)" },
+        .readOnly("resident", summary: "How much of it has a frame.") {
             "\(UInt64($0.part.residentPages) * Page.size)"
         },
         .readWrite(
-            "policy", isPollable: true, summary: "Where pages are allocated, in the words of numa_maps.",
+            "policy", isPollable: true, summary: "Where its pages are allocated.",
             show: { "\($0.part.policy)" },
             store: { subject, text throws(Errno) in
                 let policy = try MemoryPolicy(parsing: text.text, available: subject.machine.nodesWithMemory)
                 try subject.machine.setPolicy(policy, of: subject.part)
             }),
-        .readOnly("placement", summary: "Pages on each node.") { subject in
+        .readWrite(
+            "huge", summary: "Whether new pages are huge: never, within_size, always, or pool for reserved ones.",
+            show: { choices(selected: $0.part.hugeMode) },
+            store: { subject, text throws(Errno) in
+                try subject.machine.setHugeMode(try text.keyword(as: HugeMode.self), of: subject.part)
+            }),
+        .readOnly("placement", summary: "How many of its pages are on each node.") { subject in
             subject.machine.placement(of: subject.part).map { "N\($0.node)=\($0.pages)" }.joined(separator: " ")
         },
-        .readOnly("pages", summary: "OFFSET LENGTH NODE PHYS FLAGS of each run of pages.") { subject in
+        .readOnly("pages", summary: "Where its pages are, a line a run.") { subject in
             subject.machine.runs(of: subject.part).map(\.line).joined(separator: "\n")
         },
         .readWrite(
-            "migrate", isPollable: true, summary: "Write [async] [OFFSET LENGTH] NODE; reads the last result.",
+            "migrate", isPollable: true, summary: "Moves pages to a node; shows the last result.",
             show: { $0.part.migration.line }, start: migrate),
         .readOnly("faults", summary: "What was done to the buffer.") { subject in
             let counters = subject.part.counters
@@ -81,7 +87,7 @@ extension MigrationResult {
 extension PageRun {
     /// The line of a `pages` file.
     fileprivate var line: String {
-        let flags = [(isDirty, "dirty"), (isMigrating, "migrating")].filter(\.0).map(\.1)
+        let flags = [(isDirty, "dirty"), (isHuge, "huge"), (isMigrating, "migrating")].filter(\.0).map(\.1)
         func hex(_ value: UInt64) -> String { "0x" + String(value, radix: 16) }
         return "\(hex(offset)) \(hex(length)) \(node) \(hex(physicalAddress)) "
             + (flags.isEmpty ? "-" : flags.joined(separator: ","))

@@ -10,13 +10,26 @@ enum BusTree {
                 "cpu", at: "devices/system/cpu", list: { machine.cpus.map { "cpu\($0)" } },
                 contains: { name in machine.cpus.contains { "cpu\($0)" == name } }),
             bus(
-                "memory", at: "devices/system/memory", list: { (0..<machine.blockCount).map { "memory\($0)" } },
-                contains: { machine.block(named: $0) != nil }),
+                "memory",
+                .mortal(
+                    .link, list: { machine.blockNumbers.map { "memory\($0)" } },
+                    lookup: { name in
+                        machine.block(named: name).map { (device("devices/system/memory", name), $0.lifetime) }
+                    })),
             bus(
-                "node", at: "devices/system/node", list: { machine.nodes.map { "node\($0.id)" } },
-                contains: { name in machine.nodes.contains { "node\($0.id)" == name } }),
+                "node",
+                .mortal(
+                    .link, list: { machine.presentNodes.map { "node\($0.id)" } },
+                    lookup: { name in
+                        guard let lifetime = machine.node(named: name)?.lifetime else { return nil }
+                        return (device("devices/system/node", name), lifetime)
+                    })),
             MemoryTiers.bus(machine),
         ]
+    }
+
+    private static func device(_ folder: String, _ name: String) -> AttributeTree.Node {
+        .link("../../../\(folder)/\(name)")
     }
 
     /// A bus whose devices stand in a folder of sys/.
@@ -25,16 +38,15 @@ enum BusTree {
         contains: @escaping @Sendable (String) -> Bool
     ) -> Child {
         let lookup: @Sendable (String) -> AttributeTree.Node? = { name in
-            contains(name) ? .link("../../../\(folder)/\(name)") : nil
+            contains(name) ? device(folder, name) : nil
         }
-        return .directory(
-            name,
-            [
-                .directory(
-                    "devices",
-                    [isLasting ? .lasting(.link, list: list, lookup: lookup) : .dynamic(list: list, lookup: lookup)]),
-                // No device of these has a driver.
-                .directory("drivers", []),
-            ])
+        return bus(
+            name, isLasting ? .lasting(.link, list: list, lookup: lookup) : .dynamic(list: list, lookup: lookup))
+    }
+
+    /// A bus with links to its devices.
+    private static func bus(_ name: String, _ devices: Child) -> Child {
+        // No device of these has a driver.
+        .directory(name, [.directory("devices", [devices]), .directory("drivers", [])])
     }
 }

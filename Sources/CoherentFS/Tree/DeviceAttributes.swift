@@ -6,9 +6,9 @@ import SystemPackage
 enum DeviceAttributes {
     static let table: [Attribute<Subject<Device>>] = [
         .readOnly("numa_node", summary: "The node of the device's memory.") { "\($0.part.node.id)" },
-        .readOnly("size", summary: "Bytes of the device's memory.") { "\($0.part.memory.size)" },
+        .readOnly("size", summary: "The size of the device's memory.") { "\($0.part.memory.size)" },
         .readWrite(
-            "state", isPollable: true, summary: "The state of the memory; write online or offline.",
+            "state", isPollable: true, summary: "The state of the device's memory as a whole.",
             show: { $0.part.state.rawValue },
             start: { subject, text throws(Errno) in
                 let (machine, device) = (subject.machine, subject.part)
@@ -19,5 +19,48 @@ enum DeviceAttributes {
                     try machine.offline(device) { cancellation.isCancelled }
                 }
             }),
+        .writeOnly(
+            "remove",
+            summary: "1: hot unplug, EBUSY unless the node is offline; force: takes it offline first, if that can be.",
+            start: { subject, text throws(Errno) in
+                let (machine, device) = (subject.machine, subject.part)
+                let isForced = try text.keyword(of: ["1", "force"]) == "force"
+                return Job("device-remove") { cancellation throws(Errno) in
+                    try machine.remove(device, isForced: isForced) { cancellation.isCancelled }
+                }
+            }),
     ]
+}
+
+/// sys/class/cdm.
+enum DeviceClassAttributes {
+    static let table: [Attribute<Machine>] = [
+        .writeOnly(
+            "rescan", summary: "1: brings removed devices back, as new memory in the state of auto_online_blocks.",
+            start: { machine, text throws(Errno) in
+                _ = try text.keyword(of: ["1"])
+                return Job("rescan") { _ throws(Errno) in try machine.rescan() }
+            })
+    ]
+}
+
+/// sys/class/cdm/cdmN/link.
+enum LinkAttributes {
+    static let table: [Attribute<Device>] = [
+        figure("read_latency", \.readLatency, "Nanoseconds a read takes, 1 to 1000000000."),
+        figure("write_latency", \.writeLatency, "Nanoseconds a write takes, 1 to 1000000000."),
+        figure("read_bandwidth", \.readBandwidth, "MB/s that can be read, 1 to 1000000000."),
+        figure("write_bandwidth", \.writeBandwidth, "MB/s that can be written, 1 to 1000000000."),
+    ]
+
+    private static func figure(
+        _ name: String, _ figure: any WritableKeyPath<Link, UInt64> & Sendable, _ summary: String
+    ) -> Attribute<Device> {
+        .readWrite(
+            name, summary: summary, show: { "\($0.link[keyPath: figure])" },
+            store: { device, text throws(Errno) in
+                let value = try text.unsigned()
+                try device.updateLink { $0[keyPath: figure] = value }
+            })
+    }
 }

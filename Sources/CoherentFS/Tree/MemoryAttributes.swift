@@ -5,20 +5,24 @@ import SystemPackage
 /// sys/devices/system/memory (drivers/base/memory.c).
 enum MemoryAttributes {
     static let table: [Attribute<Subject<Machine>>] = [
-        .readOnly("block_size_bytes", summary: "The size of a memory block, bytes, hexadecimal without prefix.") {
+        .readOnly("block_size_bytes", summary: "The size of a memory block.") {
             String($0.machine.topology.blockSize, radix: 16)
         },
         .readWrite(
             "auto_online_blocks",
-            summary: "What hot-added blocks become: offline, online, online_kernel or online_movable.",
+            summary: "What hot-added blocks become.",
             show: { $0.machine.autoOnline.rawValue },
             store: { subject, text throws(Errno) in
                 subject.machine.autoOnline = try text.keyword(as: OnlineType.self)
             }),
         .writeOnly(
-            "soft_offline_page",
+            "probe",
             summary:
-                "A physical address, checked only: EOPNOTSUPP for online memory, whose page would be retired.",
+                "A physical address, at which a memory block is added; what it becomes is auto_online_blocks.",
+            store: { subject, text throws(Errno) in try subject.machine.probe(address: try text.unsigned()) }),
+        .writeOnly(
+            "soft_offline_page",
+            summary: "Takes a page out of use, once it has moved: not yet, its address is only checked.",
             store: { subject, text throws(Errno) in
                 switch subject.machine.kind(ofAddress: try address(text)) {
                 case .online: throw .notSupported
@@ -28,7 +32,7 @@ enum MemoryAttributes {
             }),
         .writeOnly(
             "hard_offline_page",
-            summary: "A physical address, checked only: EOPNOTSUPP for online memory, whose page would be poisoned.",
+            summary: "Poisons a page: not yet, its address is only checked.",
             store: { subject, text throws(Errno) in
                 switch subject.machine.kind(ofAddress: try address(text)) {
                 case .online: throw .notSupported

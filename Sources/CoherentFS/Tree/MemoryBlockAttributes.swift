@@ -5,14 +5,14 @@ import SystemPackage
 /// sys/devices/system/memory/memoryM (drivers/base/memory.c).
 enum MemoryBlockAttributes {
     static let table: [Attribute<Subject<MemoryBlock>>] = [
-        .readOnly("phys_index", summary: "The block's number, eight hexadecimal digits.") { subject in
+        .readOnly("phys_index", summary: "The block's number.") { subject in
             let digits = String(subject.part.number, radix: 16)
             return String(repeating: "0", count: max(0, 8 - digits.utf8.count)) + digits
         },
         .readOnly("phys_device", summary: "The device the block is on, where firmware tells: 0.") { _ in "0" },
         .readWrite(
             "state", isPollable: true,
-            summary: "online, offline or going-offline; write online, online_kernel, online_movable or offline.",
+            summary: "Whether the block's memory may be used.",
             show: { $0.part.state.word },
             start: { subject, text throws(Errno) in
                 let type = try text.keyword(as: OnlineType.self)
@@ -23,7 +23,7 @@ enum MemoryBlockAttributes {
                 return change(subject, to: type)
             }),
         .readWrite(
-            "online", isPollable: true, summary: "1 or 0; write either.",
+            "online", isPollable: true, summary: "Whether the block is online; setting what is set is fine.",
             show: { $0.part.state == .offline ? "0" : "1" },
             start: { subject, text throws(Errno) in
                 let isOnline = try text.bool()
@@ -67,6 +67,8 @@ extension MemoryBlockState {
         case .online: "online"
         case .offline: "offline"
         case .goingOffline: "going-offline"
+        // Nobody sees it: the files have gone with the block.
+        case .absent: ""
         }
     }
 }

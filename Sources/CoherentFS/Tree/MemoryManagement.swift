@@ -7,6 +7,10 @@ import SystemPackage
 final class MemorySettings: Sendable {
     /// Whether reclaim may move pages to a slower tier instead of giving them up.
     let isDemotionEnabled = Atomic(false)
+    /// Whether new buffers have huge pages.
+    let defaultHugeMode: HugeMode
+
+    init(defaultHugeMode: HugeMode) { self.defaultHugeMode = defaultHugeMode }
 }
 
 enum MemoryManagementTree {
@@ -20,13 +24,14 @@ enum MemoryManagementTree {
                     .directory(
                         "weighted_interleave",
                         [
+                            .attributes(interleaving, of: services),
                             .dynamic(
                                 list: { machine.nodesWithMemory.map { "node\($0)" } },
                                 lookup: { name in
                                     machine.nodes.first { "node\($0.id)" == name && $0.hasMemory }.map { node in
                                         .attribute(weight(of: node).bound(to: services))
                                     }
-                                })
+                                }),
                         ])
                 ]),
         ]
@@ -41,14 +46,23 @@ enum MemoryManagementTree {
             })
     ]
 
+    // Documentation/ABI says `auto`; Linux 6.18 shows it as `__auto_type`, by a macro gone
+    // astray, and group-writable, which files of sys/ are not here.
+    private static let interleaving: [Attribute<Services>] = [
+        .readWrite(
+            "auto", summary: "Whether the machine chooses the weights; setting one ends that.",
+            show: { "\($0.machine.hasAutomaticWeights)" },
+            store: { services, text throws(Errno) in services.machine.hasAutomaticWeights = try text.bool() })
+    ]
+
     private static func weight(of node: CoherentMemory.Node) -> Attribute<Services> {
         .readWrite(
-            "node\(node.id)",
-            summary: "Pages in a row on the node under weighted interleave, 1 to 255; 0 for the default.",
+            "node\(node.id)", summary: "Pages in a row on the node under weighted interleave, 1 to 255.",
             show: { _ in "\(node.interleaveWeight)" },
-            store: { _, text throws(Errno) in
-                let weight = try text.integer()
-                try node.setInterleaveWeight(weight == 0 ? nil : weight)
+            store: { services, text throws(Errno) in
+                // What does not fit is EINVAL here, too.
+                guard let weight = try? text.integer() else { throw .invalidArgument }
+                try services.machine.setInterleaveWeight(weight, of: node)
             })
     }
 }

@@ -23,6 +23,16 @@ enum MemoryTiers {
         machine.nodes.filter(\.hasMemory).reduce(into: [:]) { $0[tier(of: $1), default: IDSet()].insert($1.id) }
     }
 
+    /// The nodes that pages of a node may be demoted to: of the nearest slower tier that has any, then of the next, each by
+    /// distance (next_demotion_node()). An isolated node is for those who name it.
+    static func demotionTargets(of node: CoherentMemory.Node, in machine: Machine) -> [CoherentMemory.Node] {
+        let candidates = machine.nodes.enumerated().filter { _, other in
+            other.hasMemory && other.isolation == .none && tier(of: other) > tier(of: node)
+        }
+        func rank(_ place: Int, _ other: CoherentMemory.Node) -> (Int, Int) { (tier(of: other), node.distances[place]) }
+        return candidates.sorted { rank($0.offset, $0.element) < rank($1.offset, $1.element) }.map(\.element)
+    }
+
     private static func names(_ machine: Machine) -> [String] {
         tiers(of: machine).keys.sorted().map { "memory_tier\($0)" }
     }

@@ -5,7 +5,7 @@ import SystemPackage
 /// sys/devices/system/node: the lists (node_state_attr of drivers/base/node.c).
 enum NodeListAttributes {
     static let table: [Attribute<Machine>] = [
-        list("online", "Nodes that are online.") { _ in true },
+        list("online", "Nodes that are online: all but those whose device was removed.") { $0.isPresent },
         list("possible", "Nodes that could ever be online.") { _ in true },
         list("has_cpu", "Nodes with CPUs.") { !$0.cpus.isEmpty },
         list("has_normal_memory", "Nodes with memory that the kernel itself may use.") {
@@ -14,9 +14,11 @@ enum NodeListAttributes {
         list("has_memory", "Nodes with memory.", isPollable: true) { $0.hasMemory },
         list("has_generic_initiator", "Nodes with initiators that are no CPUs.") { _ in false },
         list("is_coherent_device", "Coherent device nodes, under the name of the 2016 proposal.") {
-            $0.kind == .coherent
+            $0.kind == .coherent && $0.isPresent
         },
-        list("is_cdm_node", "Coherent device nodes, under the name of the 2017 proposal.") { $0.kind == .coherent },
+        list("is_cdm_node", "Coherent device nodes, under the name of the 2017 proposal.") {
+            $0.kind == .coherent && $0.isPresent
+        },
     ]
 
     private static func list(
@@ -36,8 +38,9 @@ enum NodeAttributes {
         .readOnly("cpumap", summary: "The node's CPUs as a mask.") {
             $0.part.cpus.map(width: cpuCount(of: $0.machine))
         },
-        .readOnly("distance", summary: "The distances to every node; 10 is local.") {
-            $0.part.distances.map(String.init).joined(separator: " ")
+        .readOnly("distance", summary: "The distances to every node that is online; 10 is local.") { subject in
+            zip(subject.machine.nodes, subject.part.distances).filter(\.0.isPresent).map { "\($1)" }
+                .joined(separator: " ")
         },
         .readOnly("meminfo", summary: "Memory of the node by use, kB.") { NodeMeminfo.text(of: $0.part) },
         .readOnly("numastat", summary: "Allocation counters, pages.") { subject in
@@ -71,11 +74,12 @@ enum CoherentNodeAttributes {
         .readOnly("refused", summary: "How often isolation turned somebody away.") { subject in
             let statistics = subject.part.statistics
             return nameValueLines([
-                ("fallback", statistics.refusedFallback), ("not_allowed", statistics.refusedNotAllowed), ("hugetlb", 0),
+                ("fallback", statistics.refusedFallback), ("not_allowed", statistics.refusedNotAllowed),
+                ("hugetlb", statistics.refusedHugePages),
             ])
         },
         .readWrite(
-            "migrate", isPollable: true, summary: "Write a node to move every page there; reads the last result.",
+            "migrate", isPollable: true, summary: "Moves every page of the node to another; shows the last result.",
             show: { $0.part.migration.line },
             start: { subject, text throws(Errno) in
                 let (machine, node) = (subject.machine, subject.part)

@@ -14,13 +14,17 @@ enum NodeMeminfo {
             ("Mapped", usage.cached), ("AnonPages", 0), ("Shmem", usage.allocated), ("KernelStack", 0),
             ("PageTables", 0), ("SecPageTables", 0), ("NFS_Unstable", 0), ("Bounce", 0), ("WritebackTmp", 0),
             ("KReclaimable", 0), ("Slab", 0), ("SReclaimable", 0), ("SUnreclaim", 0), ("AnonHugePages", 0),
-            ("ShmemHugePages", 0), ("ShmemPmdMapped", 0), ("FileHugePages", 0), ("FilePmdMapped", 0),
+            ("ShmemHugePages", usage.huge * HugePage.frames), ("ShmemPmdMapped", 0), ("FileHugePages", 0),
+            ("FilePmdMapped", 0),
         ]
         var lines = pages.map { name, count in
             "Node \(node.id) \(padded(name + ":", to: 15)) \(padded(count * 4, to: 8)) kB"
         }
-        for name in ["HugePages_Total", "HugePages_Free", "HugePages_Surp"] {
-            lines.append("Node \(node.id) \(padded(name + ":", to: 16)) \(padded(0, to: 5))")
+        let pool = usage.hugePool
+        for (name, count) in [
+            ("HugePages_Total", pool.total), ("HugePages_Free", pool.free), ("HugePages_Surp", pool.surplus),
+        ] {
+            lines.append("Node \(node.id) \(padded(name + ":", to: 16)) \(padded(count, to: 5))")
         }
         return lines.joined(separator: "\n")
     }
@@ -50,6 +54,10 @@ enum NodeVmstat {
             "nr_shmem": UInt64(usage.allocated),
             "nr_mapped": UInt64(usage.cached),
             "nr_dirty": UInt64(usage.written),
+            // In huge pages, as every key of them (vmstat_item_print_in_thp()).
+            "nr_shmem_hugepages": UInt64(usage.huge),
+            "nr_hugetlb": UInt64(usage.hugePool.used * HugePage.frames),
+            "pgdemote_proactive": statistics.demoted,
             "numa_hit": statistics.hit,
             "numa_miss": statistics.miss,
             "numa_foreign": statistics.foreign,

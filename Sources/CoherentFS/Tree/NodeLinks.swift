@@ -25,6 +25,17 @@ enum NodeLinks {
 }
 
 extension Machine {
+    /// The nodes that are there.
+    var presentNodes: [CoherentMemory.Node] { nodes.filter(\.isPresent) }
+
+    /// The node that a directory `nodeN` stands for.
+    func node(named name: String) -> CoherentMemory.Node? {
+        guard name.hasPrefix("node"), let id = Int(name.dropFirst(4)), "node\(id)" == name, let node = node(id) else {
+            return nil
+        }
+        return node.isPresent ? node : nil
+    }
+
     /// The block that a directory `memoryM` stands for.
     func block(named name: String) -> MemoryBlock? {
         guard name.hasPrefix("memory"), let number = UInt64(name.dropFirst(6)), "memory\(number)" == name else {
@@ -32,4 +43,16 @@ extension Machine {
         }
         return block(number)
     }
+}
+
+extension CoherentMemory.Node {
+    /// Until the node goes; nil when it is gone already.
+    var lifetime: Lifetime? { incarnation & 1 == 0 ? lifetime(of: incarnation) : nil }
+
+    fileprivate func lifetime(of incarnation: UInt32) -> Lifetime { Lifetime { self.incarnation != incarnation } }
+}
+
+extension MemoryBlock {
+    /// Until the block goes, which it does with its node.
+    var lifetime: Lifetime { node.lifetime(of: incarnation) }
 }

@@ -10,10 +10,14 @@ struct SystemDevice: Sendable {
     let path: String
     /// The bus that it is on; nil for the directory that holds the devices of one.
     let bus: String?
+    /// Whether it has a state of suspension; the power/ directory of one that has not is empty
+    /// (pm_runtime_no_callbacks()).
+    let isPowerManaged: Bool
 
-    init(_ path: String, bus: String? = nil) {
+    init(_ path: String, bus: String? = nil, isPowerManaged: Bool = true) {
         self.path = path
         self.bus = bus
+        self.isPowerManaged = isPowerManaged
     }
 
     init(node: CoherentMemory.Node) { self.init("/devices/system/node/node\(node.id)", bus: "node") }
@@ -27,7 +31,7 @@ struct SystemDevice: Sendable {
         let subject = Subject(services, self)
         var children: [Child] = [
             .attributes(DeviceFileAttributes.table, of: subject),
-            .directory("power", [.attributes(PowerAttributes.table, of: subject)]),
+            .directory("power", isPowerManaged ? [.attributes(PowerAttributes.table, of: subject)] : []),
         ]
         if let bus { children.append(.link("subsystem", target: "\(ascent)bus/\(bus)")) }
         return children
@@ -44,8 +48,7 @@ enum DeviceFileAttributes {
     static let table: [Attribute<Subject<SystemDevice>>] = [
         Attribute.readWrite(
             "uevent",
-            summary:
-                "What an event of the device says of it beyond its place: nothing; write ACTION [UUID [KEY=VALUE]…].",
+            summary: "What an event of the device says of it beyond its place; a write makes such an event.",
             show: { _ in "" },
             store: { subject, text throws(Errno) in
                 let event = try Uevent(synthetic: text, path: subject.part.path, subsystem: subject.part.bus ?? "")
@@ -65,7 +68,7 @@ enum DeviceFileAttributes {
 enum PowerAttributes {
     static let table: [Attribute<Subject<SystemDevice>>] = [
         .readWrite(
-            "control", summary: "auto or on: whether the device may be suspended while the machine runs.",
+            "control", summary: "Whether the device may be suspended while the machine runs.",
             show: { $0.services.power.isHeldOn($0.part.path) ? "on" : "auto" },
             store: { subject, text throws(Errno) in
                 let word = try text.keyword(of: ["auto", "on"])
@@ -82,6 +85,16 @@ enum PowerAttributes {
 /// Which devices were asked to stay powered.
 final class PowerControls: Sendable {
     private let paths = Mutex<Set<String>>([])
+
+    /// What has gone comes back as new.
+    func note(_ event: MachineEvent) {
+        switch event {
+        case .blockRemoved(let number): hold("/devices/system/memory/memory\(number)", on: false)
+        case .nodeRemoved(let id):
+            hold("/devices/system/node/node\(id)", on: false)
+        default: break
+        }
+    }
 
     func isHeldOn(_ path: String) -> Bool { paths.withLock { $0.contains(path) } }
 

@@ -21,7 +21,6 @@ struct SystemTree {
     let root: Directory
 
     init(services: Services, buffers: BufferDirectory) {
-        let machine = services.machine
         root = Directory([
             .directory(
                 "devices",
@@ -38,7 +37,7 @@ struct SystemTree {
             .directory("bus", BusTree.buses(services)),
             .directory(
                 "class",
-                [.directory("cdm", machine.devices.map { .directory($0.name, Self.device($0, services)) })]),
+                [.directory("cdm", Self.devices(services))]),
             .directory(
                 "kernel",
                 [
@@ -58,14 +57,32 @@ struct SystemTree {
         let access = Access(services.machine)
         return [.attributes(NodeListAttributes.table, of: services.machine)]
             + SystemDevice("/devices/system/node").children(services)
-            + services.machine.nodes.map { .directory("node\($0.id)", Self.node($0, access, services)) }
+            + [
+                .mortal(
+                    .directory, list: { services.machine.presentNodes.map { "node\($0.id)" } },
+                    lookup: { name in
+                        guard let node = services.machine.node(named: name), let lifetime = node.lifetime else {
+                            return nil
+                        }
+                        return (
+                            .directory(
+                                Directory(identity: .init(node.incarnation), Self.node(node, access, services))),
+                            lifetime
+                        )
+                    })
+            ]
     }
 
     private static func node(_ node: CoherentMemory.Node, _ access: Access, _ services: Services) -> [Child] {
         let subject = Subject(services, node)
-        var children: [Child] = [.attributes(NodeAttributes.table, of: subject)]
+        var children: [Child] = [
+            .attributes(NodeAttributes.table, of: subject), .attributes(ReclaimAttributes.table, of: subject),
+            HugePageAttributes.directory(of: subject),
+        ]
         children += SystemDevice(node: node).children(services)
         children += NodeLinks.children(of: node, services) + AccessTree.children(of: node, access, services)
+        children.append(.directory("memory_failure", [.attributes(MemoryFailureAttributes.table, of: node)]))
+        children += MemorySideCacheTree.children(of: node, services)
         if node.kind == .coherent {
             children.append(
                 .directory(
@@ -79,24 +96,46 @@ struct SystemTree {
         let machine = services.machine
         return [
             .attributes(MemoryAttributes.table, of: Subject(services, machine)),
-            .lasting(
-                .directory, list: { (0..<machine.blockCount).map { "memory\($0)" } },
+            .mortal(
+                .directory, list: { machine.blockNumbers.map { "memory\($0)" } },
                 lookup: { name in
                     guard let block = machine.block(named: name) else { return nil }
-                    return .directory(
-                        Directory(
-                            identity: .init(block.number),
-                            [
-                                .attributes(MemoryBlockAttributes.table, of: Subject(services, block)),
-                                .link("node\(block.node.id)", target: "../../node/node\(block.node.id)"),
-                            ] + SystemDevice(block: block).children(services)))
+                    return (
+                        .directory(
+                            Directory(
+                                identity: .init(block.incarnation),
+                                [
+                                    .attributes(MemoryBlockAttributes.table, of: Subject(services, block)),
+                                    .link("node\(block.node.id)", target: "../../node/node\(block.node.id)"),
+                                ] + SystemDevice(block: block).children(services))), block.lifetime
+                    )
                 }),
         ] + SystemDevice("/devices/system/memory").children(services)
+    }
+
+    private static func devices(_ services: Services) -> [Child] {
+        let machine = services.machine
+        return [
+            .attributes(DeviceClassAttributes.table, of: machine),
+            .mortal(
+                .directory, list: { machine.devices.filter(\.isPresent).map(\.name) },
+                lookup: { name in
+                    guard let device = machine.device(named: name), let lifetime = device.node.lifetime else {
+                        return nil
+                    }
+                    return (
+                        .directory(
+                            Directory(identity: .init(device.node.incarnation), Self.device(device, services))),
+                        lifetime
+                    )
+                }),
+        ]
     }
 
     private static func device(_ device: Device, _ services: Services) -> [Child] {
         [
             .attributes(DeviceAttributes.table, of: Subject(services, device)),
+            .directory("link", [.attributes(LinkAttributes.table, of: device)]),
             .directory("buffer", [.attributes(BufferAttributes.table, of: Subject(services, device.memory))]),
         ]
     }

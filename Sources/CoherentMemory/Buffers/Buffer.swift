@@ -31,6 +31,7 @@ public final class Buffer: Sendable, Identifiable {
         var effective: EffectivePolicy
         /// Whether it is a device's own memory.
         let isDevice: Bool
+        var huge = HugeMode.never
         /// Pages on each node, by the node's place; as long as the last node with pages needs.
         var pagesByNode: [Int] = []
         /// Frames that left the page table while a reply was reading them, and whether they were stored to.
@@ -64,6 +65,9 @@ public final class Buffer: Sendable, Identifiable {
 
     /// Where pages are allocated.
     public var policy: MemoryPolicy { state.withLock { $0.policy } }
+
+    /// Whether pages are huge from now on.
+    public var hugeMode: HugeMode { state.withLock { $0.huge } }
 
     /// What was done to the buffer.
     public var counters: BufferCounters { state.withLock { $0.counters } }

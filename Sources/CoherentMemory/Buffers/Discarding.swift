@@ -6,14 +6,16 @@ import SystemPackage
 extension Machine {
     /// Changes the size of a buffer (ftruncate(2)); pages behind a nearer end are freed.
     ///
-    /// - Throws: EFBIG beyond the largest file offset, EINVAL for a device's memory.
+    /// - Throws: EFBIG beyond the largest file offset, EINVAL for a device's memory, or under ``HugeMode/pool`` for what
+    ///   is no multiple of a huge page (hugetlbfs_setattr()).
     public func resize(_ buffer: Buffer, to size: UInt64) throws(Errno) {
         guard size <= UInt64(Int64.max) else { throw .fileTooLarge }
         if let fixed = buffer.fixedSize {
             guard size == fixed else { throw .invalidArgument }
             return
         }
-        let shrinks = buffer.state.withLock { state in
+        let shrinks = try buffer.state.withLock { state throws(Errno) in
+            guard state.huge != .pool || size % HugePage.size == 0 else { throw .invalidArgument }
             defer { state.size = size }
             guard size < state.size else { return false }
             zero(size..<Page.count(of: size) << Page.shift, of: &state)
@@ -24,24 +26,31 @@ extension Machine {
     }
 
     /// Frees the pages of a byte range, which then reads as zeros (FALLOC_FL_PUNCH_HOLE); zeroes what it covers of
-    /// the pages at its ends. The size stays.
+    /// the pages at its ends, which are huge under ``HugeMode/pool``. Other huge pages are split. The size stays.
     public func punch(_ buffer: Buffer, bytes: Range<UInt64>) {
         guard !bytes.isEmpty else { return }
-        let whole =
-            Page.count(
-                of: bytes.lowerBound)..<max(
-                Page.count(of: bytes.lowerBound), bytes.upperBound >> Page.shift)
-        buffer.state.withLock { state in
-            zero(bytes.lowerBound..<min(bytes.upperBound, whole.lowerBound << Page.shift), of: &state)
-            if bytes.upperBound > whole.upperBound << Page.shift {
-                zero(max(bytes.lowerBound, whole.upperBound << Page.shift)..<bytes.upperBound, of: &state)
-            }
+        let whole = buffer.state.withLock { state in
+            let granule = state.huge == .pool ? HugePage.size : Page.size
+            let start = (bytes.lowerBound + granule - 1) / granule * granule
+            let end = max(start, bytes.upperBound / granule * granule)
+            zero(bytes.lowerBound..<min(bytes.upperBound, start), of: &state)
+            if bytes.upperBound > end { zero(max(bytes.lowerBound, end)..<bytes.upperBound, of: &state) }
+            return start >> Page.shift..<end >> Page.shift
         }
         discard(buffer, pages: whole)
     }
 
-    /// Zeroes part of one page, if it was ever stored to.
+    /// Zeroes parts of a few pages, as far as they were ever stored to.
     private func zero(_ bytes: Range<UInt64>, of state: inout Buffer.State) {
+        var start = bytes.lowerBound
+        while start < bytes.upperBound {
+            let end = min(bytes.upperBound, (start >> Page.shift + 1) << Page.shift)
+            zero(inPage: start..<end, of: &state)
+            start = end
+        }
+    }
+
+    private func zero(inPage bytes: Range<UInt64>, of state: inout Buffer.State) {
         guard !bytes.isEmpty, let leaf = state.table.leaf(of: bytes.lowerBound >> Page.shift) else { return }
         let slot = Int(bytes.lowerBound >> Page.shift) & (TablePool.entries - 1)
         let entry = PageTableEntry(rawValue: unsafe state.table.entries(of: leaf)[slot])
@@ -52,24 +61,28 @@ extension Machine {
 
     /// Takes pages out of a buffer and frees their frames.
     ///
-    /// - Parameter onlyUntouched: whether to leave pages that were handed out or stored to.
-    func discard(_ buffer: Buffer, pages: Range<UInt64>, onlyUntouched: Bool = false) {
+    /// - Returns: how many pages went.
+    @discardableResult
+    func discard(_ buffer: Buffer, pages: Range<UInt64>, _ choice: Discarded = .all) -> Int {
         var next = pages.lowerBound
+        var count = 0
         while next < pages.upperBound {
             var freed = FreedFrames()
             // The frames are given back without the lock, for that is a call to the host's file system.
             let position = buffer.state.withLock { state in
-                unmap(next..<pages.upperBound, of: &state, into: &freed, onlyUntouched: onlyUntouched)
+                unmap(next..<pages.upperBound, of: &state, into: &freed, choice, &count)
             }
             freed.release(to: self)
             guard let position else { break }
             next = position
         }
+        return count
     }
 
     /// Unmaps pages until `freed` is full. Returns where to go on, nil when nothing is left.
     private func unmap(
-        _ pages: Range<UInt64>, of state: inout Buffer.State, into freed: inout FreedFrames, onlyUntouched: Bool
+        _ pages: Range<UInt64>, of state: inout Buffer.State, into freed: inout FreedFrames, _ choice: Discarded,
+        _ count: inout Int
     ) -> UInt64? {
         var cached = PageTally()
         var written = PageTally()
@@ -80,13 +93,20 @@ extension Machine {
         }
         while position < pages.upperBound {
             guard let (leaf, base) = state.table.nextLeaf(from: position), base < pages.upperBound else { return nil }
-            guard freed.hasRoom else { return position }
+            let isHuge = state.table.isHuge(leaf)
+            // A huge page goes at once, or a touch would find it half gone.
+            guard freed.hasRoom || isHuge && base % UInt64(HugePage.frames) != 0 else { return position }
             let part = max(position, base)..<min(pages.upperBound, base + UInt64(TablePool.entries))
             position = part.upperBound
+            if isHuge, let next = prepare(HugePage.pages(around: base), at: base, pages, choice, of: &state) {
+                position = next
+                continue
+            }
             var orphans: [(PFN, Bool)] = []
             var counts: [(Int, Int)] = []
             state.table.remove(part, leaf: leaf) { _, entry in
-                if onlyUntouched, entry.isCached || entry.isWritten || entry.isMigrating { return false }
+                guard takes(entry, choice) else { return false }
+                count += 1
                 let node = node(of: entry.pfn)
                 if entry.isCached { cached.add(entry.pfn, in: self) { $0.counters.cached.add(-$1) } }
                 if entry.isWritten { written.add(entry.pfn, in: self) { $0.counters.written.add(-$1) } }
@@ -111,6 +131,62 @@ extension Machine {
     }
 }
 
+/// Which pages of a range go.
+enum Discarded {
+    /// All.
+    case all
+    /// Those that were neither handed out nor stored to.
+    case untouched
+    /// Those of a node that hold nothing but zeros and that nobody has cached.
+    case zeros(node: Int)
+}
+
+extension Machine {
+    private func takes(_ entry: PageTableEntry, _ choice: Discarded) -> Bool {
+        switch choice {
+        case .all: true
+        case .untouched: !entry.isCached && !entry.isWritten && !entry.isMigrating
+        case .zeros(let node):
+            !entry.isCached && !entry.isMigrating && nodeIndex(of: entry.pfn) == node && isZero(entry)
+        }
+    }
+
+    /// Whether a page reads as zeros.
+    func isZero(_ entry: PageTableEntry) -> Bool {
+        guard entry.isWritten else { return true }
+        return unsafe memcmp(node(of: entry.pfn).address(of: entry.pfn), zeros.base, Int(Page.size)) == 0
+    }
+
+    /// Readies a huge page of which pages shall go, at its leaf from `base` on: it goes as a whole, is split, or stays.
+    ///
+    /// - Returns: where to go on if it stays.
+    private func prepare(
+        _ unit: Range<UInt64>, at base: UInt64, _ pages: Range<UInt64>, _ choice: Discarded,
+        of state: inout Buffer.State
+    ) -> UInt64? {
+        let isWhole = pages.lowerBound <= unit.lowerBound && pages.upperBound >= unit.upperBound
+        if case .all = choice {
+            if isWhole {
+                if base == unit.lowerBound, state.huge != .pool {
+                    node(of: state.table[base].pfn).counters.huge.add(-1)
+                }
+                return nil
+            }
+        } else if isWhole, base > unit.lowerBound || unit.allSatisfy({ takes(state.table[$0], choice) }) {
+            if case .zeros = choice, state.huge == .pool { return unit.upperBound }
+            if base == unit.lowerBound, state.huge != .pool {
+                node(of: state.table[base].pfn).counters.huge.add(-1)
+            }
+            return nil
+        } else if case .zeros = choice {
+            return unit.upperBound
+        }
+        if state.huge == .pool { return unit.upperBound }
+        split(unit, of: &state)
+        return nil
+    }
+}
+
 /// Frames on their way back to their nodes, gathered into runs.
 struct FreedFrames: ~Copyable {
     private static let maximumRuns = 256
@@ -125,7 +201,7 @@ struct FreedFrames: ~Copyable {
     mutating func append(_ pfn: PFN, isWritten: Bool, node: Node) {
         count += 1
         if let last = runs.indices.last, runs[last].end == pfn, runs[last].isWritten == isWritten,
-            runs[last].start >= node.startPFN, pfn < node.startPFN + UInt64(node.frameCount)
+            node.span.contains(runs[last].start), node.span.isInOnePiece(runs[last].start, pfn)
         {
             runs[last].count += 1
         } else {

@@ -13,6 +13,8 @@ public struct PageRun: Sendable, Hashable {
     public var physicalAddress: UInt64
     /// Whether the pages were stored to.
     public var isDirty: Bool
+    /// Whether the pages are parts of huge pages.
+    public var isHuge: Bool
     /// Whether a migration is about to copy the pages.
     public var isMigrating: Bool
 }
@@ -52,10 +54,11 @@ extension Machine {
     private func append(_ entry: PageTableEntry, page: UInt64, to runs: inout [PageRun]) {
         let run = PageRun(
             offset: page << Page.shift, length: Page.size, node: node(of: entry.pfn).id,
-            physicalAddress: entry.pfn << Page.shift, isDirty: entry.isWritten, isMigrating: entry.isMigrating)
+            physicalAddress: entry.pfn << Page.shift, isDirty: entry.isWritten, isHuge: entry.isHuge,
+            isMigrating: entry.isMigrating)
         if let last = runs.last, last.offset + last.length == run.offset, last.node == run.node,
             last.physicalAddress + last.length == run.physicalAddress, last.isDirty == run.isDirty,
-            last.isMigrating == run.isMigrating
+            last.isHuge == run.isHuge, last.isMigrating == run.isMigrating
         {
             runs[runs.count - 1].length += Page.size
         } else {

@@ -8,6 +8,7 @@ struct PageTableEntry: BitwiseCopyable, Equatable {
     private static let cached: UInt64 = 1 << 1
     private static let written: UInt64 = 1 << 2
     private static let migrating: UInt64 = 1 << 3
+    private static let huge: UInt64 = 1 << 4
 
     init(rawValue: UInt64) { self.rawValue = rawValue }
 
@@ -36,6 +37,12 @@ struct PageTableEntry: BitwiseCopyable, Equatable {
     var isMigrating: Bool {
         get { rawValue & Self.migrating != 0 }
         set { set(Self.migrating, newValue) }
+    }
+
+    /// The page is one of 512 that share a huge page: they follow each other in aligned frames.
+    var isHuge: Bool {
+        get { rawValue & Self.huge != 0 }
+        set { set(Self.huge, newValue) }
     }
 
     private mutating func set(_ bit: UInt64, _ value: Bool) {

@@ -18,15 +18,20 @@ extension Machine {
     func populate(
         _ pages: Range<UInt64>, of state: inout Buffer.State, origin: Origin, policy shortage: Shortage
     ) throws(Errno) -> UInt64 {
-        let missing = missingPages(of: pages, in: state)
+        var missing = missingPages(of: pages, in: state)
         guard missing > 0 else { return pages.upperBound }
+        let context = context(for: state.effective, isDevice: state.isDevice, origin: origin)
+        let local = context.local
+        if state.huge != .never {
+            if let end = try populateHuge(pages, of: &state, for: context, policy: shortage) { return end }
+            missing = missingPages(of: pages, in: state)
+            guard missing > 0 else { return pages.upperBound }
+        }
         let result: Result<UInt64, Errno> = unsafe withUnsafeTemporaryAllocation(of: TakenRun.self, capacity: missing) {
             runs in
             let buffer = runs.baseAddress!
             var count = 0
             var got = AllocationResult()
-            let context = context(for: state.effective, isDevice: state.isDevice, origin: origin)
-            let local = context.local
             forEachMissingStretch(of: pages, in: state) { stretch in
                 let part = allocate(stretch.count, at: stretch.lowerBound, for: context) { run in
                     unsafe buffer[count] = run

@@ -144,7 +144,7 @@ struct PageTally: ~Copyable {
     private var count = 0
 
     mutating func add(_ pfn: PFN, in machine: Machine, _ flush: (Node, Int) -> Void) {
-        if let node, pfn >= node.startPFN, pfn < node.startPFN + UInt64(node.frameCount) {
+        if let node, node.span.contains(pfn) {
             count += 1
             return
         }

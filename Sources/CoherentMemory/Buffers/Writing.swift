@@ -105,7 +105,7 @@ extension Machine {
         var fresh: [Range<UInt64>] = []
         var page = pages.lowerBound
         while page < pages.upperBound {
-            let part = page..<min(pages.upperBound, page + 512)
+            let part = page..<min(pages.upperBound, HugePage.pages(around: page).upperBound)
             do throws(Errno) {
                 try buffer.state.withLock { state throws(Errno) in
                     var missing: [Range<UInt64>] = []
@@ -116,13 +116,16 @@ extension Machine {
                             missing.append(page..<page + 1)
                         }
                     }
+                    // The whole of a huge page comes, and goes, with any part of it.
+                    let unit = HugePage.pages(around: part.lowerBound)
+                    if state.huge != .never, isEmpty(unit, in: state) { missing = [unit] }
                     // Nobody asks again for less: what isolation refuses is counted now.
                     fresh += missing
                     let end = try populate(part, of: &state, origin: origin, policy: .prefix)
                     guard end == part.upperBound else { throw .noMemory }
                 }
             } catch {
-                for range in fresh { discard(buffer, pages: range, onlyUntouched: true) }
+                for range in fresh { discard(buffer, pages: range, .untouched) }
                 throw error == .noMemory ? .noSpace : error
             }
             page = part.upperBound

@@ -136,6 +136,29 @@ struct BuddyAllocator: ~Copyable, @unchecked Sendable {
         return taken
     }
 
+    /// Takes up to `limit` free frames of `range` out, the lowest first.
+    mutating func take(in range: Range<Int>, limit: Int) -> [Range<Int>] {
+        var taken: [Range<Int>] = []
+        var left = limit
+        var frame = range.lowerBound
+        while frame < range.upperBound, left > 0 {
+            guard let (block, order) = block(holding: frame) else {
+                frame += 1
+                continue
+            }
+            let found = block << order..<(block + 1) << order
+            remove(block: block, order: order)
+            freeCount -= found.count
+            let inside = found.clamped(to: range).prefix(left)
+            release(found.lowerBound..<inside.startIndex)
+            release(inside.endIndex..<found.upperBound)
+            taken.append(inside.startIndex..<inside.endIndex)
+            left -= inside.count
+            frame = inside.endIndex
+        }
+        return taken
+    }
+
     /// Every free block, ascending by order; for checks and reports.
     func forEachFreeBlock(_ body: (Range<Int>) -> Void) {
         for order in 0...Self.maximumOrder where unsafe !free[order].isEmpty {

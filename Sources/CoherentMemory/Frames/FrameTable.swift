@@ -9,6 +9,8 @@ final class FrameTable: Sendable {
     static let free: UInt32 = 0
     /// The owner of a frame that is allocated and in no page table (just taken, or unmapped while a reply still reads it).
     static let unmapped: UInt32 = .max
+    /// The owner of a frame of a reserved huge page that no buffer has.
+    static let pooled: UInt32 = .max - 1
 
     private let owners: FlatMemory<UInt32>
     // Guarded by the lock of the buffer that mapped the frame.

@@ -19,6 +19,7 @@ extension Machine {
         var mapped = [[Int: UInt32]](repeating: [:], count: nodes.count)
         var cached = [Int](repeating: 0, count: nodes.count)
         var written = [Int](repeating: 0, count: nodes.count)
+        var huge = [Int](repeating: 0, count: nodes.count)
         for buffer in buffers {
             var counts = [Int](repeating: 0, count: nodes.count)
             var problem: String?
@@ -41,6 +42,10 @@ extension Machine {
                             problem = "pfn \(entry.pfn) is mapped twice"
                         }
                     }
+                    if base % UInt64(HugePage.frames) == 0, state.table.isHuge(leaf), state.huge != .pool {
+                        huge[nodeIndex(of: state.table[base].pfn)] += 1
+                    }
+                    if let found = checkHuge(leaf, base, state) { problem = found }
                     if present == 0 || present != tables.count(of: leaf) { problem = "table \(leaf) miscounts" }
                 }
                 for (node, count) in counts.enumerated() {
@@ -56,9 +61,36 @@ extension Machine {
                 node.counters.cached.load(ordering: .relaxed) == cached[node.index], "node \(node.id): cached pages")
             try require(
                 node.counters.written.load(ordering: .relaxed) == written[node.index], "node \(node.id): written pages")
+            try require(
+                node.counters.huge.load(ordering: .relaxed) == huge[node.index], "node \(node.id): huge pages")
             let problem = node.zone.withLock { zone in check(node, zone, mapped: mapped[node.index]) }
             try require(problem == nil, "node \(node.id): \(problem ?? "")")
         }
+    }
+
+    /// All pages of a huge page are there and follow each other in aligned frames; a buffer of reserved ones has no others.
+    private func checkHuge(_ leaf: UInt32, _ base: UInt64, _ state: borrowing Buffer.State) -> String? {
+        let isHuge = state.table.isHuge(leaf)
+        if state.huge == .pool, !isHuge { return "table \(leaf) has base pages" }
+        guard isHuge else {
+            for slot in 0..<TablePool.entries
+            where PageTableEntry(rawValue: unsafe state.table.entries(of: leaf)[slot]).isHuge {
+                return "table \(leaf) is huge in part"
+            }
+            return nil
+        }
+        let start = state.table[HugePage.pages(around: base).lowerBound].pfn
+        if start % UInt64(HugePage.frames) != 0 { return "a huge page begins at pfn \(start)" }
+        for slot in 0..<UInt64(TablePool.entries) {
+            let entry = state.table[base + slot]
+            if !entry.isHuge || entry.pfn != start + (base + slot) % UInt64(HugePage.frames) {
+                return "page \(base + slot) is not in its huge page"
+            }
+            let node = node(of: start)
+            let isPooled = node.zone.withLock { $0.pool.contains(node.index(of: start) / HugePage.frames) }
+            if isPooled != (state.huge == .pool) { return "pfn \(start) is of the wrong kind" }
+        }
+        return nil
     }
 
     private func check(_ node: Node, _ zone: borrowing Zone, mapped: [Int: UInt32]) -> String? {
@@ -73,12 +105,32 @@ extension Machine {
             }
         }
         if free.count != zone.allocator.freeCount { problem = "free frames are miscounted" }
-        if zone.allocated != mapped.count { problem = "\(zone.allocated) frames allocated, \(mapped.count) mapped" }
-        if free.count + zone.allocated + zone.isolated != zone.present { problem = "frames do not add up" }
+        if zone.blocks != zone.presentBlocks.count { problem = "blocks are miscounted" }
+        if !node.isPresent, zone.blocks > 0 { problem = "a node that is gone has blocks" }
+        if zone.present != zone.framesPerBlock * zone.presentBlocks.count(where: { zone.kind(of: $0) != nil }) {
+            problem = "present frames are miscounted"
+        }
+        let pool = zone.pool.usage
+        var (pooled, reserved) = (0, 0)
+        for unit in 0..<node.span.count / HugePage.frames where zone.pool.contains(unit) {
+            pooled += 1
+            guard zone.pool.isFree(unit) else { continue }
+            reserved += 1
+            for frame in unit * HugePage.frames..<(unit + 1) * HugePage.frames
+            where mapped[frame] != nil || node.frames.owner(of: frame) != FrameTable.pooled {
+                problem = "frame \(frame) is reserved and somebody's"
+            }
+        }
+        if pooled != pool.total || reserved != pool.free || pool.surplus > pool.total { problem = "\(pool) is wrong" }
+        let inUse = zone.allocated + pool.used * HugePage.frames
+        if inUse != mapped.count { problem = "\(inUse) frames in use, \(mapped.count) mapped" }
+        if free.count + zone.allocated + zone.isolated + pool.total * HugePage.frames != zone.present {
+            problem = "frames do not add up"
+        }
         for (frame, leaf) in mapped {
             if node.frames.owner(of: frame) != leaf { problem = "frame \(frame) names another table" }
             if node.frames.isPinned(frame) { problem = "frame \(frame) is left pinned" }
-            if zone.state(of: frame / zone.framesPerBlock) == .offline { problem = "frame \(frame) is mapped offline" }
+            if zone.kind(of: frame / zone.framesPerBlock) == nil { problem = "frame \(frame) is mapped offline" }
         }
         return problem
     }

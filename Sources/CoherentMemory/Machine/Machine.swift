@@ -14,6 +14,15 @@ public enum MachineEvent: Sendable, Hashable {
     case migration(buffer: UInt64)
     /// A migration of a whole node began or ended.
     case nodeMigration(node: Int)
+    /// A memory block came, or went.
+    case blockAdded(UInt64)
+    case blockRemoved(UInt64)
+    /// A node came, or went.
+    case nodeAdded(Int)
+    case nodeRemoved(Int)
+    /// A device came, or went.
+    case deviceAdded(String)
+    case deviceRemoved(String)
 }
 
 /// What stands between the machine and the programs that map its memory: the kernel's page cache.
@@ -43,6 +52,9 @@ public final class Machine: Sendable {
     /// from its shared zero page.
     let zeros: FlatMemory<UInt8>
     private let starts: FlatMemory<PFN>
+    private let windowStarts: FlatMemory<PFN>
+    /// Where the nodes' own memory ends and that which may be added begins.
+    private let windowsPFN: PFN
     private let indices: [Int: Int]
 
     /// A machine with all its memory free.
@@ -52,11 +64,20 @@ public final class Machine: Sendable {
         self.topology = topology
         var nodes: [Node] = []
         var start: PFN = 0
+        var window = topology.nodes.reduce(0) { $0 + $1.memory >> Page.shift }
+        windowsPFN = window
         starts = try FlatMemory(count: topology.nodes.count)
+        windowStarts = try FlatMemory(count: topology.nodes.count)
         for (index, description) in topology.nodes.enumerated() {
             starts[index] = start
-            nodes.append(try Node(description, index: index, topology: topology, startPFN: start))
-            start += description.memory >> Page.shift
+            windowStarts[index] = window
+            let end = start + description.memory >> Page.shift
+            let windowEnd =
+                window + NodeSpan.windowFrames(memory: description.memory, blockSize: topology.blockSize)
+            let span = NodeSpan(
+                base: start..<end, window: window..<windowEnd, framesPerBlock: Int(topology.blockSize >> Page.shift))
+            nodes.append(try Node(description, index: index, topology: topology, span: span))
+            (start, window) = (end, windowEnd)
         }
         self.nodes = nodes
         indices = Dictionary(uniqueKeysWithValues: nodes.map { ($0.id, $0.index) })
@@ -71,7 +92,7 @@ public final class Machine: Sendable {
             let memory = system.makeBuffer(
                 tables: tables, policy: .bind(node.id),
                 effective: EffectivePolicy(mode: .bind, nodes: NodeMask([node.index])), fixedSize: description.memory)
-            devices.append(Device(name: name, node: node, memory: memory))
+            devices.append(Device(name: name, node: node, memory: memory, link: description.link ?? Link()))
         }
         self.devices = devices
     }
@@ -92,8 +113,13 @@ public final class Machine: Sendable {
 
     /// The place of the node that a frame belongs to.
     func nodeIndex(of pfn: PFN) -> Int {
+        pfn < windowsPFN ? Self.place(of: pfn, in: starts) : Self.place(of: pfn, in: windowStarts)
+    }
+
+    /// The last of some ascending starts that is not behind a frame.
+    private static func place(of pfn: PFN, in starts: borrowing FlatMemory<PFN>) -> Int {
         var low = 0
-        var high = nodes.count - 1
+        var high = starts.count - 1
         while low < high {
             let middle = (low + high + 1) / 2
             if starts[middle] <= pfn { low = middle } else { high = middle - 1 }
@@ -136,9 +162,13 @@ public final class Machine: Sendable {
     // MARK: Buffers
 
     /// A new, empty buffer with the default policy.
-    public func makeBuffer() -> Buffer {
-        system.makeBuffer(
+    ///
+    /// - Parameter huge: whether its pages are huge.
+    public func makeBuffer(huge: HugeMode = .never) -> Buffer {
+        let buffer = system.makeBuffer(
             tables: tables, policy: .default, effective: .default, fixedSize: nil)
+        buffer.state.withLock { $0.huge = huge }
+        return buffer
     }
 
     /// Every buffer and device memory there is, in the order they were made.
@@ -166,6 +196,7 @@ final class SystemState: Sendable {
     let hooks = Mutex(Hooks())
     let autoOnline = Mutex(OnlineType.offline)
     let buffers = Mutex<[UInt64: Buffer]>([:])
+    let hasOwnWeights = Atomic(false)
     private let nextID = Atomic<UInt64>(1)
 
     func makeBuffer(

@@ -16,7 +16,14 @@ extension Machine {
         _ buffer: Buffer, bytes: Range<UInt64>? = nil, to target: Int, isCancelled: () -> Bool = { false }
     ) throws(Errno) {
         let node = try migrationTarget(target)
-        let pages = try pageRange(bytes, of: buffer)
+        var pages = try pageRange(bytes, of: buffer)
+        if buffer.hugeMode == .pool {
+            // A reserved huge page moves as a whole, whichever part of it was named.
+            pages =
+                HugePage.pages(
+                    around: pages.lowerBound
+                ).lowerBound..<HugePage.pages(around: pages.upperBound - 1).upperBound
+        }
         try track(buffer) { () throws(Errno) in
             try move(buffer, pages: pages, filter: .notOn(node: node.index), targets: [node], isCancelled: isCancelled)
             {
@@ -108,8 +115,8 @@ extension Machine {
 
     /// Moves pages of a buffer batch by batch. ENOMEM where the targets are full, EINTR when cancelled.
     func move(
-        _ buffer: Buffer, pages: Range<UInt64>, filter: PageFilter, targets: [Node], isCancelled: () -> Bool,
-        _ progress: (MigrationResult) -> Void
+        _ buffer: Buffer, pages: Range<UInt64>, filter: PageFilter, targets: [Node], prepaid: PrepaidFrames? = nil,
+        isCancelled: () -> Bool, _ progress: (MigrationResult) -> Void
     ) throws(Errno) {
         var failed = 0
         var page = pages.lowerBound
@@ -117,7 +124,7 @@ extension Machine {
             if isCancelled() { throw .interrupted }
             let part = next..<min(pages.upperBound, (next / Self.batch + 1) * Self.batch)
             let outcome = buffer.migrationTurn.withLock { _ in
-                moveBatch(of: buffer, pages: part, filter: filter, targets: targets)
+                moveBatch(of: buffer, pages: part, filter: filter, targets: targets, prepaid: prepaid)
             }
             if outcome.moved + outcome.failed > 0 { progress(outcome) }
             failed += outcome.failed

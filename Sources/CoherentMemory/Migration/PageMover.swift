@@ -11,6 +11,8 @@ enum PageFilter {
     case onNode(Int)
     /// Those whose frames are in a range, such as a memory block's.
     case frames(Range<PFN>)
+    /// The same, but for huge pages.
+    case baseFrames(Range<PFN>)
 }
 
 extension Machine {
@@ -29,14 +31,23 @@ extension Machine {
     /// - Parameters:
     ///   - pages: at most ``batch`` pages.
     ///   - targets: the nodes to allocate from, in order.
-    func moveBatch(of buffer: Buffer, pages: Range<UInt64>, filter: PageFilter, targets: [Node]) -> MigrationResult {
+    ///   - prepaid: the frames to move to, taken already; then `targets` is just the node that they are of.
+    func moveBatch(
+        of buffer: Buffer, pages: Range<UInt64>, filter: PageFilter, targets: [Node], prepaid: PrepaidFrames? = nil
+    ) -> MigrationResult {
         var outcome = MigrationResult()
         let wanted = buffer.state.withLock { state in select(pages, filter: filter, in: &state) }
         guard wanted.count > 0 else { return outcome }
         if wanted.isCached { invalidate(buffer, pages: wanted.first..<wanted.last + 1) }
 
-        var frames = FrameSupply(targets: targets, wanted: wanted.count)
         let local = currentNode
+        if wanted.huge == HugePage.frames,
+            let moved = moveHuge(
+                of: buffer, unit: HugePage.pages(around: wanted.first), filter: filter, targets: targets, local: local)
+        {
+            return moved
+        }
+        var frames = FrameSupply(targets: targets, wanted: wanted.count, prepaid: prepaid)
         var page = wanted.first
         while page <= wanted.last {
             let part = page..<min(wanted.last + 1, page + Self.piece)
@@ -52,7 +63,7 @@ extension Machine {
     }
 
     /// The node whose CPU runs this thread.
-    private var currentNode: Node {
+    var currentNode: Node {
         let cpu = Int(sched_getcpu())
         return nodes.first { $0.cpus.contains(cpu) } ?? nodes[0]
     }
@@ -63,18 +74,21 @@ extension Machine {
         var last: UInt64 = 0
         /// Whether any of the pages may be in the kernel's page cache.
         var isCached = false
+        /// How many of the pages are parts of huge ones.
+        var huge = 0
     }
 
-    private func matches(_ entry: PageTableEntry, _ filter: PageFilter) -> Bool {
+    func matches(_ entry: PageTableEntry, _ filter: PageFilter) -> Bool {
         switch filter {
         case .notOn(let node): nodeIndex(of: entry.pfn) != node
         case .onNode(let node): nodeIndex(of: entry.pfn) == node
         case .frames(let frames): frames.contains(entry.pfn)
+        case .baseFrames(let frames): !entry.isHuge && frames.contains(entry.pfn)
         }
     }
 
     /// Calls `body` with every entry of a range that a migration takes.
-    private func forEachMatch(
+    func forEachMatch(
         _ pages: Range<UInt64>, filter: PageFilter, in state: borrowing Buffer.State,
         _ body: (UInt64, UnsafeMutablePointer<UInt64>) -> Void
     ) {
@@ -103,6 +117,7 @@ extension Machine {
             selection.first = min(selection.first, page)
             selection.last = max(selection.last, page)
             entry.isMigrating = true
+            if entry.isHuge { selection.huge += 1 }
             if entry.isCached {
                 selection.isCached = true
                 entry.isCached = false
@@ -120,8 +135,10 @@ extension Machine {
         _ pages: Range<UInt64>, filter: PageFilter, in state: inout Buffer.State, from frames: inout FrameSupply,
         local: Node, freed: inout FreedFrames, _ outcome: inout MigrationResult
     ) {
+        splitMatch(pages, filter: filter, in: &state, from: &frames)
         var landed = PageTally()
         func count(_ node: Node, _ pages: Int) {
+            if frames.isPrepaid { return }
             account(pages, on: node, intended: frames.targets[0], isLocal: node === local)
         }
         var crossings: [(from: Int, to: Int)] = []
@@ -130,7 +147,8 @@ extension Machine {
             var entry = PageTableEntry(rawValue: unsafe slot.pointee)
             entry.isMigrating = false
             defer { unsafe slot.pointee = entry.rawValue }
-            guard let pfn = frames.next() else {
+            // A reserved huge page, if one came here meanwhile, moves as a whole or not at all.
+            guard !entry.isHuge, let pfn = frames.next() else {
                 outcome.failed += 1
                 return
             }
@@ -169,6 +187,18 @@ extension Machine {
         }
         for (pfn, isWritten) in orphans { state.orphans[pfn] = isWritten }
     }
+
+    /// Makes base pages of a huge page of which some shall move, if they can.
+    private func splitMatch(
+        _ pages: Range<UInt64>, filter: PageFilter, in state: inout Buffer.State, from frames: inout FrameSupply
+    ) {
+        guard state.huge != .pool, let leaf = state.table.leaf(of: pages.lowerBound), state.table.isHuge(leaf) else {
+            return
+        }
+        var isWanted = false
+        unsafe forEachMatch(pages, filter: filter, in: state) { _, _ in isWanted = true }
+        if isWanted, frames.hasNext() { split(HugePage.pages(around: pages.lowerBound), of: &state) }
+    }
 }
 
 /// Frames for pages that move, taken from the first of several nodes that has any.
@@ -179,16 +209,33 @@ private struct FrameSupply {
     private var run = FrameRun(start: 0, count: 0)
     private var current = 0
 
-    init(targets: [Node], wanted: Int) {
+    private let prepaid: PrepaidFrames?
+
+    init(targets: [Node], wanted: Int, prepaid: PrepaidFrames?) {
         self.targets = targets
         self.wanted = wanted
+        self.prepaid = prepaid
+    }
+
+    /// Whether the frames were taken, and are not counted.
+    var isPrepaid: Bool { prepaid != nil }
+
+    /// Whether there is a next frame.
+    mutating func hasNext() -> Bool {
+        while run.count == 0 {
+            if let prepaid {
+                guard let more = prepaid.take() else { return false }
+                run = more
+                continue
+            }
+            guard current < targets.count else { return false }
+            if let more = targets[current].allocateRun(upTo: max(1, wanted)) { run = more } else { current += 1 }
+        }
+        return true
     }
 
     mutating func next() -> PFN? {
-        while run.count == 0 {
-            guard current < targets.count else { return nil }
-            if let more = targets[current].allocateRun(upTo: max(1, wanted)) { run = more } else { current += 1 }
-        }
+        guard hasNext() else { return nil }
         wanted -= 1
         run.start += 1
         run.count -= 1
@@ -197,7 +244,33 @@ private struct FrameSupply {
 
     /// Gives back what was taken too much.
     mutating func releaseRest() {
-        if run.count > 0 { targets[current].release(run) }
+        if run.count > 0 {
+            if let prepaid { prepaid.add(run) } else { targets[current].release(run) }
+        }
         run.count = 0
+    }
+}
+
+/// Frames taken ahead, for several batches. For one thread.
+final class PrepaidFrames {
+    private var runs: [FrameRun] = []
+    private(set) var count = 0
+
+    func add(_ run: FrameRun) {
+        runs.append(run)
+        count += run.count
+    }
+
+    fileprivate func take() -> FrameRun? {
+        guard let run = runs.popLast() else { return nil }
+        count -= run.count
+        return run
+    }
+
+    /// Gives back what was not used.
+    func releaseRest(to node: Node) {
+        for run in runs { node.release(run) }
+        runs = []
+        count = 0
     }
 }

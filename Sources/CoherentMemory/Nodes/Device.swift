@@ -25,32 +25,72 @@ public final class Device: Sendable {
     public let node: Node
     /// The memory behind the device file: as large as the node, always bound to it.
     public let memory: Buffer
+    private let linkFigures: Mutex<Link>
 
-    /// A transition under way, or the failure of the last one.
-    private let transition = Mutex<DeviceState?>(nil)
+    private struct Transition {
+        /// The one under way, or the failure of the last one.
+        var word: DeviceState?
+        /// Whether the device is about to go or come.
+        var isReplaced = false
 
-    init(name: String, node: Node, memory: Buffer) {
+        var isRunning: Bool { isReplaced || word == .onlineInProgress || word == .offlineInProgress }
+    }
+
+    private let transition = Mutex(Transition())
+
+    init(name: String, node: Node, memory: Buffer, link: Link) {
         self.name = name
         self.node = node
         self.memory = memory
+        linkFigures = Mutex(link)
+    }
+
+    /// Whether the device is there.
+    public var isPresent: Bool { node.isPresent }
+
+    /// How fast the link is.
+    public var link: Link { linkFigures.withLock { $0 } }
+
+    /// Changes figures of the link.
+    ///
+    /// - Throws: ERANGE for a figure outside of ``Link/figures``; then nothing changes.
+    public func updateLink(_ change: (inout Link) -> Void) throws(Errno) {
+        try linkFigures.withLock { link throws(Errno) in
+            var changed = link
+            change(&changed)
+            guard changed.isValid else { throw .outOfRange }
+            link = changed
+        }
     }
 
     /// The state of the memory.
-    public var state: DeviceState { transition.withLock { $0 } ?? (node.hasMemory ? .online : .offline) }
+    public var state: DeviceState { transition.withLock { $0.word } ?? (node.hasMemory ? .online : .offline) }
 
-    /// Begins a transition. EBUSY while another is under way.
+    /// Begins a transition. EBUSY while another is under way, ENODEV when the device is gone.
     func begin(_ state: DeviceState, note: () -> Void) throws(Errno) {
         try transition.withLock { transition throws(Errno) in
-            if transition == .onlineInProgress || transition == .offlineInProgress { throw .resourceBusy }
-            transition = state
+            guard isPresent else { throw .operationNotSupportedByDevice }
+            if transition.isRunning { throw .resourceBusy }
+            transition.word = state
             note()
         }
+    }
+
+    /// Does what makes the device come or go, while no transition begins. EBUSY while one is under way.
+    func replace(_ body: () throws(Errno) -> Void) throws(Errno) {
+        try transition.withLock { transition throws(Errno) in
+            if transition.isRunning { throw .resourceBusy }
+            transition.isReplaced = true
+        }
+        defer { transition.withLock { $0.isReplaced = false } }
+        try body()
+        transition.withLock { $0.word = nil }
     }
 
     /// Ends a transition, in failure if a state is given.
     func end(_ failure: DeviceState?, note: () -> Void) {
         transition.withLock { transition in
-            transition = failure
+            transition.word = failure
             note()
         }
     }
@@ -62,20 +102,23 @@ extension Machine {
 
     /// Brings every block of a device online.
     ///
-    /// - Throws: EBUSY while another transition is under way or a block is going offline.
-    public func online(_ device: Device) throws(Errno) {
+    /// - Throws: EBUSY while another transition is under way or a block is going offline, ENODEV when the device is gone.
+    public func online(_ device: Device) throws(Errno) { try online(device, as: .online) }
+
+    /// Brings every block online that may be in the zone.
+    func online(_ device: Device, as type: OnlineType) throws(Errno) {
         try change(device, through: .onlineInProgress, orElse: .onlineFailed) { () throws(Errno) in
             for number in blockNumbers(of: device.node) {
                 guard let block = block(number), block.state != .online else { continue }
-                do throws(Errno) { try online(block) } catch .invalidArgument { continue }
+                do throws(Errno) { try online(block, as: type) } catch .invalidArgument { continue }
             }
         }
     }
 
     /// Takes every block of a device offline, the last one first. Blocks until its pages have moved away.
     ///
-    /// - Throws: EBUSY while another transition is under way or where a page cannot be moved, EINTR when cancelled;
-    ///   blocks that are offline by then stay so.
+    /// - Throws: EBUSY while another transition is under way or where a page cannot be moved, EINTR when cancelled,
+    ///   ENODEV when the device is gone; blocks that are offline by then stay so.
     public func offline(_ device: Device, isCancelled: () -> Bool = { false }) throws(Errno) {
         try change(device, through: .offlineInProgress, orElse: .offlineFailed) { () throws(Errno) in
             for number in blockNumbers(of: device.node).reversed() {
@@ -89,7 +132,8 @@ extension Machine {
         }
     }
 
-    private func change(
+    /// Runs a transition, whose states are noted and announced.
+    func change(
         _ device: Device, through: DeviceState, orElse failure: DeviceState, _ body: () throws(Errno) -> Void
     ) throws(Errno) {
         func tell(_ state: DeviceState) -> MachineEvent { .device(name: device.name, state: state) }

@@ -10,14 +10,22 @@ public struct MemoryBlock: Sendable {
     public let node: Node
     /// The block's place within the node.
     let index: Int
+    /// The node's incarnation that it is a part of: a block that comes back is another one.
+    public let incarnation: UInt32
 
-    /// Whether its pages can be allocated.
-    public var state: MemoryBlockState {
-        node.zone.withLock { node.isDriverOwned ? .offline : $0.state(of: index) }
+    /// Whether its pages can be allocated; ``MemoryBlockState/absent`` for good once its node was gone.
+    public var state: MemoryBlockState { node.zone.withLock { state(in: $0) } }
+
+    /// The state. The caller holds the zone's lock.
+    func state(in zone: borrowing Zone) -> MemoryBlockState {
+        guard node.incarnation == incarnation else { return .absent }
+        return node.isDriverOwned ? .offline : zone.state(of: index)
     }
 
     /// The zone of its frames, nil while it is offline.
-    public var zone: ZoneKind? { node.zone.withLock { node.isDriverOwned ? nil : $0.kind(of: index) } }
+    public var zone: ZoneKind? {
+        node.zone.withLock { zone in [.absent, .offline].contains(state(in: zone)) ? nil : zone.kind(of: index) }
+    }
 
     /// The zones that the block may be brought online into, the one it gets where none is named first.
     public var allowedZones: [ZoneKind] {
@@ -33,37 +41,48 @@ public struct MemoryBlock: Sendable {
 }
 
 extension Machine {
-    /// The number of memory blocks there are; they are numbered from 0 without gaps.
-    public var blockCount: UInt64 {
-        nodes.last.map { ($0.startPFN + UInt64($0.frameCount)) / UInt64(pagesPerBlock) } ?? 0
-    }
+    /// The numbers of the memory blocks there are, ascending.
+    public var blockNumbers: [UInt64] { nodes.flatMap { blockNumbers(of: $0) }.sorted() }
 
     /// The block `memoryM`, if there is one.
     public func block(_ number: UInt64) -> MemoryBlock? {
-        guard number < blockCount else { return nil }
-        let node = node(of: number * UInt64(pagesPerBlock))
-        return MemoryBlock(
-            number: number, node: node, index: Int(number - node.startPFN / UInt64(pagesPerBlock)))
+        place(ofBlock: number).flatMap { block in block.state == .absent ? nil : block }
     }
 
-    /// The numbers of a node's blocks.
-    public func blockNumbers(of node: Node) -> Range<UInt64> {
-        let first = node.startPFN / UInt64(pagesPerBlock)
-        return first..<first + UInt64(node.frameCount / pagesPerBlock)
+    /// The place of a block that is there or may be added; nil where no node has a range.
+    func place(ofBlock number: UInt64) -> MemoryBlock? {
+        let (pfn, overflow) = number.multipliedReportingOverflow(by: UInt64(pagesPerBlock))
+        guard !overflow else { return nil }
+        let node = node(of: pfn)
+        guard node.span.contains(pfn) else { return nil }
+        return MemoryBlock(
+            number: number, node: node, index: node.index(of: pfn) / pagesPerBlock, incarnation: node.incarnation)
+    }
+
+    /// The numbers of a node's blocks that are there, ascending.
+    public func blockNumbers(of node: Node) -> [UInt64] {
+        node.zone.withLock { $0.presentBlocks }.map { number(ofBlock: $0, of: node) }
+    }
+
+    /// Whether a node has any block, online or not.
+    public func hasBlocks(_ node: Node) -> Bool { node.zone.withLock { $0.blocks } > 0 }
+
+    func number(ofBlock index: Int, of node: Node) -> UInt64 {
+        node.span.pfn(at: index * pagesPerBlock) / UInt64(pagesPerBlock)
     }
 
     /// Makes an offline block's memory available (online_pages()).
     ///
     /// - Parameter type: into which zone; memory of a device is never in the ordinary one.
-    /// - Throws: EINVAL when it is online already or cannot get the zone, EBUSY while it is going offline, EPERM while the
-    ///   memory is the driver's.
+    /// - Throws: EINVAL when it is online already or cannot get the zone, EBUSY while it is going offline, ENODEV when
+    ///   it is gone, EPERM while the memory is the driver's.
     public func online(_ block: MemoryBlock, as type: OnlineType = .online) throws(Errno) {
         let isCoherent = block.node.kind == .coherent
         guard type != .offline, !(isCoherent && type == .onlineKernel) else { throw .invalidArgument }
         let isFirst = try block.node.zone.withLock { zone throws(Errno) in
             let isFirst = zone.present == 0
             guard !block.node.isDriverOwned else { throw .notPermitted }
-            switch zone.state(of: block.index) {
+            switch block.state(in: zone) {
             case .offline:
                 let kind: ZoneKind =
                     switch type {
@@ -75,6 +94,7 @@ extension Machine {
                 note(.block(block.number, .online))
             case .online: throw .invalidArgument
             case .goingOffline: throw .resourceBusy
+            case .absent: throw .operationNotSupportedByDevice
             }
             return isFirst
         }
@@ -89,16 +109,16 @@ extension Machine {
     /// the block is online with all its data, though some of its pages may have moved.
     ///
     /// - Throws: EINVAL when it is offline already, EBUSY when it is going offline or a page cannot be moved,
-    ///   EINTR when cancelled.
+    ///   EINTR when cancelled, ENODEV when it is gone.
     public func offline(_ block: MemoryBlock, isCancelled: () -> Bool = { false }) throws(Errno) {
         try block.node.zone.withLock { zone throws(Errno) in
-            guard !block.node.isDriverOwned else { throw .invalidArgument }
-            switch zone.state(of: block.index) {
+            switch block.state(in: zone) {
             case .online:
                 zone.isolate(block.index)
                 note(.block(block.number, .goingOffline))
             case .offline: throw .invalidArgument
             case .goingOffline: throw .resourceBusy
+            case .absent: throw .operationNotSupportedByDevice
             }
         }
         announce(.block(block.number, .goingOffline))
@@ -125,6 +145,7 @@ extension Machine {
         while true {
             if isCancelled() { throw .interrupted }
             let isDrained = node.zone.withLock { zone in
+                zone.dissolvePool(in: block.index, table: node.frames)
                 guard zone.isDrained(block.index) else { return false }
                 zone.offline(block.index)
                 note(.block(block.number, .offline))
@@ -152,13 +173,13 @@ extension Machine {
     }
 
     /// Who has the frames of a range in use: buffers, each with the span of its pages there (rmap_walk()).
-    private func mappings(of frames: Range<PFN>) -> [(Buffer, Range<UInt64>)] {
+    func mappings(of frames: Range<PFN>) -> [(Buffer, Range<UInt64>)] {
         let node = node(of: frames.lowerBound)
         var spans: [UInt64: Range<UInt64>] = [:]
         var lastLeaf = FrameTable.free
         for pfn in frames {
             let leaf = node.frames.owner(of: node.index(of: pfn))
-            guard leaf != FrameTable.free, leaf != FrameTable.unmapped, leaf != lastLeaf else { continue }
+            guard leaf != FrameTable.free, leaf < FrameTable.pooled, leaf != lastLeaf else { continue }
             lastLeaf = leaf
             let (owner, base) = tables.location(of: leaf)
             let span = base..<base + UInt64(TablePool.entries)

@@ -7,12 +7,16 @@ public struct NodeUsage: Sendable, Hashable {
     public var present: Int
     /// Pages that can be allocated (MemFree).
     public var free: Int
-    /// Pages that buffers and device files have (FilePages).
+    /// Pages that buffers and device files have, apart from those of reserved huge pages (FilePages).
     public var allocated: Int
     /// Pages that are in the kernel's page cache and may be mapped (Mapped).
     public var cached: Int
     /// Pages that were stored to (Dirty).
     public var written: Int
+    /// Huge pages that buffers have apart from reserved ones (ShmemHugePages, in huge pages).
+    public var huge: Int
+    /// Reserved huge pages.
+    public var hugePool: HugePoolUsage
     /// Free blocks of each order from 0 to 18 (a line of /proc/buddyinfo).
     public var freeBlocks: [Int]
 }
@@ -30,8 +34,7 @@ public final class Node: Sendable {
 
     /// The node's place among the machine's nodes.
     let index: Int
-    let startPFN: PFN
-    let frameCount: Int
+    let span: NodeSpan
     let arena: Arena
     let frames: FrameTable
     let zone: Mutex<Zone>
@@ -41,25 +44,27 @@ public final class Node: Sendable {
     private let isolationWord: Atomic<UInt8>
     private let weight = Atomic<UInt8>(0)
     let migrationResult = Mutex(MigrationResult())
+    /// Held while the pool of huge pages is resized.
+    let poolTurn = Mutex<Void>(())
+    /// Set while somebody reclaims memory of the node.
+    let isReclaiming = Atomic(false)
 
     init(
-        _ description: NodeDescription, index: Int, topology: Topology, startPFN: PFN
+        _ description: NodeDescription, index: Int, topology: Topology, span: NodeSpan
     ) throws(Errno) {
         id = description.id
         kind = description.kind
         cpus = description.cpus
         self.index = index
-        self.startPFN = startPFN
-        frameCount = Int(description.memory >> Page.shift)
+        self.span = span
         let distances = topology.nodes.map { topology.distance(from: description.id, to: $0.id) }
         self.distances = distances
-        arena = try Arena(name: "cdmfs-node\(description.id)", size: description.memory)
-        frames = try FrameTable(frameCount: frameCount)
-        var zone = try Zone(frameCount: frameCount, framesPerBlock: Int(topology.blockSize >> Page.shift))
-        if description.isOnline {
-            for block in 0..<frameCount / zone.framesPerBlock {
-                zone.online(block, in: description.kind == .coherent ? .movable : .normal)
-            }
+        arena = try Arena(name: "cdmfs-node\(description.id)", size: UInt64(span.count) << Page.shift)
+        frames = try FrameTable(frameCount: span.count)
+        var zone = try Zone(frameCount: span.count, framesPerBlock: Int(topology.blockSize >> Page.shift))
+        for block in 0..<span.base.count / zone.framesPerBlock {
+            zone.add(block)
+            if description.isOnline { zone.online(block, in: description.kind == .coherent ? .movable : .normal) }
         }
         self.zone = Mutex(zone)
         isolationWord = Atomic(Self.encode(description.isolation))
@@ -90,10 +95,11 @@ public final class Node: Sendable {
     /// - Throws: EBUSY where the memory would pass to or from the driver while some of it is in use or going offline.
     func setIsolation(_ isolation: Isolation, _ body: (borrowing Zone) -> Void) throws(Errno) -> Bool {
         try zone.withLock { zone throws(Errno) in
+            guard isPresent else { throw .operationNotSupportedByDevice }
             let old = self.isolation
             guard old != isolation else { return false }
             if old == .driver || isolation == .driver {
-                guard zone.allocated == 0, zone.isolated == 0 else { throw .resourceBusy }
+                guard zone.allocated == 0, zone.isolated == 0, zone.pool.usage.total == 0 else { throw .resourceBusy }
             }
             isolationWord.store(Self.encode(isolation), ordering: .relaxed)
             body(zone)
@@ -101,29 +107,43 @@ public final class Node: Sendable {
         }
     }
 
+    /// The isolation of a node that comes back, empty. The caller holds the zone's lock.
+    func resetIsolation(_ isolation: Isolation) {
+        isolationWord.store(Self.encode(isolation), ordering: .relaxed)
+    }
+
     /// Pages in a row under weighted interleaving, 1 to 255 (iw_table of mm/mempolicy.c).
     public var interleaveWeight: Int { max(1, Int(weight.load(ordering: .relaxed))) }
 
-    /// Sets the pages in a row under weighted interleaving; nil brings the default back: 1, for the topology says the
-    /// bandwidth of devices only. EINVAL for what is not in 1 to 255.
-    public func setInterleaveWeight(_ newWeight: Int?) throws(Errno) {
-        guard (1...255).contains(newWeight ?? 1) else { throw .invalidArgument }
-        weight.store(UInt8(newWeight ?? 0), ordering: .relaxed)
-    }
+    func setInterleaveWeight(_ newWeight: UInt8) { weight.store(newWeight, ordering: .relaxed) }
+
+    private let incarnationWord = Atomic<UInt32>(0)
+
+    /// How often the node has come and gone since the machine was made; odd while it is not there.
+    public var incarnation: UInt32 { incarnationWord.load(ordering: .acquiring) }
+
+    /// Whether the node is there. Only a device's node ever goes (node_online()).
+    public var isPresent: Bool { incarnation & 1 == 0 }
+
+    /// The node goes, or comes back. The caller holds the zone's lock.
+    func reincarnate() { incarnationWord.wrappingAdd(1, ordering: .acquiringAndReleasing) }
 
     /// How much memory the node has, and how it is used.
     public var usage: NodeUsage {
         let (cached, written) = (counters.cached.load(ordering: .relaxed), counters.written.load(ordering: .relaxed))
+        let huge = counters.huge.load(ordering: .relaxed)
         return zone.withLock { zone in
             // What the driver has is nobody's memory to count.
             guard !isDriverOwned else {
                 return NodeUsage(
-                    present: 0, free: 0, allocated: 0, cached: 0, written: 0,
+                    present: 0, free: 0, allocated: 0, cached: 0, written: 0, huge: 0, hugePool: HugePoolUsage(),
                     freeBlocks: Array(repeating: 0, count: BuddyAllocator.maximumOrder + 1))
             }
+            let inUse = zone.allocated + zone.pool.usage.used * HugePage.frames
             return NodeUsage(
                 present: zone.present, free: zone.allocator.freeCount, allocated: zone.allocated,
-                cached: max(0, min(cached, zone.allocated)), written: max(0, min(written, zone.allocated)),
+                cached: max(0, min(cached, inUse)), written: max(0, min(written, inUse)), huge: max(0, huge),
+                hugePool: zone.pool.usage,
                 freeBlocks: (0...BuddyAllocator.maximumOrder).map { zone.allocator.freeBlocks(order: $0) })
         }
     }
@@ -133,6 +153,9 @@ public final class Node: Sendable {
 
     /// The node's allocation counters.
     public var statistics: NodeStatistics { counters.statistics }
+
+    /// What became of the node's memory failures.
+    public var memoryFailures: MemoryFailureStatistics { counters.memoryFailures.withLock { $0 } }
 
     /// Whether any memory block of the node is online (a member of `has_memory`).
     public var hasMemory: Bool { zone.withLock { $0.present } > 0 && !isDriverOwned }
@@ -152,7 +175,7 @@ public final class Node: Sendable {
             guard let run = zone.allocator.allocateRun(upTo: count) else { return nil }
             zone.allocated += run.count
             frames.setOwner(of: run, to: FrameTable.unmapped)
-            return FrameRun(start: startPFN + UInt64(run.lowerBound), count: run.count)
+            return FrameRun(start: span.pfn(at: run.lowerBound), count: run.count)
         }
     }
 
@@ -162,16 +185,12 @@ public final class Node: Sendable {
         // Free frames are always holes of the arena: whoever gets them next reads zeros.
         if run.isWritten { arena.punch(range) }
         zone.withLock { zone in
-            frames.setOwner(of: range, to: FrameTable.free)
-            zone.release(range)
+            zone.release(range, table: frames)
         }
     }
 
     /// The index of a frame of this node within the node.
-    func index(of pfn: PFN) -> Int {
-        assert(pfn >= startPFN && pfn < startPFN + UInt64(frameCount))
-        return Int(pfn - startPFN)
-    }
+    func index(of pfn: PFN) -> Int { span.index(of: pfn) }
 
     /// The bytes of a frame of this node.
     func address(of pfn: PFN) -> UnsafeMutableRawPointer { unsafe arena.address(of: index(of: pfn)) }

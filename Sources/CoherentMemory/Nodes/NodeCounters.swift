@@ -18,6 +18,25 @@ public struct NodeStatistics: Sendable, Hashable {
     public var refusedFallback: UInt64 = 0
     /// Requests that named this node for a task that may not use it.
     public var refusedNotAllowed: UInt64 = 0
+    /// Requests for a reserved huge page that isolation kept from this node's.
+    public var refusedHugePages: UInt64 = 0
+    /// Pages moved from here to a slower tier by reclaim that somebody asked for.
+    public var demoted: UInt64 = 0
+}
+
+/// How often memory of a node failed, and what became of the page (struct memory_failure_stats): pages, counted at each
+/// failure and never down.
+public struct MemoryFailureStatistics: Sendable, Hashable {
+    /// Failures in all: the sum of the others.
+    public var total: UInt64 = 0
+    /// Left alone, for the page cannot be handled.
+    public var ignored: UInt64 = 0
+    /// Tried, and the page is still in use.
+    public var failed: UInt64 = 0
+    /// Put off until the page is touched again.
+    public var delayed: UInt64 = 0
+    /// The page is out of use.
+    public var recovered: UInt64 = 0
 }
 
 /// The counters themselves: bumped at every fault, so atomic rather than under the node's lock.
@@ -30,6 +49,11 @@ struct NodeCounters: ~Copyable, Sendable {
     let other = Atomic<UInt64>(0)
     let refusedFallback = Atomic<UInt64>(0)
     let refusedNotAllowed = Atomic<UInt64>(0)
+    let refusedHugePages = Atomic<UInt64>(0)
+    let demoted = Atomic<UInt64>(0)
+    /// Huge pages that buffers have, apart from reserved ones.
+    let huge = Atomic<Int>(0)
+    let memoryFailures = TracedMutex(MemoryFailureStatistics())
     /// Pages that may be in the kernel's page cache.
     let cached = Atomic<Int>(0)
     /// Pages that were stored to.
@@ -41,7 +65,8 @@ struct NodeCounters: ~Copyable, Sendable {
             foreign: foreign.load(ordering: .relaxed), interleaveHit: interleaveHit.load(ordering: .relaxed),
             local: local.load(ordering: .relaxed), other: other.load(ordering: .relaxed),
             refusedFallback: refusedFallback.load(ordering: .relaxed),
-            refusedNotAllowed: refusedNotAllowed.load(ordering: .relaxed))
+            refusedNotAllowed: refusedNotAllowed.load(ordering: .relaxed),
+            refusedHugePages: refusedHugePages.load(ordering: .relaxed), demoted: demoted.load(ordering: .relaxed))
     }
 }
 

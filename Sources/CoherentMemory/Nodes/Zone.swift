@@ -2,6 +2,8 @@ import SystemPackage
 
 /// The state of a memory block.
 public enum MemoryBlockState: UInt8, Sendable, Hashable {
+    /// There is no such block: it was not added yet, or went with its device.
+    case absent
     /// No page of the block can be allocated, and none is in use.
     case offline
     /// The block's pages are allocated as usual.
@@ -14,6 +16,8 @@ public enum MemoryBlockState: UInt8, Sendable, Hashable {
 struct Zone: ~Copyable {
     let framesPerBlock: Int
     var allocator: BuddyAllocator
+    /// Huge pages set aside; their frames are neither free nor allocated.
+    var pool: HugePool
     /// Frames of blocks that are not offline (present_pages).
     var present = 0
     /// Frames handed out.
@@ -22,31 +26,52 @@ struct Zone: ~Copyable {
     var isolated = 0
     /// Blocks of the ordinary zone that are not offline.
     private(set) var normalBlocks = 0
+    /// Blocks that are there, in whatever state.
+    private(set) var blocks = 0
     private let states: FlatMemory<UInt8>
     private let kinds: FlatMemory<UInt8>
     private let freeInBlock: FlatMemory<UInt32>
 
     init(frameCount: Int, framesPerBlock: Int) throws(Errno) {
         let allocator = try BuddyAllocator(frameCount: frameCount)
+        let pool = try HugePool(frameCount: frameCount)
         let states = try FlatMemory<UInt8>(count: frameCount / framesPerBlock)
         let kinds = try FlatMemory<UInt8>(count: frameCount / framesPerBlock)
         let freeInBlock = try FlatMemory<UInt32>(count: frameCount / framesPerBlock)
         self.framesPerBlock = framesPerBlock
         self.allocator = allocator
+        self.pool = pool
         self.states = states
         self.kinds = kinds
         self.freeInBlock = freeInBlock
     }
 
     func state(of block: Int) -> MemoryBlockState {
-        MemoryBlockState(rawValue: states[block]) ?? .offline
+        MemoryBlockState(rawValue: states[block]) ?? .absent
+    }
+
+    /// The blocks that are there, in whatever state.
+    var presentBlocks: [Int] { (0..<states.count).filter { state(of: $0) != .absent } }
+
+    /// Makes a block that was not there appear, offline (create_memory_block_devices()).
+    mutating func add(_ block: Int) {
+        assert(state(of: block) == .absent)
+        states[block] = MemoryBlockState.offline.rawValue
+        blocks += 1
+    }
+
+    /// Takes an offline block away (remove_memory_block_devices()).
+    mutating func remove(_ block: Int) {
+        assert(state(of: block) == .offline)
+        states[block] = MemoryBlockState.absent.rawValue
+        blocks -= 1
     }
 
     func frames(of block: Int) -> Range<Int> { block * framesPerBlock..<(block + 1) * framesPerBlock }
 
     /// The zone of a block, nil while it is offline.
     func kind(of block: Int) -> ZoneKind? {
-        state(of: block) == .offline ? nil : ZoneKind(rawValue: kinds[block])
+        state(of: block).rawValue <= MemoryBlockState.offline.rawValue ? nil : ZoneKind(rawValue: kinds[block])
     }
 
     /// Whether a block lies between the first and the last block of a zone (zone_intersects()).
@@ -111,9 +136,8 @@ struct Zone: ~Copyable {
         if let first = start { allocator.release(first..<frames(of: block).upperBound) }
     }
 
-    /// Takes frames back from their owner.
-    mutating func release(_ frames: Range<Int>) {
-        allocated -= frames.count
+    /// Puts frames to the free ones, of the allocator or of a block that goes offline.
+    mutating func putBack(_ frames: Range<Int>) {
         var start = frames.lowerBound
         while start < frames.upperBound {
             let block = start / framesPerBlock

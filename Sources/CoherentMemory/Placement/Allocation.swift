@@ -101,22 +101,15 @@ extension Machine {
         var intended: Node?
         for place in 0..<nodes.count {
             let index = Int(nodes[preferred].fallback[place])
-            let isNamed = context.policy.nodes.contains(index)
-            if within, !isNamed { continue }
-            guard context.allows(index) else { continue }
             let node = nodes[index]
-            switch context.isDevice ? .none : node.isolation {
-            case .none: break
-            case .exclusive where isNamed: break
-            case .restricted where isNamed:
-                guard mayUse(node, task: context.process) else {
-                    result.notAllowed.insert(index)
-                    continue
-                }
-            case .exclusive, .restricted:
+            switch admission(to: node, within: within, for: context) {
+            case .admitted: break
+            case .passedOver: continue
+            case .isolated:
                 if node.hasFreeFrames { result.refused.insert(index) }
                 continue
-            case .driver:
+            case .notAllowed:
+                result.notAllowed.insert(index)
                 continue
             }
             if intended == nil, node.hasMemory { intended = node }
@@ -130,6 +123,44 @@ extension Machine {
             if left == 0 { break }
         }
         result.allocated += count - left
+    }
+
+    /// Whether a request may land on a node.
+    enum Admission {
+        case admitted
+        /// The policy or the cpuset does not have the node, or it is no NUMA node at present.
+        case passedOver
+        /// Isolation keeps out who did not name the node.
+        case isolated
+        /// The node was named by a task that may not use it.
+        case notAllowed
+    }
+
+    /// Whether a request may land on a node, by policy, cpuset and isolation.
+    ///
+    /// - Parameter within: whether only the nodes of the policy will do.
+    func admission(to node: Node, within: Bool, for context: borrowing AllocationContext) -> Admission {
+        let isNamed = context.policy.nodes.contains(node.index)
+        guard isNamed || !within, context.allows(node.index) else { return .passedOver }
+        if context.isDevice { return .admitted }
+        switch node.isolation {
+        case .none: return .admitted
+        case .exclusive: return isNamed ? .admitted : .isolated
+        case .restricted:
+            guard isNamed else { return .isolated }
+            return mayUse(node, task: context.process) ? .admitted : .notAllowed
+        case .driver: return .passedOver
+        }
+    }
+
+    /// The node whose turn it is for the `page`th page, or huge page, of a buffer.
+    func preferredNode(at page: UInt64, for context: borrowing AllocationContext) -> Int {
+        switch context.policy.mode {
+        case .default, .local, .bind, .preferMany: context.local
+        case .prefer: context.policy.nodes.member(0)
+        case .interleave: context.policy.nodes.member(Int(page % UInt64(context.policy.nodes.count)))
+        case .weightedInterleave: weightedTurn(at: page, among: context.policy.nodes).node
+        }
     }
 
     /// Counts frames that their pages keep; frames given back because others were missing leave no trace.
@@ -160,4 +191,14 @@ extension Machine {
 extension MemoryPolicy.Mode {
     /// Whether the nodes take turns.
     var isInterleaving: Bool { self == .interleave || self == .weightedInterleave }
+
+    /// The walks through a zonelist in turn, and whether each is for the nodes named only
+    /// (alloc_pages_preferred_many() makes two).
+    var passes: [Bool] {
+        switch self {
+        case .bind: [true]
+        case .preferMany: [true, false]
+        default: [false]
+        }
+    }
 }

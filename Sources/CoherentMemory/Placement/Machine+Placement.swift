@@ -1,3 +1,4 @@
+import Synchronization
 import SystemPackage
 
 extension Machine {
@@ -43,17 +44,34 @@ extension Machine {
     public func setIsolation(_ isolation: Isolation, of node: Node) throws(Errno) {
         guard node.kind == .coherent else { throw .invalidArgument }
         let wasDriverOwned = node.isDriverOwned
-        let blocks = blockNumbers(of: node)
         let isChanged = try node.setIsolation(isolation) { zone in
             guard wasDriverOwned || isolation == .driver else { return }
             // The blocks go with the node, and come back with it.
-            for number in blocks where zone.state(of: Int(number - blocks.lowerBound)) == .online {
-                note(.block(number, isolation == .driver ? .offline : .online))
+            for block in zone.presentBlocks where zone.state(of: block) == .online {
+                note(.block(number(ofBlock: block, of: node), isolation == .driver ? .offline : .online))
             }
         }
         guard isChanged else { return }
         if wasDriverOwned || isolation == .driver { tasks.nodesChanged(in: self) } else { tasks.changed() }
         announce(.isolation(node: node.id))
+    }
+
+    /// Whether the machine chooses the weights of weighted interleaving: 1 for each node, for the topology says the
+    /// bandwidth of devices only. Turned off, the weights stay as they are; turned on, those that were set are gone.
+    public var hasAutomaticWeights: Bool {
+        get { !system.hasOwnWeights.load(ordering: .relaxed) }
+        set {
+            system.hasOwnWeights.store(!newValue, ordering: .relaxed)
+            if newValue { for node in nodes { node.setInterleaveWeight(1) } }
+        }
+    }
+
+    /// Sets the pages in a row on a node under weighted interleaving, which ends the machine's own choice. EINVAL for what
+    /// is not in 1 to 255.
+    public func setInterleaveWeight(_ weight: Int, of node: Node) throws(Errno) {
+        guard (1...255).contains(weight) else { throw .invalidArgument }
+        system.hasOwnWeights.store(true, ordering: .relaxed)
+        node.setInterleaveWeight(UInt8(weight))
     }
 
     // MARK: Tasks

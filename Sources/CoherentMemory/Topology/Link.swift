@@ -1,5 +1,8 @@
 /// The model of the link between a coherent device and the CPUs: what `nodeN/access0/initiators` shows.
 public struct Link: Sendable, Hashable {
+    /// What each of the figures may be.
+    public static let figures: ClosedRange<UInt64> = 1...1_000_000_000
+
     /// How long a read of one cache line takes, in nanoseconds.
     public var readLatency: UInt64
     /// How long a write of one cache line takes, in nanoseconds.
@@ -18,5 +21,10 @@ public struct Link: Sendable, Hashable {
         self.writeLatency = writeLatency
         self.readBandwidth = readBandwidth
         self.writeBandwidth = writeBandwidth
+    }
+
+    /// Whether every figure is within ``figures``.
+    var isValid: Bool {
+        [readLatency, writeLatency, readBandwidth, writeBandwidth].allSatisfy(Self.figures.contains)
     }
 }

@@ -26,6 +26,8 @@ public struct NodeDescription: Sendable, Hashable {
     public var isOnline: Bool
     /// The model of the device's link, `nil` on a RAM node.
     public var link: Link?
+    /// The caches in front of its memory, each of another level.
+    public var caches: [MemorySideCache] = []
 
     /// A node of RAM of `memory` bytes with the CPUs `cpus`.
     public static func ram(id: Int, memory: UInt64, cpus: IDSet = [], isOnline: Bool = true) -> NodeDescription {

@@ -121,7 +121,8 @@ private let twoSocket = """
 
 private let dualDevice = """
     # One socket with two unlike devices: a small one with fast memory, kept for who names it, and a large one that
-    # extends the machine's memory and takes what overflows. The devices reach each other through the socket only.
+    # extends the machine's memory, behind a cache, and takes what overflows. The devices reach each other through
+    # the socket only.
     #
     #     node 1  coherent 512M, cdm0, exclusive  --- 30 ---  node 0  RAM 2G, all CPUs
     #     node 2  coherent 4G, cdm1, none         --- 50 ---
@@ -156,6 +157,11 @@ private let dualDevice = """
     write_latency = 550
     read_bandwidth = 30000
     write_bandwidth = 25000
+    [[node.cache]]
+    size = "64M"
+    line_size = 128
+    indexing = "direct"
+    write_policy = "write-back"
 
     [[distance]]
     from = 0

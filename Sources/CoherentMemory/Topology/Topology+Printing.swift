@@ -28,6 +28,7 @@ extension NodeDescription {
                 "read_bandwidth = \(link.readBandwidth)", "write_bandwidth = \(link.writeBandwidth)",
             ]
         }
+        lines += caches.flatMap(\.toml)
         return lines.joined(separator: "\n") + "\n"
     }
 }

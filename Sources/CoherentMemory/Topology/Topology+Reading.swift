@@ -57,6 +57,7 @@ extension Topology {
                 case .machine(let key): key.map { [$0] } ?? []
                 case .node(let index, let key): tables[index].path + [key]
                 case .link(let index, let key): tables[index].path + ["link", key]
+                case .cache(let node, let index, let key): tables[node].path + ["cache", "\(index)", key]
                 case .distance(let index, let key): distanceTables[index].path + [key]
                 }
             return "\(root.document.file):\(root.document.locator.line(of: path))"
@@ -67,7 +68,7 @@ extension Topology {
 extension NodeDescription {
     fileprivate init(_ table: TOMLReader) throws(TopologyError) {
         try table.allow(
-            "id", "kind", "memory", "cpus", "device", "isolation", "contiguous", "online", "link")
+            "id", "kind", "memory", "cpus", "device", "isolation", "contiguous", "online", "link", "cache")
         let id = try table.required("id", table.integer("id", in: 0...IDSet.maxNodes - 1), in: "node")
         let kind: Kind = try table.required("kind", table.word("kind"), in: "node")
         let memory = try table.required("memory", table.size("memory"), in: "node")
@@ -86,6 +87,9 @@ extension NodeDescription {
                 isOnline: isOnline,
                 link: try table.table("link").map { table throws(TopologyError) in try Link(table) } ?? Link())
             self.cpus = cpus
+        }
+        for (place, cache) in try table.tables("cache").enumerated() {
+            caches.append(try MemorySideCache(cache, place: place))
         }
     }
 }

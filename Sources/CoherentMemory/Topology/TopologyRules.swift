@@ -37,6 +37,7 @@ struct TopologyRules {
                 try fail("memory", "more than 128T of memory in all", "at most 128T in one machine")
             }
             try checkKind(of: node, at: index)
+            try checkCaches(of: node, at: index)
             for cpu in node.cpus {
                 guard cpu < IDSet.maxCPUs else { try fail("cpus", "CPU \(cpu)", "0 to \(IDSet.maxCPUs - 1)") }
                 if let owner = cpuOwners.updateValue(node.id, forKey: cpu) {
@@ -96,7 +97,7 @@ struct TopologyRules {
                 "read_latency": link.readLatency, "write_latency": link.writeLatency,
                 "read_bandwidth": link.readBandwidth, "write_bandwidth": link.writeBandwidth,
             ]
-            for (key, value) in figures where !(1...1_000_000_000).contains(value) {
+            for (key, value) in figures where !Link.figures.contains(value) {
                 throw TopologyFault(
                     place: .link(index: index, key: key), found: "\(key) \(value)", expected: "1 to 1000000000")
             }

@@ -32,7 +32,11 @@ struct Model {
         var kind: NodeDescription.Kind
         var isIsolated: Bool
         var weight = 1
+        /// Whether each block is online, and the numbers of the blocks.
         var blocks: [Bool]
+        var numbers: [UInt64]
+        /// Whether the node's device was not removed.
+        var isThere = true
         var used = 0
         var statistics = NodeStatistics()
     }
@@ -41,16 +45,32 @@ struct Model {
     /// Ids are places here: the walks use nodes 0, 1, 2, ….
     var nodes: [Node]
     let distances: [[Int]]
+    /// What becomes of added blocks.
+    var autoOnline = OnlineType.offline
+    let own: [[UInt64]]
+    private(set) var windows: [Range<UInt64>] = []
+    let isolations: [Bool]
     var buffers: [UInt64: Buffer] = [:]
 
     init(of topology: Topology) {
         let pagesPerBlock = Int(topology.blockSize / 4096)
         self.pagesPerBlock = pagesPerBlock
+        var next: UInt64 = 0
         nodes = topology.nodes.map { node in
-            Node(
+            let numbers = Array(next..<next + node.memory / topology.blockSize)
+            next += UInt64(numbers.count)
+            return Node(
                 kind: node.kind, isIsolated: node.isolation != .none,
-                blocks: [Bool](repeating: node.isOnline, count: Int(node.memory / 4096) / pagesPerBlock))
+                blocks: [Bool](repeating: node.isOnline, count: numbers.count), numbers: numbers)
         }
+        // Behind all memory each node has room for as much again, and at least eight blocks.
+        own = nodes.map(\.numbers)
+        for numbers in own {
+            let room = UInt64(max(8, numbers.count))
+            windows.append(next..<next + room)
+            next += room
+        }
+        isolations = topology.nodes.map { $0.isolation != .none }
         distances = topology.nodes.map { from in topology.nodes.map { topology.distance(from: from.id, to: $0.id) } }
     }
 

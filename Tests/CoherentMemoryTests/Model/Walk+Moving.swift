@@ -36,9 +36,9 @@ extension Walk {
     }
 
     mutating func offlineBlock() throws {
-        let block = machine.block(UInt64.random(in: 0..<machine.blockCount, using: &random))!
+        let block = machine.block(machine.blockNumbers.randomElement(using: &random)!)!
         let node = block.node.id
-        let place = Int(block.number - machine.blockNumbers(of: block.node).lowerBound)
+        let place = model.nodes[node].numbers.firstIndex(of: block.number)!
         note("offline block \(block.number) of node \(node)")
         let inside = pages(in: block)
         let real = outcome { () throws(Errno) in try machine.offline(block) }
@@ -50,9 +50,9 @@ extension Walk {
     }
 
     mutating func onlineBlock() throws {
-        let block = machine.block(UInt64.random(in: 0..<machine.blockCount, using: &random))!
+        let block = machine.block(machine.blockNumbers.randomElement(using: &random)!)!
         note("online block \(block.number)")
-        let place = Int(block.number - machine.blockNumbers(of: block.node).lowerBound)
+        let place = model.nodes[block.node.id].numbers.firstIndex(of: block.number)!
         let real = outcome { () throws(Errno) in try machine.online(block) }
         try expect(real, model.online(block: place, of: block.node.id), "online")
     }
@@ -60,9 +60,20 @@ extension Walk {
     /// Takes a whole device offline or back. Which blocks are left when it fails half-way is adopted.
     mutating func changeDevice() throws {
         let device = machine.devices.randomElement(using: &random)!
+        try changeDevice(device, isOnline: random.oneIn(2))
+    }
+
+    mutating func changeDevice(_ device: Device, isOnline: Bool) throws {
         let node = device.node.id
+        guard model.nodes[node].isThere else {
+            note("\(device.name), which is gone")
+            try expect(failure { () throws(Errno) in try machine.online(device) }, .operationNotSupportedByDevice, "on")
+            try expect(
+                failure { () throws(Errno) in try machine.offline(device) }, .operationNotSupportedByDevice, "off")
+            return
+        }
         let blocks = machine.blockNumbers(of: device.node)
-        if random.oneIn(2) {
+        if isOnline {
             note("online \(device.name)")
             try machine.online(device)
             for place in 0..<blocks.count where !model.nodes[node].blocks[place] {

@@ -23,7 +23,9 @@ extension Walk {
         case 82..<90: try migrate(buffer)
         case 90..<92: try migrateNode()
         case 92..<96: try offlineBlock()
-        case 96..<99: try onlineBlock()
+        case 96..<97: try onlineBlock()
+        case 97..<98: try probe()
+        case 98..<99: try unplug()
         default: try changeDevice()
         }
         return []
@@ -187,10 +189,10 @@ extension Walk {
 
     private mutating func setWeight() throws {
         let node = machine.nodes.randomElement(using: &random)!
-        let weight = Int.random(in: 0...6, using: &random)
+        let weight = Int.random(in: 1...6, using: &random)
         note("weight \(weight) of node \(node.id)")
-        try node.setInterleaveWeight(weight == 0 ? nil : weight)
-        model.nodes[node.id].weight = max(1, weight)
+        try machine.setInterleaveWeight(weight, of: node)
+        model.nodes[node.id].weight = weight
     }
 
     private mutating func setIsolation() throws {

@@ -78,6 +78,11 @@ struct Walk {
         }
         for node in machine.nodes {
             let usage = node.usage
+            let numbers = machine.blockNumbers(of: node)
+            try expect(numbers, model.nodes[node.id].numbers, "blocks of node \(node.id)")
+            try expect(
+                numbers.map { machine.block($0)?.state == .online }, model.nodes[node.id].blocks,
+                "blocks of node \(node.id) online")
             try expect(usage.present, model.present(node.id), "node \(node.id) present")
             try expect(usage.free, model.free(node.id), "node \(node.id) free")
             try expect(usage.allocated, model.nodes[node.id].used, "node \(node.id) allocated")

@@ -42,7 +42,13 @@ extension TestMount {
             equal(figures["MemUsed"]! + figures["MemFree"]!, figures["MemTotal"]!, "node\(id) MemUsed")
             equal(vmstat["nr_free_pages"]! * 4, figures["MemFree"]!, "node\(id) free")
             equal(vmstat["nr_file_pages"]! * 4, figures["FilePages"]!, "node\(id) FilePages")
-            equal(placed[id, default: 0] * 4, figures["FilePages"]!, "node\(id) placements")
+            let pool = figures["HugePages_Total"]! - figures["HugePages_Free"]!
+            equal(placed[id, default: 0] * 4, figures["FilePages"]! + pool * 2048, "node\(id) placements")
+            equal(vmstat["nr_hugetlb"], pool * 512, "node\(id) huge pages")
+            for (name, key) in [("nr", "Total"), ("free", "Free"), ("surplus", "Surp")] {
+                let file = "\(folder)/hugepages/hugepages-2048kB/\(name)_hugepages"
+                equal(try word(file), "\(figures["HugePages_\(key)"]!)", file)
+            }
 
             if available > 0 { members["has_memory", default: []].append(id) }
             if isNormal { members["has_normal_memory", default: []].append(id) }

@@ -4,7 +4,7 @@ import Testing
 
 /// The C programs of Tests/Clients, each compiled once a run.
 enum Client: String, CaseIterable {
-    case fault, fsx, increment, openmany, pattern, pollpri, pollstorm, rename, share, sigbus, sparse, stale
+    case fault, fsx, increment, numa, openmany, pattern, pollpri, pollstorm, rename, share, sigbus, sparse, stale
 
     private static let sources = Host.package.appending("Tests/Clients")
 
@@ -14,7 +14,10 @@ enum Client: String, CaseIterable {
         for client in allCases {
             let source = sources.appending("\(client.rawValue).c").string
             let program = folder.appending(client.rawValue).string
-            let outcome = try run(["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-o", program, source])
+            let outcome = try run([
+                "cc", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-o", program, source, "-Wl,--as-needed",
+                "-lnuma",
+            ])
             guard outcome.succeeded else { throw Failure("\(source): \(outcome.errors)") }
         }
         return folder

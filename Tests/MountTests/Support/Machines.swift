@@ -72,4 +72,19 @@ enum Machines {
         value = 80
 
         """
+
+    /// One `[[node]]` of a file.
+    static func node(
+        _ id: Int, _ kind: String, _ memory: String, cpus: String? = nil, online: Bool = true
+    ) -> String {
+        let words = (cpus.map { "cpus = \"\($0)\"\n" } ?? "") + (online ? "" : "online = false\n")
+        return "[[node]]\nid = \(id)\nkind = \"\(kind)\"\nmemory = \"\(memory)\"\n\(words)"
+    }
+
+    /// Holes in the numbering, nodes without memory, without CPUs and without either, and nodes that begin offline.
+    static let holes =
+        "block_size = \"2M\"\n" + node(0, "ram", "32M", cpus: "0-1") + node(8, "ram", "0", cpus: "8,10")
+        + node(9, "ram", "0") + node(250, "coherent", "16M") + node(251, "coherent", "8M", online: false)
+        + node(252, "ram", "16M") + node(253, "ram", "8M", cpus: "4", online: false)
+        + node(254, "coherent", "2M") + node(255, "coherent", "8M")
 }

@@ -174,9 +174,14 @@ extension TestMount {
         var kind: mode_t { status.st_mode & S_IFMT }
     }
 
+    /// The names in a folder, sorted.
+    func names(in folder: String) throws -> [String] {
+        try FileManager.default.contentsOfDirectory(atPath: path + "/" + folder).sorted()
+    }
+
     /// Every entry below a folder, links not followed.
     func walk(_ folder: String) throws -> [Entry] {
-        try FileManager.default.contentsOfDirectory(atPath: path + "/" + folder).sorted().flatMap { name in
+        try names(in: folder).flatMap { name in
             let entry = try entry(folder + "/" + name)
             return [entry] + (entry.kind == S_IFDIR ? try walk(entry.file) : [])
         }

@@ -5,6 +5,8 @@ struct Contest {
         case gigabytesPerSecond
         /// Time each: the less, the better.
         case microseconds
+        /// Time of the whole: the less, the better.
+        case seconds
     }
 
     let title: String
@@ -12,6 +14,8 @@ struct Contest {
     let unit: Unit
     /// What the median ratio is to reach: at least for a rate, at most for a time. None for a row that only informs.
     let aim: Double?
+    /// What our median is to stay below, in the row's unit, where there is more to reach than a ratio.
+    var limit: Double?
     /// One sample of each, in the row's unit.
     let measurePeer: () throws -> Double
     let measureOurs: () throws -> Double
@@ -45,7 +49,8 @@ struct Contest {
         let ratio: Summary
 
         var meetsAim: Bool? {
-            contest.aim.map { contest.unit == .gigabytesPerSecond ? ratio.median >= $0 : ratio.median <= $0 }
+            if let limit = contest.limit { return ours.median <= limit }
+            return contest.aim.map { contest.unit == .gigabytesPerSecond ? ratio.median >= $0 : ratio.median <= $0 }
         }
     }
 }

@@ -20,11 +20,14 @@ final class Mount {
         return Mount(path: path, server: nil)
     }
 
-    /// A simulated machine, the default one. On one CPU if `cpu` is given, every thread of it.
-    static func cdmfs(_ binary: String, at path: String, options: String? = nil, cpu: Int32? = nil) throws -> Mount {
+    /// A simulated machine, the default one or that of a file. On one CPU if `cpu` is given, every thread of it.
+    static func cdmfs(
+        _ binary: String, at path: String, topology: String? = nil, options: String? = nil, cpu: Int32? = nil
+    ) throws -> Mount {
         try make(path)
+        let flags = (topology.map { ["--topology", $0] } ?? []) + (options.map { ["-o", $0] } ?? [])
         try pinned(to: cpu) {
-            try run([binary, "mount"] + (options.map { ["-o", $0] } ?? []) + [path])
+            try run([binary, "mount"] + flags + [path])
         }
         return Mount(path: path, server: nil)
     }

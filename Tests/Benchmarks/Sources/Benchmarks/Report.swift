@@ -16,12 +16,15 @@ struct Report {
 
     func row(_ result: Contest.Result) -> String {
         let contest = result.contest
-        let aim = contest.aim.map { (contest.unit == .gigabytesPerSecond ? "≥ " : "≤ ") + number($0) } ?? "–"
+        let sign = contest.unit == .gigabytesPerSecond ? "≥ " : "≤ "
+        let aim = contest.limit.map { sign + figure($0, contest.unit) } ?? contest.aim.map { sign + number($0) } ?? "–"
         let met = result.meetsAim.map { $0 ? "yes" : "no" } ?? "–"
         let ratio = result.ratio
         let ratios = "\(number(ratio.minimum)) / **\(number(ratio.median))** / \(number(ratio.maximum))"
         let cells = [
-            contest.title, contest.peer, figure(result.peer, contest.unit), figure(result.ours, contest.unit), ratios,
+            contest.title, contest.peer, figure(result.peer.median, contest.unit),
+            figure(result.ours.median, contest.unit),
+            ratios,
             aim,
             met,
         ]
@@ -30,10 +33,11 @@ struct Report {
 
     private func number(_ value: Double) -> String { String(format: "%.2f", value) }
 
-    private func figure(_ summary: Summary, _ unit: Contest.Unit) -> String {
+    private func figure(_ value: Double, _ unit: Contest.Unit) -> String {
         switch unit {
-        case .gigabytesPerSecond: String(format: "%.1f GB/s", summary.median)
-        case .microseconds: String(format: "%.2f µs", summary.median)
+        case .gigabytesPerSecond: String(format: "%.1f GB/s", value)
+        case .microseconds: String(format: "%.2f µs", value)
+        case .seconds: String(format: "%.2f s", value)
         }
     }
 }

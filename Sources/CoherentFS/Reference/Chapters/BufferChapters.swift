@@ -1,0 +1,64 @@
+extension Manual {
+    /// buffers/, and the controls of buffers and device files.
+    static let buffers: [Chapter] = [
+        Chapter(
+            "buffers", summary: "Named buffers: files and directories of your own. Anybody may make them.",
+            text: "Links, fifos and device nodes are refused (EPERM).", linux: "/dev/shm",
+            [
+                "NAME": ManualPage(
+                    summary: "A buffer: ftruncate, mmap, read, write, fallocate, lseek to data and holes.",
+                    text:
+                        "A page gets its frame when it is first touched, under the policy of that moment; none to be had is SIGBUS through a mapping, ENOSPC through write(2). What was never touched reads as zeros. Its controls are in sys/kernel/cdm/buffers/NAME.",
+                    linux: "tmpfs; mm/shmem.c"),
+                "DIR": ManualPage(summary: "A directory of buffers, which holds what buffers/ holds.", linux: "tmpfs"),
+            ]),
+        Chapter(
+            "sys/kernel/cdm/buffers", summary: "The controls of the buffers, under the same names.",
+            linux: "none",
+            ["DIR": ManualPage(summary: "The controls of what is in buffers/DIR.")]),
+        Chapter(
+            "sys/kernel/cdm/buffers/NAME", "sys/class/cdm/cdmN/buffer",
+            summary: "The controls of a buffer, or of a device file.", linux: "none",
+            [
+                "size": ManualPage(reads: "bytes, decimal", linux: "stat(2)"),
+                "resident": ManualPage(reads: "bytes, decimal", linux: "mincore(2)"),
+                "policy": ManualPage(
+                    reads: "`default`, `bind:NODES`, `prefer:NODE` or `interleave:NODES`, NODES a list",
+                    writes: "the same; `interleave` alone means all nodes with memory",
+                    errors: [
+                        "EINVAL":
+                            "another word, a list that the word does not go with, or a node that has no memory online",
+                        "EPERM": "a device file, which stays bound to its node",
+                    ], text: "It holds for pages to come. Those that are there stay; `migrate` moves them.",
+                    linux: "mbind(2); the words of /proc/PID/numa_maps and of tmpfs's mpol="),
+                "huge": ManualPage(
+                    reads: "`never within_size [always] pool`, the one in force in brackets",
+                    writes: "one of the words",
+                    errors: [
+                        "EINVAL": "another word, or `pool` where the size is no multiple of 2 MiB",
+                        "EBUSY": "to or from `pool` while the buffer has pages",
+                    ],
+                    text:
+                        "It holds for pages to come; the mount option `huge=` is what new buffers begin with. always: the first touch of 512 aligned pages that have no frame yet takes one run of 512 aligned frames, if the node whose turn it is has one, else pages as usual. within_size: the same where all of the 512 are within the size. A hole or an end within such pages splits them. pool: pages come whole from the nodes' nr_hugepages, and there are no others: none left is SIGBUS, or ENOSPC of write(2). A hole frees only whole ones and zeroes the rest; ftruncate to no multiple of 2 MiB is EINVAL.",
+                    linux: "tmpfs's huge=; hugetlbfs"),
+                "placement": ManualPage(
+                    reads: "`N0=12 N1=4`: pages of 4 KiB, nodes without any left out", linux: "/proc/PID/numa_maps"),
+                "pages": ManualPage(
+                    reads:
+                        "lines of `OFFSET LENGTH NODE PHYS FLAGS`: bytes in hexadecimal, a number, an address; flags dirty, huge, migrating or `-`",
+                    linux: "move_pages(2) and /proc/PID/pagemap"),
+                "migrate": ManualPage(
+                    reads: result,
+                    writes:
+                        "`[async] [OFFSET LENGTH] NODE`: bytes, in any base, a multiple of 4096 within the size; with `async` the write returns at once",
+                    errors: [
+                        "EINVAL": "malformed, or a bad range", "ERANGE": "a number beyond 64 bits",
+                        "ENODEV": "there is no such node, or it has no memory online",
+                        "ENOMEM": "the node is full; what was moved stays moved",
+                        "EINTR": "interrupted; what was moved stays moved",
+                    ], linux: "move_pages(2)"),
+                "faults": ManualPage(
+                    reads: "lines of `NAME COUNT`: read, write, cpu, device, refused", linux: "/proc/vmstat, pgfault"),
+            ]),
+    ]
+}

@@ -1,0 +1,65 @@
+extension Manual {
+    private static func figure(_ unit: String) -> ManualPage {
+        ManualPage(
+            reads: "\(unit), decimal", writes: "\(unit), 1 to 1000000000",
+            errors: ["EINVAL": "no number", "ERANGE": "out of range"])
+    }
+
+    /// sys/class/cdm and dev/.
+    static let devices: [Chapter] = [
+        Chapter("sys/class", summary: "Devices by what they are.", linux: "/sys/class"),
+        Chapter(
+            "sys/class/cdm", summary: "The coherent devices.", linux: "none",
+            [
+                "rescan": ManualPage(
+                    writes: "`1`",
+                    errors: ["EINVAL": "another word", "EBUSY": "a device is just being removed"],
+                    text:
+                        "A device comes back with its node, the memory blocks it began with, and the isolation and link of the topology.",
+                    linux: "drivers/pci/pci-sysfs.c, rescan")
+            ]),
+        Chapter(
+            "sys/class/cdm/cdmN", summary: "A coherent device.", linux: "none; drivers/dax/bus.c is the nearest",
+            [
+                "numa_node": ManualPage(reads: "a number, decimal", linux: "drivers/dax/bus.c"),
+                "size": ManualPage(reads: "bytes, decimal", linux: "drivers/dax/bus.c"),
+                "state": ManualPage(
+                    reads: "offline, online_in_progress, online, online_failed, offline_in_progress or offline_failed",
+                    writes: "`online` or `offline`: every block of the node, going offline the last one first",
+                    errors: [
+                        "EINVAL": "another word",
+                        "EBUSY":
+                            "another change is under way, or a page has nowhere to go; blocks that are offline by then stay so",
+                        "EINTR": "interrupted; blocks that are offline by then stay so",
+                    ], linux: "none; daxctl online-memory and offline-memory do it block by block"),
+                "remove": ManualPage(
+                    writes: "`1` or `force`",
+                    errors: [
+                        "EINVAL": "another word",
+                        "EBUSY":
+                            "for `1`, a block is online; for `force`, a page has nowhere to go; or another change is under way",
+                        "ENODEV": "somebody else was faster", "EINTR": "interrupted while pages were moved away",
+                    ],
+                    text:
+                        "The node, its memory blocks and this directory go. dev/cdmN stays and answers ENODEV, mappings of it SIGBUS, open files of what has gone ENODEV. Where `force` fails, what was online is so again.",
+                    linux: "drivers/pci/pci-sysfs.c, remove; offline_and_remove_memory() of mm/memory_hotplug.c"),
+            ]),
+        Chapter(
+            "sys/class/cdm/cdmN/link",
+            summary: "The model of the device's link.",
+            text: "What nodeN/access0/initiators shows follows.", linux: "none",
+            [
+                "read_latency": figure("nanoseconds"), "write_latency": figure("nanoseconds"),
+                "read_bandwidth": figure("MB/s (10^6 bytes)"), "write_bandwidth": figure("MB/s (10^6 bytes)"),
+            ]),
+        Chapter(
+            "dev", summary: "A file for each coherent device.", linux: "/dev",
+            [
+                "cdmN": ManualPage(
+                    summary: "The device's memory: open, mmap, read, write, fallocate.",
+                    text:
+                        "As large as the device's memory, and always bound to its node; no other size can be set. Its controls are in sys/class/cdm/cdmN/buffer. A page without a frame to be had is SIGBUS through a mapping, ENOSPC through write(2).",
+                    linux: "drivers/dax/device.c")
+            ]),
+    ]
+}

@@ -1,0 +1,156 @@
+extension Manual {
+    private static let list = "a list of node numbers, `0-1,4`; an empty line for none"
+
+    /// sys/devices/system/node.
+    static let nodes: [Chapter] = [
+        Chapter(
+            "sys/devices/system/node", summary: "The nodes, and lists of those with a property.",
+            linux: "drivers/base/node.c; Documentation/ABI/stable/sysfs-devices-node",
+            [
+                "online": ManualPage(reads: list),
+                "possible": ManualPage(reads: list),
+                "has_cpu": ManualPage(reads: list),
+                "has_memory": ManualPage(reads: list, text: "Coherent nodes are in it while a block is online."),
+                "has_normal_memory": ManualPage(
+                    reads: list, text: "Coherent nodes are not in it: their memory is ZONE_MOVABLE."),
+                "has_generic_initiator": ManualPage(reads: list),
+                "is_coherent_device": ManualPage(
+                    reads: list, linux: "none; proposed in 2016 (coherent device memory, RFC)"),
+                "is_cdm_node": ManualPage(
+                    reads: list, linux: "none; proposed in 2017 (coherent device memory, RFC v2)"),
+            ]),
+        Chapter(
+            "sys/devices/system/node/nodeN", summary: "A node.",
+            linux: "drivers/base/node.c; Documentation/ABI/stable/sysfs-devices-node",
+            [
+                "cpulist": ManualPage(reads: "a list of CPU numbers, `0-3,8`; an empty line for none"),
+                "cpumap": ManualPage(reads: "hexadecimal, 32 CPUs a group, groups between commas, the highest first"),
+                "distance": ManualPage(
+                    reads: "a number from 10 to 255 for each node that is there, in order, between blanks"),
+                "meminfo": ManualPage(
+                    reads: "lines of `Node N NAME: VALUE kB`; HugePages_* are counts",
+                    text: "MemTotal is what is online. Figures that the simulation does not have are 0."),
+                "numastat": ManualPage(reads: "lines of `NAME PAGES`, counted since the mount began"),
+                "vmstat": ManualPage(
+                    reads: "lines of `NAME VALUE`, in pages of 4 KiB or events",
+                    text: "Figures that the simulation does not have are 0."),
+                "hugepages": ManualPage(summary: "The node's reserved huge pages, a directory for each size."),
+                "compact": ManualPage(
+                    writes: "anything",
+                    text:
+                        "Units of 512 frames that are in use in part are emptied into one another, the emptiest first. Huge pages stay where they are. Interrupted it is EINTR, and what was moved stays moved.",
+                    linux: "mm/compaction.c"),
+                "reclaim": ManualPage(
+                    writes:
+                        "`SIZE [swappiness=VALUE]`: bytes, in any base, perhaps with K, M, G, T, P or E; VALUE, 0 to 200 or `max`, changes nothing, as there is no swap",
+                    errors: [
+                        "EINVAL": "malformed, or out of range", "EAGAIN": "less than that could be freed",
+                        "EBUSY": "somebody else reclaims memory of the node",
+                        "EINTR": "interrupted; what was freed stays free",
+                    ],
+                    text:
+                        "Pages that hold nothing but zeros are freed. While demotion_enabled is set, others are then moved to nodes of slower tiers; isolated ones are for those who name them. Pages of `huge=pool` buffers stay.",
+                    linux: "mm/vmscan.c"),
+                "cpuN": ManualPage(summary: "A CPU of the node."),
+                "memoryM": ManualPage(summary: "A memory block of the node, whether online or not."),
+            ]),
+        Chapter(
+            "sys/devices/system/node/nodeN/hugepages",
+            summary: "The node's reserved huge pages, a directory for each size.",
+            linux: "mm/hugetlb_sysfs.c; Documentation/admin-guide/mm/hugetlbpage.rst",
+            ["hugepages-2048kB": ManualPage(summary: "Those of 2 MiB, the only size.")]),
+        Chapter(
+            "sys/devices/system/node/nodeN/hugepages/hugepages-2048kB",
+            summary: "The node's reserved huge pages of 2 MiB.",
+            linux: "mm/hugetlb_sysfs.c; Documentation/admin-guide/mm/hugetlbpage.rst",
+            [
+                "nr_hugepages": ManualPage(
+                    reads: "a count, decimal", writes: "the count there shall be, decimal",
+                    errors: ["EINVAL": "no decimal number", "ERANGE": "a number beyond 64 bits"],
+                    text:
+                        "What does not fit is left out without an error: read it back. `compact` may make room. Those in use beyond the count stay as surplus until they are given up. Taking a memory block offline gives up the free ones in it and moves those in use, whose new place then counts them."
+                ),
+                "free_hugepages": ManualPage(reads: "a count, decimal"),
+                "surplus_hugepages": ManualPage(reads: "a count, decimal"),
+            ]),
+        Chapter(
+            "sys/devices/system/node/nodeN/access0", "sys/devices/system/node/nodeN/access1",
+            summary:
+                "Who reaches the node's memory best, and how fast that is; access1 of CPUs only, which here are all.",
+            linux: "drivers/base/node.c; Documentation/admin-guide/mm/numaperf.rst",
+            [
+                "initiators": ManualPage(summary: "The nodes whose CPUs reach this node's memory best."),
+                "targets": ManualPage(summary: "The nodes whose memory the CPUs of this node reach best of all."),
+            ]),
+        Chapter(
+            "sys/devices/system/node/nodeN/access0/initiators", "sys/devices/system/node/nodeN/access1/initiators",
+            summary: "The nodes whose CPUs reach this node's memory best; of a coherent node, how fast, too.",
+            linux: "drivers/base/node.c; Documentation/admin-guide/mm/numaperf.rst",
+            [
+                "nodeN": ManualPage(summary: "A node whose CPUs reach this node's memory best."),
+                "read_bandwidth": ManualPage(reads: "MB/s, decimal; `[node.link]` of the topology"),
+                "read_latency": ManualPage(reads: "nanoseconds, decimal; `[node.link]` of the topology"),
+                "write_bandwidth": ManualPage(reads: "MB/s, decimal; `[node.link]` of the topology"),
+                "write_latency": ManualPage(reads: "nanoseconds, decimal; `[node.link]` of the topology"),
+            ]),
+        Chapter(
+            "sys/devices/system/node/nodeN/access0/targets", "sys/devices/system/node/nodeN/access1/targets",
+            summary: "The nodes whose memory the CPUs of this node reach best of all.",
+            linux: "drivers/base/node.c; Documentation/admin-guide/mm/numaperf.rst",
+            ["nodeN": ManualPage(summary: "A node whose memory the CPUs of this node reach best of all.")]),
+        Chapter(
+            "sys/devices/system/node/nodeN/memory_failure", summary: "How often memory of the node failed.",
+            linux: "mm/memory-failure.c; Documentation/ABI/testing/sysfs-memory-page-offline",
+            [
+                "total": ManualPage(reads: "a number of pages, decimal: the sum of the others"),
+                "ignored": ManualPage(reads: "a number of pages, decimal"),
+                "failed": ManualPage(reads: "a number of pages, decimal"),
+                "delayed": ManualPage(reads: "a number of pages, decimal"),
+                "recovered": ManualPage(reads: "a number of pages, decimal"),
+            ]),
+        Chapter(
+            "sys/devices/system/node/nodeN/memory_side_cache",
+            summary: "The caches in front of the node's memory, where the topology has `[[node.cache]]`.",
+            linux: "drivers/base/node.c; Documentation/admin-guide/mm/numaperf.rst"),
+        Chapter(
+            "sys/devices/system/node/nodeN/memory_side_cache/indexN",
+            summary: "A cache by its level; the larger the number, the nearer to the CPUs.",
+            linux: "drivers/base/node.c; Documentation/ABI/stable/sysfs-devices-node",
+            [
+                "address_mode": ManualPage(reads: "`0x0`"),
+                "indexing": ManualPage(reads: "0 direct mapped, 1 indexed, 2 other"),
+                "line_size": ManualPage(reads: "bytes, decimal"),
+                "size": ManualPage(reads: "bytes, decimal"),
+                "write_policy": ManualPage(reads: "0 write-back, 1 write-through, 2 other"),
+            ]),
+        Chapter(
+            "sys/devices/system/node/nodeN/cdm", summary: "What a coherent node has beyond others.",
+            linux: "none; drivers/base/node.c for its place",
+            [
+                "device": ManualPage(summary: "The device that the node's memory belongs to."),
+                "isolation": ManualPage(
+                    reads: "`none [exclusive] restricted driver`, the one in force in brackets",
+                    writes: "one of the words",
+                    errors: [
+                        "EINVAL": "another word", "EOPNOTSUPP": "`restricted` and `driver`, which nothing enforces yet",
+                    ],
+                    text:
+                        "none: in the fallback list of every node, by distance. exclusive: pages land here only when the node is named. Pages that are here stay."
+                ),
+                "refused": ManualPage(
+                    reads:
+                        "lines of `NAME COUNT`: fallback (allocations that passed the node by), not_allowed, hugetlb"),
+                "migrate": ManualPage(
+                    reads: Manual.result, writes: "the number of a node",
+                    errors: [
+                        "EINVAL": "no number, or the node itself", "ERANGE": "a number beyond 64 bits",
+                        "ENODEV": "there is no such node, or it has no memory online",
+                        "ENOMEM": "the node is full; what was moved stays moved",
+                        "EINTR": "interrupted; what was moved stays moved",
+                    ], linux: "none; migrate_pages(2) for all tasks at once"),
+            ]),
+    ]
+
+    static let result =
+        "`state=STATE moved=PAGES failed=PAGES bytes=BYTES seconds=SECONDS` of the last one; STATE is idle, running, done, partial, failed or cancelled"
+}

@@ -1,0 +1,31 @@
+/// The names that differ from machine to machine, and what stands for them in the reference.
+enum Placeholder {
+    /// What is numbered, and the letter that stands for the number.
+    static let numbered: [(prefix: String, letter: Character)] = [
+        ("node", "N"), ("memory", "M"), ("cpu", "N"), ("cdm", "N"), ("memory_tier", "T"), ("index", "N"),
+        ("hmm_dmirror", "N"),
+    ]
+    /// Stands for the name of a buffer.
+    static let buffer = "NAME"
+    /// Stands for the name of a directory of buffers.
+    static let directory = "DIR"
+
+    /// A name with its number, if it has one, replaced: `node1` is `nodeN`.
+    static func general(_ name: String) -> String {
+        for (prefix, letter) in numbered where name.hasPrefix(prefix) {
+            let rest = name.utf8.dropFirst(prefix.utf8.count)
+            guard !rest.isEmpty else { continue }
+            let isNumber = rest.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+            let isLetter = rest.count == 1 && (isUppercase(rest.first!) || rest.first == UInt8(ascii: "*"))
+            if isNumber || isLetter { return "\(prefix)\(letter)" }
+        }
+        return name
+    }
+
+    /// Whether a name of the reference stands for any name at all.
+    static func isFree(_ name: String) -> Bool { name == buffer || name == directory }
+
+    private static func isUppercase(_ byte: UInt8) -> Bool {
+        (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte)
+    }
+}

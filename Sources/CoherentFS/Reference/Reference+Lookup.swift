@@ -1,0 +1,74 @@
+extension Reference {
+    /// The entries that a path may mean, in the order of the tree; none for a path that no mount has.
+    ///
+    /// The path may be one of a mount, `sys/devices/system/node/node1/distance`, its end, `node1/distance`, or just a
+    /// name, `migrate`, which means every file of that name. Numbers and their placeholders are the same here; links are
+    /// followed but at the end.
+    public func entries(for path: String) -> [Entry] {
+        let words = Self.words(of: path)
+        let exact = match(words, below: "")
+        if !exact.isEmpty { return exact }
+        var found: Set<String> = []
+        if !words.isEmpty {
+            // A path that begins at any directory; what it begins with must be a name of its own there.
+            for directory in entries where directory.kind == .directory {
+                let starts = children(of: directory.path).filter { $0.name == Placeholder.general(words[0]) }
+                for start in starts { found.formUnion(match(words.dropFirst(), from: start, depth: 0).map(\.key)) }
+            }
+        }
+        if found.isEmpty {
+            // A path that begins outside the mount.
+            for start in words.indices.dropFirst() {
+                let inner = match(Array(words[start...]), below: "")
+                if inner.count > 0, !Placeholder.isFree(words[start]) { return inner }
+            }
+        }
+        return entries.filter { found.contains($0.path) }
+    }
+
+    /// The entries of a path from the root of a mount; those that need the fewest guesses about names of buffers.
+    private func match(_ words: [String], below path: String) -> [Entry] {
+        guard let root = self[path] else { return [] }
+        let found = match(words[...], from: root, depth: 0)
+        guard let best = found.values.min() else { return [] }
+        return entries.filter { found[$0.path] == best }
+    }
+
+    /// The paths that words lead to from an entry, each with the number of names that were taken for a buffer's.
+    private func match(_ words: ArraySlice<String>, from entry: Entry, depth: Int) -> [String: Int] {
+        guard let word = words.first else { return [entry.path: 0] }
+        // A link that leads to itself ends here.
+        guard depth < 64 else { return [:] }
+        if entry.kind == .link, let target = entry.target {
+            let place = Self.words(of: Entry.parent(of: entry.path) + "/" + target)
+            guard let end = self[place.joined(separator: "/")] else { return [:] }
+            return match(words, from: end, depth: depth + 1)
+        }
+        var found: [String: Int] = [:]
+        func add(_ paths: [String: Int], cost: Int) {
+            found.merge(paths.mapValues { $0 + cost }, uniquingKeysWith: min)
+        }
+        let rest = words.dropFirst()
+        for child in children(of: entry.path) {
+            if child.name == Placeholder.general(word) {
+                add(match(rest, from: child, depth: depth + 1), cost: 0)
+            } else if Placeholder.isFree(child.name) {
+                // A directory of buffers holds what the one that it stands in holds.
+                let next = child.name == Placeholder.directory && !rest.isEmpty ? entry : child
+                add(match(rest, from: next, depth: depth + 1), cost: 1)
+            }
+        }
+        return found
+    }
+
+    /// The parts of a path, without `.`, and `..` taken back.
+    private static func words(of path: String) -> [String] {
+        path.split(separator: "/").reduce(into: []) { words, word in
+            switch word {
+            case ".": break
+            case "..": _ = words.popLast()
+            default: words.append(String(word))
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+import AttributeTree
+import CoherentMemory
+
+/// nodeN/memory_side_cache: the caches in front of a node's memory (node_add_cache() of drivers/base/node.c).
+enum MemorySideCacheTree {
+    /// The directory, where the topology has a cache.
+    static func children(of node: CoherentMemory.Node, _ services: Services) -> [Child] {
+        let caches = services.machine.topology.node(node.id)?.caches ?? []
+        guard !caches.isEmpty else { return [] }
+        let path = "\(SystemDevice(node: node).path)/memory_side_cache"
+        return [
+            .directory(
+                "memory_side_cache",
+                SystemDevice(path, isPowerManaged: false).children(services)
+                    + caches.map { cache in
+                        let name = "index\(cache.level)"
+                        return .directory(
+                            name,
+                            [.attributes(table, of: cache)]
+                                + SystemDevice("\(path)/\(name)", isPowerManaged: false).children(services))
+                    })
+        ]
+    }
+
+    private static let table: [Attribute<MemorySideCache>] = [
+        .readOnly("address_mode", summary: "How addresses are laid out: nothing is said of it.") { _ in "0x0" },
+        .readOnly("indexing", summary: "How an address finds its place in the cache.") {
+            number(of: $0.indexing)
+        },
+        .readOnly("line_size", summary: "Bytes of a cache line.") { "\($0.lineSize)" },
+        .readOnly("size", summary: "Bytes of the cache.") { "\($0.size)" },
+        .readOnly("write_policy", summary: "When the memory gets what is stored.") {
+            number(of: $0.writePolicy)
+        },
+    ]
+
+    /// The place of a word in its enumeration, which is the kernel's number for it.
+    private static func number<Word: CaseIterable & Equatable>(of word: Word) -> String {
+        let number = Word.allCases.enumerated().first { $0.element == word }?.offset ?? 0
+        return "\(number)"
+    }
+}

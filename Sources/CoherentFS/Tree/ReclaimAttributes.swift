@@ -1,0 +1,73 @@
+import AttributeTree
+import CoherentMemory
+import Synchronization
+import SystemPackage
+
+/// nodeN/compact and nodeN/reclaim (mm/compaction.c, mm/vmscan.c).
+enum ReclaimAttributes {
+    static let table: [Attribute<Subject<CoherentMemory.Node>>] = [
+        .writeOnly(
+            "compact", summary: "Any write moves the node's pages together, so that huge pages come free.",
+            start: { subject, _ throws(Errno) in
+                let (machine, node) = (subject.machine, subject.part)
+                return Job("compact") { cancellation throws(Errno) in
+                    try machine.compact(node) { cancellation.isCancelled }
+                }
+            }),
+        .writeOnly(
+            "reclaim",
+            summary:
+                "SIZE [swappiness=0…200|max]: frees pages that hold zeros, demotes others if demotion_enabled; EAGAIN for less.",
+            start: { subject, text throws(Errno) in
+                let bytes = try amount(text)
+                return Job("reclaim") { cancellation throws(Errno) in
+                    try reclaim(Int(clamping: bytes / Page.size), subject) { cancellation.isCancelled }
+                }
+            }),
+    ]
+
+    /// The size to reclaim (user_proactive_reclaim()). There is no swap: how willing to swap is checked only.
+    private static func amount(_ text: AttributeText) throws(Errno) -> UInt64 {
+        let words = text.words
+        guard let size = words.first else { throw .invalidArgument }
+        for word in words.dropFirst() {
+            let parts = word.text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            guard parts.count == 2, parts[0] == "swappiness" else { throw .invalidArgument }
+            if parts[1] == "max" { continue }
+            guard let value = try? AttributeText(String(parts[1])).integer(), (0...200).contains(value) else {
+                throw .invalidArgument
+            }
+        }
+        return try size.memorySize()
+    }
+
+    private static func reclaim(
+        _ pages: Int, _ subject: Subject<CoherentMemory.Node>, isCancelled: () -> Bool
+    ) throws(Errno) {
+        let isDemoting = subject.services.memory.isDemotionEnabled.load(ordering: .relaxed)
+        let targets = isDemoting ? MemoryTiers.demotionTargets(of: subject.part, in: subject.machine) : []
+        let freed = try subject.machine.reclaim(pages, of: subject.part, demotingTo: targets, isCancelled: isCancelled)
+        if freed < pages { throw .resourceTemporarilyUnavailable }
+    }
+}
+
+extension AttributeText {
+    /// A size in bytes with a suffix K, M, G, T, P or E of either case (memparse()).
+    ///
+    /// - Throws: EINVAL for what is no size, or does not fit in 64 bits.
+    func memorySize() throws(Errno) -> UInt64 {
+        let suffixes = "kmgtpe"
+        let place = text.last.flatMap { last in suffixes.firstIndex { String($0) == last.lowercased() } }
+        // In hexadecimal E is a digit.
+        let isHex = text.lowercased().hasPrefix("0x") && text.last?.isHexDigit == true
+        guard let place, !isHex else {
+            guard let value = try? unsigned() else { throw .invalidArgument }
+            return value
+        }
+        let shift = 10 * (suffixes.distance(from: suffixes.startIndex, to: place) + 1)
+        guard let value = try? AttributeText(String(text.dropLast())).unsigned(), value <= UInt64.max >> shift else {
+            throw .invalidArgument
+        }
+        return value << shift
+    }
+}

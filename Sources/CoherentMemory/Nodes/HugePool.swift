@@ -1,0 +1,104 @@
+import SystemPackage
+
+/// The reserved huge pages of one node, by their place in it: unit `n` is its frames from 512 × `n` on.
+///
+/// A unit in use may come back piece by piece, for a reply may still read from some of its frames; only a whole one is
+/// free again. The node's lock guards it.
+struct HugePool: ~Copyable {
+    private enum State: UInt8 {
+        case foreign
+        case member
+        /// In use, and out of the pool when it comes back: it was moved to a fresh page elsewhere.
+        case leaving
+    }
+
+    var usage = HugePoolUsage()
+    private var free: IndexSet64
+    private let states: FlatMemory<UInt8>
+    private let returned: FlatMemory<UInt16>
+
+    init(frameCount: Int) throws(Errno) {
+        let units = frameCount / HugePage.frames
+        let free = try IndexSet64(capacity: units)
+        let states = try FlatMemory<UInt8>(count: units)
+        let returned = try FlatMemory<UInt16>(count: units)
+        self.free = free
+        self.states = states
+        self.returned = returned
+    }
+
+    /// Whether a unit belongs to the pool, free or in use.
+    func contains(_ unit: Int) -> Bool { states[unit] != State.foreign.rawValue }
+
+    func isFree(_ unit: Int) -> Bool { free.contains(unit) }
+
+    /// Takes a unit in that the caller has taken from the allocator.
+    mutating func add(_ unit: Int, isFree: Bool) {
+        assert(!contains(unit))
+        states[unit] = State.member.rawValue
+        usage.total += 1
+        if isFree { putBack(unit) }
+    }
+
+    private mutating func putBack(_ unit: Int) {
+        free.insert(unit)
+        usage.free += 1
+    }
+
+    /// Hands out a free unit, the lowest or the one named; nil where there is none.
+    mutating func take(_ unit: Int? = nil) -> Int? {
+        guard let unit = unit ?? free.first() else { return nil }
+        free.remove(unit)
+        usage.free -= 1
+        return unit
+    }
+
+    /// Gives up a free unit, the lowest or the one named; nil where there is none.
+    mutating func dissolve(_ unit: Int? = nil) -> Int? {
+        guard let unit = take(unit) else { return nil }
+        forget(unit)
+        return unit
+    }
+
+    private mutating func forget(_ unit: Int) {
+        states[unit] = State.foreign.rawValue
+        usage.total -= 1
+    }
+
+    /// Lets a unit that is in use go when it comes back. True when a surplus one goes with it.
+    mutating func leave(_ unit: Int) -> Bool {
+        assert(contains(unit) && !isFree(unit))
+        states[unit] = State.leaving.rawValue
+        guard usage.surplus > 0 else { return false }
+        usage.surplus -= 1
+        return true
+    }
+
+    /// What becomes of frames that come back.
+    enum Homecoming {
+        /// Others of the unit are still away.
+        case incomplete
+        /// The unit is free in the pool.
+        case pooled
+        /// The unit is the allocator's.
+        case released
+    }
+
+    /// Takes some frames of a unit in use back.
+    mutating func takeBack(_ count: Int, of unit: Int) -> Homecoming {
+        returned.add(count, at: unit)
+        guard Int(returned[unit]) == HugePage.frames else { return .incomplete }
+        returned[unit] = 0
+        if states[unit] == State.leaving.rawValue {
+            forget(unit)
+            return .released
+        }
+        if usage.surplus > 0 {
+            usage.surplus -= 1
+            forget(unit)
+            return .released
+        }
+        putBack(unit)
+        return .pooled
+    }
+}

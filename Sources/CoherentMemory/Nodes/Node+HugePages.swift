@@ -1,0 +1,91 @@
+import SystemPackage
+
+extension Node {
+    private func run(_ frames: Range<Int>) -> FrameRun {
+        FrameRun(start: span.pfn(at: frames.lowerBound), count: frames.count)
+    }
+
+    /// Takes an aligned run of 512 frames, zeroed; nil when the node has none.
+    func allocateHuge() -> FrameRun? {
+        zone.withLock { zone -> FrameRun? in
+            guard !isDriverOwned, let frames = zone.allocateHuge() else { return nil }
+            self.frames.setOwner(of: frames, to: FrameTable.unmapped)
+            return run(frames)
+        }
+    }
+
+    /// Takes a reserved huge page, zeroed; nil when the pool has none free.
+    func takePooled() -> FrameRun? {
+        zone.withLock { zone -> FrameRun? in
+            guard let frames = zone.takePooled() else { return nil }
+            self.frames.setOwner(of: frames, to: FrameTable.unmapped)
+            return run(frames)
+        }
+    }
+
+    /// Takes a huge page that makes the pool larger by one; nil when the node has none.
+    func growPool() -> FrameRun? {
+        zone.withLock { zone -> FrameRun? in
+            guard !isDriverOwned, let frames = zone.growPool() else { return nil }
+            self.frames.setOwner(of: frames, to: FrameTable.unmapped)
+            return run(frames)
+        }
+    }
+
+    /// Lets a reserved huge page that is in use leave the pool when it comes back. True when it was a surplus one.
+    func leavePool(_ run: FrameRun) -> Bool {
+        zone.withLock { zone in zone.pool.leave(index(of: run.start) / HugePage.frames) }
+    }
+
+    var hasPooled: Bool { zone.withLock { $0.pool.usage.free } > 0 }
+
+    /// Takes up to `limit` free frames of a unit of 512, for a compaction.
+    func take(in unit: Int, limit: Int) -> [FrameRun] {
+        zone.withLock { zone -> [FrameRun] in
+            let range = unit * HugePage.frames..<(unit + 1) * HugePage.frames
+            guard zone.state(of: range.lowerBound / zone.framesPerBlock) == .online else { return [] }
+            let taken = zone.allocator.take(in: range, limit: limit)
+            for frames in taken {
+                zone.allocated += frames.count
+                self.frames.setOwner(of: frames, to: FrameTable.unmapped)
+            }
+            return taken.map(run)
+        }
+    }
+}
+
+extension Machine {
+    /// Reserves huge pages of a node, or gives reserved ones up (nodeN/hugepages/…/nr_hugepages).
+    ///
+    /// What does not fit is left out; ``NodeUsage/hugePool`` tells what was got. Huge pages in use beyond `count` become
+    /// surplus. Naming the node is asking for it, so that its isolation does not matter.
+    ///
+    /// - Parameter count: huge pages; any number from 0 on.
+    public func setHugePages(_ count: Int, of node: Node) {
+        let isLocal = currentNode === node
+        node.poolTurn.withLock { _ in
+            while true {
+                let step = node.zone.withLock {
+                    $0.resizePool(to: node.isDriverOwned ? 0 : count, limit: 64, table: node.frames)
+                }
+                // An event an allocation, whatever its order, as zone_statistics() counts.
+                if step.taken > 0 { account(step.taken, on: node, intended: node, isLocal: isLocal) }
+                if step.isDone { return }
+            }
+        }
+    }
+
+    /// Sets whether pages that a buffer gets from now on are huge; pages that it has stay as they are.
+    ///
+    /// - Throws: EBUSY to or from ``HugeMode/pool`` while the buffer has pages, EINVAL to it where the size is no
+    ///   multiple of a huge page's.
+    public func setHugeMode(_ mode: HugeMode, of buffer: Buffer) throws(Errno) {
+        try buffer.state.withLock { state throws(Errno) in
+            if mode != state.huge, mode == .pool || state.huge == .pool {
+                guard state.table.isEmpty else { throw .resourceBusy }
+                guard mode != .pool || state.size % HugePage.size == 0 else { throw .invalidArgument }
+            }
+            state.huge = mode
+        }
+    }
+}

@@ -1,0 +1,77 @@
+import ArgumentParser
+import CoherentFS
+import Glibc
+import SystemPackage
+
+/// `cdmfs help`, in place of the argument parser's own.
+struct Help: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Say what a file of a mount is, or how a command is used.",
+        usage: "cdmfs help [<file> ...]\ncdmfs help --all | --markdown\ncdmfs help <command>",
+        discussion: """
+            A file is a path of a mount (/mnt/cdm/sys/class/cdm/cdm0/state), its end, with numbers or with the letters of \
+            the reference (node1/distance, nodeN/distance), or just a name (migrate): every file of that name. Of a directory \
+            it says what is in it. Nothing needs to be mounted for it.
+            """)
+
+    @Flag(help: "A line for each file there is.")
+    var all = false
+
+    @Flag(help: "The whole reference, as a page.")
+    var markdown = false
+
+    @Argument(help: "Files or a command.")
+    var subjects: [String] = []
+
+    func validate() throws {
+        guard [all, markdown, !subjects.isEmpty].count(where: { $0 }) <= 1 else {
+            throw ValidationError("--all, --markdown and files exclude each other.")
+        }
+    }
+
+    func run() throws {
+        if !all, !markdown {
+            guard let first = subjects.first else { throw CleanExit.helpRequest() }
+            if let command = Cdmfs.command(named: first) { throw CleanExit.helpRequest(command) }
+        }
+        let reference: Reference
+        do throws(Errno) {
+            reference = try Reference()
+        } catch {
+            throw Failure(.failure, "help: \(error)")
+        }
+        if all {
+            print(reference.list(reference.entries.filter { !$0.path.isEmpty }), terminator: "")
+        } else if markdown {
+            print(reference.markdown, terminator: "")
+        } else {
+            var texts: [String] = []
+            for subject in subjects {
+                let entries = reference.entries(for: Self.placeInMount(subject) ?? subject)
+                guard !entries.isEmpty else {
+                    throw Failure(.usage, "help: \(subject): no file of a mount, and no command")
+                }
+                texts.append(reference.text(of: entries))
+            }
+            print(texts.joined(separator: "\n"), terminator: "")
+        }
+    }
+
+    /// Where a path of a mounted machine stands in it; nil for any other. Only whether a relative one is there is
+    /// asked of the mount, for it may be a name of the reference as well.
+    private static func placeInMount(_ path: String) -> String? {
+        guard let full = FilePath(path).isAbsolute ? FilePath(path) : currentDirectory?.pushing(FilePath(path)),
+            let mount = MountInfo.containing(full.lexicallyNormalized()), mount.type == "fuse.cdmfs"
+        else { return nil }
+        var inner = full.lexicallyNormalized()
+        _ = inner.removePrefix(FilePath(mount.mountPoint))
+        if !FilePath(path).isAbsolute, unsafe access(full.string, F_OK) != 0 { return nil }
+        return mount.root + "/" + inner.string
+    }
+
+    private static var currentDirectory: FilePath? {
+        guard let path = unsafe getcwd(nil, 0) else { return nil }
+        defer { unsafe free(path) }
+        return unsafe FilePath(platformString: path)
+    }
+}
