@@ -10,6 +10,11 @@ typealias FileType = Fuse.FileType
 // The lock that the thread sanitizer understands.
 typealias Mutex = TracedMutex
 
+/// A directory that somebody else keeps.
+struct WeakDirectory {
+    weak var directory: BufferDirectory?
+}
+
 /// What the parts of a mount share.
 final class Services: Sendable {
     let machine: Machine
@@ -26,6 +31,8 @@ final class Services: Sendable {
     /// The processes of the host.
     let processes = ProcTasks()
     let numaMaps = NumaMapsQuestion.Last()
+    /// The directory buffers/.
+    let buffers = Mutex(WeakDirectory())
     /// Guards every directory below buffers/.
     let namespace = Mutex<Void>(())
 
@@ -64,6 +71,7 @@ final class Services: Sendable {
             if let error { deferred.error(error) } else { deferred.answer(success) }
         }
         if !isStarted { deferred.error(.resourceTemporarilyUnavailable) }
+        changes.kick()
     }
 
     /// What is to be done when a part of the machine has gone. Called from the thread that took it away.

@@ -40,5 +40,6 @@ int removexattr(const char *path, const char *name);
 
 // By hand for the same reason: sys/pidfd.h, and what sched.h and unistd.h keep for _GNU_SOURCE.
 int pidfd_open(pid_t pid, unsigned int flags);
+int pidfd_send_signal(int pidfd, int signal, void *info, unsigned int flags);
 
 #endif

@@ -41,6 +41,19 @@ final class BufferDirectory: Inode, @unchecked Sendable {
     /// Every name, in no order.
     var names: [FileName] { services.namespace.withLock { _ in Array(children.keys) } }
 
+    /// The buffers here and below, each with its path from here.
+    func files() -> [(path: String, file: BufferFile)] { services.namespace.withLock { _ in files(below: "") } }
+
+    private func files(below path: String) -> [(path: String, file: BufferFile)] {
+        children.flatMap { name, child -> [(path: String, file: BufferFile)] in
+            switch child {
+            case let file as BufferFile: [(path + name.string, file)]
+            case let directory as BufferDirectory: directory.files(below: path + name.string + "/")
+            default: []
+            }
+        }
+    }
+
     override func entries() -> [(name: FileName, type: FileType)] {
         services.namespace.withLock { _ in
             children.map { ($0.key, $0.value is BufferDirectory ? FileType.directory : .regular) }

@@ -86,20 +86,21 @@ extension Services {
     ///
     /// - Throws: ESRCH for no such process, ENOMEM where not all could be moved, EINTR when cancelled.
     func moveMemory(
-        of process: Int32, from old: IDSet, to new: IDSet, isCancelled: () -> Bool
+        of process: Int32, from old: IDSet, to new: IDSet, _ account: MigrationAccount, isCancelled: () -> Bool
     ) throws(Errno) {
         let steps = old.migrationSteps(to: new)
         try forEachMappedBuffer(of: process) { buffer, ranges throws(Errno) in
             guard !steps.isEmpty else { return }
-            try machine.migrate(buffer, ranges: ranges, steps: steps, isCancelled: isCancelled)
+            try machine.migrate(buffer, ranges: ranges, steps: steps, account: account, isCancelled: isCancelled)
         }
     }
 
     /// Moves the pages that a process maps in a range of its addresses to a node.
     ///
-    /// - Throws: as ``moveMemory(of:from:to:isCancelled:)``.
+    /// - Throws: as ``moveMemory(of:from:to:_:isCancelled:)``.
     func moveMemory(
-        of process: Int32, addresses: Range<UInt64>, to node: Int, isCancelled: () -> Bool
+        of process: Int32, addresses: Range<UInt64>, to node: Int, _ account: MigrationAccount,
+        isCancelled: () -> Bool
     ) throws(Errno) {
         var failure: Errno?
         for mapping in try mappings(of: process) {
@@ -108,9 +109,10 @@ extension Services {
             let start = mapping.bytes.lowerBound + (part.lowerBound - mapping.addresses.lowerBound)
             let range = start..<start + UInt64(part.count)
             do throws(Errno) {
-                try machine.migrate(mapping.file.buffer, ranges: [range], to: node, isCancelled: isCancelled)
-            } catch .noMemory {
-                failure = .noMemory
+                try machine.migrate(
+                    mapping.file.buffer, ranges: [range], to: node, account: account, isCancelled: isCancelled)
+            } catch  where error == .noMemory || error == .resourceBusy {
+                failure = error
             }
         }
         if let failure { throw failure }
@@ -123,9 +125,9 @@ extension Services {
         for (buffer, ranges) in try mappedRanges(of: process) {
             do throws(Errno) {
                 try body(buffer, ranges)
-            } catch .noMemory {
+            } catch  where error == .noMemory || error == .resourceBusy {
                 // What cannot move does not keep the rest.
-                failure = .noMemory
+                failure = error
             }
         }
         if let failure { throw failure }

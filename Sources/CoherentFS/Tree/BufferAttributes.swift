@@ -29,8 +29,13 @@ enum BufferAttributes {
             subject.machine.runs(of: subject.part).map(\.line).joined(separator: "\n")
         },
         .readWrite(
-            "migrate", isPollable: true, summary: "Moves pages to a node; shows the last result.",
+            "migrate", isPollable: true, summary: "Moves pages to a node, or cancels that; shows the last result.",
             show: { $0.part.migration.line }, start: migrate),
+        .readWrite(
+            "pinned", summary: "1: its pages may not be moved.", show: { $0.part.isPinned ? "1" : "0" },
+            store: { subject, text throws(Errno) in
+                subject.part.isPinned = try text.keyword(of: ["0", "1"]) == "1"
+            }),
         .readOnly("faults", summary: "What was done to the buffer.") { subject in
             let counters = subject.part.counters
             return nameValueLines([
@@ -44,6 +49,11 @@ enum BufferAttributes {
         _ subject: Subject<Buffer>, _ text: AttributeText
     ) throws(Errno) -> Job {
         var words = text.words
+        if words.count == 1, words[0].text == "cancel" {
+            subject.services.jobs.cancel(about: subject.part)
+            subject.part.cancelMigrations()
+            return Job("migrate-cancel") { _ in }
+        }
         let isAsync = words.first?.text == "async"
         if isAsync { words.removeFirst() }
         let bytes: Range<UInt64>?
@@ -59,8 +69,11 @@ enum BufferAttributes {
         let (machine, buffer, services) = (subject.machine, subject.part, subject.services)
         try machine.checkMigration(of: buffer, bytes: bytes, to: target)
         if let node = machine.node(target) { try machine.checkAccess(to: node, by: text.writer) }
-        let job = Job("migrate") { cancellation throws(Errno) in
-            try machine.migrate(buffer, bytes: bytes, to: target) { cancellation.isCancelled }
+        let sources = machine.placement(of: buffer).map(\.node).filter { $0 != target }
+        let job = Job(
+            buffer.fixedSize == nil ? .buffer : .device, from: IDSet(sources), to: [target], subject: buffer
+        ) { cancellation, account throws(Errno) in
+            try machine.migrate(buffer, bytes: bytes, to: target, account: account) { cancellation.isCancelled }
         }
         guard isAsync else { return job }
         return Job("migrate-start") { _ throws(Errno) in
@@ -88,7 +101,8 @@ extension MigrationResult {
 extension PageRun {
     /// The line of a `pages` file.
     fileprivate var line: String {
-        let flags = [(isDirty, "dirty"), (isHuge, "huge"), (isMigrating, "migrating")].filter(\.0).map(\.1)
+        let flags = [(isDirty, "dirty"), (isPinned, "pinned"), (isHuge, "huge"), (isMigrating, "migrating")].filter(\.0)
+            .map(\.1)
         func hex(_ value: UInt64) -> String { "0x" + String(value, radix: 16) }
         return "\(hex(offset)) \(hex(length)) \(node) \(hex(physicalAddress)) "
             + (flags.isEmpty ? "-" : flags.joined(separator: ","))

@@ -52,9 +52,9 @@ enum ControlGroupAttributes {
     ) throws(Errno) -> Job {
         let (services, machine, group) = (subject.services, subject.machine, try subject.living)
         let process = try services.process(of: try AttributeText(text.stripped, writer: text.writer).task())
-        return Job("cgroup-attach") { cancellation throws(Errno) in
+        return Job(.cpuset, to: machine.effectiveMems(of: group)) { cancellation, account throws(Errno) in
             let from = machine.effectiveMems(of: try machine.attach(process: process, to: group))
-            services.follow(process, from: from, to: machine.effectiveMems(of: group), cancellation)
+            services.follow(process, from: from, to: machine.effectiveMems(of: group), account, cancellation)
         }
     }
 
@@ -64,10 +64,11 @@ enum ControlGroupAttributes {
         let (services, machine, group) = (subject.services, subject.machine, try subject.living)
         let nodes = try IDSet(list: text.stripped)
         guard nodes.allSatisfy({ machine.node($0) != nil }) else { throw .invalidArgument }
-        return Job("cgroup-mems") { cancellation throws(Errno) in
+        return Job(.cpuset, from: machine.effectiveMems(of: group), to: nodes) {
+            cancellation, account throws(Errno) in
             for (group, old, new) in try machine.setMems(nodes, of: group) {
                 for process in machine.processes(in: group) {
-                    services.follow(process, from: old, to: new, cancellation)
+                    services.follow(process, from: old, to: new, account, cancellation)
                 }
             }
         }
@@ -98,8 +99,10 @@ extension Subject<ControlGroup> {
 extension Services {
     /// Moves a process's memory to where it may be now (cpuset_migrate_mm()). As in Linux, what cannot be moved stays, and
     /// nobody is told.
-    fileprivate func follow(_ process: Int32, from old: IDSet, to new: IDSet, _ cancellation: Cancellation) {
+    fileprivate func follow(
+        _ process: Int32, from old: IDSet, to new: IDSet, _ account: MigrationAccount, _ cancellation: Cancellation
+    ) {
         guard old != new else { return }
-        try? moveMemory(of: process, from: old, to: new) { cancellation.isCancelled }
+        try? moveMemory(of: process, from: old, to: new, account) { cancellation.isCancelled }
     }
 }

@@ -15,18 +15,24 @@ enum DeviceAttributes {
                 if try text.keyword(of: ["online", "offline"]) == "online" {
                     return Job("device-online") { _ throws(Errno) in try machine.online(device) }
                 }
-                return Job("device-offline") { cancellation throws(Errno) in
-                    try machine.offline(device) { cancellation.isCancelled }
+                return Job(.offline, from: [device.node.id], subject: device.node) {
+                    cancellation, account throws(Errno) in
+                    try machine.offline(device, account: account) { cancellation.isCancelled }
                 }
             }),
         .writeOnly(
             "remove",
-            summary: "1: hot unplug, EBUSY unless the node is offline; force: takes it offline first, if that can be.",
+            summary:
+                "1: hot unplug, EBUSY unless the node is offline; force: takes it offline first, and ends who maps what is pinned.",
             start: { subject, text throws(Errno) in
-                let (machine, device) = (subject.machine, subject.part)
+                let (services, device) = (subject.services, subject.part)
                 let isForced = try text.keyword(of: ["1", "force"]) == "force"
-                return Job("device-remove") { cancellation throws(Errno) in
-                    try machine.remove(device, isForced: isForced) { cancellation.isCancelled }
+                return Job(.remove, from: [device.node.id]) { cancellation, account throws(Errno) in
+                    if isForced {
+                        try services.removeByForce(device, account) { cancellation.isCancelled }
+                    } else {
+                        try services.machine.remove(device) { cancellation.isCancelled }
+                    }
                 }
             }),
     ]
@@ -51,6 +57,10 @@ enum LinkAttributes {
         figure("write_latency", \.writeLatency, "Nanoseconds a write takes, 1 to 1000000000."),
         figure("read_bandwidth", \.readBandwidth, "MB/s that can be read, 1 to 1000000000."),
         figure("write_bandwidth", \.writeBandwidth, "MB/s that can be written, 1 to 1000000000."),
+        .readWrite(
+            "pace", summary: "off: the model only counts; real: faults and copies take at least the modelled time.",
+            show: { choices(selected: $0.pace) },
+            store: { device, text throws(Errno) in device.pace = try text.keyword(as: LinkPace.self) }),
     ]
 
     private static func figure(

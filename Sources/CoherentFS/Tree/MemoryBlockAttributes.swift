@@ -29,7 +29,7 @@ enum MemoryBlockAttributes {
                 let isOnline = try text.bool()
                 if subject.part.state == (isOnline ? .online : .offline) { return Job("memory-online") { _ in } }
                 let (part, job) = (subject.part, change(subject, to: isOnline ? .online : .offline))
-                return Job(job.name) { cancellation throws(Errno) in
+                return Job(job.name, details: job.details) { cancellation throws(Errno) in
                     do throws(Errno) {
                         try job.run(cancellation)
                     } catch .invalidArgument where part.state == (isOnline ? .online : .offline) {
@@ -50,12 +50,11 @@ enum MemoryBlockAttributes {
 
     private static func change(_ subject: Subject<MemoryBlock>, to type: OnlineType) -> Job {
         let (machine, block) = (subject.machine, subject.part)
-        return Job(type == .offline ? "memory-offline" : "memory-online") { cancellation throws(Errno) in
-            if type == .offline {
-                try machine.offline(block) { cancellation.isCancelled }
-            } else {
-                try machine.online(block, as: type)
-            }
+        guard type == .offline else {
+            return Job("memory-online") { _ throws(Errno) in try machine.online(block, as: type) }
+        }
+        return Job(.offline, from: [block.node.id]) { cancellation, account throws(Errno) in
+            try machine.offline(block, account: account) { cancellation.isCancelled }
         }
     }
 }

@@ -85,17 +85,28 @@ enum CoherentNodeAttributes {
             store: { subject, text throws(Errno) in try permit(subject, text) }
         ).verbatim(),
         .readWrite(
-            "migrate", isPollable: true, summary: "Moves every page of the node to another; shows the last result.",
+            "migrate", isPollable: true,
+            summary: "Moves every page of the node to another, or cancels that; shows the last result.",
             show: { $0.part.migration.line },
             start: { subject, text throws(Errno) in
                 let (machine, node) = (subject.machine, subject.part)
-                let target = try AttributeText(try text.word).nodeID()
+                let word = try text.word
+                if word == "cancel" {
+                    subject.services.jobs.cancel(about: node)
+                    node.cancelMigrations()
+                    return Job("migrate-cancel") { _ in }
+                }
+                let target = try AttributeText(word).nodeID()
                 try machine.checkMigration(ofNode: node, to: target)
                 if let node = machine.node(target) { try machine.checkAccess(to: node, by: text.writer) }
-                return Job("node-migrate") { cancellation throws(Errno) in
-                    try machine.migrate(node: node, to: target) { cancellation.isCancelled }
+                return Job(.node, from: [node.id], to: [target], subject: node) {
+                    cancellation, account throws(Errno) in
+                    try machine.migrate(node: node, to: target, account: account) { cancellation.isCancelled }
                 }
             }),
+        .readOnly("blockers", summary: "Frames that cannot be moved away, a line a run, and who maps them.") {
+            $0.services.blockerLines(of: $0.part)
+        }.verbatim().shownInJob(),
     ]
 
     @Sendable private static func permit(

@@ -10,8 +10,8 @@ enum ReclaimAttributes {
             "compact", summary: "Any write moves the node's pages together, so that huge pages come free.",
             start: { subject, _ throws(Errno) in
                 let (machine, node) = (subject.machine, subject.part)
-                return Job("compact") { cancellation throws(Errno) in
-                    try machine.compact(node) { cancellation.isCancelled }
+                return Job(.compact, from: [node.id], to: [node.id]) { cancellation, account throws(Errno) in
+                    try machine.compact(node, account: account) { cancellation.isCancelled }
                 }
             }),
         .writeOnly(
@@ -20,8 +20,8 @@ enum ReclaimAttributes {
                 "SIZE [swappiness=0…200|max]: frees pages that hold zeros, demotes others if demotion_enabled; EAGAIN for less.",
             start: { subject, text throws(Errno) in
                 let bytes = try amount(text)
-                return Job("reclaim") { cancellation throws(Errno) in
-                    try reclaim(Int(clamping: bytes / Page.size), subject) { cancellation.isCancelled }
+                return Job(.reclaim, from: [subject.part.id]) { cancellation, account throws(Errno) in
+                    try reclaim(Int(clamping: bytes / Page.size), subject, account) { cancellation.isCancelled }
                 }
             }),
     ]
@@ -42,11 +42,12 @@ enum ReclaimAttributes {
     }
 
     private static func reclaim(
-        _ pages: Int, _ subject: Subject<CoherentMemory.Node>, isCancelled: () -> Bool
+        _ pages: Int, _ subject: Subject<CoherentMemory.Node>, _ account: MigrationAccount, isCancelled: () -> Bool
     ) throws(Errno) {
         let isDemoting = subject.services.memory.isDemotionEnabled.load(ordering: .relaxed)
         let targets = isDemoting ? MemoryTiers.demotionTargets(of: subject.part, in: subject.machine) : []
-        let freed = try subject.machine.reclaim(pages, of: subject.part, demotingTo: targets, isCancelled: isCancelled)
+        let freed = try subject.machine.reclaim(
+            pages, of: subject.part, demotingTo: targets, account: account, isCancelled: isCancelled)
         if freed < pages { throw .resourceTemporarilyUnavailable }
     }
 }

@@ -55,6 +55,7 @@ struct SystemTree {
                         [
                             .attributes(MountAttributes.table, of: ()),
                             .attributes(TaskAttributes.table, of: services),
+                            .attributes(JobAttributes.table, of: services),
                             .attribute(NumaMapsQuestion.attribute) { NumaMapsQuestion(services) },
                             .stream(UeventLog.stream(services.uevents)),
                             .directory("buffers", Self.controls(of: buffers, services)),
@@ -146,6 +147,7 @@ struct SystemTree {
         [
             .attributes(DeviceAttributes.table, of: Subject(services, device)),
             .directory("link", [.attributes(LinkAttributes.table, of: device)]),
+            .directory("dma", [.attributes(CopyEngineAttributes.table, of: device)]),
             .directory("buffer", [.attributes(BufferAttributes.table, of: Subject(services, device.memory))]),
         ]
     }

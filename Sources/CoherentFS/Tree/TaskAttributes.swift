@@ -61,8 +61,8 @@ enum TaskAttributes {
         }
         guard !new.isEmpty else { throw .invalidArgument }
         try machine.checkAccess(to: new, by: text.writer)
-        return Job("migrate-pages") { [new] cancellation throws(Errno) in
-            try services.moveMemory(of: process, from: old, to: new) { cancellation.isCancelled }
+        return Job(.task, from: old, to: new) { [new] cancellation, account throws(Errno) in
+            try services.moveMemory(of: process, from: old, to: new, account) { cancellation.isCancelled }
         }
     }
 
@@ -81,8 +81,10 @@ enum TaskAttributes {
         guard let node = services.machine.node(target), node.hasMemory else { throw .operationNotSupportedByDevice }
         try services.machine.checkAccess(to: node, by: text.writer)
         let process = try services.process(of: task)
-        return Job("migrate-range") { cancellation throws(Errno) in
-            try services.moveMemory(of: process, addresses: start..<end, to: target) { cancellation.isCancelled }
+        return Job(.range, to: [target]) { cancellation, account throws(Errno) in
+            try services.moveMemory(of: process, addresses: start..<end, to: target, account) {
+                cancellation.isCancelled
+            }
         }
     }
 }

@@ -37,7 +37,9 @@ public final class Buffer: Sendable, Identifiable {
         /// Frames that left the page table while a reply was reading them, and whether they were stored to.
         var orphans: [PFN: Bool] = [:]
         var counters = BufferCounters()
-        var migration = MigrationResult()
+        var migrations = Migrations()
+        /// Whether its pages may not move.
+        var isPinned = false
 
         mutating func addPages(_ count: Int, node: Int) {
             if pagesByNode.count <= node {
@@ -48,8 +50,9 @@ public final class Buffer: Sendable, Identifiable {
     }
 
     let state: Mutex<State>
-    /// Held by a migration while it moves a batch, so that two never move the same page at once.
-    let migrationTurn = Mutex<Void>(())
+    /// Held by a migration while it moves a batch, so that two never move the same page at once;
+    /// they take turns, so that a long one does not keep out a short one.
+    let migrationTurn = FairSemaphore()
 
     init(id: UInt64, tables: TablePool, policy: MemoryPolicy, effective: EffectivePolicy, fixedSize: UInt64?) {
         self.id = id
@@ -75,8 +78,15 @@ public final class Buffer: Sendable, Identifiable {
     /// The pages that have a frame.
     public var residentPages: Int { state.withLock { $0.pagesByNode.reduce(0, +) } }
 
-    /// What the last migration of pages of the buffer came to, or the one that runs.
-    public var migration: MigrationResult { state.withLock { $0.migration } }
+    /// What the migration of pages of the buffer that was started last came to, or has come to so far.
+    public var migration: MigrationResult { state.withLock { $0.migrations }.result }
+
+    /// Whether its pages stay where they are (mlock(2) and the longterm pins of mm/gup.c): a migration fails for them with
+    /// EBUSY, and reclaim passes them by. Once it is set, no page moves any more.
+    public var isPinned: Bool {
+        get { state.withLock { $0.isPinned } }
+        set { state.withLock { $0.isPinned = newValue } }
+    }
 
     func pages(onNode index: Int) -> Int {
         state.withLock { index < $0.pagesByNode.count ? $0.pagesByNode[index] : 0 }

@@ -140,12 +140,15 @@ enum Discarded {
     case untouched
     /// Those of a node that hold nothing but zeros and that nobody has cached.
     case zeros(node: Int)
+    /// Those of a node.
+    case ofNode(Int)
 }
 
 extension Machine {
     private func takes(_ entry: PageTableEntry, _ choice: Discarded) -> Bool {
         switch choice {
         case .all: true
+        case .ofNode(let node): nodeIndex(of: entry.pfn) == node
         case .untouched: !entry.isCached && !entry.isWritten && !entry.isMigrating
         case .zeros(let node):
             !entry.isCached && !entry.isMigrating && nodeIndex(of: entry.pfn) == node && isZero(entry)

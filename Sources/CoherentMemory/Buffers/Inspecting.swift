@@ -13,6 +13,8 @@ public struct PageRun: Sendable, Hashable {
     public var physicalAddress: UInt64
     /// Whether the pages were stored to.
     public var isDirty: Bool
+    /// Whether the pages may not move.
+    public var isPinned: Bool
     /// Whether the pages are parts of huge pages.
     public var isHuge: Bool
     /// Whether a migration is about to copy the pages.
@@ -43,7 +45,7 @@ extension Machine {
     }
 
     /// Calls `body` with every page of a range that has a frame, in order.
-    private func forEachPage(
+    func forEachPage(
         of buffer: Buffer, in pages: Range<UInt64>, _ body: (UInt64, PageTableEntry) -> Void
     ) {
         var position = pages.lowerBound
@@ -77,15 +79,18 @@ extension Machine {
     /// The runs of pages of a buffer that have frames, in order of their offsets.
     public func runs(of buffer: Buffer) -> [PageRun] {
         var runs: [PageRun] = []
-        forEachPage(of: buffer, in: 0..<UInt64.max >> Page.shift) { page, entry in append(entry, page: page, to: &runs)
+        let isPinned = buffer.isPinned
+        forEachPage(of: buffer, in: 0..<UInt64.max >> Page.shift) { page, entry in
+            append(entry, page: page, isPinned: isPinned, to: &runs)
         }
         return runs
     }
 
-    private func append(_ entry: PageTableEntry, page: UInt64, to runs: inout [PageRun]) {
+    private func append(_ entry: PageTableEntry, page: UInt64, isPinned: Bool, to runs: inout [PageRun]) {
         let run = PageRun(
             offset: page << Page.shift, length: Page.size, node: node(of: entry.pfn).id,
-            physicalAddress: entry.pfn << Page.shift, isDirty: entry.isWritten, isHuge: entry.isHuge,
+            physicalAddress: entry.pfn << Page.shift, isDirty: entry.isWritten, isPinned: isPinned,
+            isHuge: entry.isHuge,
             isMigrating: entry.isMigrating)
         if let last = runs.last, last.offset + last.length == run.offset, last.node == run.node,
             last.physicalAddress + last.length == run.physicalAddress, last.isDirty == run.isDirty,

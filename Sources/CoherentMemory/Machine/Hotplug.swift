@@ -35,9 +35,12 @@ extension Machine {
     /// - Parameter isForced: whether to take its memory offline first. Where that fails, what was online is so again.
     /// - Throws: EBUSY unless every block is offline, or where one cannot be taken offline; ENODEV when it is gone
     ///   already; EINTR when cancelled.
-    public func remove(_ device: Device, isForced: Bool = false, isCancelled: () -> Bool = { false }) throws(Errno) {
+    public func remove(
+        _ device: Device, isForced: Bool = false, account: MigrationAccount? = nil,
+        isCancelled: () -> Bool = { false }
+    ) throws(Errno) {
         let node = device.node
-        if isForced, node.hasMemory { try evacuate(device, isCancelled: isCancelled) }
+        if isForced, node.hasMemory { try evacuate(device, account, isCancelled: isCancelled) }
         try device.replace { () throws(Errno) in
             try node.zone.withLock { zone throws(Errno) in
                 guard node.isPresent else { throw .operationNotSupportedByDevice }
@@ -59,10 +62,12 @@ extension Machine {
     }
 
     /// Takes all memory of a device offline, or none (offline_and_remove_memory()).
-    private func evacuate(_ device: Device, isCancelled: () -> Bool) throws(Errno) {
+    private func evacuate(
+        _ device: Device, _ account: MigrationAccount?, isCancelled: () -> Bool
+    ) throws(Errno) {
         let online = blockNumbers(of: device.node).compactMap { block($0) }.filter { $0.state == .online }
         do throws(Errno) {
-            try offline(device, isCancelled: isCancelled)
+            try offline(device, account: account, isCancelled: isCancelled)
         } catch {
             if device.state == .offlineFailed {
                 try? change(device, through: .onlineInProgress, orElse: .onlineFailed) { () throws(Errno) in

@@ -198,6 +198,7 @@ final class SystemState: Sendable {
     let autoOnline = Mutex(OnlineType.offline)
     let buffers = Mutex<[UInt64: Buffer]>([:])
     let hasOwnWeights = Atomic(false)
+    let transfers = TransferMatrix()
     private let nextID = Atomic<UInt64>(1)
 
     func makeBuffer(

@@ -9,7 +9,9 @@ extension Machine {
     /// - Returns: how many pages were moved.
     /// - Throws: EINTR when cancelled; what was moved stays moved.
     @discardableResult
-    public func compact(_ node: Node, isCancelled: () -> Bool = { false }) throws(Errno) -> Int {
+    public func compact(
+        _ node: Node, account: MigrationAccount = MigrationAccount(.compaction), isCancelled: () -> Bool = { false }
+    ) throws(Errno) -> Int {
         let units = partialUnits(of: node).sorted { ($0.free, $1.unit) > ($1.free, $0.unit) }
         var moved = 0
         var source = 0
@@ -31,7 +33,8 @@ extension Machine {
             }
             // Emptied in part it would be of no use.
             guard frames.count == used else { break }
-            moved += try empty(unit, of: node, into: frames, isCancelled: isCancelled)
+            account.expect(used)
+            moved += try empty(unit, of: node, into: frames, account, isCancelled: isCancelled)
         }
         return moved
     }
@@ -44,7 +47,7 @@ extension Machine {
     }
 
     private func empty(
-        _ unit: Int, of node: Node, into frames: PrepaidFrames, isCancelled: () -> Bool
+        _ unit: Int, of node: Node, into frames: PrepaidFrames, _ account: MigrationAccount, isCancelled: () -> Bool
     ) throws(Errno) -> Int {
         let start = node.span.pfn(at: unit * HugePage.frames)
         let range = start..<start + UInt64(HugePage.frames)
@@ -53,10 +56,12 @@ extension Machine {
             do throws(Errno) {
                 try move(
                     buffer, pages: pages, filter: .baseFrames(range), targets: [node], prepaid: frames,
-                    isCancelled: isCancelled
+                    account: account, isCancelled: isCancelled
                 ) { moved += $0.moved }
-            } catch .noMemory {
-                // More pages than there were: somebody was faster.
+            } catch .interrupted {
+                throw .interrupted
+            } catch {
+                // More pages than there were, for somebody was faster; or they are pinned.
             }
         }
         return moved

@@ -26,9 +26,13 @@ extension Machine {
             return isPooled ? buffer.state.withLock { giveUp(unit, filter: filter, in: &$0) } : nil
         }
         var freed = FreedFrames()
+        var origin = 0
         let isMoved = buffer.state.withLock { state in
             // Its buffer may have been emptied and used anew meanwhile.
-            guard isPooled == (state.huge == .pool), isHuge(unit, filter: filter, in: state) else { return false }
+            guard !state.isPinned, isPooled == (state.huge == .pool), isHuge(unit, filter: filter, in: state) else {
+                return false
+            }
+            origin = nodeIndex(of: state.table[unit.lowerBound].pfn)
             replace(unit, in: &state, with: destination, isPooled: isPooled, freed: &freed)
             return true
         }
@@ -43,6 +47,7 @@ extension Machine {
         }
         var outcome = MigrationResult()
         outcome.moved = HugePage.frames
+        outcome.cross(from: origin, to: destination.node.index, pages: HugePage.frames)
         return outcome
     }
 
@@ -79,6 +84,7 @@ extension Machine {
             entry.isMigrating = false
             unsafe slot.pointee = entry.rawValue
             outcome.failed += 1
+            if state.isPinned { outcome.pinned += 1 }
         }
         return outcome
     }

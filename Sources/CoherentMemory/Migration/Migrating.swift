@@ -9,11 +9,13 @@ extension Machine {
     /// - Parameters:
     ///   - bytes: page-aligned, within the buffer; nil for all of it.
     ///   - target: the node's id.
+    ///   - account: what moves is added to.
     ///   - isCancelled: asked between batches.
     /// - Throws: ENODEV for a node that does not exist or has no memory online, EINVAL for a bad range, ENOMEM where
-    ///   the target is full, EINTR when cancelled. What was moved stays moved.
+    ///   the target is full, EBUSY where pages are pinned, EINTR when cancelled. What was moved stays moved.
     public func migrate(
-        _ buffer: Buffer, bytes: Range<UInt64>? = nil, to target: Int, isCancelled: () -> Bool = { false }
+        _ buffer: Buffer, bytes: Range<UInt64>? = nil, to target: Int,
+        account: MigrationAccount = MigrationAccount(.buffer), isCancelled: () -> Bool = { false }
     ) throws(Errno) {
         let node = try migrationTarget(target)
         var pages = try pageRange(bytes, of: buffer)
@@ -24,63 +26,70 @@ extension Machine {
                     around: pages.lowerBound
                 ).lowerBound..<HugePage.pages(around: pages.upperBound - 1).upperBound
         }
-        try track(buffer) { () throws(Errno) in
-            try move(buffer, pages: pages, filter: .notOn(node: node.index), targets: [node], isCancelled: isCancelled)
-            {
-                progress in buffer.state.withLock { $0.migration.add(progress) }
-            }
+        try track(buffer, account) { account throws(Errno) in
+            let filter = PageFilter.notOn(node: node.index)
+            account.expect(count(pages, of: buffer, filter))
+            try move(
+                buffer, pages: pages, filter: filter, targets: [node], account: account, isCancelled: isCancelled)
         }
     }
 
     /// Moves the pages of ranges of a buffer that are on some nodes to others, step by step (do_migrate_pages()).
     ///
-    /// Blocks as ``migrate(_:bytes:to:isCancelled:)`` does. What lies behind the end of the buffer is left out.
+    /// Blocks as ``migrate(_:bytes:to:account:isCancelled:)`` does. What lies behind the end of the buffer is left out.
     ///
     /// - Parameters:
     ///   - ranges: bytes, widened to whole pages.
     ///   - steps: ids of nodes; see ``IDSet/migrationSteps(to:)``.
-    /// - Throws: ENODEV for a target that does not exist or has no memory online, ENOMEM where one is full, EINTR when
-    ///   cancelled. What was moved stays moved.
+    /// - Throws: ENODEV for a target that does not exist or has no memory online, ENOMEM where one is full, EBUSY where
+    ///   pages are pinned, EINTR when cancelled. What was moved stays moved.
     public func migrate(
         _ buffer: Buffer, ranges: [Range<UInt64>], steps: [(source: Int, target: Int)],
-        isCancelled: () -> Bool = { false }
+        account: MigrationAccount = MigrationAccount(.task), isCancelled: () -> Bool = { false }
     ) throws(Errno) {
         var moves: [(PageFilter, Node)] = []
         for (source, target) in steps {
             let target = try migrationTarget(target)
             if let source = node(source) { moves.append((.onNode(source.index), target)) }
         }
-        try migrate(buffer, ranges: ranges, moves, isCancelled: isCancelled)
+        try migrate(buffer, ranges: ranges, moves, account, isCancelled: isCancelled)
     }
 
     /// Moves the pages of ranges of a buffer to a node, wherever they are; as
-    /// ``migrate(_:ranges:steps:isCancelled:)`` otherwise.
+    /// ``migrate(_:ranges:steps:account:isCancelled:)`` otherwise.
     public func migrate(
-        _ buffer: Buffer, ranges: [Range<UInt64>], to target: Int, isCancelled: () -> Bool = { false }
+        _ buffer: Buffer, ranges: [Range<UInt64>], to target: Int,
+        account: MigrationAccount = MigrationAccount(.range), isCancelled: () -> Bool = { false }
     ) throws(Errno) {
         let target = try migrationTarget(target)
-        try migrate(buffer, ranges: ranges, [(.notOn(node: target.index), target)], isCancelled: isCancelled)
+        try migrate(buffer, ranges: ranges, [(.notOn(node: target.index), target)], account, isCancelled: isCancelled)
     }
 
     private func migrate(
-        _ buffer: Buffer, ranges: [Range<UInt64>], _ moves: [(PageFilter, Node)], isCancelled: () -> Bool
+        _ buffer: Buffer, ranges: [Range<UInt64>], _ moves: [(PageFilter, Node)], _ account: MigrationAccount,
+        isCancelled: () -> Bool
     ) throws(Errno) {
         let end = Page.count(of: buffer.size)
-        try track(buffer) { () throws(Errno) in
+        let ranges = ranges.map { range in
+            let first = range.lowerBound >> Page.shift
+            return first..<max(first, min(end, Page.count(of: range.upperBound)))
+        }
+        try track(buffer, account) { account throws(Errno) in
+            for (filter, _) in moves {
+                for pages in ranges { account.expect(count(pages, of: buffer, filter)) }
+            }
             var failure: Errno?
             for (filter, target) in moves {
-                for range in ranges {
-                    let pages =
-                        range.lowerBound
-                        >> Page.shift..<max(
-                            range.lowerBound >> Page.shift, min(end, Page.count(of: range.upperBound)))
+                for pages in ranges {
                     do throws(Errno) {
-                        try move(buffer, pages: pages, filter: filter, targets: [target], isCancelled: isCancelled) {
-                            progress in buffer.state.withLock { $0.migration.add(progress) }
-                        }
-                    } catch .noMemory {
+                        try move(
+                            buffer, pages: pages, filter: filter, targets: [target], account: account,
+                            isCancelled: isCancelled)
+                    } catch .interrupted {
+                        throw .interrupted
+                    } catch {
                         // As in Linux, what cannot move does not keep the rest.
-                        failure = .noMemory
+                        failure = error
                     }
                 }
             }
@@ -88,7 +97,7 @@ extension Machine {
         }
     }
 
-    /// Checks what ``migrate(_:bytes:to:isCancelled:)`` is asked for, without moving anything.
+    /// Checks what ``migrate(_:bytes:to:account:isCancelled:)`` is asked for, without moving anything.
     public func checkMigration(of buffer: Buffer, bytes: Range<UInt64>?, to target: Int) throws(Errno) {
         _ = try migrationTarget(target)
         _ = try pageRange(bytes, of: buffer)
@@ -110,83 +119,78 @@ extension Machine {
         return bytes.lowerBound >> Page.shift..<bytes.upperBound >> Page.shift
     }
 
-    /// Runs a migration and keeps its account in the buffer.
-    private func track(_ buffer: Buffer, _ body: () throws(Errno) -> Void) throws(Errno) {
-        let start = ContinuousClock.now
-        buffer.state.withLock { state in
-            state.migration = MigrationResult()
-            state.migration.state = .running
-        }
-        announce(.migration(buffer: buffer.id))
-        defer { announce(.migration(buffer: buffer.id)) }
-        func end(_ error: Errno?) {
-            buffer.state.withLock {
-                $0.migration.end(error: error != nil, cancelled: error == .interrupted, after: .now - start)
-            }
-        }
-        do throws(Errno) {
-            try body()
-        } catch {
-            end(error)
-            throw error
-        }
-        end(nil)
+    /// Runs a migration, whose account is a part of another, for a buffer.
+    private func track(
+        _ buffer: Buffer, _ whole: MigrationAccount, _ body: (MigrationAccount) throws(Errno) -> Void
+    ) throws(Errno) {
+        let account = MigrationAccount(partOf: whole)
+        try track(
+            account, as: .migration(buffer: buffer.id), in: { edit in buffer.state.withLock { edit(&$0.migrations) } }
+        ) { () throws(Errno) in try body(account) }
     }
 
-    /// Checks what ``migrate(node:to:isCancelled:)`` is asked for, without moving anything.
+    /// How many pages of a range a migration takes.
+    private func count(_ pages: Range<UInt64>, of buffer: Buffer, _ filter: PageFilter) -> Int {
+        var count = 0
+        forEachPage(of: buffer, in: pages) { _, entry in if matches(entry, filter) { count += 1 } }
+        return count
+    }
+
+    /// Checks what ``migrate(node:to:account:isCancelled:)`` is asked for, without moving anything.
     public func checkMigration(ofNode source: Node, to target: Int) throws(Errno) {
         guard try migrationTarget(target) !== source else { throw .invalidArgument }
     }
 
     /// Moves every page of a node to another (the `migrate` file of a coherent node). Blocks and fails as the
-    /// migration of a buffer does.
-    public func migrate(node source: Node, to target: Int, isCancelled: () -> Bool = { false }) throws(Errno) {
+    /// migration of a buffer does, but what is pinned does not keep the rest.
+    public func migrate(
+        node source: Node, to target: Int, account: MigrationAccount = MigrationAccount(.node),
+        isCancelled: () -> Bool = { false }
+    ) throws(Errno) {
         let node = try migrationTarget(target)
         guard node !== source else { throw .invalidArgument }
-        let start = ContinuousClock.now
-        var result = MigrationResult()
-        result.state = .running
-        source.migrationResult.withLock { $0 = result }
-        announce(.nodeMigration(node: source.id))
-        defer { announce(.nodeMigration(node: source.id)) }
-        var failure: Errno?
-        for buffer in buffers where buffer.pages(onNode: source.index) > 0 {
-            do throws(Errno) {
-                try move(
-                    buffer, pages: 0..<UInt64.max >> Page.shift, filter: .onNode(source.index), targets: [node],
-                    isCancelled: isCancelled
-                ) { part in
-                    result.add(part)
-                    source.migrationResult.withLock { $0 = result }
+        let account = MigrationAccount(partOf: account)
+        try track(
+            account, as: .nodeMigration(node: source.id), in: { edit in source.migrations.withLock { edit(&$0) } }
+        ) { () throws(Errno) in
+            let concerned = buffers.map { ($0, $0.pages(onNode: source.index)) }.filter { $0.1 > 0 }
+            for (_, pages) in concerned { account.expect(pages) }
+            var failure: Errno?
+            for (buffer, _) in concerned {
+                do throws(Errno) {
+                    try move(
+                        buffer, pages: 0..<UInt64.max >> Page.shift, filter: .onNode(source.index), targets: [node],
+                        account: account, isCancelled: isCancelled)
+                } catch .resourceBusy {
+                    failure = .resourceBusy
                 }
-            } catch {
-                failure = error
-                break
             }
+            if let failure { throw failure }
         }
-        result.end(error: failure != nil, cancelled: failure == .interrupted, after: .now - start)
-        source.migrationResult.withLock { $0 = result }
-        if let failure { throw failure }
     }
 
-    /// Moves pages of a buffer batch by batch. ENOMEM where the targets are full, EINTR when cancelled.
+    /// Moves pages of a buffer batch by batch, each in its turn. EBUSY where pages are pinned, ENOMEM where the targets
+    /// are full, EINTR when cancelled.
     func move(
         _ buffer: Buffer, pages: Range<UInt64>, filter: PageFilter, targets: [Node], prepaid: PrepaidFrames? = nil,
-        isCancelled: () -> Bool, _ progress: (MigrationResult) -> Void
+        account: MigrationAccount, isCancelled: () -> Bool, _ progress: (MigrationResult) -> Void = { _ in }
     ) throws(Errno) {
-        var failed = 0
+        var result = MigrationResult()
         var page = pages.lowerBound
         while page < pages.upperBound, let next = buffer.nextPage(from: page), next < pages.upperBound {
-            if isCancelled() { throw .interrupted }
+            if isCancelled() || account.isCancelled { throw .interrupted }
             let part = next..<min(pages.upperBound, (next / Self.batch + 1) * Self.batch)
-            let outcome = buffer.migrationTurn.withLock { _ in
-                moveBatch(of: buffer, pages: part, filter: filter, targets: targets, prepaid: prepaid)
+            let outcome = moveInTurn(
+                buffer, pages: part, filter: filter, targets: targets, prepaid: prepaid, reason: account.reason)
+            if outcome.moved + outcome.failed > 0 {
+                account.add(outcome)
+                progress(outcome)
             }
-            if outcome.moved + outcome.failed > 0 { progress(outcome) }
-            failed += outcome.failed
+            result.add(outcome)
             page = part.upperBound
         }
-        if failed > 0 { throw .noMemory }
+        if result.pinned > 0 { throw .resourceBusy }
+        if result.failed > 0 { throw .noMemory }
     }
 }
 

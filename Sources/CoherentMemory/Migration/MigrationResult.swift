@@ -12,7 +12,7 @@ public struct MigrationResult: Sendable, Hashable {
         case partial
         /// No page could be moved.
         case failed
-        /// The task that asked was interrupted; what was moved stays moved.
+        /// The task that asked was interrupted, or somebody cancelled it; what was moved stays moved.
         case cancelled
     }
 
@@ -24,6 +24,10 @@ public struct MigrationResult: Sendable, Hashable {
     public var failed = 0
     /// How long it took.
     public var duration = Duration.zero
+    /// Pages of those that failed because they are pinned.
+    var pinned = 0
+    /// Where the pages of a batch came from and went to.
+    var crossings: [Crossing] = []
 
     /// Bytes moved.
     public var bytes: UInt64 { UInt64(moved) << Page.shift }
@@ -34,6 +38,7 @@ public struct MigrationResult: Sendable, Hashable {
     mutating func add(_ other: MigrationResult) {
         moved += other.moved
         failed += other.failed
+        pinned += other.pinned
     }
 
     /// Closes the account.

@@ -36,7 +36,13 @@ extension Machine {
         of buffer: Buffer, pages: Range<UInt64>, filter: PageFilter, targets: [Node], prepaid: PrepaidFrames? = nil
     ) -> MigrationResult {
         var outcome = MigrationResult()
-        let wanted = buffer.state.withLock { state in select(pages, filter: filter, in: &state) }
+        let wanted = buffer.state.withLock { state in
+            guard !state.isPinned else {
+                giveUpPinned(pages, filter: filter, in: state, &outcome)
+                return Selection()
+            }
+            return select(pages, filter: filter, in: &state)
+        }
         guard wanted.count > 0 else { return outcome }
         if wanted.isCached { invalidate(buffer, pages: wanted.first..<wanted.last + 1) }
 
@@ -104,6 +110,16 @@ extension Machine {
         }
     }
 
+    /// Counts the pages that would move if they were not pinned.
+    private func giveUpPinned(
+        _ pages: Range<UInt64>, filter: PageFilter, in state: borrowing Buffer.State, _ outcome: inout MigrationResult
+    ) {
+        unsafe forEachMatch(pages, filter: filter, in: state) { _, _ in
+            outcome.failed += 1
+            outcome.pinned += 1
+        }
+    }
+
     /// Finds the pages to move, and notes that they are about to leave the page cache: a read from now on notes
     /// the contrary again.
     private func select(
@@ -135,7 +151,7 @@ extension Machine {
         _ pages: Range<UInt64>, filter: PageFilter, in state: inout Buffer.State, from frames: inout FrameSupply,
         local: Node, freed: inout FreedFrames, _ outcome: inout MigrationResult
     ) {
-        splitMatch(pages, filter: filter, in: &state, from: &frames)
+        if !state.isPinned { splitMatch(pages, filter: filter, in: &state, from: &frames) }
         var landed = PageTally()
         func count(_ node: Node, _ pages: Int) {
             if frames.isPrepaid { return }
@@ -147,6 +163,11 @@ extension Machine {
             var entry = PageTableEntry(rawValue: unsafe slot.pointee)
             entry.isMigrating = false
             defer { unsafe slot.pointee = entry.rawValue }
+            guard !state.isPinned else {
+                outcome.failed += 1
+                outcome.pinned += 1
+                return
+            }
             // A reserved huge page, if one came here meanwhile, moves as a whole or not at all.
             guard !entry.isHuge, let pfn = frames.next() else {
                 outcome.failed += 1
@@ -160,6 +181,7 @@ extension Machine {
             }
             new.frames.setOwner(of: new.index(of: pfn), to: old.frames.owner(of: frame))
             landed.add(pfn, in: self, count)
+            outcome.cross(from: old.index, to: new.index)
             if new !== old {
                 crossings.append((old.index, new.index))
                 if entry.isCached {

@@ -15,24 +15,29 @@ extension Machine {
     /// - Throws: EBUSY while somebody else reclaims the node's memory, EINTR when cancelled; what was freed stays free.
     @discardableResult
     public func reclaim(
-        _ pages: Int, of node: Node, demotingTo targets: [Node], isCancelled: () -> Bool = { false }
+        _ pages: Int, of node: Node, demotingTo targets: [Node],
+        account: MigrationAccount = MigrationAccount(.demotion), isCancelled: () -> Bool = { false }
     ) throws(Errno) -> Int {
+        account.expect(pages)
         guard !node.isReclaiming.exchange(true, ordering: .acquiring) else { throw .resourceBusy }
         defer { node.isReclaiming.store(false, ordering: .releasing) }
         var freed = 0
         // What had to be written back first is known to be out of the cache only at the second look.
         for isDemoting in [false, false, true] where !isDemoting || !targets.isEmpty {
-            for buffer in buffers where buffer.pages(onNode: node.index) > 0 && buffer.hugeMode != .pool {
+            for buffer in buffers
+            where buffer.pages(onNode: node.index) > 0 && buffer.hugeMode != .pool && !buffer.isPinned {
                 var page: UInt64 = 0
                 while freed < pages, let next = buffer.nextPage(from: page) {
-                    if isCancelled() { throw .interrupted }
+                    if isCancelled() || account.isCancelled { throw .interrupted }
                     let batch = HugePage.pages(around: next)
                     let part = max(page, next)..<batch.upperBound
-                    if isDemoting {
-                        freed += demote(part, of: buffer, from: node, to: targets, limit: pages - freed)
-                    } else {
-                        freed += dropZeros(part, of: buffer, from: node, limit: pages - freed)
-                    }
+                    var outcome = MigrationResult()
+                    outcome.moved =
+                        isDemoting
+                        ? demote(part, of: buffer, from: node, to: targets, limit: pages - freed)
+                        : dropZeros(part, of: buffer, from: node, limit: pages - freed)
+                    freed += outcome.moved
+                    account.add(outcome)
                     page = batch.upperBound
                 }
             }
@@ -90,9 +95,8 @@ extension Machine {
             span(pages, of: state, filter: .onNode(node.index), limit: limit) { _ in true }
         }
         guard let found else { return 0 }
-        let outcome = buffer.migrationTurn.withLock { _ in
-            moveBatch(of: buffer, pages: found, filter: .onNode(node.index), targets: targets)
-        }
+        let outcome = moveInTurn(
+            buffer, pages: found, filter: .onNode(node.index), targets: targets, reason: .demotion)
         node.counters.demoted.add(outcome.moved)
         return outcome.moved
     }

@@ -25,6 +25,9 @@ public final class Device: Sendable {
     public let node: Node
     /// The memory behind the device file: as large as the node, always bound to it.
     public let memory: Buffer
+    /// What copies pages to, from and within the memory.
+    public let copies = CopyEngine()
+    private let paceWord = Atomic(false)
     private let linkFigures: Mutex<Link>
 
     private struct Transition {
@@ -50,6 +53,12 @@ public final class Device: Sendable {
 
     /// How fast the link is.
     public var link: Link { linkFigures.withLock { $0 } }
+
+    /// Whether what goes over the link takes its time.
+    public var pace: LinkPace {
+        get { paceWord.load(ordering: .relaxed) ? .real : .off }
+        set { paceWord.store(newValue == .real, ordering: .relaxed) }
+    }
 
     /// Changes figures of the link.
     ///
@@ -119,12 +128,14 @@ extension Machine {
     ///
     /// - Throws: EBUSY while another transition is under way or where a page cannot be moved, EINTR when cancelled,
     ///   ENODEV when the device is gone; blocks that are offline by then stay so.
-    public func offline(_ device: Device, isCancelled: () -> Bool = { false }) throws(Errno) {
+    public func offline(
+        _ device: Device, account: MigrationAccount? = nil, isCancelled: () -> Bool = { false }
+    ) throws(Errno) {
         try change(device, through: .offlineInProgress, orElse: .offlineFailed) { () throws(Errno) in
             for number in blockNumbers(of: device.node).reversed() {
                 guard let block = block(number), block.state != .offline else { continue }
                 do throws(Errno) {
-                    try offline(block, isCancelled: isCancelled)
+                    try offline(block, account: account, isCancelled: isCancelled)
                 } catch .invalidArgument {
                     // Somebody else was faster.
                 }

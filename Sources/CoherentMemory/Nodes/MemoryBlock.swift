@@ -108,13 +108,18 @@ extension Machine {
     /// Blocks until then; never call it from a thread that the page cache may wait for. All or nothing: on an error
     /// the block is online with all its data, though some of its pages may have moved.
     ///
+    /// - Parameter account: what moves is added to.
     /// - Throws: EINVAL when it is offline already, EBUSY when it is going offline or a page cannot be moved,
     ///   EINTR when cancelled, ENODEV when it is gone.
-    public func offline(_ block: MemoryBlock, isCancelled: () -> Bool = { false }) throws(Errno) {
+    public func offline(
+        _ block: MemoryBlock, account: MigrationAccount? = nil, isCancelled: () -> Bool = { false }
+    ) throws(Errno) {
+        let account = account.map { MigrationAccount(partOf: $0) } ?? MigrationAccount(.offline)
         try block.node.zone.withLock { zone throws(Errno) in
             switch block.state(in: zone) {
             case .online:
                 zone.isolate(block.index)
+                account.expect(zone.used(in: block.index))
                 note(.block(block.number, .goingOffline))
             case .offline: throw .invalidArgument
             case .goingOffline: throw .resourceBusy
@@ -123,7 +128,7 @@ extension Machine {
         }
         announce(.block(block.number, .goingOffline))
         do throws(Errno) {
-            try drain(block, isCancelled: isCancelled)
+            try drain(block, account, isCancelled: isCancelled)
         } catch {
             block.node.zone.withLock { zone in
                 zone.cancelIsolation(of: block.index, frames: block.node.frames)
@@ -137,7 +142,7 @@ extension Machine {
     }
 
     /// Moves what is left in an isolated block until nothing is.
-    private func drain(_ block: MemoryBlock, isCancelled: () -> Bool) throws(Errno) {
+    private func drain(_ block: MemoryBlock, _ account: MigrationAccount, isCancelled: () -> Bool) throws(Errno) {
         let node = block.node
         let targets =
             [node]
@@ -156,7 +161,8 @@ extension Machine {
             for (buffer, pages) in mappings(of: block.frames) {
                 do throws(Errno) {
                     try move(
-                        buffer, pages: pages, filter: .frames(block.frames), targets: targets, isCancelled: isCancelled
+                        buffer, pages: pages, filter: .frames(block.frames), targets: targets, account: account,
+                        isCancelled: isCancelled
                     ) { moved += $0.moved }
                 } catch .noMemory {
                     throw .resourceBusy

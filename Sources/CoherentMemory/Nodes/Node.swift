@@ -43,7 +43,7 @@ public final class Node: Sendable {
     let fallback: FlatMemory<Int32>
     private let isolationWord: Atomic<UInt8>
     private let weight = Atomic<UInt8>(0)
-    let migrationResult = Mutex(MigrationResult())
+    let migrations = Mutex(Migrations())
     /// Held while the pool of huge pages is resized.
     let poolTurn = Mutex<Void>(())
     /// Set while somebody reclaims memory of the node.
@@ -148,8 +148,8 @@ public final class Node: Sendable {
         }
     }
 
-    /// What the last migration of all the node's pages came to, or the one that runs.
-    public var migration: MigrationResult { migrationResult.withLock { $0 } }
+    /// What the migration of all the node's pages that was started last came to, or has come to so far.
+    public var migration: MigrationResult { migrations.withLock { $0 }.result }
 
     /// The node's allocation counters.
     public var statistics: NodeStatistics { counters.statistics }

@@ -105,6 +105,9 @@ struct Zone: ~Copyable {
         isolated += free
     }
 
+    /// How many pages of a block that is going offline are still in use.
+    func used(in block: Int) -> Int { framesPerBlock - Int(freeInBlock[block]) }
+
     /// Whether a block that is going offline has no page left in use.
     func isDrained(_ block: Int) -> Bool { Int(freeInBlock[block]) == framesPerBlock }
 

@@ -1,0 +1,112 @@
+import AttributeTree
+import CoherentMemory
+import DequeModule
+import Dispatch
+import Fuse
+import SystemPackage
+
+/// Runs what a control file asks for on threads of its own, for it may wait for requests that the workers serve.
+final class JobRunner: Sendable {
+    private struct Listed {
+        let id: Int
+        let operation: Operation
+        let cancellation: Cancellation
+    }
+
+    private struct State {
+        var isClosed = false
+        var next = 0
+        var running: [Int: Cancellation] = [:]
+        var lastID = 0
+        /// By the number of the job in `running`.
+        var listed: [Int: Listed] = [:]
+        var ended: Deque<Listed> = []
+    }
+
+    /// More would use up the threads that Dispatch has for everybody.
+    private static let limit = 128
+    /// How many jobs that have ended are kept in the list.
+    private static let memory = 64
+
+    private let state = Mutex(State())
+    private let group = DispatchGroup()
+
+    /// Starts a job; `done` gets its error, on the thread that did the work. False when too many run,
+    /// or the mount is closing.
+    @discardableResult
+    func start(_ job: Job, _ cancellation: Cancellation, done: @escaping @Sendable (Errno?) -> Void) -> Bool {
+        let number = state.withLock { state -> Int? in
+            guard !state.isClosed, state.running.count < Self.limit else { return nil }
+            state.next += 1
+            state.running[state.next] = cancellation
+            if let operation = job.details as? Operation {
+                state.lastID += 1
+                state.listed[state.next] = Listed(
+                    id: state.lastID, operation: operation, cancellation: cancellation)
+            }
+            return state.next
+        }
+        guard let number else { return false }
+        // A serial queue for each job has a thread of its own at once; a shared one would wait for idle CPUs.
+        DispatchQueue(label: "cdmfs.job.\(job.name)").async(group: group) {
+            var failure: Errno?
+            do throws(Errno) {
+                try job.run(cancellation)
+            } catch {
+                failure = error
+            }
+            self.close(number, failure)
+            done(failure)
+            self.state.withLock { _ = $0.running.removeValue(forKey: number) }
+        }
+        return true
+    }
+
+    /// Moves a job in the list to those that have ended, before anybody hears of its end.
+    private func close(_ number: Int, _ failure: Errno?) {
+        state.withLock { state in
+            guard let listed = state.listed.removeValue(forKey: number) else { return }
+            listed.operation.account.end(failure)
+            state.ended.append(listed)
+            if state.ended.count > Self.memory { state.ended.removeFirst() }
+        }
+    }
+
+    // MARK: The list
+
+    /// The lines of the jobs that move memory, by their ids: those that run, and the last that have ended.
+    var lines: [String] {
+        let jobs = state.withLock { state in Array(state.ended) + Array(state.listed.values) }
+        return jobs.sorted { $0.id < $1.id }.map { $0.operation.line($0.id) }
+    }
+
+    /// Asks a job in the list to end. ESRCH where no job of that id runs.
+    func cancel(_ id: Int) throws(Errno) {
+        let cancellation = state.withLock { state in state.listed.values.first { $0.id == id }?.cancellation }
+        guard let cancellation else { throw .noSuchProcess }
+        cancellation.cancel()
+    }
+
+    /// Asks every job to end that was to move a buffer or node.
+    func cancel(about subject: AnyObject) {
+        let subject = ObjectIdentifier(subject)
+        let concerned = state.withLock { state in
+            state.listed.values.filter { $0.operation.subject == subject }.map(\.cancellation)
+        }
+        for cancellation in concerned { cancellation.cancel() }
+    }
+
+    // MARK: The end
+
+    /// Cancels what runs and takes nothing more.
+    func close() {
+        let running = state.withLock { state in
+            state.isClosed = true
+            return Array(state.running.values)
+        }
+        for cancellation in running { cancellation.cancel() }
+    }
+
+    /// Waits until no job runs; false when one still does after `seconds`.
+    func wait(seconds: Int) -> Bool { group.wait(timeout: .now() + .seconds(seconds)) == .success }
+}

@@ -1,0 +1,43 @@
+import AttributeTree
+import CoherentMemory
+import SystemPackage
+
+/// What moves in sys/kernel/cdm, and what has moved.
+enum JobAttributes {
+    static let table: [Attribute<Services>] = [
+        .readWrite(
+            "jobs", isPollable: true,
+            summary: "What moves memory, a line a job: those that run and the last 64 that ended; write cancel ID.",
+            show: { services in services.jobs.lines.map { $0 + "\n" }.joined() },
+            store: { services, text throws(Errno) in
+                let words = text.words
+                guard words.count == 2, words[0].text == "cancel", let id = try? words[1].unsigned() else {
+                    throw .invalidArgument
+                }
+                try services.jobs.cancel(Int(clamping: id))
+            }
+        ).verbatim(),
+        .readOnly("migrations", summary: "How many pages moved from node to node, and why, a line each.") { services in
+            services.machine.transfers.map { "\($0.from) \($0.to) \($0.reason.rawValue) \($0.pages)\n" }.joined()
+        }.verbatim(),
+    ]
+}
+
+/// sys/class/cdm/cdmN/dma.
+enum CopyEngineAttributes {
+    static let table: [Attribute<Device>] = [
+        .readWrite(
+            "channels", summary: "How many batches of pages the device copies at once, 1 to 64.",
+            show: { "\($0.copies.channels)" },
+            store: { device, text throws(Errno) in
+                try device.copies.setChannels(Int(clamping: try text.unsigned()))
+            }),
+        .readOnly("busy", summary: "Channels that are copying.") { "\($0.copies.busy)" },
+        .readOnly("queued", summary: "Batches that wait for a channel.") { "\($0.copies.queued)" },
+        .readOnly("bytes", summary: "Bytes copied to, from and within the device's memory.") { "\($0.copies.bytes)" },
+        .readOnly("errors", summary: "Batches of which some pages could not be copied.") { "\($0.copies.errors)" },
+        .readOnly("modelled_ns", summary: "How long the copies take by the model of the link.") {
+            "\($0.copies.modelledNanoseconds)"
+        },
+    ]
+}

@@ -1,0 +1,56 @@
+import SystemPackage
+
+/// Frames of a node that cannot be moved away.
+public struct Blocker: Sendable {
+    /// Why they cannot.
+    public enum Reason: String, Sendable, Hashable {
+        /// Their buffer is pinned.
+        case pinned
+    }
+
+    /// Whose pages they are.
+    public let buffer: Buffer
+    /// Where the pages are in the buffer, in bytes.
+    public let bytes: Range<UInt64>
+    /// The physical address of the first byte.
+    public let physicalAddress: UInt64
+    /// Why.
+    public let reason: Reason
+}
+
+extension Machine {
+    /// What keeps a node from going offline: runs of frames, ascending by their physical address.
+    public func blockers(of node: Node) -> [Blocker] {
+        buffers.filter { $0.isPinned && $0.pages(onNode: node.index) > 0 }.flatMap { buffer in
+            runs(of: buffer).filter { $0.node == node.id }.map { run in
+                Blocker(
+                    buffer: buffer, bytes: run.offset..<run.offset + run.length, physicalAddress: run.physicalAddress,
+                    reason: .pinned)
+            }
+        }.sorted { $0.physicalAddress < $1.physicalAddress }.reduce(into: []) { merged, next in
+            if let last = merged.last, last.buffer === next.buffer, last.bytes.upperBound == next.bytes.lowerBound,
+                last.physicalAddress + UInt64(last.bytes.count) == next.physicalAddress
+            {
+                merged[merged.count - 1] = Blocker(
+                    buffer: last.buffer, bytes: last.bytes.lowerBound..<next.bytes.upperBound,
+                    physicalAddress: last.physicalAddress, reason: last.reason)
+            } else {
+                merged.append(next)
+            }
+        }
+    }
+
+    /// Gives up the pages on a node that cannot be moved away, and what they hold: they read as zeros from then on. For a
+    /// node that goes whatever it costs.
+    ///
+    /// Blocks while the page cache gives up the pages; never call it from a thread that the page cache may wait for.
+    public func giveUpBlockers(of node: Node) {
+        for buffer in buffers where buffer.isPinned && buffer.pages(onNode: node.index) > 0 {
+            for run in runs(of: buffer) where run.node == node.id {
+                let pages = run.offset >> Page.shift..<(run.offset + run.length) >> Page.shift
+                invalidate(buffer, pages: pages)
+                discard(buffer, pages: pages, .ofNode(node.index))
+            }
+        }
+    }
+}
