@@ -1,6 +1,7 @@
 import AttributeTree
 import CLinux
 import CoherentMemory
+import Dispatch
 import Fuse
 import Glibc
 import SystemPackage
@@ -28,6 +29,38 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
 
     override func read(_ request: consuming Request, size: Int, offset: Int64) {
         let origin = tasks.origin(of: request.caller)
+        if machine.hasPacedLink {
+            readPaced(request, size: size, offset: offset, origin: origin)
+        } else {
+            answer(request, size: size, offset: offset, origin: origin)
+        }
+    }
+
+    /// Answers when the link has had its time, from another thread: no worker is held.
+    private func readPaced(_ request: consuming Request, size: Int, offset: Int64, origin: Origin) {
+        let start = DispatchTime.now()
+        do throws(Errno) {
+            try checkLifetime()
+            let time = try machine.linkTime(
+                ofReading: file.buffer, at: UInt64(offset), length: size, origin: origin)
+            guard let time else {
+                answer(request, size: size, offset: offset, origin: origin)
+                return
+            }
+            let deferred = request.deferred()
+            let (seconds, attoseconds) = time.components
+            let nanoseconds = Int(seconds) * 1_000_000_000 + Int(attoseconds / 1_000_000_000)
+            Self.timers.asyncAfter(deadline: start + .nanoseconds(nanoseconds)) {
+                deferred.answer { self.answer($0, size: size, offset: offset, origin: origin) }
+            }
+        } catch {
+            request.error(error == .noMemory ? .noSpace : error)
+        }
+    }
+
+    private static let timers = DispatchQueue(label: "cdmfs.links", attributes: .concurrent)
+
+    private func answer(_ request: consuming Request, size: Int, offset: Int64, origin: Origin) {
         var slot: Request? = consume request
         do throws(Errno) {
             try checkLifetime()

@@ -37,6 +37,31 @@ extension Machine {
         if let error { throw error }
     }
 
+    /// Gives the pages that a read would touch their frames, and tells how long that read takes at least by the links that
+    /// are to take their time; nil where none is concerned.
+    ///
+    /// - Throws: as ``read(_:at:length:origin:_:)``.
+    public func linkTime(
+        ofReading buffer: Buffer, at offset: UInt64, length: Int, origin: Origin
+    ) throws(Errno) -> Duration? {
+        let paced = devices.filter { $0.pace == .real }
+        let bytes = try buffer.state.withLock { state throws(Errno) -> Range<UInt64>? in
+            guard !paced.isEmpty, offset < state.size, length > 0 else { return nil }
+            let end = offset + min(UInt64(min(length, Self.maximumRead)), state.size - offset)
+            try populate(offset >> Page.shift..<Page.count(of: end), of: &state, origin: origin, policy: .all)
+            return offset..<end
+        }
+        guard let bytes else { return nil }
+        let nodes = residentPages(of: buffer, bytes: bytes).nodes
+        let time = paced.compactMap { device in
+            nodes.first { $0.node == device.node.id }.map { device.link.readTime(of: UInt64($0.pages) << Page.shift) }
+        }.max()
+        return time.map { .nanoseconds(Int64(clamping: $0)) }
+    }
+
+    /// Whether any link is to take its time.
+    public var hasPacedLink: Bool { devices.contains { $0.pace == .real } }
+
     /// A read under way: the pieces to send, and the frames kept from reuse until they are sent.
     @safe
     private struct Reading {

@@ -45,18 +45,26 @@ extension Manual {
                     reads: "`N0=12 N1=4`: pages of 4 KiB, nodes without any left out", linux: "/proc/PID/numa_maps"),
                 "pages": ManualPage(
                     reads:
-                        "lines of `OFFSET LENGTH NODE PHYS FLAGS`: bytes in hexadecimal, a number, an address; flags dirty, huge, migrating or `-`",
+                        "lines of `OFFSET LENGTH NODE PHYS FLAGS`: bytes in hexadecimal, a number, an address; flags dirty, pinned, huge, migrating or `-`",
                     linux: "move_pages(2) and /proc/PID/pagemap"),
                 "migrate": ManualPage(
                     reads: result,
                     writes:
-                        "`[async] [OFFSET LENGTH] NODE`: bytes, in any base, a multiple of 4096 within the size; with `async` the write returns at once",
+                        "`[async] [OFFSET LENGTH] NODE`: bytes, in any base, a multiple of 4096 within the size; with `async` the write returns at once. `cancel` ends what runs; it is no error where nothing does",
                     errors: [
                         "EINVAL": "malformed, or a bad range", "ERANGE": "a number beyond 64 bits",
                         "ENODEV": "there is no such node, or it has no memory online",
                         "ENOMEM": "the node is full; what was moved stays moved",
-                        "EINTR": "interrupted; what was moved stays moved",
-                    ], linux: "move_pages(2)"),
+                        "EBUSY": "the buffer is pinned",
+                        "EINTR": "interrupted, or cancelled; what was moved stays moved",
+                    ],
+                    text: "Of several at once, it shows the one that was started last; sys/kernel/cdm/jobs shows all.",
+                    linux: "move_pages(2)"),
+                "pinned": ManualPage(
+                    reads: "`0` or `1`", writes: "`0` or `1`", errors: ["EINVAL": "another word"],
+                    text:
+                        "While it is 1, no page of the buffer moves: migrations fail for it with EBUSY and move the rest, a block with a page of it does not go offline (EBUSY), and reclaim leaves it alone. nodeN/cdm/blockers tells where.",
+                    linux: "mlock(2); FOLL_LONGTERM of mm/gup.c"),
                 "faults": ManualPage(
                     reads: "lines of `NAME COUNT`: read, write, cpu, device, refused", linux: "/proc/vmstat, pgfault"),
             ]),

@@ -37,11 +37,13 @@ extension Manual {
                     errors: [
                         "EINVAL": "another word",
                         "EBUSY":
-                            "for `1`, a block is online; for `force`, a page has nowhere to go; or another change is under way",
-                        "ENODEV": "somebody else was faster", "EINTR": "interrupted while pages were moved away",
+                            "for `1`, a block is online; for `force`, a page has nowhere to go, or a task does not end; or another change is under way",
+                        "ENODEV": "somebody else was faster",
+                        "EPERM": "for `force`, a task that the daemon may not kill maps pinned memory",
+                        "EINTR": "interrupted while pages were moved away",
                     ],
                     text:
-                        "The node, its memory blocks and this directory go. dev/cdmN stays and answers ENODEV, mappings of it SIGBUS, open files of what has gone ENODEV. Where `force` fails, what was online is so again.",
+                        "The node, its memory blocks and this directory go. dev/cdmN stays and answers ENODEV, mappings of it SIGBUS, open files of what has gone ENODEV. `force` kills (SIGKILL) the tasks that map pinned memory of the node, and no others; the log and an event (KILLED=PID, COMM=NAME) name them, and what the pinned pages held is lost. Where `force` fails, what was online is so again.",
                     linux: "drivers/pci/pci-sysfs.c, remove; offline_and_remove_memory() of mm/memory_hotplug.c"),
             ]),
         Chapter(
@@ -51,6 +53,29 @@ extension Manual {
             [
                 "read_latency": figure("nanoseconds"), "write_latency": figure("nanoseconds"),
                 "read_bandwidth": figure("MB/s (10^6 bytes)"), "write_bandwidth": figure("MB/s (10^6 bytes)"),
+                "pace": ManualPage(
+                    reads: "`[off] real`, the one in force in brackets", writes: "one of the words",
+                    errors: ["EINVAL": "another word"],
+                    text:
+                        "real: a batch of pages (at most 512) that is copied over the link, and a fault or read(2) of pages of the device that is not cached, takes at least latency plus bytes by bandwidth; between devices the slower link counts."
+                ),
+            ]),
+        Chapter(
+            "sys/class/cdm/cdmN/dma", summary: "The copy engine of the device, which migrations use.",
+            text:
+                "Every batch of at most 512 pages that moves to, from or within the device's memory holds a channel while it is written back and copied; those that wait for one get it in their order.",
+            linux: "drivers/dma; /sys/class/dma",
+            [
+                "channels": ManualPage(
+                    reads: "a number, decimal", writes: "a number, 1 to 64",
+                    errors: ["EINVAL": "no number", "ERANGE": "out of range"]),
+                "busy": ManualPage(reads: "a number, decimal"), "queued": ManualPage(reads: "a number, decimal"),
+                "bytes": ManualPage(reads: "bytes, decimal", linux: "/sys/class/dma/*/bytes_transferred"),
+                "errors": ManualPage(
+                    reads: "a number, decimal", text: "The pages were pinned, or there was no frame for them."),
+                "modelled_ns": ManualPage(
+                    reads: "nanoseconds, decimal",
+                    text: "Counted whether `link/pace` imposes it or not. What stays on the device costs nothing."),
             ]),
         Chapter(
             "dev", summary: "A file for each coherent device.", linux: "/dev",

@@ -54,6 +54,19 @@ extension Manual {
                         "ENOMEM": "not all could be moved; what was moved stays moved",
                         "EINTR": "interrupted; what was moved stays moved",
                     ], text: "Of the memory of devices, nothing moves.", linux: "migrate_pages(2)"),
+                "jobs": ManualPage(
+                    reads:
+                        "lines of `ID KIND FROM TO DONE/TOTAL BYTES STATE`, ascending; FROM and TO lists of nodes or `-`, DONE and TOTAL pages, BYTES a second; nothing for none",
+                    writes: "`cancel ID`",
+                    errors: ["EINVAL": "malformed", "ESRCH": "no job of that number runs"],
+                    text:
+                        "KIND is buffer, device, node, task (migrate_pages), range (coherent_debug), cpuset, offline, remove, compact or reclaim; STATE as in `migrate`. Those that run and the last 64 that ended. TOTAL grows while a job finds more. A write that was to return at the end of the job returns EINTR when that is cancelled; what was moved stays moved. poll(2) wakes when a job begins or ends."
+                ),
+                "migrations": ManualPage(
+                    reads: "lines of `FROM TO REASON PAGES`, counted since the mount began; nothing for none",
+                    text:
+                        "REASON is buffer, node, task, range, offline, cpuset, compaction, demotion, promotion or balancing. FROM and TO are the same where pages only changed their frames.",
+                    linux: "pgmigrate_success of /proc/vmstat; enum migrate_reason"),
                 "numa_maps": ManualPage(
                     reads:
                         "lines of `ADDRESS POLICY file=PATH dirty=PAGES mapped=PAGES NN=PAGES kernelpagesize_kB=4`, as /proc/PID/numa_maps has them",

@@ -150,13 +150,21 @@ extension Manual {
                     ], text: "Any thread's number stands for its process, and a process that has ended leaves the list."
                 ),
                 "migrate": ManualPage(
-                    reads: Manual.result, writes: "the number of a node",
+                    reads: Manual.result,
+                    writes: "the number of a node, or `cancel`, which is no error where nothing runs",
                     errors: [
                         "EINVAL": "no number, or the node itself", "ERANGE": "a number beyond 64 bits",
                         "ENODEV": "there is no such node, or it has no memory online",
                         "ENOMEM": "the node is full; what was moved stays moved",
-                        "EINTR": "interrupted; what was moved stays moved",
+                        "EBUSY": "pages are pinned; the others have moved",
+                        "EINTR": "interrupted, or cancelled; what was moved stays moved",
                     ], linux: "none; migrate_pages(2) for all tasks at once"),
+                "blockers": ManualPage(
+                    reads:
+                        "lines of `PHYS LENGTH REASON BUFFER PIDS`: an address and bytes in hexadecimal, `pinned`, a name below buffers/ or `/dev/cdmN`, processes between commas or `-`; nothing for none",
+                    text:
+                        "What has no name any more is `(deleted)`; blanks of names are in octal, `\\040`. Who maps a buffer is read from /proc/PID/maps, of processes that the daemon may look into.",
+                    linux: "none; dump_page() when offline_pages() fails"),
             ]),
     ]
 
