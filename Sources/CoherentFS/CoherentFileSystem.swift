@@ -35,6 +35,23 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
 
     override var implementsReaddirplus: Bool { true }
 
+    /// Starts the threads that reclaim and balance memory; they end with the other jobs.
+    func startBackgroundWork() {
+        let machine = services.machine
+        let works: [(String, @Sendable (Cancellation) -> Void)] = [
+            ("kswapd", { cancellation in machine.runKswapd(isCancelled: { cancellation.isCancelled }) }),
+            ("numa-balancing", { cancellation in machine.runBalancing(isCancelled: { cancellation.isCancelled }) }),
+        ]
+        for (name, work) in works {
+            let job = Job(name) { cancellation throws(Errno) in
+                try cancellation.withHandler({ machine.wakeBackgroundWork() }) { () throws(Errno) in
+                    work(cancellation)
+                }
+            }
+            services.jobs.start(job, Cancellation()) { _ in }
+        }
+    }
+
     /// Cancels what runs beside the requests; false when some of it still runs after `seconds`.
     func endJobs(within seconds: Int) -> Bool {
         services.jobs.close()
@@ -192,7 +209,7 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
         var opened: (inode: Inode, handle: OpenHandle, options: OpenReply.Options)?
         let left = withInode(parent, request) { inode, request throws(Errno) in
             let made = try inode.makeFile(name, permissions: mode & 0o7777, caller: request.caller)
-            let (handle, options) = try made.open(flags: file.flags)
+            let (handle, options) = try made.open(flags: file.flags, caller: request.caller)
             opened = (made, handle, options)
         }
         guard let opened else { return }
@@ -274,6 +291,41 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
 
     override func fsyncdir(_ request: consuming Request, inode: InodeNumber, dataOnly: Bool, file: OpenFile) {
         request.error(.noFunction)
+    }
+
+    // MARK: Extended attributes
+
+    override func getxattr(_ request: consuming Request, inode: InodeNumber, name: String, size: Int) {
+        var value: [UInt8] = []
+        let left = withInode(inode, request) { inode, _ throws(Errno) in value = try inode.extendedAttribute(name) }
+        if let left { unsafe left.extendedAttribute(value.span.bytes, size: size) }
+    }
+
+    override func listxattr(_ request: consuming Request, inode: InodeNumber, size: Int) {
+        var names: [UInt8] = []
+        let left = withInode(inode, request) { inode, _ throws(Errno) in names = inode.extendedAttributeNames }
+        if let left { unsafe left.extendedAttribute(names.span.bytes, size: size) }
+    }
+
+    override func setxattr(
+        _ request: consuming Request, inode: InodeNumber, name: String, value: RawSpan, flags: Int32
+    ) {
+        let bytes = unsafe value.withUnsafeBytes { unsafe [UInt8]($0) }
+        var outcome = StoreOutcome.done
+        let left = withInode(inode, request) { inode, request throws(Errno) in
+            outcome = try inode.storeExtendedAttribute(name, bytes, flags: flags, caller: request.caller)
+        }
+        guard let left else { return }
+        switch outcome {
+        case .done:
+            services.changes.kick()
+            left.ok()
+        case .job(let job): services.run(job, for: left) { $0.ok() }
+        }
+    }
+
+    override func removexattr(_ request: consuming Request, inode: InodeNumber, name: String) {
+        withInode(inode, request) { inode, _ throws(Errno) in try inode.removeExtendedAttribute(name) }?.ok()
     }
 
     // MARK: The whole

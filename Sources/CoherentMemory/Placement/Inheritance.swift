@@ -32,7 +32,10 @@ struct Inheritance<Value: Sendable>: Sendable {
         guard !records.isEmpty else { return nil }
         let record = records[id].flatMap { $0.startTime == task.startTime ? $0 : nil }
         if let last = record?.changes.last { return last.value }
-        guard let value = inherited(by: id, task, in: tasks, depth: 0) else { return nil }
+        guard
+            let value = inherited(by: id, task, in: tasks, depth: 0)
+                ?? inherited(by: task, from: task.group) ?? inherited(by: task, from: task.session)
+        else { return nil }
         records[id] = Record(startTime: task.startTime, changes: [(task.startTime, value)])
         prune(tasks)
         return value
@@ -50,6 +53,19 @@ struct Inheritance<Value: Sendable>: Sendable {
         return inherited(by: maker, description, in: tasks, depth: depth + 1)
     }
 
+    /// What a task whose maker has ended, so that another adopted it, has from the leader of its process group or session.
+    /// That one may have ended, too: its number is nobody else's as long as the group has a member.
+    private func inherited(by task: TaskDescription, from leader: Int32) -> Value? {
+        guard leader > 0, leader != task.process, let record = records[leader] else { return nil }
+        return record.changes.last { $0.since <= task.startTime }?.value
+    }
+
+    /// Puts another value in the place of the last that a task was given or inherited, at the same time.
+    mutating func replace(_ value: Value, of id: Int32) {
+        guard let last = records[id]?.changes.indices.last else { return }
+        records[id]?.changes[last].value = value
+    }
+
     /// Forgets tasks that have ended, when there are twice as many as after the last time.
     private mutating func prune(_ tasks: some TaskDirectory) {
         guard records.count > limit else { return }
@@ -59,10 +75,10 @@ struct Inheritance<Value: Sendable>: Sendable {
 
     /// Changes every value there is, as rebinding does.
     mutating func update(_ body: (inout Value) -> Void) {
-        for id in records.keys {
-            guard var record = records[id] else { continue }
-            for index in record.changes.indices { body(&record.changes[index].value) }
-            records[id] = record
+        var place = records.values.startIndex
+        while place != records.values.endIndex {
+            for index in records.values[place].changes.indices { body(&records.values[place].changes[index].value) }
+            records.values.formIndex(after: &place)
         }
     }
 }

@@ -9,7 +9,7 @@ extension Machine {
     ///   may not use; EINVAL for a node without memory.
     public func setPolicy(_ policy: MemoryPolicy, of buffer: Buffer, by task: Int32 = 0) throws(Errno) {
         guard buffer.fixedSize == nil else { throw .notPermitted }
-        try checkAccess(to: policy.nodes, by: task)
+        try checkAccess(to: policy, by: task, within: (try? tasks.allowedNodes(of: task, in: self)) ?? nodesWithMemory)
         let effective = effective(policy)
         buffer.state.withLock { state in
             state.policy = policy
@@ -17,8 +17,14 @@ extension Machine {
         }
     }
 
-    /// Checks that a task may name nodes: EINVAL for one without memory, EPERM for a restricted one.
-    func checkAccess(to nodes: IDSet, by task: Int32) throws(Errno) {
+    /// Checks that a task may name the nodes of a policy. Relative nodes stand for others among those allowed.
+    private func checkAccess(to policy: MemoryPolicy, by task: Int32, within allowed: IDSet) throws(Errno) {
+        try checkAccess(to: policy.flag == .relative ? policy.nodes.relative(to: allowed) : policy.nodes, by: task)
+    }
+
+    /// Checks that a task may name nodes. EINVAL for one without memory, EPERM for a restricted one that it may not use; a
+    /// `task` of 0 stands for the machine itself.
+    public func checkAccess(to nodes: IDSet, by task: Int32) throws(Errno) {
         for id in nodes {
             guard let node = node(id), node.hasMemory else { throw .invalidArgument }
             try checkAccess(to: node, by: task)
@@ -37,6 +43,10 @@ extension Machine {
         tasks.mayUse(node, devices.first { $0.node === node }, task: task)
     }
 
+    func mayUse(_ node: Node, process: Int32) -> Bool {
+        tasks.mayUse(node, devices.first { $0.node === node }, process: process)
+    }
+
     /// Sets the isolation of a coherent node. Pages that are there stay.
     ///
     /// - Throws: EINVAL for an ordinary node; EBUSY where ``Isolation/driver`` is entered or left while a page is in use.
@@ -44,6 +54,7 @@ extension Machine {
         guard node.kind == .coherent else { throw .invalidArgument }
         let wasDriverOwned = node.isDriverOwned
         let isChanged = try node.setIsolation(isolation) { zone in
+            note(.isolation(node: node.id, isolation))
             guard wasDriverOwned || isolation == .driver else { return }
             // The blocks go with the node, and come back with it.
             for block in zone.presentBlocks where zone.state(of: block) == .online {
@@ -51,8 +62,9 @@ extension Machine {
             }
         }
         guard isChanged else { return }
-        tasks.changed()
-        announce(.isolation(node: node.id))
+        if wasDriverOwned || isolation == .driver { tasks.nodesChanged(in: self) }
+        if isolation == .restricted { tasks.activate() } else { tasks.changed() }
+        announce(.isolation(node: node.id, isolation))
     }
 
     /// Whether the machine chooses the weights of weighted interleaving: 1 for each node, for the topology says the
@@ -84,9 +96,13 @@ extension Machine {
     /// - Throws: ESRCH for no such task, EINVAL for nodes that have no memory or that its cpuset does not allow at all,
     ///   EPERM for a restricted node that it may not use.
     public func setPolicy(_ policy: MemoryPolicy, ofTask id: Int32) throws(Errno) {
-        try checkAccess(to: policy.nodes, by: id)
+        try checkAccess(to: policy, by: id, within: tasks.allowedNodes(of: id, in: self))
         try tasks.setPolicy(policy, of: id, in: self)
     }
+
+    /// Notes that a task is at work, so that it keeps what it has inherited though its maker may end. Cheap where no task has
+    /// anything to hand down.
+    public func noteTask(_ id: Int32) { _ = tasks.placement(of: id, in: self) }
 
     /// The policy of a task, its own or inherited. ESRCH for no such task.
     public func policy(ofTask id: Int32) throws(Errno) -> MemoryPolicy { try tasks.policy(of: id, in: self) }
@@ -130,7 +146,7 @@ extension Machine {
         let all = groups(from: group)
         let old = all.map { effectiveMems(of: $0) }
         group.state.withLock { $0.mems = nodes }
-        tasks.groupsChanged()
+        tasks.nodesChanged(below: group, in: self)
         return zip(all, old).compactMap { group, old in
             let new = effectiveMems(of: group)
             return old == new ? nil : (group, old, new)
@@ -147,7 +163,7 @@ extension Machine {
     /// Puts a process into a group; returns the one that it was in. ESRCH where there is none.
     public func attach(process: Int32, to group: ControlGroup) throws(Errno) -> ControlGroup {
         let old = try tasks.group(of: process)
-        try tasks.attach(process, to: group)
+        try tasks.attach(process, to: group, in: self)
         return old
     }
 

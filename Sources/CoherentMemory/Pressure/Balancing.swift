@@ -5,7 +5,12 @@ extension Machine {
     /// How automatic NUMA balancing goes about it; off to begin with.
     public var balancing: BalancingSettings {
         get { system.pressure.balancing.settings.withLock { $0 } }
-        set { system.pressure.balancing.apply(newValue) }
+        set { updateBalancing { $0 = newValue } }
+    }
+
+    /// Changes settings of automatic NUMA balancing, with no other change in between.
+    public func updateBalancing(_ change: (inout BalancingSettings) -> Void) {
+        system.pressure.balancing.update(change)
     }
 
     /// Marks pages slice by slice and moves those that hinting faults find misplaced, until cancelled (task_numa_work()
@@ -25,7 +30,8 @@ extension Machine {
             }
             if next <= .now {
                 mark(
-                    settings.scanSize << 20 >> Int(Page.shift), settings.mode, from: &position, isCancelled: isCancelled
+                    settings.scanSize << (20 - Int(Page.shift)), settings.mode, from: &position,
+                    isCancelled: isCancelled
                 )
                 next = .now + .milliseconds(settings.scanPeriod)
             }
@@ -119,7 +125,8 @@ extension Machine {
 
     private func move(_ pages: Set<UInt64>, of buffer: Buffer, unit: UInt64, to target: Node) {
         // Promotion does not make the fast memory short; kswapd may make room for the next ones (migrate_balanced_pgdat()).
-        guard target.isolation == .none, target.hasRoom(for: pages.count) else {
+        let room = target.room
+        guard target.isolation == .none, room >= pages.count else {
             if isDemotionEnabled, target.isTopTier { target.requestKswapd() }
             return
         }
@@ -133,7 +140,7 @@ extension Machine {
                     var entry = PageTableEntry(rawValue: unsafe slot.pointee)
                     guard pages.contains(entry.isHuge ? unit.lowerBound : page) else { return }
                     let node = node(of: entry.pfn)
-                    guard node.isolation == .none else { return }
+                    guard node.isolation == .none, !entry.isHuge || room >= HugePage.frames else { return }
                     if !node.isTopTier, target.isTopTier { promoted += 1 }
                     entry.isMigrating = true
                     unsafe slot.pointee = entry.rawValue

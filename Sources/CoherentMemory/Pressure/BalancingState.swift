@@ -64,11 +64,11 @@ final class BalancingState: Sendable {
         }
     }
 
-    func apply(_ new: BalancingSettings) {
+    func update(_ change: (inout BalancingSettings) -> Void) {
         settings.withLock { settings in
-            settings = new
-            mode.store(new.mode.rawValue, ordering: .relaxed)
-            hotThreshold.store(new.hotThreshold, ordering: .relaxed)
+            change(&settings)
+            mode.store(settings.mode.rawValue, ordering: .relaxed)
+            hotThreshold.store(settings.hotThreshold, ordering: .relaxed)
         }
         wakeUp.wake()
     }

@@ -68,6 +68,7 @@ extension Machine {
         var cold = PageRuns()
         var huge = PageRuns()
         var freed = 0
+        var coldPages = 0
     }
 
     /// The caller holds the buffer's migration turn.
@@ -76,7 +77,8 @@ extension Machine {
     ) -> (freed: Int, demoted: Int) {
         let start = node.span.pfn(at: unit * HugePage.frames)
         let frames = start..<start + UInt64(HugePage.frames)
-        let targets = eviction.targets.filter { $0.hasRoom(for: HugePage.frames) }
+        let target = eviction.targets.first { $0.room > 0 }
+        let room = target?.room ?? 0
         let found = buffer.state.withLock { state in
             // The buffer may have become one of reserved huge pages meanwhile.
             guard state.huge != .pool else { return Findings() }
@@ -90,7 +92,7 @@ extension Machine {
                         isHugeInUse = HugePage.pages(around: page).contains { state.table[$0].isCached }
                     }
                     let isInUse = entry.isHuge ? isHugeInUse! : entry.isCached
-                    visit(&entry, page: page, isInUse: isInUse, of: node, eviction, targets.isEmpty, &found)
+                    visit(&entry, page: page, isInUse: isInUse, of: node, eviction, room: room, &found)
                     unsafe slot.pointee = entry.rawValue
                 }
             }
@@ -101,13 +103,14 @@ extension Machine {
         for run in found.zeros.runs { freed += discard(buffer, pages: run, .zeros(node: node.index)) }
         var demoted = 0
         for part in found.cold.batches {
-            demoted += moveBatch(of: buffer, pages: part, filter: .migrating, targets: targets).moved
+            guard let target else { break }
+            demoted += moveBatch(of: buffer, pages: part, filter: .migrating, targets: [target]).moved
         }
         for unit in found.huge.batches {
             let zeros = discard(buffer, pages: unit, .zeros(node: node.index))
             freed += zeros
-            guard zeros == 0, !targets.isEmpty else { continue }
-            demoted += moveBatch(of: buffer, pages: unit, filter: .frames(frames), targets: targets).moved
+            guard zeros == 0, let target, room >= HugePage.frames else { continue }
+            demoted += moveBatch(of: buffer, pages: unit, filter: .frames(frames), targets: [target]).moved
         }
         node.counters.pressure.reclaimed.add(freed + demoted)
         return (freed + demoted, demoted)
@@ -115,29 +118,28 @@ extension Machine {
 
     private func visit(
         _ entry: inout PageTableEntry, page: UInt64, isInUse: Bool, of node: Node, _ eviction: Eviction,
-        _ isStaying: Bool, _ found: inout Findings
+        room: Int, _ found: inout Findings
     ) {
-        let counters = node.counters
-        counters.pressure.scanned.add(1)
+        node.counters.pressure.scanned.add(1)
         if isInUse {
-            counters.pressure.referenced.add(1)
+            node.counters.pressure.referenced.add(1)
             if !entry.isActive {
                 if entry.isReferenced {
                     entry.isActive = true
-                    counters.active.add(1)
-                    counters.pressure.activated.add(1)
+                    node.counters.active.add(1)
+                    node.counters.pressure.activated.add(1)
                 }
                 entry.isReferenced.toggle()
             }
             guard entry.isCached else { return }
             entry.isCached = false
             entry.isUnmapping = true
-            counters.cached.add(-1)
+            node.counters.cached.add(-1)
             found.cached.append(page)
         } else if entry.isActive {
             entry.isActive = false
-            counters.active.add(-1)
-            counters.pressure.deactivated.add(1)
+            node.counters.active.add(-1)
+            node.counters.pressure.deactivated.add(1)
         } else {
             entry.isReferenced = false
             guard found.freed < eviction.limit || entry.isHuge && found.freed % HugePage.frames != 0 else { return }
@@ -145,8 +147,9 @@ extension Machine {
                 found.huge.append(page)
             } else if isZero(entry) {
                 found.zeros.append(page)
-            } else if !isStaying {
+            } else if found.coldPages < room {
                 entry.isMigrating = true
+                found.coldPages += 1
                 found.cold.append(page)
             } else {
                 return

@@ -72,10 +72,8 @@ extension Node {
 
     var freePages: Int { zone.withLock { $0.allocator.freeCount } }
 
-    /// Whether so many pages may come by demotion or promotion: the node is then not short of memory itself.
-    func hasRoom(for pages: Int) -> Bool {
-        zone.withLock { !isDriverOwned && $0.allocator.freeCount - pages >= $0.watermarks.high }
-    }
+    /// How many pages may come by demotion or promotion, so that the node is then not short of memory itself.
+    var room: Int { zone.withLock { isDriverOwned ? 0 : max(0, $0.allocator.freeCount - $0.watermarks.high) } }
 
     /// Lets kswapd look at the node: pages that wanted to come found no room (wakeup_kswapd()).
     func requestKswapd() {
