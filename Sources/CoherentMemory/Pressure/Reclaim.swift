@@ -59,7 +59,9 @@ extension Machine {
         var left = units * Self.turns
         var size = max(Self.smallestWindow, 4 * min(pages, node.span.count))
         while freed < pages, left > 0 {
-            let window = nextWindow(of: node, pages: size, limit: min(units, left), passed: &left)
+            // The pages of the turn before were just taken out of the cache once more.
+            if left == units { waitForUse() }
+            let window = nextWindow(of: node, pages: size, limit: (left - 1) % units + 1, passed: &left)
             if window.isEmpty { continue }
             let before = freed
             for isSecond in [false, true] where freed < pages {

@@ -84,6 +84,8 @@ extension Machine {
             guard state.huge != .pool else { return Findings() }
             var found = Findings()
             var isHugeInUse: Bool?
+            // A device's own memory never goes to another one's.
+            let room = state.isDevice ? 0 : room
             for base in bases {
                 let leaf = base..<base + UInt64(TablePool.entries)
                 unsafe forEachMatch(leaf, filter: .frames(frames), in: state) { page, slot in
@@ -109,7 +111,7 @@ extension Machine {
         for unit in found.huge.batches {
             let zeros = discard(buffer, pages: unit, .zeros(node: node.index))
             freed += zeros
-            guard zeros == 0, let target, room >= HugePage.frames else { continue }
+            guard zeros == 0, let target, room >= HugePage.frames, buffer.fixedSize == nil else { continue }
             demoted += moveBatch(of: buffer, pages: unit, filter: .frames(frames), targets: [target]).moved
         }
         node.counters.pressure.reclaimed.add(freed + demoted)

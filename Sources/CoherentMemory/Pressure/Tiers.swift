@@ -13,11 +13,15 @@ extension Machine {
     /// The nodes that pages of a node may be demoted to: of the nearest slower tier that has any, then of the next, each by
     /// distance (next_demotion_node()). An isolated node is for those who name it.
     public func demotionTargets(of node: Node) -> [Node] {
-        let candidates = nodes.filter { other in
-            other.abstractDistance > node.abstractDistance && other.isolation == .none && other.hasMemory
-        }
+        let candidates = nodes.filter { isDemotionTarget($0, of: node) }
         func rank(_ other: Node) -> (Int, Int) { (other.abstractDistance, node.distances[other.index]) }
         return candidates.sorted { rank($0) < rank($1) }
+    }
+
+    func hasDemotionTarget(_ node: Node) -> Bool { nodes.contains { isDemotionTarget($0, of: node) } }
+
+    private func isDemotionTarget(_ other: Node, of node: Node) -> Bool {
+        other.abstractDistance > node.abstractDistance && other.isolation == .none && other.hasMemory
     }
 
     /// The node of the fastest tiers to which pages are promoted for a task that runs on `node`.

@@ -46,7 +46,7 @@ extension Machine {
                     marks.high += min + 2 * gap
                     marks.promo += min + 3 * gap
                 }
-                let isReclaimable = isDemotionEnabled && node.isolation == .none && !demotionTargets(of: node).isEmpty
+                let isReclaimable = isDemotionEnabled && node.isolation == .none && hasDemotionTarget(node)
                 node.zone.withLock { zone in
                     zone.watermarks = marks
                     zone.wakeBelow = isReclaimable ? marks.low : 0
