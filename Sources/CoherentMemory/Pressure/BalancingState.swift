@@ -2,6 +2,7 @@ import Synchronization
 
 /// What automatic NUMA balancing does: the bits of /proc/sys/kernel/numa_balancing.
 public struct BalancingMode: OptionSet, Sendable, Hashable {
+    /// The number, 0 to 3.
     public let rawValue: UInt8
 
     /// A mode of some bits.
