@@ -5,6 +5,8 @@ import SystemPackage
 
 /// Which pages of a buffer a migration takes.
 enum PageFilter {
+    /// All.
+    case all
     /// All that are not yet on the target.
     case notOn(node: Int)
     /// Those of one node.
@@ -13,6 +15,10 @@ enum PageFilter {
     case frames(Range<PFN>)
     /// The same, but for huge pages.
     case baseFrames(Range<PFN>)
+    /// Those that are marked as migrating already.
+    case migrating
+    /// Those that are just being taken out of the page cache.
+    case unmapping
 }
 
 extension Machine {
@@ -80,10 +86,13 @@ extension Machine {
 
     func matches(_ entry: PageTableEntry, _ filter: PageFilter) -> Bool {
         switch filter {
+        case .all: true
         case .notOn(let node): nodeIndex(of: entry.pfn) != node
         case .onNode(let node): nodeIndex(of: entry.pfn) == node
         case .frames(let frames): frames.contains(entry.pfn)
         case .baseFrames(let frames): !entry.isHuge && frames.contains(entry.pfn)
+        case .migrating: entry.isMigrating
+        case .unmapping: entry.isUnmapping
         }
     }
 
@@ -162,6 +171,10 @@ extension Machine {
             landed.add(pfn, in: self, count)
             if new !== old {
                 crossings.append((old.index, new.index))
+                if entry.isActive {
+                    old.counters.active.add(-1)
+                    new.counters.active.add(1)
+                }
                 if entry.isCached {
                     old.counters.cached.add(-1)
                     new.counters.cached.add(1)
@@ -178,6 +191,7 @@ extension Machine {
                 freed.append(entry.pfn, isWritten: entry.isWritten, node: old)
             }
             entry.pfn = pfn
+            entry.hasHint = false
             outcome.moved += 1
         }
         landed.flush(count)
