@@ -84,6 +84,7 @@ enum CoherentNodeAttributes {
             show: { subject in processLines(subject.machine.permittedProcesses(on: subject.part)) },
             store: { subject, text throws(Errno) in try permit(subject, text) }
         ).verbatim(),
+        PressureAttributes.pressure,
         .readWrite(
             "migrate", isPollable: true,
             summary: "Moves every page of the node to another, or cancels that; shows the last result.",

@@ -87,10 +87,12 @@ extension Machine {
     ) -> UInt64? {
         var cached = PageTally()
         var written = PageTally()
+        var active = PageTally()
         var position = pages.lowerBound
         defer {
             cached.flush { $0.counters.cached.add(-$1) }
             written.flush { $0.counters.written.add(-$1) }
+            active.flush { $0.counters.active.add(-$1) }
         }
         while position < pages.upperBound {
             guard let (leaf, base) = state.table.nextLeaf(from: position), base < pages.upperBound else { return nil }
@@ -110,6 +112,7 @@ extension Machine {
                 count += 1
                 let node = node(of: entry.pfn)
                 if entry.isCached { cached.add(entry.pfn, in: self) { $0.counters.cached.add(-$1) } }
+                if entry.isActive { active.add(entry.pfn, in: self) { $0.counters.active.add(-$1) } }
                 if entry.isWritten { written.add(entry.pfn, in: self) { $0.counters.written.add(-$1) } }
                 if let last = counts.last, last.0 == node.index {
                     counts[counts.count - 1].1 += 1

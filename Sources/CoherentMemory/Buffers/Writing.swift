@@ -37,7 +37,7 @@ extension Machine {
                     if isFirst { state.counters.write += 1 }
                     return try unsafe store(
                         part, at: position, into: &state, origin: origin,
-                        isGrowing: isGrowing && buffer.fixedSize == nil)
+                        isGrowing: isGrowing && buffer.fixedSize == nil, isWriteBack: !isGrowing)
                 }
             } catch {
                 if position > offset { break }
@@ -51,7 +51,7 @@ extension Machine {
 
     private func store(
         _ bytes: UnsafeRawBufferPointer, at offset: UInt64, into state: inout Buffer.State, origin: Origin,
-        isGrowing: Bool
+        isGrowing: Bool, isWriteBack: Bool
     ) throws(Errno) -> Int {
         var end = offset + UInt64(bytes.count)
         if !isGrowing {
@@ -71,9 +71,12 @@ extension Machine {
             let slot = Int(page) & (TablePool.entries - 1)
             let entries = unsafe state.table.entries(of: leaf)
             var entry = PageTableEntry(rawValue: unsafe entries[slot])
-            if !entry.isCached { newlyCached.add(entry.pfn, in: self) { $0.counters.cached.add($1) } }
+            // What is written back because the page is leaving the cache does not bring it there.
+            if !entry.isCached, !(isWriteBack && entry.isUnmapping) {
+                newlyCached.add(entry.pfn, in: self) { $0.counters.cached.add($1) }
+                entry.isCached = true
+            }
             if !entry.isWritten { newlyWritten.add(entry.pfn, in: self) { $0.counters.written.add($1) } }
-            entry.isCached = true
             entry.isWritten = true
             unsafe entries[slot] = entry.rawValue
             let from = max(offset, page << Page.shift)

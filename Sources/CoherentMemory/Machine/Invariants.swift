@@ -20,6 +20,7 @@ extension Machine {
         var cached = [Int](repeating: 0, count: nodes.count)
         var written = [Int](repeating: 0, count: nodes.count)
         var huge = [Int](repeating: 0, count: nodes.count)
+        var active = huge
         for buffer in buffers {
             var counts = [Int](repeating: 0, count: nodes.count)
             var problem: String?
@@ -37,6 +38,9 @@ extension Machine {
                         counts[node.index] += 1
                         cached[node.index] += entry.isCached ? 1 : 0
                         written[node.index] += entry.isWritten ? 1 : 0
+                        active[node.index] += entry.isActive ? 1 : 0
+                        if entry.isUnmapping { problem = "page \(base + UInt64(slot)) is left unmapping" }
+                        if entry.isActive, state.huge == .pool { problem = "a reserved page is on a list" }
                         if entry.isMigrating { problem = "page \(base + UInt64(slot)) is left migrating" }
                         if mapped[node.index].updateValue(leaf, forKey: node.index(of: entry.pfn)) != nil {
                             problem = "pfn \(entry.pfn) is mapped twice"
@@ -63,6 +67,8 @@ extension Machine {
                 node.counters.written.load(ordering: .relaxed) == written[node.index], "node \(node.id): written pages")
             try require(
                 node.counters.huge.load(ordering: .relaxed) == huge[node.index], "node \(node.id): huge pages")
+            try require(
+                node.counters.active.load(ordering: .relaxed) == active[node.index], "node \(node.id): active pages")
             let problem = node.zone.withLock { zone in check(node, zone, mapped: mapped[node.index]) }
             try require(problem == nil, "node \(node.id): \(problem ?? "")")
         }

@@ -76,15 +76,24 @@ extension Machine {
         reason: MoveReason
     ) -> MigrationResult {
         buffer.migrationTurn.withLock { _ in
-            let devices = devices(of: buffer, pages: pages, filter: filter, targets: targets)
-            for device in devices { device.copies.begin() }
-            defer { for device in devices { device.copies.end() } }
-            let start = ContinuousClock.now
-            let outcome = moveBatch(of: buffer, pages: pages, filter: filter, targets: targets, prepaid: prepaid)
-            system.transfers.add(outcome.crossings, reason)
-            if !devices.isEmpty { pace(outcome, through: devices, since: start) }
-            return outcome
+            moveHoldingTurn(
+                buffer, pages: pages, filter: filter, targets: targets, prepaid: prepaid, reason: reason)
         }
+    }
+
+    /// The same for who holds the buffer's turn.
+    func moveHoldingTurn(
+        _ buffer: Buffer, pages: Range<UInt64>, filter: PageFilter, targets: [Node], prepaid: PrepaidFrames? = nil,
+        reason: MoveReason
+    ) -> MigrationResult {
+        let devices = devices(of: buffer, pages: pages, filter: filter, targets: targets)
+        for device in devices { device.copies.begin() }
+        defer { for device in devices { device.copies.end() } }
+        let start = ContinuousClock.now
+        let outcome = moveBatch(of: buffer, pages: pages, filter: filter, targets: targets, prepaid: prepaid)
+        system.transfers.add(outcome.crossings, reason)
+        if !devices.isEmpty { pace(outcome, through: devices, since: start) }
+        return outcome
     }
 
     /// The devices that pages of a batch are on, or may go to; none where nothing moves.

@@ -35,6 +35,8 @@ public struct MigrationResult: Sendable, Hashable {
     /// Nothing moved yet.
     public init() {}
 
+    init(moved: Int) { self.moved = moved }
+
     mutating func add(_ other: MigrationResult) {
         moved += other.moved
         failed += other.failed

@@ -5,6 +5,8 @@ import SystemPackage
 
 /// Which pages of a buffer a migration takes.
 enum PageFilter {
+    /// All.
+    case all
     /// All that are not yet on the target.
     case notOn(node: Int)
     /// Those of one node.
@@ -13,6 +15,10 @@ enum PageFilter {
     case frames(Range<PFN>)
     /// The same, but for huge pages.
     case baseFrames(Range<PFN>)
+    /// Those that are marked as migrating already.
+    case migrating
+    /// Those that are just being taken out of the page cache.
+    case unmapping
 }
 
 extension Machine {
@@ -86,10 +92,13 @@ extension Machine {
 
     func matches(_ entry: PageTableEntry, _ filter: PageFilter) -> Bool {
         switch filter {
+        case .all: true
         case .notOn(let node): nodeIndex(of: entry.pfn) != node
         case .onNode(let node): nodeIndex(of: entry.pfn) == node
         case .frames(let frames): frames.contains(entry.pfn)
         case .baseFrames(let frames): !entry.isHuge && frames.contains(entry.pfn)
+        case .migrating: entry.isMigrating
+        case .unmapping: entry.isUnmapping
         }
     }
 
@@ -114,7 +123,11 @@ extension Machine {
     private func giveUpPinned(
         _ pages: Range<UInt64>, filter: PageFilter, in state: borrowing Buffer.State, _ outcome: inout MigrationResult
     ) {
-        unsafe forEachMatch(pages, filter: filter, in: state) { _, _ in
+        unsafe forEachMatch(pages, filter: filter, in: state) { _, slot in
+            // Whoever chose the pages may have marked them.
+            var entry = PageTableEntry(rawValue: unsafe slot.pointee)
+            entry.isMigrating = false
+            unsafe slot.pointee = entry.rawValue
             outcome.failed += 1
             outcome.pinned += 1
         }
@@ -184,6 +197,10 @@ extension Machine {
             outcome.cross(from: old.index, to: new.index)
             if new !== old {
                 crossings.append((old.index, new.index))
+                if entry.isActive {
+                    old.counters.active.add(-1)
+                    new.counters.active.add(1)
+                }
                 if entry.isCached {
                     old.counters.cached.add(-1)
                     new.counters.cached.add(1)
@@ -200,6 +217,7 @@ extension Machine {
                 freed.append(entry.pfn, isWritten: entry.isWritten, node: old)
             }
             entry.pfn = pfn
+            entry.hasHint = false
             outcome.moved += 1
         }
         landed.flush(count)

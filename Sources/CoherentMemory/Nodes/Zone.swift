@@ -18,6 +18,10 @@ struct Zone: ~Copyable {
     var allocator: BuddyAllocator
     /// Huge pages set aside; their frames are neither free nor allocated.
     var pool: HugePool
+    /// Free frames at which reclaim begins and ends.
+    var watermarks = Watermarks()
+    /// With fewer free frames than this, kswapd is woken: the low watermark, or 0 where it could do nothing.
+    var wakeBelow = 0
     /// Frames of blocks that are not offline (present_pages).
     var present = 0
     /// Frames handed out.

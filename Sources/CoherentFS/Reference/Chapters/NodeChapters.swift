@@ -49,7 +49,7 @@ extension Manual {
                         "EINTR": "interrupted; what was freed stays free",
                     ],
                     text:
-                        "Pages that hold nothing but zeros are freed. While demotion_enabled is set, others are then moved to nodes of slower tiers; isolated ones are for those who name them. Pages of `huge=pool` buffers stay.",
+                        "Pages that nobody uses: a tenth of a second after they were taken from those who map them, they are still untouched. What holds nothing but zeros is freed. While demotion_enabled is set, others are moved to nodes of slower tiers with memory above their high watermark; isolated ones are for those who name them. Pages in use stay, and so do those of `huge=pool` buffers.",
                     linux: "mm/vmscan.c"),
                 "cpuN": ManualPage(summary: "A CPU of the node."),
                 "memoryM": ManualPage(summary: "A memory block of the node, whether online or not."),
@@ -149,6 +149,7 @@ extension Manual {
                         "ERANGE": "a number beyond 32 bits", "ESRCH": "there is no such process",
                     ], text: "Any thread's number stands for its process, and a process that has ended leaves the list."
                 ),
+                "pressure": ManualPage(reads: pressure, linux: "/proc/zoneinfo; mm/vmscan.c"),
                 "migrate": ManualPage(
                     reads: Manual.result,
                     writes: "the number of a node, or `cancel`, which is no error where nothing runs",
@@ -170,4 +171,7 @@ extension Manual {
 
     static let result =
         "`state=STATE moved=PAGES failed=PAGES bytes=BYTES seconds=SECONDS` of the last one; STATE is idle, running, done, partial, failed or cancelled"
+
+    static let pressure =
+        "lines of `NAME VALUE`, pages: free; the watermarks min, low (kswapd begins), high (it ends) and promo; the lists active and inactive; then, counted since the mount began, what the scanner did (scanned, referenced, activated, deactivated), reclaimed, demoted from here, promoted to here, kswapd_runs, and numa_pte_updates, numa_hint_faults, numa_hint_faults_local of pages here, numa_pages_migrated to here"
 }
