@@ -48,6 +48,7 @@ enum NodeVmstat {
             "nr_free_pages": UInt64(usage.free),
             // Pages in free blocks of at least a pageblock (order 9).
             "nr_free_pages_blocks": UInt64(usage.freeBlocks.enumerated().dropFirst(9).reduce(0) { $0 + $1.1 << $1.0 }),
+            "nr_free_cma": UInt64(usage.contiguous.free),
             "nr_zone_inactive_file": UInt64(usage.allocated),
             "nr_inactive_file": UInt64(usage.allocated),
             "nr_file_pages": UInt64(usage.allocated),

@@ -22,7 +22,8 @@ extension Machine {
         var freed = 0
         // What had to be written back first is known to be out of the cache only at the second look.
         for isDemoting in [false, false, true] where !isDemoting || !targets.isEmpty {
-            for buffer in buffers where buffer.pages(onNode: node.index) > 0 && buffer.hugeMode != .pool {
+            for buffer in buffers
+            where buffer.pages(onNode: node.index) > 0 && buffer.hugeMode != .pool && !buffer.isContiguous {
                 var page: UInt64 = 0
                 while freed < pages, let next = buffer.nextPage(from: page) {
                     if isCancelled() { throw .interrupted }
@@ -45,6 +46,7 @@ extension Machine {
         _ pages: Range<UInt64>, of state: borrowing Buffer.State, filter: PageFilter, limit: Int,
         where takes: (PageTableEntry) -> Bool
     ) -> Range<UInt64>? {
+        guard state.contiguous == nil else { return nil }
         var span: Range<UInt64>?
         var count = 0
         var isHuge = false
