@@ -79,7 +79,8 @@ extension Machine {
     public func online(_ block: MemoryBlock, as type: OnlineType = .online) throws(Errno) {
         let isCoherent = block.node.kind == .coherent
         guard type != .offline, !(isCoherent && type == .onlineKernel) else { throw .invalidArgument }
-        try block.node.zone.withLock { zone throws(Errno) in
+        let isFirst = try block.node.zone.withLock { zone throws(Errno) in
+            let isFirst = zone.present == 0
             guard !block.node.isDriverOwned else { throw .notPermitted }
             switch block.state(in: zone) {
             case .offline:
@@ -95,7 +96,9 @@ extension Machine {
             case .goingOffline: throw .resourceBusy
             case .absent: throw .operationNotSupportedByDevice
             }
+            return isFirst
         }
+        if isFirst { tasks.nodesChanged(in: self) }
         announce(.block(block.number, .online))
     }
 
@@ -130,6 +133,7 @@ extension Machine {
             announce(.block(block.number, .online))
             throw error
         }
+        if !block.node.hasMemory { tasks.nodesChanged(in: self) }
         announce(.block(block.number, .offline))
     }
 

@@ -60,6 +60,12 @@ struct Inheritance<Value: Sendable>: Sendable {
         return record.changes.last { $0.since <= task.startTime }?.value
     }
 
+    /// Puts another value in the place of the last that a task was given or inherited, at the same time.
+    mutating func replace(_ value: Value, of id: Int32) {
+        guard let last = records[id]?.changes.indices.last else { return }
+        records[id]?.changes[last].value = value
+    }
+
     /// Forgets tasks that have ended, when there are twice as many as after the last time.
     private mutating func prune(_ tasks: some TaskDirectory) {
         guard records.count > limit else { return }
@@ -69,10 +75,10 @@ struct Inheritance<Value: Sendable>: Sendable {
 
     /// Changes every value there is, as rebinding does.
     mutating func update(_ body: (inout Value) -> Void) {
-        for id in records.keys {
-            guard var record = records[id] else { continue }
-            for index in record.changes.indices { body(&record.changes[index].value) }
-            records[id] = record
+        var place = records.values.startIndex
+        while place != records.values.endIndex {
+            for index in records.values[place].changes.indices { body(&records.values[place].changes[index].value) }
+            records.values.formIndex(after: &place)
         }
     }
 }

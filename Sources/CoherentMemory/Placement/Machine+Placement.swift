@@ -9,12 +9,17 @@ extension Machine {
     ///   may not use; EINVAL for a node without memory.
     public func setPolicy(_ policy: MemoryPolicy, of buffer: Buffer, by task: Int32 = 0) throws(Errno) {
         guard buffer.fixedSize == nil else { throw .notPermitted }
-        try checkAccess(to: policy.nodes, by: task)
+        try checkAccess(to: policy, by: task, within: (try? tasks.allowedNodes(of: task, in: self)) ?? nodesWithMemory)
         let effective = effective(policy)
         buffer.state.withLock { state in
             state.policy = policy
             state.effective = effective
         }
+    }
+
+    /// Checks that a task may name the nodes of a policy. Relative nodes stand for others among those allowed.
+    private func checkAccess(to policy: MemoryPolicy, by task: Int32, within allowed: IDSet) throws(Errno) {
+        try checkAccess(to: policy.flag == .relative ? policy.nodes.relative(to: allowed) : policy.nodes, by: task)
     }
 
     /// Checks that a task may name nodes. EINVAL for one without memory, EPERM for a restricted one that it may not use; a
@@ -57,6 +62,7 @@ extension Machine {
             }
         }
         guard isChanged else { return }
+        if wasDriverOwned || isolation == .driver { tasks.nodesChanged(in: self) }
         if isolation == .restricted { tasks.activate() } else { tasks.changed() }
         announce(.isolation(node: node.id, isolation))
     }
@@ -90,7 +96,7 @@ extension Machine {
     /// - Throws: ESRCH for no such task, EINVAL for nodes that have no memory or that its cpuset does not allow at all,
     ///   EPERM for a restricted node that it may not use.
     public func setPolicy(_ policy: MemoryPolicy, ofTask id: Int32) throws(Errno) {
-        try checkAccess(to: policy.nodes, by: id)
+        try checkAccess(to: policy, by: id, within: tasks.allowedNodes(of: id, in: self))
         try tasks.setPolicy(policy, of: id, in: self)
     }
 
@@ -140,7 +146,7 @@ extension Machine {
         let all = groups(from: group)
         let old = all.map { effectiveMems(of: $0) }
         group.state.withLock { $0.mems = nodes }
-        tasks.activate()
+        tasks.nodesChanged(below: group, in: self)
         return zip(all, old).compactMap { group, old in
             let new = effectiveMems(of: group)
             return old == new ? nil : (group, old, new)
@@ -157,7 +163,7 @@ extension Machine {
     /// Puts a process into a group; returns the one that it was in. ESRCH where there is none.
     public func attach(process: Int32, to group: ControlGroup) throws(Errno) -> ControlGroup {
         let old = try tasks.group(of: process)
-        try tasks.attach(process, to: group)
+        try tasks.attach(process, to: group, in: self)
         return old
     }
 

@@ -27,10 +27,27 @@ final class TaskPlacement: Sendable {
 /// A fault asks by thread, and finds the answer of the last fault as long as nothing changed. Locks: taken within a
 /// buffer's, and within it only those of groups and nodes.
 final class TaskTable: Sendable {
-    /// A policy with the nodes that were allowed when it was set, for it follows them (mpol_rebind_task()).
+    /// A policy with the nodes that were allowed when it was last bound, for it follows them, and whose it is.
     private struct TaskPolicy: Sendable {
         var policy: MemoryPolicy
         var allowed: IDSet
+        var process: Int32
+        var group: ControlGroup
+
+        /// What becomes of the policy when other nodes are allowed (mpol_rebind_task()). One change after the other, as
+        /// Linux does it: what two nodes became one in stays one. Nodes that are only preferred stay what they are
+        /// (mpol_rebind_preferred()), and static and relative ones are made of what the user said at each fault.
+        mutating func rebind(to allowed: IDSet) {
+            guard self.allowed != allowed else { return }
+            switch policy.mode {
+            case .bind, .interleave, .weightedInterleave:
+                guard policy.flag == nil else { break }
+                let nodes = policy.nodes.remapped(from: self.allowed, to: allowed)
+                policy = MemoryPolicy(mode: policy.mode, nodes: nodes.isEmpty ? allowed : nodes, flag: nil)
+            case .default, .local, .prefer, .preferMany: break
+            }
+            self.allowed = allowed
+        }
     }
 
     private struct State {
@@ -65,6 +82,22 @@ final class TaskTable: Sendable {
     /// Makes every cached answer void.
     func changed() { epoch.wrappingAdd(1, ordering: .releasing) }
 
+    /// Other nodes have memory, or groups ask for other nodes: policies follow, below one group or everywhere
+    /// (update_tasks_nodemask()).
+    func nodesChanged(below changed: ControlGroup? = nil, in machine: Machine) {
+        let available = machine.nodesWithMemory
+        state.withLock { state in
+            var effective: [UInt64: IDSet] = [:]
+            state.policies.update { own in
+                guard changed.map(own.group.isWithin) ?? true else { return }
+                let allowed = effective[own.group.id] ?? own.group.effectiveMems(root: available)
+                effective[own.group.id] = allowed
+                own.rebind(to: allowed)
+            }
+        }
+        if changed == nil { self.changed() } else { activate() }
+    }
+
     /// What is in force for a thread, nil where that is nothing.
     func placement(of id: Int32, in machine: Machine) -> TaskPlacement? {
         guard id > 0, isActive.load(ordering: .acquiring) else { return nil }
@@ -89,25 +122,25 @@ final class TaskTable: Sendable {
         state.withLock { state -> TaskPlacement? in
             let directory = state.directory
             guard let task = directory.task(id) else { return nil }
-            let group = Self.group(of: task, in: &state)
-            let allowed: IDSet? =
-                if let group, group.isConfining { group.effectiveMems(root: machine.nodesWithMemory) } else { nil }
-            var policy = MemoryPolicy.default
-            if let own = state.policies.value(of: id, task, in: directory) {
-                policy = Self.rebound(own, to: allowed ?? machine.nodesWithMemory)
-            }
+            let group = Self.group(of: task, in: &state) ?? root
+            let allowed = group.isConfining ? group.effectiveMems(root: machine.nodesWithMemory) : nil
+            let policy = Self.policy(of: id, task, in: group, &state, machine)
             return TaskPlacement(
                 process: task.process, policy: machine.effective(policy), allowed: allowed.map(machine.mask),
                 epoch: epoch, validUntil: until)
         }
     }
 
-    /// What has become of a policy now that other nodes are allowed (mpol_rebind_nodemask()); static and relative nodes
-    /// are made of what the user said at each fault.
-    private static func rebound(_ own: TaskPolicy, to allowed: IDSet) -> MemoryPolicy {
-        guard own.policy.flag == nil, own.policy.mode != .prefer, own.allowed != allowed else { return own.policy }
-        let nodes = own.policy.nodes.remapped(from: own.allowed, to: allowed)
-        return MemoryPolicy(mode: own.policy.mode, nodes: nodes.isEmpty ? allowed : nodes, flag: nil)
+    /// The policy of a task, own or inherited, bound to the nodes that are allowed now.
+    private static func policy(
+        of id: Int32, _ task: TaskDescription, in group: ControlGroup, _ state: inout State, _ machine: Machine
+    ) -> MemoryPolicy {
+        guard var own = state.policies.value(of: id, task, in: state.directory) else { return .default }
+        own.process = task.process
+        own.group = group
+        own.rebind(to: group.effectiveMems(root: machine.nodesWithMemory))
+        state.policies.replace(own, of: id)
+        return own.policy
     }
 
     private static func group(of task: TaskDescription, in state: inout State) -> ControlGroup? {
@@ -121,28 +154,28 @@ final class TaskTable: Sendable {
     func setPolicy(_ policy: MemoryPolicy, of id: Int32, in machine: Machine) throws(Errno) {
         try state.withLock { state throws(Errno) in
             guard id > 0, let task = state.directory.task(id) else { throw .noSuchProcess }
-            let group = Self.group(of: task, in: &state)
-            let allowed = group?.effectiveMems(root: machine.nodesWithMemory) ?? machine.nodesWithMemory
+            let group = Self.group(of: task, in: &state) ?? root
+            let allowed = group.effectiveMems(root: machine.nodesWithMemory)
             // Nodes must be left (mpol_set_nodemask(), and mpol_ops.create); relative ones always are.
             guard policy.nodes.isEmpty || policy.flag == .relative || !policy.nodes.isDisjoint(with: allowed) else {
                 throw .invalidArgument
             }
             let nodes = policy.flag == nil ? policy.nodes.intersection(allowed) : policy.nodes
             state.policies.set(
-                TaskPolicy(policy: MemoryPolicy(mode: policy.mode, nodes: nodes, flag: policy.flag), allowed: allowed),
+                TaskPolicy(
+                    policy: MemoryPolicy(mode: policy.mode, nodes: nodes, flag: policy.flag), allowed: allowed,
+                    process: task.process, group: group),
                 of: id, task, in: state.directory)
         }
-        isActive.store(true, ordering: .releasing)
-        changed()
+        activate()
     }
 
     /// The policy of a thread: its own, or inherited. ESRCH where there is no such task.
     func policy(of id: Int32, in machine: Machine) throws(Errno) -> MemoryPolicy {
         try state.withLock { state throws(Errno) in
             guard id > 0, let task = state.directory.task(id) else { throw .noSuchProcess }
-            guard let own = state.policies.value(of: id, task, in: state.directory) else { return .default }
-            let group = Self.group(of: task, in: &state)
-            return Self.rebound(own, to: group?.effectiveMems(root: machine.nodesWithMemory) ?? machine.nodesWithMemory)
+            let group = Self.group(of: task, in: &state) ?? root
+            return Self.policy(of: id, task, in: group, &state, machine)
         }
     }
 
@@ -153,6 +186,11 @@ final class TaskTable: Sendable {
             guard let policy = try? policy(of: id, in: machine), policy.mode != .default else { return nil }
             return (id, policy)
         }
+    }
+
+    /// The nodes that a task may use. ESRCH where there is no such task.
+    func allowedNodes(of id: Int32, in machine: Machine) throws(Errno) -> IDSet {
+        try group(of: id).effectiveMems(root: machine.nodesWithMemory)
     }
 
     // MARK: Groups
@@ -189,16 +227,21 @@ final class TaskTable: Sendable {
     }
 
     /// Puts a process into a group. ESRCH where there is none, ENODEV where the group has gone.
-    func attach(_ id: Int32, to group: ControlGroup) throws(Errno) {
+    func attach(_ id: Int32, to group: ControlGroup, in machine: Machine) throws(Errno) {
         try state.withLock { state throws(Errno) in
             guard id > 0, let thread = state.directory.task(id), let task = state.directory.task(thread.process) else {
                 throw .noSuchProcess
             }
             guard !group.state.withLock({ $0.isRemoved }) else { throw .operationNotSupportedByDevice }
             state.groups.set(group, of: thread.process, task, in: state.directory)
+            let allowed = group.effectiveMems(root: machine.nodesWithMemory)
+            state.policies.update { own in
+                guard own.process == thread.process else { return }
+                own.group = group
+                own.rebind(to: allowed)
+            }
         }
-        isActive.store(true, ordering: .releasing)
-        changed()
+        activate()
     }
 
     /// The group of a process. ESRCH where there is none.
