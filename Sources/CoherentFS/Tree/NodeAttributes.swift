@@ -71,6 +71,12 @@ enum CoherentNodeAttributes {
             store: { subject, text throws(Errno) in
                 try subject.machine.setIsolation(try text.keyword(as: Isolation.self), of: subject.part)
             }),
+        .readOnly("contiguous", summary: "The share set aside for contiguous buffers, pages.") { subject in
+            let usage = subject.part.usage.contiguous
+            return nameValueLines([
+                ("total", UInt64(usage.total)), ("free", UInt64(usage.free)), ("largest", UInt64(usage.largest)),
+            ])
+        },
         .readOnly("refused", summary: "How often isolation turned somebody away.") { subject in
             let statistics = subject.part.statistics
             return nameValueLines([

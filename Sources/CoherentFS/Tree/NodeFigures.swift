@@ -50,6 +50,7 @@ enum NodeVmstat {
             "nr_free_pages": UInt64(usage.free),
             // Pages in free blocks of at least a pageblock (order 9).
             "nr_free_pages_blocks": UInt64(usage.freeBlocks.enumerated().dropFirst(9).reduce(0) { $0 + $1.1 << $1.0 }),
+            "nr_free_cma": UInt64(usage.contiguous.free),
             "nr_zone_inactive_file": UInt64(usage.allocated - usage.active),
             "nr_zone_active_file": UInt64(usage.active),
             "nr_inactive_file": UInt64(usage.allocated - usage.active),

@@ -13,10 +13,10 @@ public struct PageRun: Sendable, Hashable {
     public var physicalAddress: UInt64
     /// Whether the pages were stored to.
     public var isDirty: Bool
-    /// Whether the pages may not move.
-    public var isPinned: Bool
     /// Whether the pages are parts of huge pages.
     public var isHuge: Bool
+    /// Whether the pages cannot be moved.
+    public var isPinned: Bool
     /// Whether a migration is about to copy the pages.
     public var isMigrating: Bool
 }
@@ -79,7 +79,7 @@ extension Machine {
     /// The runs of pages of a buffer that have frames, in order of their offsets.
     public func runs(of buffer: Buffer) -> [PageRun] {
         var runs: [PageRun] = []
-        let isPinned = buffer.isPinned
+        let isPinned = buffer.isPinned || buffer.isContiguous
         forEachPage(of: buffer, in: 0..<UInt64.max >> Page.shift) { page, entry in
             append(entry, page: page, isPinned: isPinned, to: &runs)
         }
@@ -89,12 +89,11 @@ extension Machine {
     private func append(_ entry: PageTableEntry, page: UInt64, isPinned: Bool, to runs: inout [PageRun]) {
         let run = PageRun(
             offset: page << Page.shift, length: Page.size, node: node(of: entry.pfn).id,
-            physicalAddress: entry.pfn << Page.shift, isDirty: entry.isWritten, isPinned: isPinned,
-            isHuge: entry.isHuge,
-            isMigrating: entry.isMigrating)
+            physicalAddress: entry.pfn << Page.shift, isDirty: entry.isWritten, isHuge: entry.isHuge,
+            isPinned: isPinned, isMigrating: entry.isMigrating)
         if let last = runs.last, last.offset + last.length == run.offset, last.node == run.node,
             last.physicalAddress + last.length == run.physicalAddress, last.isDirty == run.isDirty,
-            last.isHuge == run.isHuge, last.isMigrating == run.isMigrating
+            last.isHuge == run.isHuge, last.isPinned == run.isPinned, last.isMigrating == run.isMigrating
         {
             runs[runs.count - 1].length += Page.size
         } else {

@@ -14,7 +14,7 @@ extension Machine {
     ///     left out, as of a write-back that lost a race with a truncation.
     /// - Returns: how many bytes were stored; fewer than asked where frames ran out, or at the end of a device.
     /// - Throws: ENOSPC where not even the first byte found a frame, or a place on a device; EFBIG beyond the largest
-    ///   offset.
+    ///   offset; EPERM behind the end of a contiguous buffer.
     public func write(
         _ bytes: UnsafeRawBufferPointer, to buffer: Buffer, at offset: UInt64, origin: Origin, isGrowing: Bool
     ) throws(Errno) -> Int {
@@ -60,6 +60,7 @@ extension Machine {
             end = min(end, state.size)
         }
         guard end > offset else { return 0 }
+        try checkGrowth(of: state, to: end)
         let pages = offset >> Page.shift..<Page.count(of: end)
         let populated = try populate(pages, of: &state, origin: origin, policy: .prefix)
         let stop = min(end, populated << Page.shift)
@@ -97,7 +98,7 @@ extension Machine {
     ///
     /// - Parameter keepsSize: whether the buffer stays as long as it is.
     /// - Throws: ENOSPC where the frames do not suffice; pages that had none then have none again. EINVAL for an empty
-    ///   range, EFBIG beyond the largest offset.
+    ///   range, EFBIG beyond the largest offset, EPERM behind the end of a contiguous buffer.
     public func allocate(
         _ buffer: Buffer, bytes: Range<UInt64>, keepsSize: Bool, origin: Origin
     ) throws(Errno) {
@@ -111,6 +112,7 @@ extension Machine {
             let part = page..<min(pages.upperBound, HugePage.pages(around: page).upperBound)
             do throws(Errno) {
                 try buffer.state.withLock { state throws(Errno) in
+                    try checkGrowth(of: state, to: part.upperBound << Page.shift, isPageWise: true)
                     var missing: [Range<UInt64>] = []
                     for page in part where !state.table[page].isPresent {
                         if let last = missing.last, last.upperBound == page {
@@ -134,7 +136,10 @@ extension Machine {
             page = part.upperBound
         }
         if !keepsSize, buffer.fixedSize == nil {
-            buffer.state.withLock { $0.size = max($0.size, bytes.upperBound) }
+            try buffer.state.withLock { state throws(Errno) in
+                try checkGrowth(of: state, to: bytes.upperBound)
+                state.size = max(state.size, bytes.upperBound)
+            }
         }
     }
 }

@@ -56,6 +56,7 @@ extension Machine {
                     let noted = node < state.pagesByNode.count ? state.pagesByNode[node] : 0
                     if noted != count { problem = "node \(node): \(noted) pages noted, \(count) found" }
                 }
+                if let found = checkContiguous(state) { problem = found }
                 if !state.orphans.isEmpty { problem = "\(state.orphans.count) frames await a reply" }
             }
             try require(problem == nil, "buffer \(buffer.id): \(problem ?? "")")
@@ -99,6 +100,46 @@ extension Machine {
         return nil
     }
 
+    /// A contiguous buffer has all its pages and no others, in a row, in the share of a node; no other buffer has any there.
+    private func checkContiguous(_ state: borrowing Buffer.State) -> String? {
+        var problem: String?
+        var count: UInt64 = 0
+        unsafe forEachMatch(0..<UInt64.max >> Page.shift, filter: .notOn(node: -1), in: state) { page, slot in
+            let entry = PageTableEntry(rawValue: unsafe slot.pointee)
+            count += 1
+            let node = node(of: entry.pfn)
+            let isShared = node.zone.withLock { $0.share.frames.contains(node.index(of: entry.pfn)) }
+            if isShared != (state.contiguous != nil) { problem = "pfn \(entry.pfn) is of the wrong share" }
+            if let run = state.contiguous, entry.pfn != run.start + page || entry.isHuge {
+                problem = "page \(page) is not in its run"
+            }
+        }
+        if let run = state.contiguous, count != UInt64(run.count) || count != Page.count(of: state.size) {
+            problem = "\(count) pages in a run of \(run.count)"
+        }
+        return problem
+    }
+
+    /// The share's free frames are nobody's, in blocks that are online, and in the longest runs that they make up.
+    private func checkShare(_ node: Node, _ zone: borrowing Zone, mapped: [Int: UInt32]) -> String? {
+        let share = zone.share
+        var problem: String?
+        for (stretch, next) in zip(share.stretches, share.stretches.dropFirst())
+        where stretch.upperBound >= next.lowerBound {
+            problem = "\(stretch) and \(next) are not apart"
+        }
+        for frame in share.stretches.joined() {
+            if !share.frames.contains(frame) { problem = "frame \(frame) is not the share's" }
+            if mapped[frame] != nil { problem = "frame \(frame) is free in the share and mapped" }
+            if node.frames.owner(of: frame) != FrameTable.free { problem = "frame \(frame) of the share has an owner" }
+            if zone.state(of: frame / zone.framesPerBlock) != .online { problem = "frame \(frame) is free offline" }
+        }
+        if share.free != share.stretches.reduce(0, { $0 + $1.count }) { problem = "the share's frames are miscounted" }
+        let total = share.frames.count { zone.kind(of: $0 / zone.framesPerBlock) != nil }
+        if share.total != total { problem = "\(share.total) frames in the share, \(total) found" }
+        return problem
+    }
+
     private func check(_ node: Node, _ zone: borrowing Zone, mapped: [Int: UInt32]) -> String? {
         var free = Set<Int>()
         var problem: String?
@@ -108,8 +149,10 @@ extension Machine {
                 if mapped[frame] != nil { problem = "frame \(frame) is free and mapped" }
                 if node.frames.owner(of: frame) != FrameTable.free { problem = "free frame \(frame) has an owner" }
                 if zone.state(of: frame / zone.framesPerBlock) != .online { problem = "frame \(frame) is free offline" }
+                if zone.share.frames.contains(frame) { problem = "the allocator has frame \(frame) of the share" }
             }
         }
+        if let found = checkShare(node, zone, mapped: mapped) { problem = found }
         if free.count != zone.allocator.freeCount { problem = "free frames are miscounted" }
         if zone.blocks != zone.presentBlocks.count { problem = "blocks are miscounted" }
         if !node.isPresent, zone.blocks > 0 { problem = "a node that is gone has blocks" }
@@ -130,7 +173,8 @@ extension Machine {
         if pooled != pool.total || reserved != pool.free || pool.surplus > pool.total { problem = "\(pool) is wrong" }
         let inUse = zone.allocated + pool.used * HugePage.frames
         if inUse != mapped.count { problem = "\(inUse) frames in use, \(mapped.count) mapped" }
-        if free.count + zone.allocated + zone.isolated + pool.total * HugePage.frames != zone.present {
+        if free.count + zone.share.free + zone.allocated + zone.isolated + pool.total * HugePage.frames != zone.present
+        {
             problem = "frames do not add up"
         }
         for (frame, leaf) in mapped {

@@ -188,7 +188,12 @@ public final class Machine: Sendable {
     /// Frees a buffer's memory for good. A reply that still reads from a frame keeps just that frame until it is done.
     public func remove(_ buffer: Buffer) {
         // Before any page goes, so that none can come back.
-        if buffer.fixedSize == nil { buffer.state.withLock { $0.size = 0 } }
+        if buffer.fixedSize == nil {
+            buffer.state.withLock { state in
+                state.size = 0
+                state.contiguous = nil
+            }
+        }
         discard(buffer, pages: 0..<UInt64.max >> Page.shift)
         system.buffers.withLock { _ = $0.removeValue(forKey: buffer.id) }
     }

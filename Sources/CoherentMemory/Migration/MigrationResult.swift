@@ -22,10 +22,10 @@ public struct MigrationResult: Sendable, Hashable {
     public var moved = 0
     /// Pages that stayed where they were against the request.
     public var failed = 0
+    /// Those of them that cannot be moved at all.
+    var pinned = 0
     /// How long it took.
     public var duration = Duration.zero
-    /// Pages of those that failed because they are pinned.
-    var pinned = 0
     /// Where the pages of a batch came from and went to.
     var crossings: [Crossing] = []
 

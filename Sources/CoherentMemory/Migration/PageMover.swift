@@ -50,6 +50,11 @@ extension Machine {
             return select(pages, filter: filter, in: &state)
         }
         guard wanted.count > 0 else { return outcome }
+        if wanted.isPinned {
+            outcome.failed = wanted.count
+            outcome.pinned = wanted.count
+            return outcome
+        }
         if wanted.isCached { invalidate(buffer, pages: wanted.first..<wanted.last + 1) }
 
         let local = currentNode
@@ -86,6 +91,8 @@ extension Machine {
         var last: UInt64 = 0
         /// Whether any of the pages may be in the kernel's page cache.
         var isCached = false
+        /// Whether the pages cannot be moved. The migration's turn keeps that as it is.
+        var isPinned = false
         /// How many of the pages are parts of huge ones.
         var huge = 0
     }
@@ -139,6 +146,11 @@ extension Machine {
         _ pages: Range<UInt64>, filter: PageFilter, in state: inout Buffer.State
     ) -> Selection {
         var selection = Selection()
+        if state.contiguous != nil {
+            selection.isPinned = true
+            unsafe forEachMatch(pages, filter: filter, in: state) { _, _ in selection.count += 1 }
+            return selection
+        }
         var uncached = PageTally()
         unsafe forEachMatch(pages, filter: filter, in: state) { page, slot in
             var entry = PageTableEntry(rawValue: unsafe slot.pointee)

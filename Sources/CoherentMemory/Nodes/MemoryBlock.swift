@@ -118,6 +118,7 @@ extension Machine {
         try block.node.zone.withLock { zone throws(Errno) in
             switch block.state(in: zone) {
             case .online:
+                guard zone.isMovable(block.index) else { throw .resourceBusy }
                 zone.isolate(block.index)
                 account.expect(zone.used(in: block.index))
                 note(.block(block.number, .goingOffline))

@@ -5,7 +5,7 @@ import SystemPackage
 public struct NodeUsage: Sendable, Hashable {
     /// Pages of blocks that are online, or going offline (MemTotal).
     public var present: Int
-    /// Pages that can be allocated (MemFree).
+    /// Pages that nobody has (MemFree). As in Linux, those of the contiguous share are among them.
     public var free: Int
     /// Pages that buffers and device files have, apart from those of reserved huge pages (FilePages).
     public var allocated: Int
@@ -19,6 +19,8 @@ public struct NodeUsage: Sendable, Hashable {
     public var huge: Int
     /// Reserved huge pages.
     public var hugePool: HugePoolUsage
+    /// What is set aside for contiguous buffers.
+    public var contiguous: ContiguousUsage
     /// Free blocks of each order from 0 to 18 (a line of /proc/buddyinfo).
     public var freeBlocks: [Int]
 }
@@ -71,7 +73,9 @@ public final class Node: Sendable {
         self.distances = distances
         arena = try Arena(name: "cdmfs-node\(description.id)", size: UInt64(span.count) << Page.shift)
         frames = try FrameTable(frameCount: span.count)
-        var zone = try Zone(frameCount: span.count, framesPerBlock: Int(topology.blockSize >> Page.shift))
+        var zone = try Zone(
+            frameCount: span.count, framesPerBlock: Int(topology.blockSize >> Page.shift),
+            share: ContiguousShare(bytes: description.contiguous, end: span.base.count))
         for block in 0..<span.base.count / zone.framesPerBlock {
             zone.add(block)
             if description.isOnline { zone.online(block, in: description.kind == .coherent ? .movable : .normal) }
@@ -148,15 +152,15 @@ public final class Node: Sendable {
             guard !isDriverOwned else {
                 return NodeUsage(
                     present: 0, free: 0, allocated: 0, active: 0, cached: 0, written: 0, huge: 0,
-                    hugePool: HugePoolUsage(), freeBlocks: Array(repeating: 0, count: BuddyAllocator.maximumOrder + 1))
+                    hugePool: HugePoolUsage(), contiguous: ContiguousUsage(),
+                    freeBlocks: Array(repeating: 0, count: BuddyAllocator.maximumOrder + 1))
             }
             let inUse = zone.allocated + zone.pool.usage.used * HugePage.frames
             return NodeUsage(
-                present: zone.present, free: zone.allocator.freeCount, allocated: zone.allocated,
+                present: zone.present, free: zone.free, allocated: zone.allocated,
                 active: max(0, min(active, zone.allocated)),
                 cached: max(0, min(cached, inUse)), written: max(0, min(written, inUse)), huge: max(0, huge),
-                hugePool: zone.pool.usage,
-                freeBlocks: (0...BuddyAllocator.maximumOrder).map { zone.allocator.freeBlocks(order: $0) })
+                hugePool: zone.pool.usage, contiguous: zone.share.usage, freeBlocks: zone.freeBlocks)
         }
     }
 
@@ -187,6 +191,17 @@ public final class Node: Sendable {
             guard let run = zone.allocator.allocateRun(upTo: count) else { return nil }
             zone.allocated += run.count
             wakeKswapd(zone)
+            frames.setOwner(of: run, to: FrameTable.unmapped)
+            return FrameRun(start: span.pfn(at: run.lowerBound), count: run.count)
+        }
+    }
+
+    /// Takes a run of the contiguous share, zeroed. ENOMEM where there is none so long, EPERM while the memory is the
+    /// driver's.
+    func allocateContiguous(_ count: Int) throws(Errno) -> FrameRun {
+        try zone.withLock { zone throws(Errno) -> FrameRun in
+            guard !isDriverOwned else { throw .notPermitted }
+            guard let run = zone.takeContiguous(count) else { throw .noMemory }
             frames.setOwner(of: run, to: FrameTable.unmapped)
             return FrameRun(start: span.pfn(at: run.lowerBound), count: run.count)
         }

@@ -72,7 +72,9 @@ extension Machine {
         var marked = 0
         let now = AccessHint.now
         buffer.state.withLock { state in
-            guard !state.isDevice, !state.isPinned, state.huge != .pool, state.effective.mode == .default else {
+            guard !state.isDevice, !state.isPinned, state.huge != .pool, state.contiguous == nil,
+                state.effective.mode == .default
+            else {
                 return
             }
             unsafe forEachMatch(pages, filter: .all, in: state) { page, slot in

@@ -138,6 +138,12 @@ extension Manual {
                     text:
                         "none: in the fallback list of every node, by distance. exclusive: pages land here only when the node is named. restricted: moreover only for tasks that hold the device open, map it, or stand in `tasks`. driver: the memory is no node's, and only the device file has pages here. Pages that are here stay."
                 ),
+                "contiguous": ManualPage(
+                    reads:
+                        "lines of `NAME COUNT`, pages: total (the share, as far as its memory is online), free, largest (run of free ones)",
+                    text:
+                        "What `contiguous` of the topology sets aside, rounded up to 2 MiB: the last frames that the node begins with. Only a buffer's `contiguous` hands them out: no other page, huge page or pool lands there, even when the node is full. Free ones count in MemFree, and are nr_free_cma of vmstat. A memory block that a contiguous buffer has a part of cannot go offline (EBUSY).",
+                    linux: "/sys/kernel/mm/cma; mm/cma.c"),
                 "refused": ManualPage(
                     reads:
                         "lines of `NAME COUNT`: fallback (allocations that passed the node by), not_allowed, hugetlb"),
@@ -157,7 +163,7 @@ extension Manual {
                         "EINVAL": "no number, or the node itself", "ERANGE": "a number beyond 64 bits",
                         "ENODEV": "there is no such node, or it has no memory online",
                         "ENOMEM": "the node is full; what was moved stays moved",
-                        "EBUSY": "pages are pinned; the others have moved",
+                        "EBUSY": "pages are pinned, as those of a contiguous buffer; the others were moved",
                         "EINTR": "interrupted, or cancelled; what was moved stays moved",
                     ], linux: "none; migrate_pages(2) for all tasks at once"),
                 "blockers": ManualPage(
