@@ -69,6 +69,7 @@ public final class MountedFileSystem: Sendable {
             session.close()
             throw MountFailure("\(mountPoint): unmounted before it answered")
         }
+        fileSystem.services.pageCache.setWriteBack(WriteBack(session))
         let failures = session.tuneBackingDevice(readAheadKilobytes: Int(options.faultAround >> 10))
         if !failures.isEmpty {
             let list = failures.map(\.description).joined(separator: ", ")

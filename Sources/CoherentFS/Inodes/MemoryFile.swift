@@ -2,6 +2,7 @@ import AttributeTree
 import CoherentMemory
 import Fuse
 import Glibc
+import Synchronization
 import SystemPackage
 
 /// A file whose contents are simulated memory: a named buffer, or a device file.
@@ -9,13 +10,16 @@ class MemoryFile: Inode, @unchecked Sendable {
     let buffer: Buffer
     let services: Services
     let metadata: Mutex<Metadata>
+    private let cached: CachedFile
 
     init(buffer: Buffer, metadata: Metadata, services: Services) {
         self.buffer = buffer
         self.services = services
         self.metadata = Mutex(metadata)
-        super.init(number: services.inodes.makeNumber())
-        services.pageCache.register(self)
+        let number = services.inodes.makeNumber()
+        cached = CachedFile(number)
+        super.init(number: number)
+        services.pageCache.register(cached, as: buffer)
     }
 
     override var attributes: FileAttributes {
@@ -28,6 +32,7 @@ class MemoryFile: Inode, @unchecked Sendable {
 
     override func open(flags: Int32, caller: Caller) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
         services.machine.noteTask(caller.pid)
+        if flags & O_ACCMODE != O_RDONLY { cached.hasWriters.store(true, ordering: .relaxed) }
         // What is in the page cache is the truth about the page, so it is kept; and as memory has nothing to be
         // safe on, closing a file writes nothing back.
         return (try makeHandle(caller), [.keepCache, .noFlush])
@@ -76,7 +81,7 @@ final class BufferFile: MemoryFile, @unchecked Sendable {
 
     override func forgotten() {
         guard metadata.withLock({ $0.linkCount }) == 0 else { return }
-        services.pageCache.unregister(self)
+        services.pageCache.unregister(buffer)
         services.machine.remove(buffer)
     }
 }

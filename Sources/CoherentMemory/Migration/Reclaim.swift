@@ -90,6 +90,7 @@ extension Machine {
             span(pages, of: state, filter: .onNode(node.index), limit: limit) { _ in true }
         }
         guard let found else { return 0 }
+        _ = writeBackAhead(of: buffer, from: found.lowerBound, to: found.upperBound, filter: .onNode(node.index))
         let outcome = buffer.migrationTurn.withLock { _ in
             moveBatch(of: buffer, pages: found, filter: .onNode(node.index), targets: targets)
         }
