@@ -7,8 +7,9 @@ import SystemPackage
 /// What the kernel's page cache is told about a file.
 final class CachedFile: Sendable {
     let number: InodeNumber
-    /// Whether it was ever open for writing, and so may have dirty pages.
-    let hasWriters = Atomic(false)
+    /// How many open files may write to it. Without one it has no dirty page, for the kernel writes back what a mapping
+    /// leaves behind.
+    let writers = Atomic(0)
 
     init(_ number: InodeNumber) { self.number = number }
 }
@@ -45,7 +46,7 @@ final class PageCache: MappingInvalidator {
 
     func writeBack(_ buffer: Buffer, pages: Range<UInt64>) {
         guard let file = files.withLock({ $0[buffer.id] }), !pages.isEmpty,
-            file.hasWriters.load(ordering: .relaxed), let writeBack = bulk.withLock({ $0 })
+            file.writers.load(ordering: .relaxed) > 0, let writeBack = bulk.withLock({ $0 })
         else { return }
         do throws(Errno) {
             try writeBack.write(

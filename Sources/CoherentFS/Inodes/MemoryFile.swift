@@ -2,7 +2,6 @@ import AttributeTree
 import CoherentMemory
 import Fuse
 import Glibc
-import Synchronization
 import SystemPackage
 
 /// A file whose contents are simulated memory: a named buffer, or a device file.
@@ -32,13 +31,14 @@ class MemoryFile: Inode, @unchecked Sendable {
 
     override func open(flags: Int32, caller: Caller) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
         services.machine.noteTask(caller.pid)
-        if flags & O_ACCMODE != O_RDONLY { cached.hasWriters.store(true, ordering: .relaxed) }
         // What is in the page cache is the truth about the page, so it is kept; and as memory has nothing to be
         // safe on, closing a file writes nothing back.
-        return (try makeHandle(caller), [.keepCache, .noFlush])
+        let handle = try makeHandle(caller)
+        if flags & O_ACCMODE != O_RDONLY { handle.countAsWriter(of: cached) }
+        return (handle, [.keepCache, .noFlush])
     }
 
-    func makeHandle(_ caller: Caller) throws(Errno) -> OpenHandle { MemoryHandle(self) }
+    func makeHandle(_ caller: Caller) throws(Errno) -> MemoryHandle { MemoryHandle(self) }
 
     override var extendedAttributes: [BoundAttribute] {
         let subject = Subject(services, buffer)
@@ -102,7 +102,7 @@ final class DeviceFile: MemoryFile, @unchecked Sendable {
     // The file is everybody's to use, its placement is not.
     override func mayStore(_ caller: Caller) -> Bool { caller.uid == 0 || caller.uid == owner.uid }
 
-    override func makeHandle(_ caller: Caller) throws(Errno) -> OpenHandle {
+    override func makeHandle(_ caller: Caller) throws(Errno) -> MemoryHandle {
         guard let lifetime = device.node.lifetime else { throw .operationNotSupportedByDevice }
         let opener = services.processes.opened(device, by: caller.pid)
         return DeviceHandle(self, opener: opener, of: device, lifetime: lifetime)
