@@ -44,18 +44,20 @@ final class PageCache: MappingInvalidator {
         }
     }
 
-    func writeBack(_ buffer: Buffer, pages: Range<UInt64>) {
+    func writeBack(_ buffer: Buffer, pages: Range<UInt64>, next: Range<UInt64>) {
         guard let file = files.withLock({ $0[buffer.id] }), !pages.isEmpty,
             file.writers.load(ordering: .relaxed) > 0, let writeBack = bulk.withLock({ $0 })
         else { return }
         do throws(Errno) {
-            try writeBack.write(
-                file.number, offset: Int64(pages.lowerBound << Page.shift),
-                length: Int64(pages.count) << Int64(Page.shift))
+            try writeBack.write(file.number, bytes(of: pages), starting: bytes(of: next))
         } catch {
             // The invalidation does it, more slowly; where it is not allowed, it will not be later.
             if error == .notPermitted { setWriteBack(nil) }
             logger.debug("writing back inode \(file.number.rawValue): \(error)")
         }
+    }
+
+    private func bytes(of pages: Range<UInt64>) -> Range<Int64> {
+        Int64(pages.lowerBound << Page.shift)..<Int64(pages.upperBound << Page.shift)
     }
 }

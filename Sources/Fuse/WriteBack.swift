@@ -29,16 +29,16 @@ public final class WriteBack: Sendable {
     ///
     /// - Parameters:
     ///   - inode: one that the kernel knows, with generation 0.
-    ///   - offset: in bytes.
-    ///   - length: in bytes; 0: to the end.
+    ///   - bytes: the range.
+    ///   - next: where write-back is to begin, too, but is not waited for.
     /// - Throws: EPERM without CAP_DAC_READ_SEARCH; ENODEV where the mount is not what is found at its mount point any more;
     ///   ESTALE where the kernel does not know the inode; and what the file system answers to OPEN and WRITE.
-    public func write(_ inode: InodeNumber, offset: Int64, length: Int64) throws(Errno) {
+    public func write(_ inode: InodeNumber, _ bytes: Range<Int64>, starting next: Range<Int64>) throws(Errno) {
         if WorkerThread.isCurrent {
             assertionFailure("a worker that writes back waits for itself")
             throw .deadlock
         }
-        let task = Task(self, inode, offset, length)
+        let task = Task(self, inode, bytes, next)
         var all = sigset_t()
         var before = sigset_t()
         unsafe sigfillset(&all)
@@ -65,15 +65,15 @@ public final class WriteBack: Sendable {
         // Unchecked: `error` is read only after the thread was joined.
         private let target: WriteBack
         private let inode: InodeNumber
-        private let offset: Int64
-        private let length: Int64
+        private let bytes: Range<Int64>
+        private let next: Range<Int64>
         private(set) var error: Errno?
 
-        init(_ target: WriteBack, _ inode: InodeNumber, _ offset: Int64, _ length: Int64) {
+        init(_ target: WriteBack, _ inode: InodeNumber, _ bytes: Range<Int64>, _ next: Range<Int64>) {
             self.target = target
             self.inode = inode
-            self.offset = offset
-            self.length = length
+            self.bytes = bytes
+            self.next = next
         }
 
         func run() {
@@ -94,7 +94,14 @@ public final class WriteBack: Sendable {
             let file = clinux_open_fuse_inode(AT_FDCWD, inode.rawValue, 0, O_RDONLY | O_CLOEXEC)
             guard file >= 0 else { throw lastError() }
             defer { close(file) }
-            guard sync_file_range(file, Int(offset), Int(length), UInt32(CLINUX_SYNC_FILE_RANGE_ALL)) == 0 else {
+            try sync(file, bytes, CLINUX_SYNC_FILE_RANGE_ALL)
+            try sync(file, next, CLINUX_SYNC_FILE_RANGE_WRITE)
+        }
+
+        private func sync(_ file: Int32, _ bytes: Range<Int64>, _ flags: Int) throws(Errno) {
+            // A length of 0 would mean all the rest.
+            guard !bytes.isEmpty else { return }
+            guard sync_file_range(file, Int(bytes.lowerBound), bytes.count, UInt32(flags)) == 0 else {
                 throw lastError()
             }
         }

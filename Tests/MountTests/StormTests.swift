@@ -46,7 +46,9 @@ extension Mounts {
                 case 35..<50:
                     let start = Int(random.next() % 1024) * 4096
                     let length = (1 + Int(random.next() % 512)) * 4096
-                    (text, file) = ("0x\(String(start, radix: 16)) 0x\(String(length, radix: 16)) \(node)", control + "/migrate")
+                    (text, file) = (
+                        "0x\(String(start, radix: 16)) 0x\(String(length, radix: 16)) \(node)", control + "/migrate"
+                    )
                 case 50..<58: (text, file) = ("async \(node)", control + "/migrate")
                 case 58..<72: (text, file) = ("offline", block)
                 case 72..<84: (text, file) = ("online", block)
@@ -54,7 +56,8 @@ extension Mounts {
                 case 88..<91: (text, file) = (pick(["offline", "online"]), "sys/class/cdm/cdm0/state")
                 case 91..<94: (text, file) = ("1", "sys/devices/system/node/node\(node)/compact")
                 case 94..<97: (text, file) = ("4M", "sys/devices/system/node/node\(node)/reclaim")
-                default: (text, file) = (pick(["default", "bind:1", "prefer:1", "interleave:0-1"]), control + "/policy")
+                default:
+                    (text, file) = (pick(["default", "bind:1", "prefer:1", "interleave:0-1"]), control + "/policy")
                 }
                 do {
                     try mount.store(text, in: file)

@@ -48,6 +48,7 @@ int sync_file_range(int fd, off_t offset, off_t length, unsigned int flags);
 // Of unistd.h, fcntl.h and sched.h.
 enum {
     CLINUX_CLOSE_RANGE_UNSHARE = 1 << 1,
+    CLINUX_SYNC_FILE_RANGE_WRITE = 2,
     CLINUX_SYNC_FILE_RANGE_ALL = 7,
     CLINUX_CLONE_FS = 0x200,
 };

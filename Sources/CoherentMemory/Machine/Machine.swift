@@ -33,12 +33,14 @@ public protocol MappingInvalidator: Sendable {
 
     /// Writes back what was stored to pages of a buffer, as far as that is of use (filemap_fdatawrite_range()). Called
     /// ahead of ``invalidate(_:pages:)``, which it makes faster and never replaces.
-    func writeBack(_ buffer: Buffer, pages: Range<UInt64>)
+    ///
+    /// - Parameter next: pages whose write-back may begin; whoever wants it done asks for them again.
+    func writeBack(_ buffer: Buffer, pages: Range<UInt64>, next: Range<UInt64>)
 }
 
 extension MappingInvalidator {
     /// Leaves it to the invalidation.
-    public func writeBack(_ buffer: Buffer, pages: Range<UInt64>) {}
+    public func writeBack(_ buffer: Buffer, pages: Range<UInt64>, next: Range<UInt64>) {}
 }
 
 /// The simulated machine: nodes of memory, coherent devices, and the buffers that live on them.
@@ -169,8 +171,8 @@ public final class Machine: Sendable {
         system.hooks.withLock { $0.invalidator }?.invalidate(buffer, pages: pages)
     }
 
-    func writeBack(_ buffer: Buffer, pages: Range<UInt64>) {
-        system.hooks.withLock { $0.invalidator }?.writeBack(buffer, pages: pages)
+    func writeBack(_ buffer: Buffer, pages: Range<UInt64>, next: Range<UInt64>) {
+        system.hooks.withLock { $0.invalidator }?.writeBack(buffer, pages: pages, next: next)
     }
 
     // MARK: Buffers

@@ -1,6 +1,7 @@
 extension Machine {
-    /// Pages written back at once ahead of a migration: 16 MiB, so that getting ready for it costs next to nothing.
-    private static let window: UInt64 = 4096
+    /// Pages written back at once ahead of a migration: 4 MiB, so that getting ready for it costs little, and whoever else
+    /// waits for the workers does so only shortly.
+    private static let window: UInt64 = 1024
     /// From how many pages on that may be in the page cache it pays.
     private static let worthwhile = 32
 
@@ -23,7 +24,9 @@ extension Machine {
                 last = page
             }
         }
-        if cached >= Self.worthwhile { writeBack(buffer, pages: first..<last + 1) }
+        // What comes next is written back while these pages move.
+        let next = window.upperBound..<min(end, window.upperBound + Self.window)
+        if cached >= Self.worthwhile { writeBack(buffer, pages: first..<last + 1, next: next) }
         return window.upperBound
     }
 }
