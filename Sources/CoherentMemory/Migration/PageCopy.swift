@@ -40,6 +40,7 @@ struct CrossingTally: ~Copyable {
         let source: Node
         let target: Node
         var pages = 0
+        var active = 0
         var cached = 0
         var written = 0
     }
@@ -51,6 +52,7 @@ struct CrossingTally: ~Copyable {
         if !isSame { runs.append(Run(source: source, target: target)) }
         let last = runs.count - 1
         runs[last].pages += 1
+        if entry.isActive { runs[last].active += 1 }
         if entry.isCached { runs[last].cached += 1 }
         if entry.isWritten { runs[last].written += 1 }
     }
@@ -59,6 +61,8 @@ struct CrossingTally: ~Copyable {
         for run in runs {
             state.addPages(-run.pages, node: run.source.index)
             state.addPages(run.pages, node: run.target.index)
+            run.source.counters.active.add(-run.active)
+            run.target.counters.active.add(run.active)
             run.source.counters.cached.add(-run.cached)
             run.target.counters.cached.add(run.cached)
             run.source.counters.written.add(-run.written)
