@@ -71,6 +71,7 @@ public final class MountedFileSystem: Sendable {
             session.close()
             throw MountFailure("\(mountPoint): unmounted before it answered")
         }
+        fileSystem.services.pageCache.setWriteBack(WriteBack(session))
         machine.balancing.mode = options.balancing
         fileSystem.startBackgroundWork()
         let failures = session.tuneBackingDevice(readAheadKilobytes: Int(options.faultAround >> 10))

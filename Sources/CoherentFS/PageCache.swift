@@ -1,25 +1,40 @@
 import CoherentMemory
 import Fuse
 import Logging
+import Synchronization
 import SystemPackage
+
+/// What the kernel's page cache is told about a file.
+final class CachedFile: Sendable {
+    let number: InodeNumber
+    /// How many open files may write to it. Without one it has no dirty page, for the kernel writes back what a mapping
+    /// leaves behind.
+    let writers = Atomic(0)
+
+    init(_ number: InodeNumber) { self.number = number }
+}
 
 /// The kernel's page cache, as the machine sees it.
 final class PageCache: MappingInvalidator {
     private let notifier: Notifier
     private let logger: Logger
-    private let inodes = Mutex<[Buffer.ID: InodeNumber]>([:])
+    private let files = Mutex<[Buffer.ID: CachedFile]>([:])
+    private let bulk = Mutex<WriteBack?>(nil)
 
     init(notifier: Notifier, logger: Logger) {
         self.notifier = notifier
         self.logger = logger
     }
 
-    func register(_ file: MemoryFile) { inodes.withLock { $0[file.buffer.id] = file.number } }
+    func register(_ file: CachedFile, as buffer: Buffer) { files.withLock { $0[buffer.id] = file } }
 
-    func unregister(_ file: MemoryFile) { inodes.withLock { _ = $0.removeValue(forKey: file.buffer.id) } }
+    func unregister(_ buffer: Buffer) { files.withLock { _ = $0.removeValue(forKey: buffer.id) } }
+
+    /// Lets dirty pages be written back in bulk.
+    func setWriteBack(_ writeBack: WriteBack?) { bulk.withLock { $0 = writeBack } }
 
     func invalidate(_ buffer: Buffer, pages: Range<UInt64>) {
-        guard let inode = inodes.withLock({ $0[buffer.id] }), !pages.isEmpty else { return }
+        guard let inode = files.withLock({ $0[buffer.id] })?.number, !pages.isEmpty else { return }
         do throws(Errno) {
             _ = try notifier.invalidate(
                 inode, offset: Int64(pages.lowerBound << Page.shift), length: Int64(pages.count) << Int64(Page.shift))
@@ -27,5 +42,22 @@ final class PageCache: MappingInvalidator {
             // The mount is going: then nothing is mapped any more.
             logger.debug("invalidating inode \(inode.rawValue): \(error)")
         }
+    }
+
+    func writeBack(_ buffer: Buffer, pages: Range<UInt64>, next: Range<UInt64>) {
+        guard let file = files.withLock({ $0[buffer.id] }), !pages.isEmpty,
+            file.writers.load(ordering: .relaxed) > 0, let writeBack = bulk.withLock({ $0 })
+        else { return }
+        do throws(Errno) {
+            try writeBack.write(file.number, bytes(of: pages), starting: bytes(of: next))
+        } catch {
+            // The invalidation does it, more slowly; where it is not allowed, it will not be later.
+            if error == .notPermitted { setWriteBack(nil) }
+            logger.debug("writing back inode \(file.number.rawValue): \(error)")
+        }
+    }
+
+    private func bytes(of pages: Range<UInt64>) -> Range<Int64> {
+        Int64(pages.lowerBound << Page.shift)..<Int64(pages.upperBound << Page.shift)
     }
 }

@@ -18,6 +18,8 @@ let package = Package(
         .target(name: "Clients"),
         // The peer of the rows about requests.
         .executableTarget(name: "plainloop", linkerSettings: [.linkedLibrary("fuse3")]),
+        // The peer of moving memory that is mapped and dirty.
+        .executableTarget(name: "plainmover", linkerSettings: [.linkedLibrary("fuse3")]),
         .executableTarget(
             name: "Benchmarks",
             dependencies: [

@@ -10,6 +10,7 @@
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <sched.h>
+#include <stdint.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -41,5 +42,23 @@ int removexattr(const char *path, const char *name);
 // By hand for the same reason: sys/pidfd.h, and what sched.h and unistd.h keep for _GNU_SOURCE.
 int pidfd_open(pid_t pid, unsigned int flags);
 int pidfd_send_signal(int pidfd, int signal, void *info, unsigned int flags);
+int unshare(int flags);
+int close_range(unsigned int first, unsigned int last, int flags);
+int sync_file_range(int fd, off_t offset, off_t length, unsigned int flags);
+
+// Of unistd.h, fcntl.h and sched.h.
+enum {
+    CLINUX_CLOSE_RANGE_UNSHARE = 1 << 1,
+    CLINUX_SYNC_FILE_RANGE_WRITE = 2,
+    CLINUX_SYNC_FILE_RANGE_ALL = 7,
+    CLINUX_CLONE_FS = 0x200,
+};
+
+/// Opens an inode of a FUSE mount without its name (open_by_handle_at(2), whose structure Swift cannot make); `directory` is a
+/// directory of the mount, or AT_FDCWD. A descriptor, or -1 and errno: ESTALE where the kernel does not know the inode.
+int clinux_open_fuse_inode(int directory, uint64_t inode, uint32_t generation, int flags);
+
+/// The device that a path is on, without asking its file system. 0, or -1 and errno.
+int clinux_cached_device(const char *path, uint32_t *major, uint32_t *minor);
 
 #endif

@@ -4,6 +4,7 @@ import CoherentMemory
 import Dispatch
 import Fuse
 import Glibc
+import Synchronization
 import SystemPackage
 
 /// An open buffer or device file: what page faults, read(2) and write(2) come to.
@@ -13,6 +14,8 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
     private let tasks: TaskLocator
     /// How long the memory is there: of a device, until that is removed.
     private let lifetime: Lifetime?
+    /// The file, if this is one of its writers. Set before the kernel knows the handle.
+    private var written: CachedFile?
 
     init(_ file: MemoryFile, lifetime: Lifetime? = nil) {
         self.file = file
@@ -20,6 +23,14 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
         machine = file.services.machine
         tasks = file.services.tasks
     }
+
+    /// Makes this one of the writers of a file until it is closed.
+    func countAsWriter(of file: CachedFile) {
+        file.writers.add(1, ordering: .relaxed)
+        written = file
+    }
+
+    override func closed() { written?.writers.subtract(1, ordering: .relaxed) }
 
     /// ENODEV once the device is gone; to a mapping that is SIGBUS.
     @inline(__always)
@@ -154,5 +165,8 @@ final class DeviceHandle: MemoryHandle, @unchecked Sendable {
         super.init(file, lifetime: lifetime)
     }
 
-    override func closed() { file.services.processes.closed(device, by: opener) }
+    override func closed() {
+        super.closed()
+        file.services.processes.closed(device, by: opener)
+    }
 }

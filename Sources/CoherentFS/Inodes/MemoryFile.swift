@@ -9,13 +9,16 @@ class MemoryFile: Inode, @unchecked Sendable {
     let buffer: Buffer
     let services: Services
     let metadata: Mutex<Metadata>
+    private let cached: CachedFile
 
     init(buffer: Buffer, metadata: Metadata, services: Services) {
         self.buffer = buffer
         self.services = services
         self.metadata = Mutex(metadata)
-        super.init(number: services.inodes.makeNumber())
-        services.pageCache.register(self)
+        let number = services.inodes.makeNumber()
+        cached = CachedFile(number)
+        super.init(number: number)
+        services.pageCache.register(cached, as: buffer)
     }
 
     override var attributes: FileAttributes {
@@ -30,10 +33,12 @@ class MemoryFile: Inode, @unchecked Sendable {
         services.machine.noteTask(caller.pid)
         // What is in the page cache is the truth about the page, so it is kept; and as memory has nothing to be
         // safe on, closing a file writes nothing back.
-        return (try makeHandle(caller), [.keepCache, .noFlush])
+        let handle = try makeHandle(caller)
+        if flags & O_ACCMODE != O_RDONLY { handle.countAsWriter(of: cached) }
+        return (handle, [.keepCache, .noFlush])
     }
 
-    func makeHandle(_ caller: Caller) throws(Errno) -> OpenHandle { MemoryHandle(self) }
+    func makeHandle(_ caller: Caller) throws(Errno) -> MemoryHandle { MemoryHandle(self) }
 
     override var extendedAttributes: [BoundAttribute] {
         let subject = Subject(services, buffer)
@@ -76,7 +81,7 @@ final class BufferFile: MemoryFile, @unchecked Sendable {
 
     override func forgotten() {
         guard metadata.withLock({ $0.linkCount }) == 0 else { return }
-        services.pageCache.unregister(self)
+        services.pageCache.unregister(buffer)
         services.machine.remove(buffer)
     }
 }
@@ -97,7 +102,7 @@ final class DeviceFile: MemoryFile, @unchecked Sendable {
     // The file is everybody's to use, its placement is not.
     override func mayStore(_ caller: Caller) -> Bool { caller.uid == 0 || caller.uid == owner.uid }
 
-    override func makeHandle(_ caller: Caller) throws(Errno) -> OpenHandle {
+    override func makeHandle(_ caller: Caller) throws(Errno) -> MemoryHandle {
         guard let lifetime = device.node.lifetime else { throw .operationNotSupportedByDevice }
         let opener = services.processes.opened(device, by: caller.pid)
         return DeviceHandle(self, opener: opener, of: device, lifetime: lifetime)

@@ -43,6 +43,23 @@ final class Arena: @unchecked Sendable {
         return unsafe base + frame << Int(Page.shift)
     }
 
+    /// Stores bytes into frames that are holes, from the start of the first one on.
+    ///
+    /// By a call, not through the mapping: there each fresh frame costs a fault and is zeroed before it is filled.
+    func fill(_ first: Int, with bytes: UnsafeRawBufferPointer) {
+        var done = 0
+        while done < bytes.count {
+            let stored = unsafe pwrite(
+                descriptor.rawValue, bytes.baseAddress! + done, bytes.count - done,
+                off_t(first << Int(Page.shift) + done))
+            guard stored > 0 else { break }
+            done += stored
+        }
+        if done < bytes.count {
+            unsafe memcpy(address(of: first) + done, bytes.baseAddress! + done, bytes.count - done)
+        }
+    }
+
     /// Makes the frames holes again: zeros to the next owner, and nothing to the host.
     func punch(_ frames: Range<Int>) {
         let result = fallocate(

@@ -30,6 +30,17 @@ public protocol MappingInvalidator: Sendable {
     /// Unmaps pages of a buffer from every process and writes back what was stored to them, before it returns
     /// (invalidate_inode_pages2_range()). Called from the thread that migrates, with no lock held.
     func invalidate(_ buffer: Buffer, pages: Range<UInt64>)
+
+    /// Writes back what was stored to pages of a buffer, as far as that is of use (filemap_fdatawrite_range()). Called
+    /// ahead of ``invalidate(_:pages:)``, which it makes faster and never replaces.
+    ///
+    /// - Parameter next: pages whose write-back may begin; whoever wants it done asks for them again.
+    func writeBack(_ buffer: Buffer, pages: Range<UInt64>, next: Range<UInt64>)
+}
+
+extension MappingInvalidator {
+    /// Leaves it to the invalidation.
+    public func writeBack(_ buffer: Buffer, pages: Range<UInt64>, next: Range<UInt64>) {}
 }
 
 /// The simulated machine: nodes of memory, coherent devices, and the buffers that live on them.
@@ -166,6 +177,10 @@ public final class Machine: Sendable {
 
     func invalidate(_ buffer: Buffer, pages: Range<UInt64>) {
         system.hooks.withLock { $0.invalidator }?.invalidate(buffer, pages: pages)
+    }
+
+    func writeBack(_ buffer: Buffer, pages: Range<UInt64>, next: Range<UInt64>) {
+        system.hooks.withLock { $0.invalidator }?.writeBack(buffer, pages: pages, next: next)
     }
 
     // MARK: Buffers

@@ -97,14 +97,13 @@ extension Machine {
         let oldStart = state.table[unit.lowerBound].pfn
         let old = node(of: oldStart)
         var (cached, written, active) = (0, 0, 0)
+        var copy = PageCopy()
         for page in unit {
             guard let leaf = state.table.leaf(of: page) else { preconditionFailure("a huge page is incomplete") }
             let slot = unsafe state.table.entries(of: leaf) + (Int(page) & (TablePool.entries - 1))
             var entry = PageTableEntry(rawValue: unsafe slot.pointee)
             let pfn = destination.run.start + page - unit.lowerBound
-            if entry.isWritten {
-                unsafe memcpy(new.address(of: pfn), old.address(of: entry.pfn), Int(Page.size))
-            }
+            if entry.isWritten { copy.add(entry.pfn, of: old, to: pfn, of: new) }
             cached += entry.isCached ? 1 : 0
             written += entry.isWritten ? 1 : 0
             active += entry.isActive ? 1 : 0
@@ -121,6 +120,7 @@ extension Machine {
             entry.isMigrating = false
             unsafe slot.pointee = entry.rawValue
         }
+        copy.flush()
         if destination.growsPool, old.leavePool(FrameRun(start: oldStart, count: HugePage.frames)) {
             new.zone.withLock { $0.pool.usage.surplus += 1 }
         }

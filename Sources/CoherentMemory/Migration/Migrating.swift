@@ -177,8 +177,12 @@ extension Machine {
     ) throws(Errno) {
         var result = MigrationResult()
         var page = pages.lowerBound
+        var writtenBack = page
         while page < pages.upperBound, let next = buffer.nextPage(from: page), next < pages.upperBound {
             if isCancelled() || account.isCancelled { throw .interrupted }
+            if next >= writtenBack {
+                writtenBack = writeBackAhead(of: buffer, from: next, to: pages.upperBound, filter: filter)
+            }
             let part = next..<min(pages.upperBound, (next / Self.batch + 1) * Self.batch)
             let outcome = moveInTurn(
                 buffer, pages: part, filter: filter, targets: targets, prepaid: prepaid, reason: account.reason)

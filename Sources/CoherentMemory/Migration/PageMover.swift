@@ -65,16 +65,17 @@ extension Machine {
             return moved
         }
         var frames = FrameSupply(targets: targets, wanted: wanted.count, prepaid: prepaid)
+        // Given back together, for the host frees a long run much faster than many short ones.
+        var freed = FreedFrames()
         var page = wanted.first
         while page <= wanted.last {
             let part = page..<min(wanted.last + 1, page + Self.piece)
-            var freed = FreedFrames()
             buffer.state.withLock { state in
                 replace(part, filter: filter, in: &state, from: &frames, local: local, freed: &freed, &outcome)
             }
-            freed.release(to: self)
             page = part.upperBound
         }
+        freed.release(to: self)
         frames.releaseRest()
         return outcome
     }
@@ -182,7 +183,8 @@ extension Machine {
             if frames.isPrepaid { return }
             account(pages, on: node, intended: frames.targets[0], isLocal: node === local)
         }
-        var crossings: [(from: Int, to: Int)] = []
+        var crossed = CrossingTally()
+        var copy = PageCopy()
         var orphans: [(PFN, isWritten: Bool)] = []
         unsafe forEachMatch(pages, filter: filter, in: state) { _, slot in
             var entry = PageTableEntry(rawValue: unsafe slot.pointee)
@@ -201,27 +203,11 @@ extension Machine {
             let old = node(of: entry.pfn)
             let new = node(of: pfn)
             let frame = old.index(of: entry.pfn)
-            if entry.isWritten {
-                unsafe memcpy(new.address(of: pfn), old.address(of: entry.pfn), Int(Page.size))
-            }
+            if entry.isWritten { copy.add(entry.pfn, of: old, to: pfn, of: new) }
             new.frames.setOwner(of: new.index(of: pfn), to: old.frames.owner(of: frame))
             landed.add(pfn, in: self, count)
             outcome.cross(from: old.index, to: new.index)
-            if new !== old {
-                crossings.append((old.index, new.index))
-                if entry.isActive {
-                    old.counters.active.add(-1)
-                    new.counters.active.add(1)
-                }
-                if entry.isCached {
-                    old.counters.cached.add(-1)
-                    new.counters.cached.add(1)
-                }
-                if entry.isWritten {
-                    old.counters.written.add(-1)
-                    new.counters.written.add(1)
-                }
-            }
+            if new !== old { crossed.add(entry, from: old, to: new) }
             old.frames.setOwner(of: frame, to: FrameTable.unmapped)
             if old.frames.isPinned(frame) {
                 orphans.append((entry.pfn, entry.isWritten))
@@ -232,11 +218,9 @@ extension Machine {
             entry.hasHint = false
             outcome.moved += 1
         }
+        copy.flush()
         landed.flush(count)
-        for (from, to) in crossings {
-            state.addPages(-1, node: from)
-            state.addPages(1, node: to)
-        }
+        crossed.flush(in: &state)
         for (pfn, isWritten) in orphans { state.orphans[pfn] = isWritten }
     }
 

@@ -222,4 +222,7 @@ public final class Node: Sendable {
 
     /// The bytes of a frame of this node.
     func address(of pfn: PFN) -> UnsafeMutableRawPointer { unsafe arena.address(of: index(of: pfn)) }
+
+    /// Stores bytes into frames of this node that follow each other and are holes yet.
+    func fill(_ pfn: PFN, with bytes: UnsafeRawBufferPointer) { unsafe arena.fill(index(of: pfn), with: bytes) }
 }

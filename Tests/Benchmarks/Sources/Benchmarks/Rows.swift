@@ -11,7 +11,7 @@ struct Rows {
     /// One group: what it mounts, and what is measured there. `body` gets the rows while the mounts are there.
     typealias Group = (_ body: ([Contest]) throws -> Void) throws -> Void
 
-    var groups: [Group] { [mapped, requestsOnOneCPU, requestsUnpinned, listing] }
+    var groups: [Group] { [mapped, requestsOnOneCPU, requestsUnpinned, moving, movingDirty, listing] }
 
     // MARK: Mappings, against tmpfs
 

@@ -3,11 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <sched.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -163,4 +165,90 @@ int clients_pin(int cpu) {
         for (int i = 0; i < CPU_SETSIZE; i++)
             CPU_SET(i, &set);
     return sched_setaffinity(0, sizeof set, &set) == 0 ? 0 : errno;
+}
+
+int clients_map(const char *path, size_t bytes, void **mapped) {
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return errno;
+    struct stat status;
+    int error = fstat(fd, &status) == 0 ? 0 : errno;
+    if (!error && (size_t)status.st_size < bytes && ftruncate(fd, (off_t)bytes) != 0)
+        error = errno;
+    *mapped = error ? NULL : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (*mapped == MAP_FAILED)
+        error = errno;
+    close(fd);
+    return error;
+}
+
+void clients_dirty(void *mapped, size_t bytes) { fill(mapped, bytes / sizeof(uint64_t), 1); }
+
+void clients_unmap(void *mapped, size_t bytes) { munmap(mapped, bytes); }
+
+int clients_command(const char *path, const char *text, double *seconds) {
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return errno;
+    size_t length = strlen(text);
+    double start = now();
+    ssize_t put = pwrite(fd, text, length, 0);
+    int error = put == (ssize_t)length ? 0 : put < 0 ? errno : EIO;
+    *seconds = now() - start;
+    close(fd);
+    return error;
+}
+
+int clients_copy(size_t bytes, double *seconds) {
+    static void *memory[2];
+    static size_t size;
+    static int target;
+    if (size != bytes) {
+        for (int i = 0; i < 2; i++) {
+            int fd = memfd_create("copy", MFD_CLOEXEC);
+            if (fd < 0 || ftruncate(fd, (off_t)bytes) != 0)
+                return errno;
+            memory[i] = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+            if (memory[i] == MAP_FAILED)
+                return errno;
+            target = fd;
+        }
+        fill(memory[0], bytes / sizeof(uint64_t), 1);
+        size = bytes;
+    }
+    if (fallocate(target, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)bytes) != 0)
+        return errno;
+    double start = now();
+    memcpy(memory[1], memory[0], bytes);
+    __asm__ volatile("" : : "r"(memory[1]) : "memory");
+    *seconds = now() - start;
+    return 0;
+}
+
+static int by_value(const void *first, const void *second) {
+    double difference = *(const double *)first - *(const double *)second;
+    return (difference > 0) - (difference < 0);
+}
+
+int clients_read_percentile(const char *path, size_t bytes, long count, int percent, double *seconds) {
+    int fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+    if (fd < 0)
+        return errno;
+    unsigned char *data = aligned_alloc(page, page);
+    double *times = calloc((size_t)count, sizeof *times);
+    int error = data && times ? 0 : ENOMEM;
+    for (long i = 0; !error && i < count; i++) {
+        double start = now();
+        if (pread(fd, data, page, (off_t)((size_t)i * 7919 % (bytes / page) * page)) != page)
+            error = EIO;
+        times[i] = now() - start;
+    }
+    if (!error) {
+        qsort(times, (size_t)count, sizeof *times, by_value);
+        *seconds = times[count * percent / 100];
+    }
+    free(times);
+    free(data);
+    close(fd);
+    return error;
 }

@@ -24,6 +24,24 @@ int clients_read_attribute(const char *path, long count, double *seconds);
 /// `count` times pwrite(2) of `text` to the start of an open file.
 int clients_write_attribute(const char *path, const char *text, long count, double *seconds);
 
+/// Maps a file, shared, made or lengthened to `bytes` where need be.
+int clients_map(const char *path, size_t bytes, void **mapped);
+
+/// Stores to every byte of a mapping.
+void clients_dirty(void *mapped, size_t bytes);
+
+/// Ends a mapping.
+void clients_unmap(void *mapped, size_t bytes);
+
+/// Writes `text` to a file once; the write(2) is timed.
+int clients_command(const char *path, const char *text, double *seconds);
+
+/// One memcpy(3) of `bytes` from one memory file to another that has no pages yet.
+int clients_copy(size_t bytes, double *seconds);
+
+/// `count` times pread(2) of 4 KiB with O_DIRECT; `seconds` gets what `percent` of them stay below.
+int clients_read_percentile(const char *path, size_t bytes, long count, int percent, double *seconds);
+
 /// Keeps the calling thread, and what it starts from now on, on one CPU; a negative number lifts that.
 int clients_pin(int cpu);
 
