@@ -11,7 +11,9 @@ let settings: [SwiftSetting] = [
 let package = Package(
     name: "Benchmarks",
     dependencies: [
-        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+        .package(name: "cdmfs", path: "../.."),
     ],
     targets: [
         // What is timed: plain C, so that the language of the clients is no part of any figure.
@@ -23,6 +25,14 @@ let package = Package(
             dependencies: [
                 "Clients",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: settings),
+        // What needs no mount: `swift run -c release PlacementBenchmark`.
+        .executableTarget(
+            name: "PlacementBenchmark",
+            dependencies: [
+                .product(name: "CoherentMemory", package: "cdmfs"),
+                .product(name: "SystemPackage", package: "swift-system"),
             ],
             swiftSettings: settings),
     ]

@@ -97,7 +97,7 @@ struct PlacementScene {
         machine.setTaskDirectory(tasks)
         for id in try list("open") { tasks.open(machine.devices.first { $0.node.id == id }!.name, by: Self.task) }
         for id in try list("member") { try machine.setPermitted(true, process: Self.task, on: machine.node(id)!) }
-        for (node, weight) in pairs("weights") { try machine.node(node)!.setInterleaveWeight(weight) }
+        for (node, weight) in pairs("weights") { try machine.setInterleaveWeight(weight, of: machine.node(node)!) }
         for node in try list("full") { try Self.fill(machine, node: node) }
         for (node, room) in pairs("room") { try Self.fill(machine, node: node, room: room) }
 
