@@ -44,6 +44,9 @@ public struct Attribute<Subject: Sendable>: Sendable {
     /// Whether a text is shown as it is, so that an empty one is an empty file; otherwise it ends in a newline.
     public private(set) var isVerbatim = false
 
+    /// Whether showing it may have to wait for programs, so that it is no work for the thread that took the read.
+    public private(set) var showsInJob = false
+
     let show: Show?
     let action: Action?
 
@@ -96,6 +99,13 @@ public struct Attribute<Subject: Sendable>: Sendable {
         _ name: String, permissions: FilePermissions? = nil, summary: String = "", start: @escaping Start
     ) -> Attribute {
         Attribute(name, permissions, false, summary, nil, .start(start))
+    }
+
+    /// The same attribute, shown on a thread where that may take long.
+    public func shownInJob() -> Attribute {
+        var attribute = self
+        attribute.showsInJob = true
+        return attribute
     }
 
     /// The same attribute with its text shown as it is, as `uevent` needs: an empty one is an empty file.

@@ -11,19 +11,27 @@ public struct AttributeText: Sendable, Hashable {
     /// The text, without one newline at its end.
     public let text: String
 
+    /// The thread that wrote it (Linux's `current`); 0 where nobody in particular did, -1 for one
+    /// without a number.
+    public let writer: Int32
+
     /// The text of the bytes of a write.
     ///
     /// - Throws: EINVAL for more than ``maxSize`` bytes, a NUL byte, or what is no UTF-8.
-    public init(_ bytes: [UInt8]) throws(Errno) {
+    public init(_ bytes: [UInt8], writer: Int32 = 0) throws(Errno) {
         guard bytes.count <= Self.maxSize, !bytes.contains(0) else { throw .invalidArgument }
         // The newline is left out before there is a string: no second one is made.
         let length = bytes.last == UInt8(ascii: "\n") ? bytes.count - 1 : bytes.count
         guard let span = try? UTF8Span(validating: bytes.span.extracting(first: length)) else { throw .invalidArgument }
         text = String(copying: span)
+        self.writer = writer
     }
 
     /// A text as it would be written, for tests and for a store that passes a part of it on.
-    public init(_ text: String) { self.text = text.withoutNewline }
+    public init(_ text: String, writer: Int32 = 0) {
+        self.text = text.withoutNewline
+        self.writer = writer
+    }
 
     /// The text where it is one word: not empty, no white space.
     ///
@@ -37,13 +45,13 @@ public struct AttributeText: Sendable, Hashable {
 
     /// The words between white space; none in an empty text.
     public var words: [AttributeText] {
-        text.utf8.split(whereSeparator: isSpace).map { AttributeText(String(Substring($0))) }
+        text.utf8.split(whereSeparator: isSpace).map { AttributeText(String(Substring($0)), writer: writer) }
     }
 
     /// The lines of the text, without their newlines; empty ones stay.
     public var lines: [AttributeText] {
         text.utf8.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
-            .map { AttributeText(String(Substring($0))) }
+            .map { AttributeText(String(Substring($0)), writer: writer) }
     }
 
     /// One of some words, compared exactly (`sysfs_match_string()`).

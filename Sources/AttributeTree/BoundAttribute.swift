@@ -24,7 +24,11 @@ public struct BoundAttribute: Sendable {
     /// Whether a write may take long, for it starts a ``Job``.
     public let startsJob: Bool
 
+    /// Whether a read may take long, too.
+    public let showsInJob: Bool
+
     private let isVerbatim: Bool
+    private var open: (@Sendable () -> BoundAttribute)?
     private let showText: (@Sendable () throws(Errno) -> String)?
     private let storeText: (@Sendable (AttributeText) throws(Errno) -> StoreOutcome)?
 
@@ -34,6 +38,7 @@ public struct BoundAttribute: Sendable {
         isPollable = attribute.isPollable
         summary = attribute.summary
         isVerbatim = attribute.isVerbatim
+        showsInJob = attribute.showsInJob
         if let show = attribute.show {
             showText = { () throws(Errno) in try show(subject) }
         } else {
@@ -54,6 +59,16 @@ public struct BoundAttribute: Sendable {
             startsJob = false
         }
     }
+
+    /// An attribute each open file of which has a subject of its own, so that what is read there answers what was written
+    /// there.
+    init<Subject>(_ attribute: Attribute<Subject>, perOpenFile makeSubject: @escaping @Sendable () -> Subject) {
+        self.init(attribute, makeSubject())
+        open = { BoundAttribute(attribute, makeSubject()) }
+    }
+
+    /// The attribute as a newly opened file has it.
+    public func opened() -> BoundAttribute { open?() ?? self }
 
     /// Whether it has something to show; opening it for reading is EACCES otherwise, for root, too.
     public var isReadable: Bool { showText != nil }
@@ -80,10 +95,11 @@ public struct BoundAttribute: Sendable {
 
     /// Does what writing `bytes`, the content of one write(2), asks for, or validates it and returns the work.
     ///
+    /// - Parameter writer: the thread that wrote, 0 for nobody in particular.
     /// - Throws: EACCES where it cannot be written, EINVAL for bytes that are no ``AttributeText``, or what the store threw.
-    public func store(_ bytes: [UInt8]) throws(Errno) -> StoreOutcome {
+    public func store(_ bytes: [UInt8], by writer: Int32 = 0) throws(Errno) -> StoreOutcome {
         guard let storeText else { throw .permissionDenied }
-        return try storeText(AttributeText(bytes))
+        return try storeText(AttributeText(bytes, writer: writer))
     }
 }
 

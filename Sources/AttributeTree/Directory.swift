@@ -23,6 +23,23 @@ public final class Directory: Sendable {
         public func hash(into hasher: inout Hasher) { value.hash(into: &hasher) }
     }
 
+    /// How directories are made and removed by whoever uses the tree, as in a control group's directory.
+    public struct Maker: Sendable {
+        /// Makes the directory of a name, which the sources then find.
+        public let make: @Sendable (String) throws(Errno) -> Void
+        /// Removes one.
+        public let remove: @Sendable (String) throws(Errno) -> Void
+
+        /// What mkdir(2) and rmdir(2) come to.
+        public init(
+            make: @escaping @Sendable (String) throws(Errno) -> Void,
+            remove: @escaping @Sendable (String) throws(Errno) -> Void
+        ) {
+            self.make = make
+            self.remove = remove
+        }
+    }
+
     /// Children that are found when asked for.
     struct Source: Sendable {
         /// What every child is, where a name stands for the same child for as long as the directory exists.
@@ -37,6 +54,9 @@ public final class Directory: Sendable {
     /// Who may list and search it.
     public let permissions: FilePermissions
 
+    /// How directories are made in it; `nil` where none can be.
+    public let maker: Maker?
+
     private let fixed: [String: Node]
     private let order: [String]
     private let fixedEntries: [(name: String, kind: Node.Kind)]
@@ -49,9 +69,10 @@ public final class Directory: Sendable {
         permissions: FilePermissions = [
             .ownerReadWriteExecute, .groupRead, .groupExecute, .otherRead, .otherExecute,
         ],
-        _ children: [Child] = []
+        maker: Maker? = nil, _ children: [Child] = []
     ) {
         self.identity = identity
+        self.maker = maker
         self.permissions = permissions
         let nodes = children.flatMap(\.nodes)
         fixed = Dictionary(uniqueKeysWithValues: nodes)
@@ -143,6 +164,14 @@ public struct Child: Sendable {
     /// The attributes of a table, for one subject (an `attribute_group`).
     public static func attributes<Subject>(_ table: [Attribute<Subject>], of subject: Subject) -> Child {
         Child(nodes: table.map { ($0.name, .attribute($0.bound(to: subject))) }, source: nil)
+    }
+
+    /// An attribute whose open files have a subject each.
+    public static func attribute<Subject>(
+        _ attribute: Attribute<Subject>, perOpenFile makeSubject: @escaping @Sendable () -> Subject
+    ) -> Child {
+        Child(
+            nodes: [(attribute.name, .attribute(BoundAttribute(attribute, perOpenFile: makeSubject)))], source: nil)
     }
 
     /// A stream under its name.

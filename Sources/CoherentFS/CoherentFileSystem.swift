@@ -192,7 +192,7 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
         var opened: (inode: Inode, handle: OpenHandle, options: OpenReply.Options)?
         let left = withInode(parent, request) { inode, request throws(Errno) in
             let made = try inode.makeFile(name, permissions: mode & 0o7777, caller: request.caller)
-            let (handle, options) = try made.open(flags: file.flags)
+            let (handle, options) = try made.open(flags: file.flags, caller: request.caller)
             opened = (made, handle, options)
         }
         guard let opened else { return }
@@ -274,6 +274,41 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
 
     override func fsyncdir(_ request: consuming Request, inode: InodeNumber, dataOnly: Bool, file: OpenFile) {
         request.error(.noFunction)
+    }
+
+    // MARK: Extended attributes
+
+    override func getxattr(_ request: consuming Request, inode: InodeNumber, name: String, size: Int) {
+        var value: [UInt8] = []
+        let left = withInode(inode, request) { inode, _ throws(Errno) in value = try inode.extendedAttribute(name) }
+        if let left { unsafe left.extendedAttribute(value.span.bytes, size: size) }
+    }
+
+    override func listxattr(_ request: consuming Request, inode: InodeNumber, size: Int) {
+        var names: [UInt8] = []
+        let left = withInode(inode, request) { inode, _ throws(Errno) in names = inode.extendedAttributeNames }
+        if let left { unsafe left.extendedAttribute(names.span.bytes, size: size) }
+    }
+
+    override func setxattr(
+        _ request: consuming Request, inode: InodeNumber, name: String, value: RawSpan, flags: Int32
+    ) {
+        let bytes = unsafe value.withUnsafeBytes { unsafe [UInt8]($0) }
+        var outcome = StoreOutcome.done
+        let left = withInode(inode, request) { inode, request throws(Errno) in
+            outcome = try inode.storeExtendedAttribute(name, bytes, flags: flags, caller: request.caller)
+        }
+        guard let left else { return }
+        switch outcome {
+        case .done:
+            services.changes.kick()
+            left.ok()
+        case .job(let job): services.run(job, for: left) { $0.ok() }
+        }
+    }
+
+    override func removexattr(_ request: consuming Request, inode: InodeNumber, name: String) {
+        withInode(inode, request) { inode, _ throws(Errno) in try inode.removeExtendedAttribute(name) }?.ok()
     }
 
     // MARK: The whole

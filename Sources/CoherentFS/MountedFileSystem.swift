@@ -55,6 +55,7 @@ public final class MountedFileSystem: Sendable {
         do throws(MountError) {
             session = try Session(fileSystem: fileSystem, options: mount, logger: logger)
             try session.mount(at: mountPoint)
+            if let device = session.device { fileSystem.services.processes.setMount(device) }
         } catch {
             throw MountFailure("\(error)")
         }

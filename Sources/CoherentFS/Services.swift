@@ -1,6 +1,8 @@
+import AttributeTree
 import CoherentMemory
 import Fuse
 import Logging
+import SystemPackage
 
 // swift-system has a type of the same name.
 typealias FileType = Fuse.FileType
@@ -21,6 +23,9 @@ final class Services: Sendable {
     let notifier: Notifier
     let pageCache: PageCache
     let tasks: TaskLocator
+    /// The processes of the host.
+    let processes = ProcTasks()
+    let numaMaps = NumaMapsQuestion.Last()
     /// Guards every directory below buffers/.
     let namespace = Mutex<Void>(())
 
@@ -32,6 +37,7 @@ final class Services: Sendable {
         pageCache = PageCache(notifier: notifier, logger: logger)
         tasks = TaskLocator(machine: machine)
         machine.setInvalidator(pageCache)
+        machine.setTaskDirectory(processes)
         let (changes, uevents, power) = (changes, uevents, power)
         machine.setRecorder { event in
             uevents.note(event)
@@ -43,6 +49,21 @@ final class Services: Sendable {
             uevents.deliver()
             changes.kick()
         }
+    }
+
+    /// Runs a job that a request asked for; the thread that does the work answers with `success` or the job's error, and
+    /// an interrupt of the caller cancels it.
+    func run(
+        _ job: Job, for request: consuming Request, _ success: @escaping @Sendable (consuming Request) -> Bool
+    ) {
+        let cancellation = Cancellation()
+        let deferred = request.deferred()
+        deferred.onInterrupt { cancellation.cancel() }
+        let isStarted = jobs.start(job, cancellation) { [changes] error in
+            changes.kick()
+            if let error { deferred.error(error) } else { deferred.answer(success) }
+        }
+        if !isStarted { deferred.error(.resourceTemporarilyUnavailable) }
     }
 
     /// What is to be done when a part of the machine has gone. Called from the thread that took it away.

@@ -9,7 +9,8 @@ public struct Caller: Hashable, Sendable {
     public let uid: UInt32
     /// The file system group id.
     public let gid: UInt32
-    /// The thread that asks: of a page fault the faulting thread, not its process.
+    /// The thread that asks: of a page fault the faulting thread, not its process. Also 0 where it is in a namespace of
+    /// process numbers of which the daemon knows nothing.
     public let pid: Int32
     /// The file mode creation mask; on CREATE, MKDIR and MKNOD.
     public let umask: UInt32

@@ -15,6 +15,11 @@ struct MountInfo {
         return table.split(separator: "\n").compactMap(MountInfo.init).last { $0.mountPoint == path }
     }
 
+    /// The mounts that a task sees, in the order in which they were made.
+    static func all(of task: Int32) throws -> [MountInfo] {
+        try readAll(FilePath("/proc/\(task)/mountinfo")).split(separator: "\n").compactMap(MountInfo.init)
+    }
+
     /// The mount that a path without links leads into: that of the longest mount point on the way, the uppermost there.
     static func containing(_ path: FilePath) -> MountInfo? {
         guard let table = try? readAll("/proc/self/mountinfo") else { return nil }
@@ -34,8 +39,8 @@ struct MountInfo {
         }
         guard let minor = fields[2].split(separator: ":").last.flatMap({ Int($0) }) else { return nil }
         self.minor = minor
-        root = Self.unescape(fields[3])
         mountPoint = Self.unescape(fields[4])
+        root = Self.unescape(fields[3])
         type = String(fields[hyphen + 1])
     }
 

@@ -96,6 +96,21 @@ final class Lamp: Sendable {
         #expect(job.name == "dim")
     }
 
+    @Test func aStoreKnowsWhoWrites() throws {
+        let seen = Mutex<[Int32]>([])
+        let attribute = Attribute<Lamp>.writeOnly(
+            "who",
+            store: { _, text throws(Errno) in
+                let writers = ([text] + text.words + text.lines).map(\.writer)
+                seen.withLock { $0 += writers }
+            })
+        _ = try attribute.bound(to: lamp).store(Array("a b\n".utf8), by: 7)
+        #expect(seen.withLock { $0 } == [7, 7, 7, 7])
+        seen.withLock { $0 = [] }
+        _ = try attribute.bound(to: lamp).store(Array("a".utf8))
+        #expect(seen.withLock { $0 } == [0, 0, 0])
+    }
+
     @Test func helpersOfText() {
         #expect(nameValueLines([("hit", 1), ("miss", 20)]) == "hit 1\nmiss 20")
         #expect(choices(of: ["a", "b"], selected: "b") == "a [b]")

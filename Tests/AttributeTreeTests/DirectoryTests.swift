@@ -43,6 +43,43 @@ import Testing
         #expect(directory.children.map(\.name) == ["fixed", "lamp2"])
     }
 
+    @Test func anOpenFileHasASubjectOfItsOwn() throws {
+        let level = try #require(Lamp.attributes.first { $0.name == "on" })
+        let directory = Directory([.attribute(level, perOpenFile: { Lamp() })])
+        guard case .attribute(let attribute)? = directory.lookup("on") else {
+            Issue.record("no attribute")
+            return
+        }
+        let (first, second) = (attribute.opened(), attribute.opened())
+        _ = try first.store(Array("1".utf8))
+        #expect(try first.show() == "1\n")
+        #expect(try second.show() == "0\n")
+        #expect(!attribute.showsInJob && level.shownInJob().bound(to: Lamp()).showsInJob)
+    }
+
+    @Test func directoriesAreMadeWhereThereIsAMaker() throws {
+        let names = Mutex<Set<String>>([])
+        let directory = Directory(
+            maker: Directory.Maker(
+                make: { name throws(Errno) in
+                    guard names.withLock({ $0.insert(name).inserted }) else { throw .fileExists }
+                },
+                remove: { name throws(Errno) in
+                    guard names.withLock({ $0.remove(name) }) != nil else { throw .noSuchFileOrDirectory }
+                }),
+            [
+                .dynamic(
+                    list: { names.withLock { $0.sorted() } },
+                    lookup: { name in names.withLock { $0.contains(name) } ? .directory(Directory()) : nil })
+            ])
+        let maker = try #require(directory.maker)
+        try maker.make("a")
+        #expect(directory.names == ["a"] && directory.lookup("a") != nil)
+        #expect(throws: Errno.fileExists) { try maker.make("a") }
+        try maker.remove("a")
+        #expect(directory.names.isEmpty && Directory().maker == nil)
+    }
+
     @Test func identityTellsSubjectsApart() {
         #expect(Directory.Identity(1) == Directory.Identity(1))
         #expect(Directory.Identity(1) != Directory.Identity(2))

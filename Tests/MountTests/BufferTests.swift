@@ -82,7 +82,8 @@ extension Mounts {
             try TestMount.with { mount in
                 let outcome = try run(
                     [
-                        "fio", "--name=verify", "--filename=\(mount.path)/buffers/a", "--size=16M", "--bs=4k-64k",
+                        "fio", "--name=verify", "--verify_state_save=0", "--filename=\(mount.path)/buffers/a",
+                        "--size=16M", "--bs=4k-64k",
                         "--rw=randwrite", "--ioengine=\(engine)", "--verify=crc32c", "--verify_fatal=1", "--randseed=7",
                         "--output-format=terse",
                     ], within: 60)

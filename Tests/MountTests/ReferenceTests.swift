@@ -22,12 +22,14 @@ extension Mounts {
             }
         }
 
-        /// Every file of a mount, with its mode, buffers and directories of them made before.
+        /// Every file of a mount, with its mode, buffers, directories of them and a group made before.
         private func files(_ mount: TestMount) throws -> [(path: String, mode: String)] {
             try mount.makeBuffer("one", size: 4096)
             try FileManager.default.createDirectory(
                 atPath: mount.path + "/buffers/two", withIntermediateDirectories: false)
             try mount.makeBuffer("two/three", size: 4096)
+            try FileManager.default.createDirectory(
+                atPath: mount.path + "/sys/fs/cgroup/four", withIntermediateDirectories: false)
             let walk = try run(["find", mount.path, "-mindepth", "1", "-printf", "%M %P\\n"])
             try #require(walk.succeeded, "\(walk.errors)")
             return walk.output.split(separator: "\n").map { line in
@@ -65,7 +67,7 @@ extension Mounts {
                 .invalidArgument: "EINVAL", .outOfRange: "ERANGE", .operationNotSupportedByDevice: "ENODEV",
                 .noSuchAddressOrDevice: "ENXIO", .ioError: "EIO", .notPermitted: "EPERM", .resourceBusy: "EBUSY",
                 .notSupported: "EOPNOTSUPP", .noSuchProcess: "ESRCH", .fileExists: "EEXIST", .noMemory: "ENOMEM",
-                .resourceTemporarilyUnavailable: "EAGAIN", .noSuchFileOrDirectory: "ENOENT",
+                .resourceTemporarilyUnavailable: "EAGAIN", .noSuchFileOrDirectory: "ENOENT", .overflow: "EOVERFLOW",
             ]
             try TestMount.with(checkingLeaks: false) { mount in
                 var tried: Set<String> = []
@@ -98,6 +100,7 @@ extension Mounts {
                 switch word {
                 case "one", "three": return "NAME"
                 case "two": return "DIR"
+                case "four": return "GROUP"
                 default:
                     for (prefix, letter) in [
                         ("node", "N"), ("memory_tier", "T"), ("memory", "M"), ("cpu", "N"), ("cdm", "N"),

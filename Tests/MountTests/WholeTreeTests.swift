@@ -47,7 +47,9 @@ extension Mounts {
             let command = "find '\(mount.path)/sys' -type f -perm /444 ! -name uevents -exec cat {} + >/dev/null"
             let outcome = try run(["sh", "-c", "LC_ALL=C \(command)"])
             let strange = outcome.errors.split(separator: "\n").filter {
+                // find takes two directories that go while it opens them for one and the same (fts_build() of gnulib).
                 !$0.hasSuffix(": No such device") && !$0.hasSuffix(": No such file or directory")
+                    && !$0.contains("File system loop detected")
             }
             #expect(strange.isEmpty, "\(strange)")
         }

@@ -32,6 +32,12 @@ ssize_t listxattr(const char *path, char *list, size_t size);
 int setxattr(const char *path, const char *name, const void *value, size_t size, int flags);
 int removexattr(const char *path, const char *name);
 
+// Of linux/xattr.h, whose names sys/xattr.h has as an enumeration.
+#ifndef XATTR_CREATE
+#define XATTR_CREATE 1
+#define XATTR_REPLACE 2
+#endif
+
 // By hand for the same reason: sys/pidfd.h, and what sched.h and unistd.h keep for _GNU_SOURCE.
 int pidfd_open(pid_t pid, unsigned int flags);
 

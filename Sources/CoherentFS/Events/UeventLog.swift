@@ -63,13 +63,18 @@ final class UeventLog: Sendable {
                     Uevent(
                         action: "change", path: "/class/cdm/\(name)", subsystem: "cdm",
                         details: [("STATE", word.rawValue)]))
+            case .isolation(let node, let isolation):
+                state.append(
+                    Uevent(
+                        action: "change", path: "/devices/system/node/node\(node)", subsystem: "node",
+                        details: [("ISOLATION", isolation.rawValue)]))
             case .blockAdded(let number): state.append(Uevent("add", block: number))
             case .blockRemoved(let number): state.append(Uevent("remove", block: number))
             case .nodeAdded(let id): state.append(Uevent("add", node: id))
             case .nodeRemoved(let id): state.append(Uevent("remove", node: id))
             case .deviceAdded(let name): state.append(Uevent("add", device: name))
             case .deviceRemoved(let name): state.append(Uevent("remove", device: name))
-            case .isolation, .migration, .nodeMigration: break
+            case .migration, .nodeMigration: break
             }
         }
     }

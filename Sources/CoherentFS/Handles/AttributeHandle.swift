@@ -36,20 +36,30 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
     }
 
     override func read(_ request: consuming Request, size: Int, offset: Int64) {
-        do throws(Errno) {
-            try checkLifetime()
-            let last = offset == 0 ? nil : shown.withLock { $0 }
-            let bytes = if let last { last } else { try text() }
-            if offset == 0 { shown.withLock { $0 = bytes } }
-            guard offset < bytes.count else {
-                request.end()
-                return
+        if offset > 0, let last = shown.withLock({ $0 }) {
+            request.part(of: last, size: size, offset: offset)
+        } else if attribute.showsInJob {
+            let deferred = request.deferred()
+            let job = Job("show") { _ throws(Errno) in
+                let bytes = try self.show(from: offset)
+                deferred.answer { $0.part(of: bytes, size: size, offset: offset) }
             }
-            let start = Int(offset)
-            unsafe request.data(bytes.span.bytes.extracting(start..<min(bytes.count, start + size)))
-        } catch {
-            request.error(error)
+            let isStarted = services.jobs.start(job, Cancellation()) { if let error = $0 { deferred.error(error) } }
+            if !isStarted { deferred.error(.resourceTemporarilyUnavailable) }
+        } else {
+            do throws(Errno) {
+                request.part(of: try show(from: offset), size: size, offset: offset)
+            } catch {
+                request.error(error)
+            }
         }
+    }
+
+    /// Shows anew, and keeps what a read from the start has shown.
+    private func show(from offset: Int64) throws(Errno) -> [UInt8] {
+        let bytes = try text()
+        if offset == 0 { shown.withLock { $0 = bytes } }
+        return bytes
     }
 
     override func write(_ request: consuming Request, data: RawSpan, offset: Int64, isWriteBack: Bool) {
@@ -57,33 +67,16 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
         do throws(Errno) {
             try checkLifetime()
             let bytes = unsafe data.withUnsafeBytes { unsafe [UInt8]($0) }
-            switch try attribute.store(bytes) {
+            switch try attribute.store(bytes, by: request.caller.writer) {
             case .done:
                 services.changes.kick()
                 request.written(count)
             case .job(let job):
-                run(job, for: request, count: count)
+                services.run(job, for: request) { $0.written(count) }
             }
         } catch {
             request.error(error)
         }
-    }
-
-    /// The write is answered by the thread that does the work; an interrupt of the writer cancels it.
-    private func run(_ job: Job, for request: consuming Request, count: Int) {
-        let cancellation = Cancellation()
-        let deferred = request.deferred()
-        deferred.onInterrupt { cancellation.cancel() }
-        let services = services
-        let isStarted = services.jobs.start(job, cancellation) { error in
-            services.changes.kick()
-            if let error {
-                deferred.error(error)
-            } else {
-                deferred.answer { request in request.written(count) }
-            }
-        }
-        if !isStarted { deferred.error(.resourceTemporarilyUnavailable) }
     }
 
     override func poll(_ request: consuming Request, handle: PollHandle?) {
@@ -117,5 +110,17 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
     override func closed() {
         services.changes.forget(self)
         inode.closed()
+    }
+}
+
+extension Request {
+    /// Answers READ with what `bytes` have at an offset.
+    fileprivate consuming func part(of bytes: [UInt8], size: Int, offset: Int64) {
+        guard offset < bytes.count else {
+            end()
+            return
+        }
+        let start = Int(offset)
+        unsafe data(bytes.span.bytes.extracting(start..<min(bytes.count, start + size)))
     }
 }

@@ -6,8 +6,8 @@ import Glibc
 import SystemPackage
 
 /// An open buffer or device file: what page faults, read(2) and write(2) come to.
-final class MemoryHandle: OpenHandle, @unchecked Sendable {
-    private let file: MemoryFile
+class MemoryHandle: OpenHandle, @unchecked Sendable {
+    fileprivate let file: MemoryFile
     private let machine: Machine
     private let tasks: TaskLocator
     /// How long the memory is there: of a device, until that is removed.
@@ -108,4 +108,18 @@ final class MemoryHandle: OpenHandle, @unchecked Sendable {
             request.error(error)
         }
     }
+}
+
+/// An open device file, which lets its opener use a restricted node.
+final class DeviceHandle: MemoryHandle, @unchecked Sendable {
+    private let opener: Int32
+    private let device: Device
+
+    init(_ file: DeviceFile, opener: Int32, of device: Device, lifetime: Lifetime) {
+        self.opener = opener
+        self.device = device
+        super.init(file, lifetime: lifetime)
+    }
+
+    override func closed() { file.services.processes.closed(device, by: opener) }
 }

@@ -59,6 +59,12 @@ class Inode: @unchecked Sendable {
         throw .notPermitted
     }
 
+    /// The attributes that are extended attributes, too: `user.cdm.NAME`.
+    var extendedAttributes: [BoundAttribute] { [] }
+
+    /// Whether somebody to whom the file's permissions allow it may set extended attributes.
+    func mayStore(_ caller: Caller) -> Bool { true }
+
     /// The kernel knows the inode no longer.
     func forgotten() {}
 }

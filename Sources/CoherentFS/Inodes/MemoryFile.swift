@@ -1,3 +1,4 @@
+import AttributeTree
 import CoherentMemory
 import Fuse
 import Glibc
@@ -25,10 +26,18 @@ class MemoryFile: Inode, @unchecked Sendable {
         return attributes
     }
 
-    override func open(flags: Int32) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
+    override func open(flags: Int32, caller: Caller) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
+        services.machine.noteTask(caller.pid)
         // What is in the page cache is the truth about the page, so it is kept; and as memory has nothing to be
         // safe on, closing a file writes nothing back.
-        (MemoryHandle(self), [.keepCache, .noFlush])
+        return (try makeHandle(caller), [.keepCache, .noFlush])
+    }
+
+    func makeHandle(_ caller: Caller) throws(Errno) -> OpenHandle { MemoryHandle(self) }
+
+    override var extendedAttributes: [BoundAttribute] {
+        let subject = Subject(services, buffer)
+        return BufferAttributes.table.map { $0.bound(to: subject) }
     }
 
     override func change(_ changes: AttributeChanges, caller: Caller, isOpen: Bool) throws(Errno) {
@@ -82,11 +91,16 @@ final class DeviceFile: MemoryFile, @unchecked Sendable {
         super.init(
             buffer: device.memory, metadata: Metadata(permissions: 0o666, uid: owner.uid, gid: owner.gid),
             services: services)
+        services.processes.add(device, inode: number)
     }
 
-    override func open(flags: Int32) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
+    // The file is everybody's to use, its placement is not.
+    override func mayStore(_ caller: Caller) -> Bool { caller.uid == 0 || caller.uid == owner.uid }
+
+    override func makeHandle(_ caller: Caller) throws(Errno) -> OpenHandle {
         guard let lifetime = device.node.lifetime else { throw .operationNotSupportedByDevice }
-        return (MemoryHandle(self, lifetime: lifetime), [.keepCache, .noFlush])
+        let opener = services.processes.opened(device, by: caller.pid)
+        return DeviceHandle(self, opener: opener, of: device, lifetime: lifetime)
     }
 
     override func resize(to size: Int64, isOpen: Bool) throws(Errno) {

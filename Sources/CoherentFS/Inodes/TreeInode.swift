@@ -99,7 +99,7 @@ final class TreeInode: Inode, @unchecked Sendable {
         if access != O_WRONLY, !attribute.isReadable { throw .permissionDenied }
         if access != O_RDONLY, !attribute.isWritable { throw .permissionDenied }
         if attribute.startsJob { try tree.open(self, by: caller.pid) }
-        return (AttributeHandle(attribute, inode: self, services: tree.services), [.directIO])
+        return (AttributeHandle(attribute.opened(), inode: self, services: tree.services), [.directIO])
     }
 
     /// A handle that `open` gave is closed.
@@ -116,6 +116,21 @@ final class TreeInode: Inode, @unchecked Sendable {
         // `echo >` truncates and touch(1) sets times: both change nothing here.
         guard changes.mode == nil, changes.uid == nil, changes.gid == nil else { throw .notPermitted }
         if case .directory = node, changes.size != nil { throw .isDirectory }
+    }
+
+    override func makeDirectory(_ name: FileName, permissions: UInt32, caller: Caller) throws(Errno) -> Inode {
+        guard case .directory(let directory) = node, let maker = directory.maker else { throw .notPermitted }
+        guard name.string.utf8.count <= 255 else { throw .fileNameTooLong }
+        try maker.make(name.string)
+        guard let found = try child(name) else { throw .noSuchFileOrDirectory }
+        return found.inode
+    }
+
+    override func remove(_ name: FileName, isDirectory: Bool) throws(Errno) {
+        guard isDirectory, case .directory(let directory) = node, let maker = directory.maker else {
+            throw .notPermitted
+        }
+        try maker.remove(name.string)
     }
 
     override func forgotten() { tree.drop(self) }

@@ -9,6 +9,8 @@ enum Placeholder {
     static let buffer = "NAME"
     /// Stands for the name of a directory of buffers.
     static let directory = "DIR"
+    /// Stands for the name of a group of tasks.
+    static let group = "GROUP"
 
     /// A name with its number, if it has one, replaced: `node1` is `nodeN`.
     static func general(_ name: String) -> String {
@@ -23,7 +25,7 @@ enum Placeholder {
     }
 
     /// Whether a name of the reference stands for any name at all.
-    static func isFree(_ name: String) -> Bool { name == buffer || name == directory }
+    static func isFree(_ name: String) -> Bool { name == buffer || name == directory || name == group }
 
     private static func isUppercase(_ byte: UInt8) -> Bool {
         (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte)

@@ -53,6 +53,8 @@ public struct Reference: Sendable {
             _ = try buffers.makeFile(FileName(Placeholder.buffer), permissions: 0o644, caller: nobody)
             _ = try buffers.makeDirectory(FileName(Placeholder.directory), permissions: 0o755, caller: nobody)
         }
+        _ = try fileSystem.services.machine.makeGroup(
+            Placeholder.group, in: fileSystem.services.machine.rootGroup)
         var walk = Walk()
         try walk.visit(root, at: "")
         // By the parts of the paths, so that a directory stands before what is in it, and that together.

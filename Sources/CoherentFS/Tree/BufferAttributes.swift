@@ -14,7 +14,7 @@ enum BufferAttributes {
             show: { "\($0.part.policy)" },
             store: { subject, text throws(Errno) in
                 let policy = try MemoryPolicy(parsing: text.text, available: subject.machine.nodesWithMemory)
-                try subject.machine.setPolicy(policy, of: subject.part)
+                try subject.machine.setPolicy(policy, of: subject.part, by: text.writer)
             }),
         .readWrite(
             "huge", summary: "Whether new pages are huge: never, within_size, always, or pool for reserved ones.",
@@ -58,6 +58,7 @@ enum BufferAttributes {
         let target = try words[words.count - 1].nodeID()
         let (machine, buffer, services) = (subject.machine, subject.part, subject.services)
         try machine.checkMigration(of: buffer, bytes: bytes, to: target)
+        if let node = machine.node(target) { try machine.checkAccess(to: node, by: text.writer) }
         let job = Job("migrate") { cancellation throws(Errno) in
             try machine.migrate(buffer, bytes: bytes, to: target) { cancellation.isCancelled }
         }

@@ -79,15 +79,40 @@ enum CoherentNodeAttributes {
             ])
         },
         .readWrite(
+            "tasks",
+            summary: "Processes allowed under restricted beside those that hold the device open; write PID or -PID.",
+            show: { subject in processLines(subject.machine.permittedProcesses(on: subject.part)) },
+            store: { subject, text throws(Errno) in try permit(subject, text) }
+        ).verbatim(),
+        .readWrite(
             "migrate", isPollable: true, summary: "Moves every page of the node to another; shows the last result.",
             show: { $0.part.migration.line },
             start: { subject, text throws(Errno) in
                 let (machine, node) = (subject.machine, subject.part)
                 let target = try AttributeText(try text.word).nodeID()
                 try machine.checkMigration(ofNode: node, to: target)
+                if let node = machine.node(target) { try machine.checkAccess(to: node, by: text.writer) }
                 return Job("node-migrate") { cancellation throws(Errno) in
                     try machine.migrate(node: node, to: target) { cancellation.isCancelled }
                 }
             }),
     ]
+
+    @Sendable private static func permit(
+        _ subject: Subject<CoherentMemory.Node>, _ text: AttributeText
+    ) throws(Errno) {
+        let (machine, node) = (subject.machine, subject.part)
+        let word = try text.word
+        guard word.utf8.first == UInt8(ascii: "-") else {
+            let task = try AttributeText(word, writer: text.writer).task()
+            try machine.setPermitted(true, process: task, on: node)
+            return
+        }
+        let task = try AttributeText(String(word.dropFirst()), writer: text.writer).task()
+        let process = subject.services.processes.task(task)?.process
+        guard let process else { throw .noSuchProcess }
+        // It is there, but not in the list.
+        guard machine.permittedProcesses(on: node).contains(process) else { throw .invalidArgument }
+        try machine.setPermitted(false, process: process, on: node)
+    }
 }

@@ -2,6 +2,7 @@ import AttributeTree
 import CoherentMemory
 import Fuse
 import Glibc
+import SystemPackage
 
 /// What an attribute table of the tree speaks of: a part of the machine, and the mount it is seen through.
 struct Subject<Part: Sendable>: Sendable {
@@ -39,13 +40,22 @@ struct SystemTree {
                 "class",
                 [.directory("cdm", Self.devices(services))]),
             .directory(
+                "fs", [.directory("cgroup", ControlGroupTree.directory(of: services.machine.rootGroup, services))]),
+            .directory(
                 "kernel",
                 [
+                    .directory(
+                        "debug",
+                        Directory(
+                            permissions: .ownerReadWriteExecute,
+                            [.attributes(TaskAttributes.debugging, of: services)])),
                     .directory("mm", MemoryManagementTree.directory(services)),
                     .directory(
                         "cdm",
                         [
                             .attributes(MountAttributes.table, of: ()),
+                            .attributes(TaskAttributes.table, of: services),
+                            .attribute(NumaMapsQuestion.attribute) { NumaMapsQuestion(services) },
                             .stream(UeventLog.stream(services.uevents)),
                             .directory("buffers", Self.controls(of: buffers, services)),
                         ]),

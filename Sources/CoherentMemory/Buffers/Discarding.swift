@@ -44,7 +44,8 @@ extension Machine {
     private func zero(_ bytes: Range<UInt64>, of state: inout Buffer.State) {
         var start = bytes.lowerBound
         while start < bytes.upperBound {
-            let end = min(bytes.upperBound, (start >> Page.shift + 1) << Page.shift)
+            let last = start | (Page.size - 1)
+            let end = bytes.upperBound - 1 <= last ? bytes.upperBound : last + 1
             zero(inPage: start..<end, of: &state)
             start = end
         }

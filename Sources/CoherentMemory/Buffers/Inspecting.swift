@@ -19,7 +19,55 @@ public struct PageRun: Sendable, Hashable {
     public var isMigrating: Bool
 }
 
+/// What a range of a buffer has in memory, in pages.
+public struct ResidentPages: Sendable, Hashable {
+    /// Pages that were stored to.
+    public var written = 0
+    /// Pages on each node, ascending by node id; nodes without pages are left out.
+    public var nodes: [(node: Int, pages: Int)] { counts.sorted { $0.key < $1.key }.map { ($0.key, $0.value) } }
+    /// All pages that have a frame.
+    public var total: Int { counts.values.reduce(0, +) }
+
+    fileprivate var counts: [Int: Int] = [:]
+}
+
 extension Machine {
+    /// What a range of a buffer, in bytes widened to whole pages, has in memory.
+    public func residentPages(of buffer: Buffer, bytes: Range<UInt64>) -> ResidentPages {
+        var result = ResidentPages()
+        forEachPage(of: buffer, in: bytes.lowerBound >> Page.shift..<Page.count(of: bytes.upperBound)) { _, entry in
+            result.counts[node(of: entry.pfn).id, default: 0] += 1
+            if entry.isWritten { result.written += 1 }
+        }
+        return result
+    }
+
+    /// Calls `body` with every page of a range that has a frame, in order.
+    private func forEachPage(
+        of buffer: Buffer, in pages: Range<UInt64>, _ body: (UInt64, PageTableEntry) -> Void
+    ) {
+        var position = pages.lowerBound
+        var isDone = false
+        while !isDone {
+            // A few leaves at a time: the lock is not held for as long as a large buffer takes.
+            buffer.state.withLock { state in
+                for _ in 0..<64 {
+                    guard let (leaf, base) = state.table.nextLeaf(from: position), base < pages.upperBound else {
+                        isDone = true
+                        return
+                    }
+                    let entries = unsafe state.table.entries(of: leaf)
+                    for page in max(base, pages.lowerBound)..<min(pages.upperBound, base + UInt64(TablePool.entries)) {
+                        let slot = Int(page) & (TablePool.entries - 1)
+                        let entry = PageTableEntry(rawValue: unsafe entries[slot])
+                        if entry.isPresent { body(page, entry) }
+                    }
+                    position = base + UInt64(TablePool.entries)
+                }
+            }
+        }
+    }
+
     /// How many pages of a buffer each node has, ascending by node id; nodes without pages are left out.
     public func placement(of buffer: Buffer) -> [(node: Int, pages: Int)] {
         let counts = buffer.state.withLock { $0.pagesByNode }
@@ -29,24 +77,7 @@ extension Machine {
     /// The runs of pages of a buffer that have frames, in order of their offsets.
     public func runs(of buffer: Buffer) -> [PageRun] {
         var runs: [PageRun] = []
-        var position: UInt64 = 0
-        var isDone = false
-        while !isDone {
-            // A few leaves at a time: the lock is not held for as long as a large buffer takes.
-            buffer.state.withLock { state in
-                for _ in 0..<64 {
-                    guard let (leaf, base) = state.table.nextLeaf(from: position) else {
-                        isDone = true
-                        return
-                    }
-                    let entries = unsafe state.table.entries(of: leaf)
-                    for slot in 0..<TablePool.entries {
-                        let entry = PageTableEntry(rawValue: unsafe entries[slot])
-                        if entry.isPresent { append(entry, page: base + UInt64(slot), to: &runs) }
-                    }
-                    position = base + UInt64(TablePool.entries)
-                }
-            }
+        forEachPage(of: buffer, in: 0..<UInt64.max >> Page.shift) { page, entry in append(entry, page: page, to: &runs)
         }
         return runs
     }

@@ -117,23 +117,7 @@ struct BuddyAllocator: ~Copyable, @unchecked Sendable {
 
     /// Takes every free frame of `range` out, as for a memory block that goes offline, and says how many there were.
     mutating func isolate(_ range: Range<Int>) -> Int {
-        var taken = 0
-        var frame = range.lowerBound
-        while frame < range.upperBound {
-            guard let (block, order) = block(holding: frame) else {
-                frame += 1
-                continue
-            }
-            let found = block << order..<(block + 1) << order
-            remove(block: block, order: order)
-            freeCount -= found.count
-            let inside = found.clamped(to: range)
-            release(found.lowerBound..<inside.lowerBound)
-            release(inside.upperBound..<found.upperBound)
-            taken += inside.count
-            frame = inside.upperBound
-        }
-        return taken
+        take(in: range, limit: .max).reduce(0) { $0 + $1.count }
     }
 
     /// Takes up to `limit` free frames of `range` out, the lowest first.

@@ -8,8 +8,8 @@ public enum MachineEvent: Sendable, Hashable {
     case block(UInt64, MemoryBlockState)
     /// A device's state word changed.
     case device(name: String, state: DeviceState)
-    /// A node's isolation changed.
-    case isolation(node: Int)
+    /// A node's isolation changed, to this.
+    case isolation(node: Int, Isolation)
     /// A migration of pages of a buffer began or ended.
     case migration(buffer: UInt64)
     /// A migration of a whole node began or ended.
@@ -95,6 +95,7 @@ public final class Machine: Sendable {
             devices.append(Device(name: name, node: node, memory: memory, link: description.link ?? Link()))
         }
         self.devices = devices
+        if nodes.contains(where: { $0.isolation == .restricted }) { tasks.activate() }
     }
 
     deinit {

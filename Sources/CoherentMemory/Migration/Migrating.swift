@@ -32,6 +32,62 @@ extension Machine {
         }
     }
 
+    /// Moves the pages of ranges of a buffer that are on some nodes to others, step by step (do_migrate_pages()).
+    ///
+    /// Blocks as ``migrate(_:bytes:to:isCancelled:)`` does. What lies behind the end of the buffer is left out.
+    ///
+    /// - Parameters:
+    ///   - ranges: bytes, widened to whole pages.
+    ///   - steps: ids of nodes; see ``IDSet/migrationSteps(to:)``.
+    /// - Throws: ENODEV for a target that does not exist or has no memory online, ENOMEM where one is full, EINTR when
+    ///   cancelled. What was moved stays moved.
+    public func migrate(
+        _ buffer: Buffer, ranges: [Range<UInt64>], steps: [(source: Int, target: Int)],
+        isCancelled: () -> Bool = { false }
+    ) throws(Errno) {
+        var moves: [(PageFilter, Node)] = []
+        for (source, target) in steps {
+            let target = try migrationTarget(target)
+            if let source = node(source) { moves.append((.onNode(source.index), target)) }
+        }
+        try migrate(buffer, ranges: ranges, moves, isCancelled: isCancelled)
+    }
+
+    /// Moves the pages of ranges of a buffer to a node, wherever they are; as
+    /// ``migrate(_:ranges:steps:isCancelled:)`` otherwise.
+    public func migrate(
+        _ buffer: Buffer, ranges: [Range<UInt64>], to target: Int, isCancelled: () -> Bool = { false }
+    ) throws(Errno) {
+        let target = try migrationTarget(target)
+        try migrate(buffer, ranges: ranges, [(.notOn(node: target.index), target)], isCancelled: isCancelled)
+    }
+
+    private func migrate(
+        _ buffer: Buffer, ranges: [Range<UInt64>], _ moves: [(PageFilter, Node)], isCancelled: () -> Bool
+    ) throws(Errno) {
+        let end = Page.count(of: buffer.size)
+        try track(buffer) { () throws(Errno) in
+            var failure: Errno?
+            for (filter, target) in moves {
+                for range in ranges {
+                    let pages =
+                        range.lowerBound
+                        >> Page.shift..<max(
+                            range.lowerBound >> Page.shift, min(end, Page.count(of: range.upperBound)))
+                    do throws(Errno) {
+                        try move(buffer, pages: pages, filter: filter, targets: [target], isCancelled: isCancelled) {
+                            progress in buffer.state.withLock { $0.migration.add(progress) }
+                        }
+                    } catch .noMemory {
+                        // As in Linux, what cannot move does not keep the rest.
+                        failure = .noMemory
+                    }
+                }
+            }
+            if let failure { throw failure }
+        }
+    }
+
     /// Checks what ``migrate(_:bytes:to:isCancelled:)`` is asked for, without moving anything.
     public func checkMigration(of buffer: Buffer, bytes: Range<UInt64>?, to target: Int) throws(Errno) {
         _ = try migrationTarget(target)

@@ -148,7 +148,7 @@ extension Machine {
         case .exclusive: return isNamed ? .admitted : .isolated
         case .restricted:
             guard isNamed else { return .isolated }
-            return mayUse(node, task: context.process) ? .admitted : .notAllowed
+            return mayUse(node, process: context.process) ? .admitted : .notAllowed
         case .driver: return .passedOver
         }
     }

@@ -24,6 +24,9 @@ public final class ControlGroup: Sendable, Identifiable {
     /// The nodes asked for, empty where none were (cpuset.mems).
     public var mems: IDSet { state.withLock { $0.mems } }
 
+    /// Whether it was removed, and so holds no task any more.
+    public var isRemoved: Bool { state.withLock { $0.isRemoved } }
+
     /// The groups below, by name.
     public var children: [String: ControlGroup] { state.withLock { $0.children } }
 

@@ -14,7 +14,7 @@ struct AllocationContext {
     var allowed: NodeMask?
     /// The place of the node where the task runs.
     var local: Int
-    /// The process that asks, 0 where nobody does.
+    /// The process that asks; 0 where nobody does, or where it matters to no node.
     var process: Int32
     /// Whether the frames are for a device's own memory, which neither policies, cpusets nor isolation concern.
     var isDevice = false
@@ -34,7 +34,7 @@ extension Machine {
     /// and shmem_get_policy()), within the task's cpuset.
     func context(for policy: borrowing EffectivePolicy, isDevice: Bool, origin: Origin) -> AllocationContext {
         let local = node(origin.node)?.index ?? 0
-        var context = AllocationContext(policy: copy policy, local: local, process: origin.pid, isDevice: isDevice)
+        var context = AllocationContext(policy: copy policy, local: local, process: 0, isDevice: isDevice)
         guard !isDevice else { return context }
         if let task = tasks.placement(of: origin.pid, in: self) {
             context.process = task.process

@@ -32,7 +32,10 @@ struct Inheritance<Value: Sendable>: Sendable {
         guard !records.isEmpty else { return nil }
         let record = records[id].flatMap { $0.startTime == task.startTime ? $0 : nil }
         if let last = record?.changes.last { return last.value }
-        guard let value = inherited(by: id, task, in: tasks, depth: 0) else { return nil }
+        guard
+            let value = inherited(by: id, task, in: tasks, depth: 0)
+                ?? inherited(by: task, from: task.group) ?? inherited(by: task, from: task.session)
+        else { return nil }
         records[id] = Record(startTime: task.startTime, changes: [(task.startTime, value)])
         prune(tasks)
         return value
@@ -48,6 +51,13 @@ struct Inheritance<Value: Sendable>: Sendable {
             return change.value
         }
         return inherited(by: maker, description, in: tasks, depth: depth + 1)
+    }
+
+    /// What a task whose maker has ended, so that another adopted it, has from the leader of its process group or session.
+    /// That one may have ended, too: its number is nobody else's as long as the group has a member.
+    private func inherited(by task: TaskDescription, from leader: Int32) -> Value? {
+        guard leader > 0, leader != task.process, let record = records[leader] else { return nil }
+        return record.changes.last { $0.since <= task.startTime }?.value
     }
 
     /// Puts another value in the place of the last that a task was given or inherited, at the same time.

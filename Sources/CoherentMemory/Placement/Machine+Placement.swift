@@ -17,10 +17,15 @@ extension Machine {
         }
     }
 
-    /// Checks that a task may name the nodes of a policy: EINVAL for one without memory, EPERM for a restricted one.
-    /// Relative nodes stand for others among those allowed.
+    /// Checks that a task may name the nodes of a policy. Relative nodes stand for others among those allowed.
     private func checkAccess(to policy: MemoryPolicy, by task: Int32, within allowed: IDSet) throws(Errno) {
-        for id in policy.flag == .relative ? policy.nodes.relative(to: allowed) : policy.nodes {
+        try checkAccess(to: policy.flag == .relative ? policy.nodes.relative(to: allowed) : policy.nodes, by: task)
+    }
+
+    /// Checks that a task may name nodes. EINVAL for one without memory, EPERM for a restricted one that it may not use; a
+    /// `task` of 0 stands for the machine itself.
+    public func checkAccess(to nodes: IDSet, by task: Int32) throws(Errno) {
+        for id in nodes {
             guard let node = node(id), node.hasMemory else { throw .invalidArgument }
             try checkAccess(to: node, by: task)
         }
@@ -38,6 +43,10 @@ extension Machine {
         tasks.mayUse(node, devices.first { $0.node === node }, task: task)
     }
 
+    func mayUse(_ node: Node, process: Int32) -> Bool {
+        tasks.mayUse(node, devices.first { $0.node === node }, process: process)
+    }
+
     /// Sets the isolation of a coherent node. Pages that are there stay.
     ///
     /// - Throws: EINVAL for an ordinary node; EBUSY where ``Isolation/driver`` is entered or left while a page is in use.
@@ -45,6 +54,7 @@ extension Machine {
         guard node.kind == .coherent else { throw .invalidArgument }
         let wasDriverOwned = node.isDriverOwned
         let isChanged = try node.setIsolation(isolation) { zone in
+            note(.isolation(node: node.id, isolation))
             guard wasDriverOwned || isolation == .driver else { return }
             // The blocks go with the node, and come back with it.
             for block in zone.presentBlocks where zone.state(of: block) == .online {
@@ -52,8 +62,9 @@ extension Machine {
             }
         }
         guard isChanged else { return }
-        if wasDriverOwned || isolation == .driver { tasks.nodesChanged(in: self) } else { tasks.changed() }
-        announce(.isolation(node: node.id))
+        if wasDriverOwned || isolation == .driver { tasks.nodesChanged(in: self) }
+        if isolation == .restricted { tasks.activate() } else { tasks.changed() }
+        announce(.isolation(node: node.id, isolation))
     }
 
     /// Whether the machine chooses the weights of weighted interleaving: 1 for each node, for the topology says the
@@ -88,6 +99,10 @@ extension Machine {
         try checkAccess(to: policy, by: id, within: tasks.allowedNodes(of: id, in: self))
         try tasks.setPolicy(policy, of: id, in: self)
     }
+
+    /// Notes that a task is at work, so that it keeps what it has inherited though its maker may end. Cheap where no task has
+    /// anything to hand down.
+    public func noteTask(_ id: Int32) { _ = tasks.placement(of: id, in: self) }
 
     /// The policy of a task, its own or inherited. ESRCH for no such task.
     public func policy(ofTask id: Int32) throws(Errno) -> MemoryPolicy { try tasks.policy(of: id, in: self) }

@@ -4,13 +4,19 @@ public struct TaskDescription: Sendable, Hashable {
     public var process: Int32
     /// The process that made it, or that adopted it since.
     public var parent: Int32
+    /// The process that leads its process group; 0 where that is not known.
+    public var group: Int32
+    /// The process that leads its session; 0 where that is not known.
+    public var session: Int32
     /// When it began, in ticks of ``TaskDirectory/now``; tells a task from a later one of the same number.
     public var startTime: UInt64
 
     /// A task as described.
-    public init(process: Int32, parent: Int32, startTime: UInt64) {
+    public init(process: Int32, parent: Int32, group: Int32 = 0, session: Int32 = 0, startTime: UInt64) {
         self.process = process
         self.parent = parent
+        self.group = group
+        self.session = session
         self.startTime = startTime
     }
 }

@@ -65,7 +65,7 @@ final class TaskTable: Sendable {
     let root = ControlGroup(id: 0, parent: nil)
     private let state = Mutex(State())
     private let nextGroup = Atomic<UInt64>(1)
-    /// Whether any task has a policy or a group: where none has, faults need not ask.
+    /// Whether any task has a policy or a group, or a node is restricted: otherwise faults need not ask.
     private let isActive = Atomic(false)
     private let epoch = Atomic<UInt64>(0)
     private let shards = (0..<shardCount).map { _ in Shard() }
@@ -95,8 +95,7 @@ final class TaskTable: Sendable {
                 own.rebind(to: allowed)
             }
         }
-        if changed != nil { isActive.store(true, ordering: .releasing) }
-        self.changed()
+        if changed == nil { self.changed() } else { activate() }
     }
 
     /// What is in force for a thread, nil where that is nothing.
@@ -168,8 +167,7 @@ final class TaskTable: Sendable {
                     process: task.process, group: group),
                 of: id, task, in: state.directory)
         }
-        isActive.store(true, ordering: .releasing)
-        changed()
+        activate()
     }
 
     /// The policy of a thread: its own, or inherited. ESRCH where there is no such task.
@@ -209,12 +207,23 @@ final class TaskTable: Sendable {
 
     func removeGroup(_ name: String, in parent: ControlGroup) throws(Errno) {
         guard let group = parent.children[name] else { throw .noSuchFileOrDirectory }
-        guard processes(in: group).isEmpty else { throw .resourceBusy }
         try group.state.withLock { state throws(Errno) in
+            guard !state.isRemoved else { throw .noSuchFileOrDirectory }
             guard state.children.isEmpty else { throw .resourceBusy }
             state.isRemoved = true
         }
+        // Looked at only now that nobody comes in any more.
+        guard processes(in: group).isEmpty else {
+            group.state.withLock { $0.isRemoved = false }
+            throw .resourceBusy
+        }
         parent.state.withLock { _ = $0.children.removeValue(forKey: name) }
+    }
+
+    /// Something has changed of which faults must ask from now on.
+    func activate() {
+        isActive.store(true, ordering: .releasing)
+        changed()
     }
 
     /// Puts a process into a group. ESRCH where there is none, ENODEV where the group has gone.
@@ -232,8 +241,7 @@ final class TaskTable: Sendable {
                 own.rebind(to: allowed)
             }
         }
-        isActive.store(true, ordering: .releasing)
-        changed()
+        activate()
     }
 
     /// The group of a process. ESRCH where there is none.
@@ -286,12 +294,15 @@ final class TaskTable: Sendable {
     func mayUse(_ node: Node, _ device: Device?, task id: Int32) -> Bool {
         let directory = directory
         guard id > 0, let thread = directory.task(id) else { return false }
-        let isListed = state.withLock { state in
-            guard let startTime = state.permitted[node.index]?[thread.process] else { return false }
-            return directory.task(thread.process)?.startTime == startTime
-        }
-        if isListed { return true }
+        return mayUse(node, device, process: thread.process)
+    }
+
+    /// The same where the process is known, which is cheaper.
+    func mayUse(_ node: Node, _ device: Device?, process: Int32) -> Bool {
+        guard process > 0 else { return false }
+        let (directory, startTime) = state.withLock { ($0.directory, $0.permitted[node.index]?[process]) }
+        if let startTime, directory.task(process)?.startTime == startTime { return true }
         guard let device else { return false }
-        return directory.holdsOpen(device, process: thread.process)
+        return directory.holdsOpen(device, process: process)
     }
 }

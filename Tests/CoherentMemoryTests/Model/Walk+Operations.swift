@@ -200,7 +200,9 @@ extension Walk {
         let isolation: Isolation = random.oneIn(2) ? .none : .exclusive
         note("isolation \(isolation) of node \(node.id)")
         let real = outcome { () throws(Errno) in try machine.setIsolation(isolation, of: node) }
-        try expect(real, node.kind == .coherent ? .success(()) : .failure(.invalidArgument), "isolation")
-        if node.kind == .coherent { model.nodes[node.id].isIsolated = isolation == .exclusive }
+        guard node.kind == .coherent else { return try expect(real, .failure(.invalidArgument), "isolation") }
+        let isThere = model.nodes[node.id].isThere
+        try expect(real, isThere ? .success(()) : .failure(.operationNotSupportedByDevice), "isolation")
+        if isThere { model.nodes[node.id].isIsolated = isolation == .exclusive }
     }
 }

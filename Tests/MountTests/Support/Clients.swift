@@ -24,6 +24,7 @@ enum Client: String, CaseIterable {
     }
 
     static let memmap = sources.appending("memmap.py").string
+    static let tasks = sources.appending("tasks.py").string
 
     /// The command that runs this client.
     func command(_ arguments: [Any]) throws -> [String] {

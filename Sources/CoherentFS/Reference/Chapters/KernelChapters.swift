@@ -33,12 +33,85 @@ extension Manual {
             "sys/kernel/cdm", summary: "What has no Linux counterpart.", linux: "none",
             [
                 "pid": ManualPage(reads: "a number, decimal"),
+                "task_policy": ManualPage(
+                    reads: "lines of `PID POLICY`, ascending; nothing for none",
+                    writes: "`PID POLICY`, the policy in the words of a buffer's `policy`; 0 is the writer",
+                    errors: [
+                        "EINVAL":
+                            "no number, no policy, or nodes without memory or that the task's cpuset does not allow",
+                        "ERANGE": "a number beyond 32 bits", "ESRCH": "there is no such task",
+                        "EPERM": "a restricted node that the task may not use",
+                    ],
+                    text:
+                        "Used for buffers whose own policy is `default`. What the task makes from now on inherits it; `default` takes it back.",
+                    linux: "set_mempolicy(2)"),
+                "migrate_pages": ManualPage(
+                    writes: "`PID FROM TO`, lists of nodes; 0 is the writer",
+                    errors: [
+                        "EINVAL": "malformed, or no node of TO has memory and is allowed the writer",
+                        "ERANGE": "a number that no node can have", "EOVERFLOW": "a number beyond 32 bits in a list",
+                        "ESRCH": "there is no such task", "EPERM": "a restricted node that the writer may not use",
+                        "ENOMEM": "not all could be moved; what was moved stays moved",
+                        "EINTR": "interrupted; what was moved stays moved",
+                    ], text: "Of the memory of devices, nothing moves.", linux: "migrate_pages(2)"),
+                "numa_maps": ManualPage(
+                    reads:
+                        "lines of `ADDRESS POLICY file=PATH dirty=PAGES mapped=PAGES NN=PAGES kernelpagesize_kB=4`, as /proc/PID/numa_maps has them",
+                    writes: "`PID`; 0 is the writer",
+                    errors: [
+                        "EINVAL": "no number", "ERANGE": "a number beyond 32 bits", "ESRCH": "there is no such task",
+                    ],
+                    text:
+                        "What was written to an open file, it answers; one to which nothing was, answers what was written last to another.",
+                    linux: "/proc/PID/numa_maps; show_numa_map() of fs/proc/task_mmu.c"),
+                "zonelists": ManualPage(
+                    reads:
+                        "two lines for each node with an order: `nodeN fallback: NODE NODE …` for allocations that may fall back, `nodeN thisnode: NODE` for those that may not",
+                    linux: "build_zonelists() of mm/page_alloc.c, as the 2016 proposal changes it"),
                 "uevents": ManualPage(
                     reads:
                         "whole events as in `ACTION=online\\nDEVPATH=/devices/…\\nSUBSYSTEM=memory\\nSEQNUM=17\\n\\n`, from the moment it was opened on",
                     text:
                         "A read waits for the next event (EAGAIN with O_NONBLOCK, EINTR when interrupted); poll(2) tells of it with POLLIN. Every reader gets all; one more than \(UeventLog.capacity) events behind loses the oldest and reads `ACTION=lost` and COUNT, how many, in their place.",
                     linux: "the NETLINK_KOBJECT_UEVENT socket; lib/kobject_uevent.c"),
+            ]),
+        Chapter(
+            "sys/kernel/debug", summary: "Interfaces for tests, for root alone.", linux: "/sys/kernel/debug",
+            [
+                "coherent_debug": ManualPage(
+                    writes: "`pid,0xstart,0xend,nid`, addresses of whole pages",
+                    errors: [
+                        "EINVAL": "malformed, an empty range, or no whole pages",
+                        "ERANGE": "a number that does not fit",
+                        "ESRCH": "there is no such task", "ENODEV": "there is no such node, or it has no memory online",
+                        "EPERM": "a restricted node that the writer may not use",
+                        "ENOMEM": "not all could be moved; what was moved stays moved",
+                        "EINTR": "interrupted; what was moved stays moved",
+                    ], linux: "migrate_virtual_range() of the 2016 proposal")
+            ]),
+        Chapter("sys/fs", summary: "File systems.", linux: "/sys/fs"),
+        Chapter(
+            "sys/fs/cgroup", "sys/fs/cgroup/GROUP",
+            summary: "Groups of tasks and the nodes they may use; mkdir(2) makes one.",
+            text: "rmdir(2) is EBUSY while a group has processes or groups.",
+            linux: "Documentation/admin-guide/cgroup-v2.rst; kernel/cgroup/cpuset.c",
+            [
+                "cgroup.procs": ManualPage(
+                    reads: "the numbers of processes, a line each; nothing for none", writes: "`PID`; 0 is the writer",
+                    errors: [
+                        "EINVAL": "no number", "ERANGE": "a number beyond 32 bits", "ESRCH": "there is no such process",
+                        "ENODEV": "the group was removed",
+                    ],
+                    text: "What the process maps moves to the nodes of the group before the write returns."),
+                "cpuset.mems": ManualPage(
+                    reads: "a list; an empty line for none",
+                    writes: "a list, or an empty line for the nodes of the parent",
+                    errors: [
+                        "EINVAL": "no list, or a node that does not exist", "ERANGE": "a number that no node can have",
+                        "EOVERFLOW": "a number beyond 32 bits", "ENODEV": "the group was removed",
+                    ],
+                    text: "What the tasks map moves there before the write returns. The root has no such file."),
+                "cpuset.mems.effective": ManualPage(reads: "a list"),
             ]),
     ]
 }

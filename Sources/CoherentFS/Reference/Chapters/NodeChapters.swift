@@ -132,14 +132,23 @@ extension Manual {
                     reads: "`none [exclusive] restricted driver`, the one in force in brackets",
                     writes: "one of the words",
                     errors: [
-                        "EINVAL": "another word", "EOPNOTSUPP": "`restricted` and `driver`, which nothing enforces yet",
+                        "EINVAL": "another word",
+                        "EBUSY": "`driver` is entered or left while a page of the node is in use or on its way",
                     ],
                     text:
-                        "none: in the fallback list of every node, by distance. exclusive: pages land here only when the node is named. Pages that are here stay."
+                        "none: in the fallback list of every node, by distance. exclusive: pages land here only when the node is named. restricted: moreover only for tasks that hold the device open, map it, or stand in `tasks`. driver: the memory is no node's, and only the device file has pages here. Pages that are here stay."
                 ),
                 "refused": ManualPage(
                     reads:
                         "lines of `NAME COUNT`: fallback (allocations that passed the node by), not_allowed, hugetlb"),
+                "tasks": ManualPage(
+                    reads: "the numbers of processes, a line each; nothing for none",
+                    writes: "`PID`, or `-PID` to take it back; 0 is the writer",
+                    errors: [
+                        "EINVAL": "no number, or a process to be taken back that is not in the list",
+                        "ERANGE": "a number beyond 32 bits", "ESRCH": "there is no such process",
+                    ], text: "Any thread's number stands for its process, and a process that has ended leaves the list."
+                ),
                 "migrate": ManualPage(
                     reads: Manual.result, writes: "the number of a node",
                     errors: [

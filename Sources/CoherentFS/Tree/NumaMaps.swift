@@ -1,0 +1,65 @@
+import AttributeTree
+import CoherentMemory
+import Synchronization
+import SystemPackage
+
+/// An open sys/kernel/cdm/numa_maps: of whose mappings it tells.
+final class NumaMapsQuestion: Sendable {
+    /// The task that was asked for last, for those who write and read through different files, as a shell does.
+    final class Last: Sendable {
+        let task = Atomic<Int32>(0)
+    }
+
+    private let services: Services
+    private let task: Atomic<Int32>
+
+    init(_ services: Services) {
+        self.services = services
+        let last = services.numaMaps.task.load(ordering: .relaxed)
+        // Whoever reads the whole tree has asked for nobody.
+        task = Atomic(services.processes.task(last) == nil ? 0 : last)
+    }
+
+    static let attribute = Attribute<NumaMapsQuestion>.readWrite(
+        "numa_maps", permissions: .ownerReadWrite,
+        summary: "Write PID; then reads as /proc/PID/numa_maps, of what the task maps of the mount.",
+        show: { question throws(Errno) in try question.text() },
+        store: { question, text throws(Errno) in
+            let task = try text.task()
+            _ = try question.services.process(of: task)
+            question.task.store(task, ordering: .relaxed)
+            question.services.numaMaps.task.store(task, ordering: .relaxed)
+        }
+    ).verbatim().shownInJob()
+
+    private func text() throws(Errno) -> String {
+        let task = task.load(ordering: .relaxed)
+        guard task > 0 else { return "" }
+        let taskPolicy = try services.machine.policy(ofTask: task)
+        return try services.mappings(of: task).map { line(of: $0, taskPolicy) + "\n" }.joined()
+    }
+
+    /// show_numa_map() of fs/proc/task_mmu.c.
+    private func line(of mapping: TaskMapping, _ taskPolicy: MemoryPolicy) -> String {
+        let buffer = mapping.file.buffer
+        let policy = buffer.policy == .default ? taskPolicy : buffer.policy
+        let address = String(mapping.addresses.lowerBound, radix: 16)
+        var fields = [
+            String(repeating: "0", count: max(0, 8 - address.utf8.count)) + address, "\(policy)",
+            "file=\(Self.escaped(mapping.path))",
+        ]
+        let pages = services.machine.residentPages(of: buffer, bytes: mapping.bytes)
+        if pages.total > 0 {
+            if pages.written > 0 { fields.append("dirty=\(pages.written)") }
+            if pages.written != pages.total { fields.append("mapped=\(pages.total)") }
+            fields += pages.nodes.map { "N\($0.node)=\($0.pages)" } + ["kernelpagesize_kB=\(Page.size >> 10)"]
+        }
+        return fields.joined(separator: " ")
+    }
+
+    /// What would end a field, in octal; a newline is in octal already.
+    private static func escaped(_ path: String) -> String {
+        path.unicodeScalars.map { $0 == " " ? "\\040" : $0 == "\t" ? "\\011" : $0 == "=" ? "\\075" : String($0) }
+            .joined()
+    }
+}

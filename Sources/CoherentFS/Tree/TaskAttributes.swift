@@ -1,0 +1,111 @@
+import AttributeTree
+import CoherentMemory
+import SystemPackage
+
+/// Tasks in sys/kernel/cdm.
+enum TaskAttributes {
+    static let table: [Attribute<Services>] = [
+        .readWrite(
+            "task_policy", summary: "PID POLICY of each task that has a policy; write PID POLICY, as set_mempolicy(2).",
+            show: { services in
+                services.machine.taskPolicies.map { "\($0.task) \($0.policy)\n" }.joined()
+            }, store: setPolicy
+        ).verbatim(),
+        .writeOnly(
+            "migrate_pages",
+            summary: "Write PID FROM TO, lists of nodes: the pages that the task maps move, as with migrate_pages(2).",
+            start: migratePages),
+        .readOnly("zonelists", summary: "The nodes that an allocation for a node tries in turn, a line for each list.")
+        {
+            services in
+            services.machine.nodes.flatMap { node in
+                services.machine.zonelists(of: node).map { list in
+                    (["node\(node.id)", "\(list.kind.rawValue):"] + list.nodes.map(String.init)).joined(separator: " ")
+                }
+            }.joined(separator: "\n")
+        },
+    ]
+
+    /// sys/kernel/debug.
+    static let debugging: [Attribute<Services>] = [
+        .writeOnly(
+            "coherent_debug",
+            summary:
+                "Write pid,0xstart,0xend,nid: what the task maps of the mount at these addresses moves to the node.",
+            start: migrateVirtualRange)
+    ]
+
+    @Sendable private static func setPolicy(_ services: Services, _ text: AttributeText) throws(Errno) {
+        let line = text.text.drop { $0 == " " }
+        guard let blank = line.firstIndex(of: " ") else { throw .invalidArgument }
+        let task = try AttributeText(String(line[..<blank]), writer: text.writer).task()
+        let words = line[blank...].drop { $0 == " " }
+        let machine = services.machine
+        let policy = try MemoryPolicy(parsing: String(words), available: machine.nodesWithMemory)
+        try machine.setPolicy(policy, ofTask: task)
+    }
+
+    @Sendable private static func migratePages(_ services: Services, _ text: AttributeText) throws(Errno) -> Job {
+        let words = text.words
+        guard words.count == 3 else { throw .invalidArgument }
+        let machine = services.machine
+        let task = try words[0].task()
+        let old = try IDSet(list: words[1].text)
+        var new = try IDSet(list: words[2].text)
+        guard !old.isEmpty, !new.isEmpty else { throw .invalidArgument }
+        let process = try services.process(of: task)
+        // What the writer may not use, and what has no memory, is left out; something must be left.
+        new.formIntersection(machine.nodesWithMemory)
+        if let group = try? machine.group(ofProcess: text.writer) {
+            new.formIntersection(machine.effectiveMems(of: group))
+        }
+        guard !new.isEmpty else { throw .invalidArgument }
+        try machine.checkAccess(to: new, by: text.writer)
+        return Job("migrate-pages") { [new] cancellation throws(Errno) in
+            try services.moveMemory(of: process, from: old, to: new) { cancellation.isCancelled }
+        }
+    }
+
+    /// migrate_virtual_range() of the 2016 proposal.
+    @Sendable private static func migrateVirtualRange(
+        _ services: Services, _ text: AttributeText
+    ) throws(Errno) -> Job {
+        let fields = text.text.split(separator: ",", omittingEmptySubsequences: false).map {
+            AttributeText(String($0), writer: text.writer)
+        }
+        guard fields.count == 4 else { throw .invalidArgument }
+        let task = try fields[0].task()
+        let (start, end) = (try fields[1].hexadecimal(), try fields[2].hexadecimal())
+        let target = try fields[3].nodeID()
+        guard start < end, (start | end) & (Page.size - 1) == 0 else { throw .invalidArgument }
+        guard let node = services.machine.node(target), node.hasMemory else { throw .operationNotSupportedByDevice }
+        try services.machine.checkAccess(to: node, by: text.writer)
+        let process = try services.process(of: task)
+        return Job("migrate-range") { cancellation throws(Errno) in
+            try services.moveMemory(of: process, addresses: start..<end, to: target) { cancellation.isCancelled }
+        }
+    }
+}
+
+extension AttributeText {
+    /// The number of a thread or process; 0 is the writer.
+    ///
+    /// - Throws: EINVAL for what is no number or negative, ERANGE for what does not fit.
+    func task() throws(Errno) -> Int32 {
+        let number = try integer()
+        guard number >= 0 else { throw .invalidArgument }
+        guard let id = Int32(exactly: number) else { throw .outOfRange }
+        return id == 0 ? writer : id
+    }
+}
+
+extension Services {
+    /// The process of a task. ESRCH for no such task.
+    func process(of task: Int32) throws(Errno) -> Int32 {
+        guard let process = processes.task(task)?.process else { throw .noSuchProcess }
+        return process
+    }
+}
+
+/// Numbers of processes, a line each; an empty text for none, as in cgroup.procs.
+func processLines(_ processes: [Int32]) -> String { processes.map { "\($0)\n" }.joined() }

@@ -1,0 +1,94 @@
+import ArgumentParser
+import Glibc
+import SystemPackage
+
+/// `cdmfs numa_maps`
+struct NumaMaps: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "numa_maps",
+        abstract: "Print a task's numa_maps with the simulated placement in it.",
+        discussion: """
+            The lines are those of /proc/PID/numa_maps, but those of mappings of simulated machines say which of their \
+            nodes the pages are on. A host whose kernel has no NUMA has no such file; then only these are printed.
+            """)
+
+    @Argument(help: "The number of a process or thread.")
+    var pid: Int32
+
+    func validate() throws {
+        guard pid > 0 else { throw ValidationError("expected the number of a process, more than 0") }
+    }
+
+    func run() throws {
+        let mounts: [MountInfo]
+        do {
+            mounts = try MountInfo.all(of: pid)
+        } catch Errno.noSuchFileOrDirectory {
+            throw Failure(.failure, "numa_maps: \(pid): \(Errno.noSuchProcess)")
+        } catch {
+            throw Failure(.failure, "numa_maps: \(pid): \(error)")
+        }
+        var simulated: [Substring: Substring] = [:]
+        var order: [Substring] = []
+        var mapped = try mappedDevices()
+        // A mount of a part of a machine has no controls.
+        for mount in mounts where mount.type == "fuse.cdmfs" && mount.root == "/" {
+            guard mapped.remove(mount.minor) != nil else { continue }
+            for line in try lines(from: mount) {
+                let address = line.prefix { $0 != " " }
+                if simulated.updateValue(line, forKey: address) == nil { order.append(address) }
+            }
+        }
+        var host = ""
+        do {
+            host = try readAll(FilePath("/proc/\(pid)/numa_maps"))
+        } catch Errno.noSuchFileOrDirectory {
+            // No NUMA in the host's kernel.
+        } catch {
+            throw Failure(.failure, "numa_maps: /proc/\(pid)/numa_maps: \(error)")
+        }
+        var text = ""
+        for line in host.split(separator: "\n") {
+            text += (simulated.removeValue(forKey: line.prefix { $0 != " " }) ?? line) + "\n"
+        }
+        for address in order { if let line = simulated[address] { text += line + "\n" } }
+        _ = try? FileDescriptor.standardOutput.writeAll(text.utf8)
+    }
+
+    /// The minor numbers of the devices without a disk whose files the task maps.
+    private func mappedDevices() throws(Failure) -> Set<Int> {
+        do {
+            let lines = try readAll(FilePath("/proc/\(pid)/maps")).split(separator: "\n")
+            return Set(
+                lines.compactMap { line in
+                    let fields = line.split(separator: " ", maxSplits: 5)
+                    guard fields.count > 3, fields[3].hasPrefix("00:") else { return nil }
+                    return Int(fields[3].dropFirst(3), radix: 16)
+                })
+        } catch {
+            throw Failure(.failure, "numa_maps: \(pid): \(error)")
+        }
+    }
+
+    /// What a machine says of its own mappings.
+    private func lines(from mount: MountInfo) throws(Failure) -> [Substring] {
+        let control = "sys/kernel/cdm/numa_maps"
+        // As the task itself would reach it, or where it may not be followed there, as we do.
+        let places = ["/proc/\(pid)/root\(mount.mountPoint)", mount.mountPoint]
+        var failure = Errno.noSuchFileOrDirectory
+        for place in places {
+            do {
+                let file = try FileDescriptor.open(
+                    FilePath("\(place)/\(control)"), .readWrite, options: .closeOnExec)
+                return try file.closeAfter {
+                    _ = try file.writeAll("\(pid)".utf8)
+                    _ = try file.seek(offset: 0, from: .start)
+                    return try readAll(file).split(separator: "\n")
+                }
+            } catch {
+                failure = error as? Errno ?? failure
+            }
+        }
+        throw Failure(.failure, "numa_maps: \(mount.mountPoint)/\(control): \(failure)")
+    }
+}
