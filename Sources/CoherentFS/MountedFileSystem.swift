@@ -21,6 +21,8 @@ public struct FileSystemOptions: Sendable {
     public var allowOther = false
     /// Whether new buffers have huge pages; each may be told otherwise.
     public var huge = HugeMode.never
+    /// What automatic NUMA balancing does to begin with.
+    public var balancing: BalancingMode = []
     /// More mount options of the kernel: `ro`, `noatime`, ….
     public var kernel: [String] = []
     /// The threads that serve requests.
@@ -69,6 +71,8 @@ public final class MountedFileSystem: Sendable {
             session.close()
             throw MountFailure("\(mountPoint): unmounted before it answered")
         }
+        machine.balancing.mode = options.balancing
+        fileSystem.startBackgroundWork()
         let failures = session.tuneBackingDevice(readAheadKilobytes: Int(options.faultAround >> 10))
         if !failures.isEmpty {
             let list = failures.map(\.description).joined(separator: ", ")

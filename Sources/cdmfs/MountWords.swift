@@ -8,6 +8,8 @@ struct MountWords {
     var faultAround: UInt64 = 128 << 10
     /// Whether new buffers have huge pages.
     var huge = HugeMode.never
+    /// What automatic NUMA balancing does to begin with.
+    var balancing: BalancingMode = []
     /// Whether users other than the one who mounts get in.
     var allowOther = false
     /// The words that the kernel's mount takes.
@@ -50,6 +52,11 @@ struct MountWords {
                 throw Failure(.usage, "mount: huge=\(word); expected one of \(words)")
             }
             huge = mode
+        case ("numa_balancing", let number?):
+            guard let bits = UInt8(number), bits <= 3 else {
+                throw Failure(.usage, "mount: numa_balancing=\(number); expected a number from 0 to 3")
+            }
+            balancing = BalancingMode(rawValue: bits)
         case ("allow_other", nil):
             allowOther = true
         case (_, nil) where Self.kernelWords.contains(key):
@@ -63,7 +70,7 @@ struct MountWords {
         default:
             throw Failure(
                 .usage,
-                "mount: unknown option \"\(word)\"; expected topology=FILE, fault_around=SIZE, huge=WORD, allow_other or a word of mount(8)"
+                "mount: unknown option \"\(word)\"; expected topology=FILE, fault_around=SIZE, huge=WORD, numa_balancing=N, allow_other or a word of mount(8)"
             )
         }
     }

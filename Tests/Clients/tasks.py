@@ -454,6 +454,8 @@ def xattrs():
     expect(os.getxattr(buffer.path, "user.cdm.placement"), b"N0=1 N1=63")
     fails(errno.ENODATA, lambda: os.getxattr(buffer.path, "user.cdm.nothing"))
     fails(errno.ENODATA, lambda: os.getxattr(buffer.path, "user.mine"))
+    fails(errno.EOPNOTSUPP, lambda: os.getxattr(buffer.path, "system.posix_acl_access"))
+    fails(errno.EOPNOTSUPP, lambda: os.getxattr(buffer.control, "user.cdm.policy"))
     fails(errno.EOPNOTSUPP, lambda: os.setxattr(buffer.path, "user.mine", b"1"))
     fails(errno.ENODATA, lambda: os.setxattr(buffer.path, "user.mine", b"1", os.XATTR_REPLACE))
     fails(errno.EEXIST, lambda: os.setxattr(buffer.path, "user.cdm.policy", b"bind:0", os.XATTR_CREATE))

@@ -200,7 +200,7 @@ struct HugePageTests {
         #expect(try machine.reclaim(100, of: node, demotingTo: []) == 32)
         #expect(machine.pages(of: buffer) == [0: 22])
         #expect(try machine.reclaim(5, of: node, demotingTo: [machine.node(1)!]) == 5)
-        #expect(machine.pages(of: buffer) == [0: 17, 1: 5] && node.statistics.demoted == 5)
+        #expect(machine.pages(of: buffer) == [0: 17, 1: 5] && node.pressure.demotedProactively == 5)
         for page in 0..<UInt64(64) {
             #expect(try machine.bytes(of: buffer, at: page << 12, count: 1) == [page % 3 == 0 ? 7 : 0])
         }

@@ -109,6 +109,7 @@ extension Mounts {
                 try expectFailure(mount.command(options: ["nonsense"]), status: 64)
                 try expectFailure(mount.command(options: ["fault_around=3"]), status: 64)
                 try expectFailure(mount.command(options: ["huge=advise"]), status: 64)
+                try expectFailure(mount.command(options: ["numa_balancing=4"]), status: 64)
                 try expectFailure([Host.cdmfs, "topology", "--preset", "nonsense"], status: 64)
                 try expectFailure([Host.cdmfs, "topology", "--check", mount.path + "/missing"])
                 try expectFailure([Host.cdmfs, "mount", "--topology", mount.path + "/missing", mount.path])

@@ -21,8 +21,12 @@ extension Inode {
         extendedAttributes.filter(\.isReadable).flatMap { Array((Self.prefix + $0.name).utf8) + [0] }
     }
 
-    /// A value. ENODATA for none of that name, E2BIG for one that is longer than the kernel takes.
+    /// A value.
+    ///
+    /// - Throws: EOPNOTSUPP for a name that none can have here, which tells ls(1) not to ask for the access list of each file
+    ///   again; ENODATA for none of that name, E2BIG for one that is longer than the kernel takes.
     func extendedAttribute(_ name: String) throws(Errno) -> [UInt8] {
+        guard name.utf8.starts(with: "user.".utf8), !extendedAttributes.isEmpty else { throw .notSupported }
         guard let attribute = attribute(name) else { throw .noData }
         let value = Array(try attribute.value().utf8)
         guard value.count <= Self.maximumSize else { throw .argListTooLong }

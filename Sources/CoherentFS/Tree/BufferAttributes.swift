@@ -22,6 +22,27 @@ enum BufferAttributes {
             store: { subject, text throws(Errno) in
                 try subject.machine.setHugeMode(try text.keyword(as: HugeMode.self), of: subject.part)
             }),
+        .readWrite(
+            "contiguous",
+            summary:
+                "Where it lies in a node's contiguous share; write a node to get it all there, none to give it back.",
+            show: { subject in
+                subject.machine.contiguousRange(of: subject.part).map {
+                    "\($0.node) 0x\(String($0.physicalAddress, radix: 16)) 0x\(String($0.length, radix: 16))"
+                } ?? "none"
+            },
+            start: { subject, text throws(Errno) in
+                let (machine, buffer) = (subject.machine, subject.part)
+                let word = try text.word
+                // Not on the thread that took the write: a migration may have to be waited for, and the page cache.
+                guard word != "none" else {
+                    return Job("contiguous") { _ throws(Errno) in try machine.releaseContiguous(buffer) }
+                }
+                let node = try AttributeText(word).nodeID()
+                return Job("contiguous") { _ throws(Errno) in
+                    try machine.makeContiguous(buffer, on: node, by: text.writer)
+                }
+            }),
         .readOnly("placement", summary: "How many of its pages are on each node.") { subject in
             subject.machine.placement(of: subject.part).map { "N\($0.node)=\($0.pages)" }.joined(separator: " ")
         },
@@ -88,7 +109,8 @@ extension MigrationResult {
 extension PageRun {
     /// The line of a `pages` file.
     fileprivate var line: String {
-        let flags = [(isDirty, "dirty"), (isHuge, "huge"), (isMigrating, "migrating")].filter(\.0).map(\.1)
+        let flags = [(isDirty, "dirty"), (isPinned, "pinned"), (isHuge, "huge"), (isMigrating, "migrating")].filter(\.0)
+            .map(\.1)
         func hex(_ value: UInt64) -> String { "0x" + String(value, radix: 16) }
         return "\(hex(offset)) \(hex(length)) \(node) \(hex(physicalAddress)) "
             + (flags.isEmpty ? "-" : flags.joined(separator: ","))

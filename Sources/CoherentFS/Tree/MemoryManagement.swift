@@ -1,12 +1,9 @@
 import AttributeTree
 import CoherentMemory
-import Synchronization
 import SystemPackage
 
 /// What user space sets of memory management as a whole: sys/kernel/mm.
 final class MemorySettings: Sendable {
-    /// Whether reclaim may move pages to a slower tier instead of giving them up.
-    let isDemotionEnabled = Atomic(false)
     /// Whether new buffers have huge pages.
     let defaultHugeMode: HugeMode
 
@@ -39,10 +36,11 @@ enum MemoryManagementTree {
 
     private static let numa: [Attribute<Services>] = [
         .readWrite(
-            "demotion_enabled", summary: "Whether reclaim may move pages to a slower tier.",
-            show: { "\($0.memory.isDemotionEnabled.load(ordering: .relaxed))" },
+            "demotion_enabled",
+            summary: "Whether reclaim may move pages to a slower tier, and does so unasked where memory is short.",
+            show: { "\($0.machine.isDemotionEnabled)" },
             store: { services, text throws(Errno) in
-                services.memory.isDemotionEnabled.store(try text.bool(), ordering: .relaxed)
+                services.machine.isDemotionEnabled = try text.bool()
             })
     ]
 

@@ -12,34 +12,17 @@ import CoherentMemory
 ///     device 1 offline      memory_tier4: 0
 enum MemoryTiers {
     private static let chunkBits = 7
-    private static let distanceOfRAM = 4 << chunkBits + 1 << (chunkBits - 1)
 
-    private static func tier(of node: CoherentMemory.Node) -> Int {
-        (node.kind == .ram ? distanceOfRAM : 5 * distanceOfRAM) >> chunkBits
-    }
+    private static func tier(of node: CoherentMemory.Node) -> Int { node.abstractDistance >> chunkBits }
 
     /// The tiers that have nodes with memory, the fastest first.
     private static func tiers(of machine: Machine) -> [Int: IDSet] {
         machine.nodes.filter(\.hasMemory).reduce(into: [:]) { $0[tier(of: $1), default: IDSet()].insert($1.id) }
     }
 
-    /// The nodes that pages of a node may be demoted to: of the nearest slower tier that has any, then of the next, each by
-    /// distance (next_demotion_node()). An isolated node is for those who name it.
-    static func demotionTargets(of node: CoherentMemory.Node, in machine: Machine) -> [CoherentMemory.Node] {
-        let candidates = machine.nodes.enumerated().filter { _, other in
-            other.hasMemory && other.isolation == .none && tier(of: other) > tier(of: node)
-        }
-        func rank(_ place: Int, _ other: CoherentMemory.Node) -> (Int, Int) { (tier(of: other), node.distances[place]) }
-        return candidates.sorted { rank($0.offset, $0.element) < rank($1.offset, $1.element) }.map(\.element)
-    }
-
     private static func names(_ machine: Machine) -> [String] {
         tiers(of: machine).keys.sorted().map { "memory_tier\($0)" }
     }
-
-    private static let numbers: [String: Int] = [
-        "memory_tier4": distanceOfRAM >> chunkBits, "memory_tier22": (5 * distanceOfRAM) >> chunkBits,
-    ]
 
     static func directory(_ services: Services) -> [Child] {
         let machine = services.machine
@@ -47,7 +30,9 @@ enum MemoryTiers {
             .dynamic(
                 list: { names(machine) },
                 lookup: { name in
-                    guard let tier = numbers[name], tiers(of: machine)[tier] != nil else { return nil }
+                    guard let tier = tiers(of: machine).keys.first(where: { name == "memory_tier\($0)" }) else {
+                        return nil
+                    }
                     let device = SystemDevice("/devices/virtual/memory_tiering/\(name)", bus: "memory_tiering")
                     return .directory(
                         Directory(

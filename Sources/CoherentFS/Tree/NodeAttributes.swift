@@ -71,6 +71,12 @@ enum CoherentNodeAttributes {
             store: { subject, text throws(Errno) in
                 try subject.machine.setIsolation(try text.keyword(as: Isolation.self), of: subject.part)
             }),
+        .readOnly("contiguous", summary: "The share set aside for contiguous buffers, pages.") { subject in
+            let usage = subject.part.usage.contiguous
+            return nameValueLines([
+                ("total", UInt64(usage.total)), ("free", UInt64(usage.free)), ("largest", UInt64(usage.largest)),
+            ])
+        },
         .readOnly("refused", summary: "How often isolation turned somebody away.") { subject in
             let statistics = subject.part.statistics
             return nameValueLines([
@@ -84,6 +90,7 @@ enum CoherentNodeAttributes {
             show: { subject in processLines(subject.machine.permittedProcesses(on: subject.part)) },
             store: { subject, text throws(Errno) in try permit(subject, text) }
         ).verbatim(),
+        PressureAttributes.pressure,
         .readWrite(
             "migrate", isPollable: true, summary: "Moves every page of the node to another; shows the last result.",
             show: { $0.part.migration.line },

@@ -6,10 +6,11 @@ import CoherentMemory
 enum NodeMeminfo {
     static func text(of node: CoherentMemory.Node) -> String {
         let usage = node.usage
+        let inactive = usage.allocated - usage.active
         let pages: [(String, Int)] = [
             ("MemTotal", usage.present), ("MemFree", usage.free), ("MemUsed", usage.present - usage.free),
-            ("SwapCached", 0), ("Active", 0), ("Inactive", usage.allocated), ("Active(anon)", 0),
-            ("Inactive(anon)", 0), ("Active(file)", 0), ("Inactive(file)", usage.allocated), ("Unevictable", 0),
+            ("SwapCached", 0), ("Active", usage.active), ("Inactive", inactive), ("Active(anon)", 0),
+            ("Inactive(anon)", 0), ("Active(file)", usage.active), ("Inactive(file)", inactive), ("Unevictable", 0),
             ("Mlocked", 0), ("Dirty", usage.written), ("Writeback", 0), ("FilePages", usage.allocated),
             ("Mapped", usage.cached), ("AnonPages", 0), ("Shmem", usage.allocated), ("KernelStack", 0),
             ("PageTables", 0), ("SecPageTables", 0), ("NFS_Unstable", 0), ("Bounce", 0), ("WritebackTmp", 0),
@@ -44,12 +45,16 @@ enum NodeVmstat {
     static func text(of node: CoherentMemory.Node) -> String {
         let usage = node.usage
         let statistics = node.statistics
+        let pressure = node.pressure
         let known: [String: UInt64] = [
             "nr_free_pages": UInt64(usage.free),
             // Pages in free blocks of at least a pageblock (order 9).
             "nr_free_pages_blocks": UInt64(usage.freeBlocks.enumerated().dropFirst(9).reduce(0) { $0 + $1.1 << $1.0 }),
-            "nr_zone_inactive_file": UInt64(usage.allocated),
-            "nr_inactive_file": UInt64(usage.allocated),
+            "nr_free_cma": UInt64(usage.contiguous.free),
+            "nr_zone_inactive_file": UInt64(usage.allocated - usage.active),
+            "nr_zone_active_file": UInt64(usage.active),
+            "nr_inactive_file": UInt64(usage.allocated - usage.active),
+            "nr_active_file": UInt64(usage.active),
             "nr_file_pages": UInt64(usage.allocated),
             "nr_shmem": UInt64(usage.allocated),
             "nr_mapped": UInt64(usage.cached),
@@ -57,7 +62,10 @@ enum NodeVmstat {
             // In huge pages, as every key of them (vmstat_item_print_in_thp()).
             "nr_shmem_hugepages": UInt64(usage.huge),
             "nr_hugetlb": UInt64(usage.hugePool.used * HugePage.frames),
-            "pgdemote_proactive": statistics.demoted,
+            "pgpromote_success": pressure.promoted,
+            "pgpromote_candidate": pressure.promotionCandidates,
+            "pgdemote_kswapd": pressure.demotedByKswapd,
+            "pgdemote_proactive": pressure.demotedProactively,
             "numa_hit": statistics.hit,
             "numa_miss": statistics.miss,
             "numa_foreign": statistics.foreign,

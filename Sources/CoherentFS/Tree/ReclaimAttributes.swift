@@ -1,6 +1,5 @@
 import AttributeTree
 import CoherentMemory
-import Synchronization
 import SystemPackage
 
 /// nodeN/compact and nodeN/reclaim (mm/compaction.c, mm/vmscan.c).
@@ -17,7 +16,7 @@ enum ReclaimAttributes {
         .writeOnly(
             "reclaim",
             summary:
-                "SIZE [swappiness=0…200|max]: frees pages that hold zeros, demotes others if demotion_enabled; EAGAIN for less.",
+                "SIZE [swappiness=0…200|max]: frees unused pages that hold zeros, demotes others if demotion_enabled; EAGAIN for less.",
             start: { subject, text throws(Errno) in
                 let bytes = try amount(text)
                 return Job("reclaim") { cancellation throws(Errno) in
@@ -44,9 +43,9 @@ enum ReclaimAttributes {
     private static func reclaim(
         _ pages: Int, _ subject: Subject<CoherentMemory.Node>, isCancelled: () -> Bool
     ) throws(Errno) {
-        let isDemoting = subject.services.memory.isDemotionEnabled.load(ordering: .relaxed)
-        let targets = isDemoting ? MemoryTiers.demotionTargets(of: subject.part, in: subject.machine) : []
-        let freed = try subject.machine.reclaim(pages, of: subject.part, demotingTo: targets, isCancelled: isCancelled)
+        let (machine, node) = (subject.machine, subject.part)
+        let targets = machine.isDemotionEnabled ? machine.demotionTargets(of: node) : []
+        let freed = try machine.reclaim(pages, of: node, demotingTo: targets, isCancelled: isCancelled)
         if freed < pages { throw .resourceTemporarilyUnavailable }
     }
 }

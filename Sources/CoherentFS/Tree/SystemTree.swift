@@ -55,6 +55,8 @@ struct SystemTree {
                         [
                             .attributes(MountAttributes.table, of: ()),
                             .attributes(TaskAttributes.table, of: services),
+                            .attributes(PressureAttributes.table, of: services.machine),
+                            PressureAttributes.directory(services),
                             .attribute(NumaMapsQuestion.attribute) { NumaMapsQuestion(services) },
                             .stream(UeventLog.stream(services.uevents)),
                             .directory("buffers", Self.controls(of: buffers, services)),

@@ -32,6 +32,8 @@ public final class Buffer: Sendable, Identifiable {
         /// Whether it is a device's own memory.
         let isDevice: Bool
         var huge = HugeMode.never
+        /// The frames of all its pages, while it is contiguous: neither the pages nor the size change then.
+        var contiguous: FrameRun?
         /// Pages on each node, by the node's place; as long as the last node with pages needs.
         var pagesByNode: [Int] = []
         /// Frames that left the page table while a reply was reading them, and whether they were stored to.
@@ -68,6 +70,9 @@ public final class Buffer: Sendable, Identifiable {
 
     /// Whether pages are huge from now on.
     public var hugeMode: HugeMode { state.withLock { $0.huge } }
+
+    /// Whether the pages lie in a row in a node's contiguous share.
+    public var isContiguous: Bool { state.withLock { $0.contiguous != nil } }
 
     /// What was done to the buffer.
     public var counters: BufferCounters { state.withLock { $0.counters } }

@@ -6,7 +6,7 @@ import SystemPackage
 extension Machine {
     /// Changes the size of a buffer (ftruncate(2)); pages behind a nearer end are freed.
     ///
-    /// - Throws: EFBIG beyond the largest file offset, EINVAL for a device's memory, or under ``HugeMode/pool`` for what
+    /// - Throws: EFBIG beyond the largest file offset, EPERM of a contiguous buffer, EINVAL for a device's memory, or under ``HugeMode/pool`` for what
     ///   is no multiple of a huge page (hugetlbfs_setattr()).
     public func resize(_ buffer: Buffer, to size: UInt64) throws(Errno) {
         guard size <= UInt64(Int64.max) else { throw .fileTooLarge }
@@ -15,6 +15,7 @@ extension Machine {
             return
         }
         let shrinks = try buffer.state.withLock { state throws(Errno) in
+            guard state.contiguous == nil || size == state.size else { throw .notPermitted }
             guard state.huge != .pool || size % HugePage.size == 0 else { throw .invalidArgument }
             defer { state.size = size }
             guard size < state.size else { return false }
@@ -26,9 +27,11 @@ extension Machine {
     }
 
     /// Frees the pages of a byte range, which then reads as zeros (FALLOC_FL_PUNCH_HOLE); zeroes what it covers of
-    /// the pages at its ends, which are huge under ``HugeMode/pool``. Other huge pages are split. The size stays.
+    /// the pages at its ends, which are huge under ``HugeMode/pool``. Other huge pages are split. The size stays. A
+    /// contiguous buffer keeps its pages: they are zeroed.
     public func punch(_ buffer: Buffer, bytes: Range<UInt64>) {
         guard !bytes.isEmpty else { return }
+        if buffer.isContiguous { return zeroContiguous(buffer, bytes: bytes) }
         let whole = buffer.state.withLock { state in
             let granule = state.huge == .pool ? HugePage.size : Page.size
             let start = (bytes.lowerBound + granule - 1) / granule * granule
@@ -41,7 +44,7 @@ extension Machine {
     }
 
     /// Zeroes parts of a few pages, as far as they were ever stored to.
-    private func zero(_ bytes: Range<UInt64>, of state: inout Buffer.State) {
+    func zero(_ bytes: Range<UInt64>, of state: inout Buffer.State) {
         var start = bytes.lowerBound
         while start < bytes.upperBound {
             let last = start | (Page.size - 1)
@@ -81,16 +84,20 @@ extension Machine {
     }
 
     /// Unmaps pages until `freed` is full. Returns where to go on, nil when nothing is left.
-    private func unmap(
+    func unmap(
         _ pages: Range<UInt64>, of state: inout Buffer.State, into freed: inout FreedFrames, _ choice: Discarded,
         _ count: inout Int
     ) -> UInt64? {
+        // Asked for before the buffer was made contiguous.
+        guard state.contiguous == nil else { return nil }
         var cached = PageTally()
         var written = PageTally()
+        var active = PageTally()
         var position = pages.lowerBound
         defer {
             cached.flush { $0.counters.cached.add(-$1) }
             written.flush { $0.counters.written.add(-$1) }
+            active.flush { $0.counters.active.add(-$1) }
         }
         while position < pages.upperBound {
             guard let (leaf, base) = state.table.nextLeaf(from: position), base < pages.upperBound else { return nil }
@@ -110,6 +117,7 @@ extension Machine {
                 count += 1
                 let node = node(of: entry.pfn)
                 if entry.isCached { cached.add(entry.pfn, in: self) { $0.counters.cached.add(-$1) } }
+                if entry.isActive { active.add(entry.pfn, in: self) { $0.counters.active.add(-$1) } }
                 if entry.isWritten { written.add(entry.pfn, in: self) { $0.counters.written.add(-$1) } }
                 if let last = counts.last, last.0 == node.index {
                     counts[counts.count - 1].1 += 1
@@ -195,9 +203,13 @@ struct FreedFrames: ~Copyable {
     private static let maximumFrames = 8192
     private var runs: [FrameRun] = []
     private var count = 0
+    /// Whether all are to be taken at once, however many.
+    private let isUnlimited: Bool
+
+    init(isUnlimited: Bool = false) { self.isUnlimited = isUnlimited }
 
     /// Whether a whole leaf of frames may still be added.
-    var hasRoom: Bool { runs.count < Self.maximumRuns && count < Self.maximumFrames }
+    var hasRoom: Bool { isUnlimited || runs.count < Self.maximumRuns && count < Self.maximumFrames }
 
     mutating func append(_ pfn: PFN, isWritten: Bool, node: Node) {
         count += 1

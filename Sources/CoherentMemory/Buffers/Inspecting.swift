@@ -15,6 +15,8 @@ public struct PageRun: Sendable, Hashable {
     public var isDirty: Bool
     /// Whether the pages are parts of huge pages.
     public var isHuge: Bool
+    /// Whether the pages cannot be moved.
+    public var isPinned: Bool
     /// Whether a migration is about to copy the pages.
     public var isMigrating: Bool
 }
@@ -77,19 +79,21 @@ extension Machine {
     /// The runs of pages of a buffer that have frames, in order of their offsets.
     public func runs(of buffer: Buffer) -> [PageRun] {
         var runs: [PageRun] = []
-        forEachPage(of: buffer, in: 0..<UInt64.max >> Page.shift) { page, entry in append(entry, page: page, to: &runs)
+        let isPinned = buffer.isContiguous
+        forEachPage(of: buffer, in: 0..<UInt64.max >> Page.shift) { page, entry in
+            append(entry, page: page, isPinned: isPinned, to: &runs)
         }
         return runs
     }
 
-    private func append(_ entry: PageTableEntry, page: UInt64, to runs: inout [PageRun]) {
+    private func append(_ entry: PageTableEntry, page: UInt64, isPinned: Bool, to runs: inout [PageRun]) {
         let run = PageRun(
             offset: page << Page.shift, length: Page.size, node: node(of: entry.pfn).id,
             physicalAddress: entry.pfn << Page.shift, isDirty: entry.isWritten, isHuge: entry.isHuge,
-            isMigrating: entry.isMigrating)
+            isPinned: isPinned, isMigrating: entry.isMigrating)
         if let last = runs.last, last.offset + last.length == run.offset, last.node == run.node,
             last.physicalAddress + last.length == run.physicalAddress, last.isDirty == run.isDirty,
-            last.isHuge == run.isHuge, last.isMigrating == run.isMigrating
+            last.isHuge == run.isHuge, last.isPinned == run.isPinned, last.isMigrating == run.isMigrating
         {
             runs[runs.count - 1].length += Page.size
         } else {

@@ -9,6 +9,11 @@ struct PageTableEntry: BitwiseCopyable, Equatable {
     private static let written: UInt64 = 1 << 2
     private static let migrating: UInt64 = 1 << 3
     private static let huge: UInt64 = 1 << 4
+    private static let unmapping: UInt64 = 1 << 5
+    private static let active: UInt64 = 1 << 6
+    private static let referenced: UInt64 = 1 << 7
+    private static let hinting: UInt64 = 1 << 8
+    private static let hint: UInt64 = 1 << 9
 
     init(rawValue: UInt64) { self.rawValue = rawValue }
 
@@ -43,6 +48,37 @@ struct PageTableEntry: BitwiseCopyable, Equatable {
     var isHuge: Bool {
         get { rawValue & Self.huge != 0 }
         set { set(Self.huge, newValue) }
+    }
+
+    /// The page is just being taken out of the page cache, so that the next touch shows. What is written back
+    /// meanwhile does not mean that the cache has it.
+    var isUnmapping: Bool {
+        get { rawValue & Self.unmapping != 0 }
+        set { set(Self.unmapping, newValue) }
+    }
+
+    /// The page is on its node's active list (PG_active); without, on the inactive one.
+    var isActive: Bool {
+        get { rawValue & Self.active != 0 }
+        set { set(Self.active, newValue) }
+    }
+
+    /// The page was found in use when the scanner last came by (PG_referenced).
+    var isReferenced: Bool {
+        get { rawValue & Self.referenced != 0 }
+        set { set(Self.referenced, newValue) }
+    }
+
+    /// The next read of the page is a hinting fault (PAGE_NONE).
+    var isHinting: Bool {
+        get { rawValue & Self.hinting != 0 }
+        set { set(Self.hinting, newValue) }
+    }
+
+    /// What the frame table remembers of hinting faults is of this page.
+    var hasHint: Bool {
+        get { rawValue & Self.hint != 0 }
+        set { set(Self.hint, newValue) }
     }
 
     private mutating func set(_ bit: UInt64, _ value: Bool) {

@@ -104,6 +104,10 @@ extension Machine {
                     unsafe entries[slot] = entry.rawValue
                     newlyCached.add(entry.pfn, in: self) { $0.counters.cached.add($1) }
                 }
+                if entry.isHinting {
+                    hintingFault(&entry, page: page, leaf: leaf, in: state, origin: origin)
+                    unsafe entries[slot] = entry.rawValue
+                }
                 let from = max(offset, page << Page.shift)
                 let to = min(end, (page + 1) << Page.shift)
                 if entry.isWritten {

@@ -14,7 +14,7 @@ extension Machine {
     ///     left out, as of a write-back that lost a race with a truncation.
     /// - Returns: how many bytes were stored; fewer than asked where frames ran out, or at the end of a device.
     /// - Throws: ENOSPC where not even the first byte found a frame, or a place on a device; EFBIG beyond the largest
-    ///   offset.
+    ///   offset; EPERM behind the end of a contiguous buffer.
     public func write(
         _ bytes: UnsafeRawBufferPointer, to buffer: Buffer, at offset: UInt64, origin: Origin, isGrowing: Bool
     ) throws(Errno) -> Int {
@@ -37,7 +37,7 @@ extension Machine {
                     if isFirst { state.counters.write += 1 }
                     return try unsafe store(
                         part, at: position, into: &state, origin: origin,
-                        isGrowing: isGrowing && buffer.fixedSize == nil)
+                        isGrowing: isGrowing && buffer.fixedSize == nil, isWriteBack: !isGrowing)
                 }
             } catch {
                 if position > offset { break }
@@ -51,7 +51,7 @@ extension Machine {
 
     private func store(
         _ bytes: UnsafeRawBufferPointer, at offset: UInt64, into state: inout Buffer.State, origin: Origin,
-        isGrowing: Bool
+        isGrowing: Bool, isWriteBack: Bool
     ) throws(Errno) -> Int {
         var end = offset + UInt64(bytes.count)
         if !isGrowing {
@@ -60,6 +60,7 @@ extension Machine {
             end = min(end, state.size)
         }
         guard end > offset else { return 0 }
+        try checkGrowth(of: state, to: end)
         let pages = offset >> Page.shift..<Page.count(of: end)
         let populated = try populate(pages, of: &state, origin: origin, policy: .prefix)
         let stop = min(end, populated << Page.shift)
@@ -71,9 +72,12 @@ extension Machine {
             let slot = Int(page) & (TablePool.entries - 1)
             let entries = unsafe state.table.entries(of: leaf)
             var entry = PageTableEntry(rawValue: unsafe entries[slot])
-            if !entry.isCached { newlyCached.add(entry.pfn, in: self) { $0.counters.cached.add($1) } }
+            // What is written back because the page is leaving the cache does not bring it there.
+            if !entry.isCached, !(isWriteBack && entry.isUnmapping) {
+                newlyCached.add(entry.pfn, in: self) { $0.counters.cached.add($1) }
+                entry.isCached = true
+            }
             if !entry.isWritten { newlyWritten.add(entry.pfn, in: self) { $0.counters.written.add($1) } }
-            entry.isCached = true
             entry.isWritten = true
             unsafe entries[slot] = entry.rawValue
             let from = max(offset, page << Page.shift)
@@ -94,7 +98,7 @@ extension Machine {
     ///
     /// - Parameter keepsSize: whether the buffer stays as long as it is.
     /// - Throws: ENOSPC where the frames do not suffice; pages that had none then have none again. EINVAL for an empty
-    ///   range, EFBIG beyond the largest offset.
+    ///   range, EFBIG beyond the largest offset, EPERM behind the end of a contiguous buffer.
     public func allocate(
         _ buffer: Buffer, bytes: Range<UInt64>, keepsSize: Bool, origin: Origin
     ) throws(Errno) {
@@ -108,6 +112,7 @@ extension Machine {
             let part = page..<min(pages.upperBound, HugePage.pages(around: page).upperBound)
             do throws(Errno) {
                 try buffer.state.withLock { state throws(Errno) in
+                    try checkGrowth(of: state, to: part.upperBound << Page.shift, isPageWise: true)
                     var missing: [Range<UInt64>] = []
                     for page in part where !state.table[page].isPresent {
                         if let last = missing.last, last.upperBound == page {
@@ -131,7 +136,10 @@ extension Machine {
             page = part.upperBound
         }
         if !keepsSize, buffer.fixedSize == nil {
-            buffer.state.withLock { $0.size = max($0.size, bytes.upperBound) }
+            try buffer.state.withLock { state throws(Errno) in
+                try checkGrowth(of: state, to: bytes.upperBound)
+                state.size = max(state.size, bytes.upperBound)
+            }
         }
     }
 }

@@ -2,7 +2,7 @@ import SystemPackage
 
 /// The free frames of one node, in blocks of 2^order frames, each aligned to its size (mm/page_alloc.c).
 ///
-/// Orders go from 0 (4 KiB) to 18 (1 GiB), so that base pages, huge pages and contiguous ranges come from one place.
+/// Orders go from 0 (4 KiB) to 18 (1 GiB), so that base pages and huge pages come from one place.
 /// The lowest address is always taken first: runs stay long, and what is freed is soon used again.
 /// Indices are frame numbers within the node. The caller holds the node's lock.
 @safe
@@ -82,12 +82,17 @@ struct BuddyAllocator: ~Copyable, @unchecked Sendable {
 
     /// Gives frames back. They must not be free already.
     mutating func release(_ range: Range<Int>) {
+        Self.forEachBlock(of: range) { block, order in release(block: block, order: order) }
+    }
+
+    /// Calls `body` with the largest aligned blocks that make up a range, in order.
+    static func forEachBlock(of range: Range<Int>, _ body: (_ block: Int, _ order: Int) -> Void) {
         var start = range.lowerBound
         while start < range.upperBound {
-            let aligned = start == 0 ? Self.maximumOrder : start.trailingZeroBitCount
+            let aligned = start == 0 ? maximumOrder : start.trailingZeroBitCount
             let fitting = Int.bitWidth - 1 - (range.upperBound - start).leadingZeroBitCount
-            let order = min(aligned, fitting, Self.maximumOrder)
-            release(block: start >> order, order: order)
+            let order = min(aligned, fitting, maximumOrder)
+            body(start >> order, order)
             start += 1 << order
         }
     }

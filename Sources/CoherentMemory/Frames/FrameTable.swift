@@ -1,6 +1,6 @@
 import SystemPackage
 
-/// What the machine knows of each frame of a node beside its bytes: 6 bytes a frame (struct page).
+/// What the machine knows of each frame of a node beside its bytes: 8 bytes a frame (struct page).
 ///
 /// `owner` leads from a frame to the page table that maps it, as Linux's rmap does: it names the leaf, whose 64
 /// entries are then searched. It is read without the owner's lock, so it is only a hint that must be checked under it.
@@ -15,10 +15,12 @@ final class FrameTable: Sendable {
     private let owners: FlatMemory<UInt32>
     // Guarded by the lock of the buffer that mapped the frame.
     private let pins: FlatMemory<UInt16>
+    private let hints: FlatMemory<UInt16>
 
     init(frameCount: Int) throws(Errno) {
         owners = try FlatMemory(count: frameCount)
         pins = try FlatMemory(count: frameCount)
+        hints = try FlatMemory(count: frameCount)
     }
 
     func owner(of frame: Int) -> UInt32 { owners.load(frame) }
@@ -40,4 +42,10 @@ final class FrameTable: Sendable {
     }
 
     func isPinned(_ frame: Int) -> Bool { pins[frame] != 0 }
+
+    /// What is remembered of the last hinting fault (_last_cpupid); the page table entry tells whether anything is.
+    /// The lock of the buffer guards it.
+    func hint(of frame: Int) -> UInt16 { hints[frame] }
+
+    func setHint(of frame: Int, to hint: UInt16) { hints[frame] = hint }
 }

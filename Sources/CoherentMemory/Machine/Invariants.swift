@@ -20,6 +20,7 @@ extension Machine {
         var cached = [Int](repeating: 0, count: nodes.count)
         var written = [Int](repeating: 0, count: nodes.count)
         var huge = [Int](repeating: 0, count: nodes.count)
+        var active = huge
         for buffer in buffers {
             var counts = [Int](repeating: 0, count: nodes.count)
             var problem: String?
@@ -37,6 +38,9 @@ extension Machine {
                         counts[node.index] += 1
                         cached[node.index] += entry.isCached ? 1 : 0
                         written[node.index] += entry.isWritten ? 1 : 0
+                        active[node.index] += entry.isActive ? 1 : 0
+                        if entry.isUnmapping { problem = "page \(base + UInt64(slot)) is left unmapping" }
+                        if entry.isActive, state.huge == .pool { problem = "a reserved page is on a list" }
                         if entry.isMigrating { problem = "page \(base + UInt64(slot)) is left migrating" }
                         if mapped[node.index].updateValue(leaf, forKey: node.index(of: entry.pfn)) != nil {
                             problem = "pfn \(entry.pfn) is mapped twice"
@@ -52,6 +56,7 @@ extension Machine {
                     let noted = node < state.pagesByNode.count ? state.pagesByNode[node] : 0
                     if noted != count { problem = "node \(node): \(noted) pages noted, \(count) found" }
                 }
+                if let found = checkContiguous(state) { problem = found }
                 if !state.orphans.isEmpty { problem = "\(state.orphans.count) frames await a reply" }
             }
             try require(problem == nil, "buffer \(buffer.id): \(problem ?? "")")
@@ -63,6 +68,8 @@ extension Machine {
                 node.counters.written.load(ordering: .relaxed) == written[node.index], "node \(node.id): written pages")
             try require(
                 node.counters.huge.load(ordering: .relaxed) == huge[node.index], "node \(node.id): huge pages")
+            try require(
+                node.counters.active.load(ordering: .relaxed) == active[node.index], "node \(node.id): active pages")
             let problem = node.zone.withLock { zone in check(node, zone, mapped: mapped[node.index]) }
             try require(problem == nil, "node \(node.id): \(problem ?? "")")
         }
@@ -93,6 +100,46 @@ extension Machine {
         return nil
     }
 
+    /// A contiguous buffer has all its pages and no others, in a row, in the share of a node; no other buffer has any there.
+    private func checkContiguous(_ state: borrowing Buffer.State) -> String? {
+        var problem: String?
+        var count: UInt64 = 0
+        unsafe forEachMatch(0..<UInt64.max >> Page.shift, filter: .notOn(node: -1), in: state) { page, slot in
+            let entry = PageTableEntry(rawValue: unsafe slot.pointee)
+            count += 1
+            let node = node(of: entry.pfn)
+            let isShared = node.zone.withLock { $0.share.frames.contains(node.index(of: entry.pfn)) }
+            if isShared != (state.contiguous != nil) { problem = "pfn \(entry.pfn) is of the wrong share" }
+            if let run = state.contiguous, entry.pfn != run.start + page || entry.isHuge {
+                problem = "page \(page) is not in its run"
+            }
+        }
+        if let run = state.contiguous, count != UInt64(run.count) || count != Page.count(of: state.size) {
+            problem = "\(count) pages in a run of \(run.count)"
+        }
+        return problem
+    }
+
+    /// The share's free frames are nobody's, in blocks that are online, and in the longest runs that they make up.
+    private func checkShare(_ node: Node, _ zone: borrowing Zone, mapped: [Int: UInt32]) -> String? {
+        let share = zone.share
+        var problem: String?
+        for (stretch, next) in zip(share.stretches, share.stretches.dropFirst())
+        where stretch.upperBound >= next.lowerBound {
+            problem = "\(stretch) and \(next) are not apart"
+        }
+        for frame in share.stretches.joined() {
+            if !share.frames.contains(frame) { problem = "frame \(frame) is not the share's" }
+            if mapped[frame] != nil { problem = "frame \(frame) is free in the share and mapped" }
+            if node.frames.owner(of: frame) != FrameTable.free { problem = "frame \(frame) of the share has an owner" }
+            if zone.state(of: frame / zone.framesPerBlock) != .online { problem = "frame \(frame) is free offline" }
+        }
+        if share.free != share.stretches.reduce(0, { $0 + $1.count }) { problem = "the share's frames are miscounted" }
+        let total = share.frames.count { zone.kind(of: $0 / zone.framesPerBlock) != nil }
+        if share.total != total { problem = "\(share.total) frames in the share, \(total) found" }
+        return problem
+    }
+
     private func check(_ node: Node, _ zone: borrowing Zone, mapped: [Int: UInt32]) -> String? {
         var free = Set<Int>()
         var problem: String?
@@ -102,8 +149,10 @@ extension Machine {
                 if mapped[frame] != nil { problem = "frame \(frame) is free and mapped" }
                 if node.frames.owner(of: frame) != FrameTable.free { problem = "free frame \(frame) has an owner" }
                 if zone.state(of: frame / zone.framesPerBlock) != .online { problem = "frame \(frame) is free offline" }
+                if zone.share.frames.contains(frame) { problem = "the allocator has frame \(frame) of the share" }
             }
         }
+        if let found = checkShare(node, zone, mapped: mapped) { problem = found }
         if free.count != zone.allocator.freeCount { problem = "free frames are miscounted" }
         if zone.blocks != zone.presentBlocks.count { problem = "blocks are miscounted" }
         if !node.isPresent, zone.blocks > 0 { problem = "a node that is gone has blocks" }
@@ -124,7 +173,8 @@ extension Machine {
         if pooled != pool.total || reserved != pool.free || pool.surplus > pool.total { problem = "\(pool) is wrong" }
         let inUse = zone.allocated + pool.used * HugePage.frames
         if inUse != mapped.count { problem = "\(inUse) frames in use, \(mapped.count) mapped" }
-        if free.count + zone.allocated + zone.isolated + pool.total * HugePage.frames != zone.present {
+        if free.count + zone.share.free + zone.allocated + zone.isolated + pool.total * HugePage.frames != zone.present
+        {
             problem = "frames do not add up"
         }
         for (frame, leaf) in mapped {

@@ -62,6 +62,7 @@ public final class Machine: Sendable {
     /// - Throws: ENOMEM and the like where the host refuses address space.
     public init(topology: Topology) throws(Errno) {
         self.topology = topology
+        let system = SystemState()
         var nodes: [Node] = []
         var start: PFN = 0
         var window = topology.nodes.reduce(0) { $0 + $1.memory >> Page.shift }
@@ -76,16 +77,16 @@ public final class Machine: Sendable {
                 window + NodeSpan.windowFrames(memory: description.memory, blockSize: topology.blockSize)
             let span = NodeSpan(
                 base: start..<end, window: window..<windowEnd, framesPerBlock: Int(topology.blockSize >> Page.shift))
-            nodes.append(try Node(description, index: index, topology: topology, span: span))
+            nodes.append(
+                try Node(description, index: index, topology: topology, span: span, kswapd: system.pressure.kswapd))
             (start, window) = (end, windowEnd)
         }
         self.nodes = nodes
+        self.system = system
         indices = Dictionary(uniqueKeysWithValues: nodes.map { ($0.id, $0.index) })
         tables = try TablePool()
         zeros = try FlatMemory(count: Self.maximumRead)
         unsafe memset(zeros.base, 0, Self.maximumRead)
-        let system = SystemState()
-        self.system = system
         var devices: [Device] = []
         for (node, description) in zip(nodes, topology.nodes) {
             guard let name = description.device else { continue }
@@ -95,6 +96,7 @@ public final class Machine: Sendable {
             devices.append(Device(name: name, node: node, memory: memory, link: description.link ?? Link()))
         }
         self.devices = devices
+        updateWatermarks()
         if nodes.contains(where: { $0.isolation == .restricted }) { tasks.activate() }
     }
 
@@ -154,7 +156,13 @@ public final class Machine: Sendable {
         set { system.autoOnline.withLock { $0 = newValue } }
     }
 
-    func announce(_ event: MachineEvent) { system.hooks.withLock { $0.observer }?(event) }
+    func announce(_ event: MachineEvent) {
+        switch event {
+        case .block, .isolation, .nodeAdded, .nodeRemoved: updateWatermarks()
+        default: break
+        }
+        system.hooks.withLock { $0.observer }?(event)
+    }
 
     func invalidate(_ buffer: Buffer, pages: Range<UInt64>) {
         system.hooks.withLock { $0.invalidator }?.invalidate(buffer, pages: pages)
@@ -180,7 +188,12 @@ public final class Machine: Sendable {
     /// Frees a buffer's memory for good. A reply that still reads from a frame keeps just that frame until it is done.
     public func remove(_ buffer: Buffer) {
         // Before any page goes, so that none can come back.
-        if buffer.fixedSize == nil { buffer.state.withLock { $0.size = 0 } }
+        if buffer.fixedSize == nil {
+            buffer.state.withLock { state in
+                state.size = 0
+                state.contiguous = nil
+            }
+        }
         discard(buffer, pages: 0..<UInt64.max >> Page.shift)
         system.buffers.withLock { _ = $0.removeValue(forKey: buffer.id) }
     }
@@ -198,6 +211,7 @@ final class SystemState: Sendable {
     let autoOnline = Mutex(OnlineType.offline)
     let buffers = Mutex<[UInt64: Buffer]>([:])
     let hasOwnWeights = Atomic(false)
+    let pressure = PressureState()
     private let nextID = Atomic<UInt64>(1)
 
     func makeBuffer(

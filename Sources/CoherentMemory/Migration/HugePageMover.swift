@@ -90,7 +90,7 @@ extension Machine {
         let new = destination.node
         let oldStart = state.table[unit.lowerBound].pfn
         let old = node(of: oldStart)
-        var (cached, written) = (0, 0)
+        var (cached, written, active) = (0, 0, 0)
         for page in unit {
             guard let leaf = state.table.leaf(of: page) else { preconditionFailure("a huge page is incomplete") }
             let slot = unsafe state.table.entries(of: leaf) + (Int(page) & (TablePool.entries - 1))
@@ -101,6 +101,7 @@ extension Machine {
             }
             cached += entry.isCached ? 1 : 0
             written += entry.isWritten ? 1 : 0
+            active += entry.isActive ? 1 : 0
             new.frames.setOwner(of: new.index(of: pfn), to: leaf)
             let frame = old.index(of: entry.pfn)
             old.frames.setOwner(of: frame, to: FrameTable.unmapped)
@@ -110,6 +111,7 @@ extension Machine {
                 freed.append(entry.pfn, isWritten: entry.isWritten, node: old)
             }
             entry.pfn = pfn
+            entry.hasHint = false
             entry.isMigrating = false
             unsafe slot.pointee = entry.rawValue
         }
@@ -123,6 +125,8 @@ extension Machine {
         new.counters.cached.add(cached)
         old.counters.written.add(-written)
         new.counters.written.add(written)
+        old.counters.active.add(-active)
+        new.counters.active.add(active)
         guard !isPooled else { return }
         old.counters.huge.add(-1)
         new.counters.huge.add(1)

@@ -11,7 +11,8 @@ extension Machine {
     ///   - target: the node's id.
     ///   - isCancelled: asked between batches.
     /// - Throws: ENODEV for a node that does not exist or has no memory online, EINVAL for a bad range, ENOMEM where
-    ///   the target is full, EINTR when cancelled. What was moved stays moved.
+    ///   the target is full, EBUSY where pages cannot be moved, as those of a contiguous buffer, EINTR when cancelled. What
+    ///   was moved stays moved.
     public func migrate(
         _ buffer: Buffer, bytes: Range<UInt64>? = nil, to target: Int, isCancelled: () -> Bool = { false }
     ) throws(Errno) {
@@ -39,8 +40,8 @@ extension Machine {
     /// - Parameters:
     ///   - ranges: bytes, widened to whole pages.
     ///   - steps: ids of nodes; see ``IDSet/migrationSteps(to:)``.
-    /// - Throws: ENODEV for a target that does not exist or has no memory online, ENOMEM where one is full, EINTR when
-    ///   cancelled. What was moved stays moved.
+    /// - Throws: ENODEV for a target that does not exist or has no memory online, ENOMEM where one is full, EBUSY where
+    ///   pages cannot be moved, EINTR when cancelled. What was moved stays moved.
     public func migrate(
         _ buffer: Buffer, ranges: [Range<UInt64>], steps: [(source: Int, target: Int)],
         isCancelled: () -> Bool = { false }
@@ -78,9 +79,9 @@ extension Machine {
                         try move(buffer, pages: pages, filter: filter, targets: [target], isCancelled: isCancelled) {
                             progress in buffer.state.withLock { $0.migration.add(progress) }
                         }
-                    } catch .noMemory {
+                    } catch  where error == .noMemory || error == .resourceBusy {
                         // As in Linux, what cannot move does not keep the rest.
-                        failure = .noMemory
+                        failure = error
                     }
                 }
             }
@@ -161,7 +162,8 @@ extension Machine {
                 }
             } catch {
                 failure = error
-                break
+                // What cannot move does not keep the rest.
+                if error != .resourceBusy { break }
             }
         }
         result.end(error: failure != nil, cancelled: failure == .interrupted, after: .now - start)
@@ -169,12 +171,13 @@ extension Machine {
         if let failure { throw failure }
     }
 
-    /// Moves pages of a buffer batch by batch. ENOMEM where the targets are full, EINTR when cancelled.
+    /// Moves pages of a buffer batch by batch. ENOMEM where the targets are full, EBUSY where pages cannot be moved, EINTR
+    /// when cancelled.
     func move(
         _ buffer: Buffer, pages: Range<UInt64>, filter: PageFilter, targets: [Node], prepaid: PrepaidFrames? = nil,
         isCancelled: () -> Bool, _ progress: (MigrationResult) -> Void
     ) throws(Errno) {
-        var failed = 0
+        var (failed, pinned) = (0, 0)
         var page = pages.lowerBound
         while page < pages.upperBound, let next = buffer.nextPage(from: page), next < pages.upperBound {
             if isCancelled() { throw .interrupted }
@@ -184,9 +187,10 @@ extension Machine {
             }
             if outcome.moved + outcome.failed > 0 { progress(outcome) }
             failed += outcome.failed
+            pinned += outcome.pinned
             page = part.upperBound
         }
-        if failed > 0 { throw .noMemory }
+        if failed > 0 { throw failed == pinned ? .resourceBusy : .noMemory }
     }
 }
 

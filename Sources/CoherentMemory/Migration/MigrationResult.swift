@@ -22,6 +22,8 @@ public struct MigrationResult: Sendable, Hashable {
     public var moved = 0
     /// Pages that stayed where they were against the request.
     public var failed = 0
+    /// Those of them that cannot be moved at all.
+    var pinned = 0
     /// How long it took.
     public var duration = Duration.zero
 
@@ -34,6 +36,7 @@ public struct MigrationResult: Sendable, Hashable {
     mutating func add(_ other: MigrationResult) {
         moved += other.moved
         failed += other.failed
+        pinned += other.pinned
     }
 
     /// Closes the account.

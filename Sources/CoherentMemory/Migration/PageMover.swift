@@ -5,6 +5,8 @@ import SystemPackage
 
 /// Which pages of a buffer a migration takes.
 enum PageFilter {
+    /// All.
+    case all
     /// All that are not yet on the target.
     case notOn(node: Int)
     /// Those of one node.
@@ -13,6 +15,10 @@ enum PageFilter {
     case frames(Range<PFN>)
     /// The same, but for huge pages.
     case baseFrames(Range<PFN>)
+    /// Those that are marked as migrating already.
+    case migrating
+    /// Those that are just being taken out of the page cache.
+    case unmapping
 }
 
 extension Machine {
@@ -38,6 +44,11 @@ extension Machine {
         var outcome = MigrationResult()
         let wanted = buffer.state.withLock { state in select(pages, filter: filter, in: &state) }
         guard wanted.count > 0 else { return outcome }
+        if wanted.isPinned {
+            outcome.failed = wanted.count
+            outcome.pinned = wanted.count
+            return outcome
+        }
         if wanted.isCached { invalidate(buffer, pages: wanted.first..<wanted.last + 1) }
 
         let local = currentNode
@@ -74,16 +85,21 @@ extension Machine {
         var last: UInt64 = 0
         /// Whether any of the pages may be in the kernel's page cache.
         var isCached = false
+        /// Whether the pages cannot be moved. The migration's turn keeps that as it is.
+        var isPinned = false
         /// How many of the pages are parts of huge ones.
         var huge = 0
     }
 
     func matches(_ entry: PageTableEntry, _ filter: PageFilter) -> Bool {
         switch filter {
+        case .all: true
         case .notOn(let node): nodeIndex(of: entry.pfn) != node
         case .onNode(let node): nodeIndex(of: entry.pfn) == node
         case .frames(let frames): frames.contains(entry.pfn)
         case .baseFrames(let frames): !entry.isHuge && frames.contains(entry.pfn)
+        case .migrating: entry.isMigrating
+        case .unmapping: entry.isUnmapping
         }
     }
 
@@ -110,6 +126,11 @@ extension Machine {
         _ pages: Range<UInt64>, filter: PageFilter, in state: inout Buffer.State
     ) -> Selection {
         var selection = Selection()
+        if state.contiguous != nil {
+            selection.isPinned = true
+            unsafe forEachMatch(pages, filter: filter, in: state) { _, _ in selection.count += 1 }
+            return selection
+        }
         var uncached = PageTally()
         unsafe forEachMatch(pages, filter: filter, in: state) { page, slot in
             var entry = PageTableEntry(rawValue: unsafe slot.pointee)
@@ -162,6 +183,10 @@ extension Machine {
             landed.add(pfn, in: self, count)
             if new !== old {
                 crossings.append((old.index, new.index))
+                if entry.isActive {
+                    old.counters.active.add(-1)
+                    new.counters.active.add(1)
+                }
                 if entry.isCached {
                     old.counters.cached.add(-1)
                     new.counters.cached.add(1)
@@ -178,6 +203,7 @@ extension Machine {
                 freed.append(entry.pfn, isWritten: entry.isWritten, node: old)
             }
             entry.pfn = pfn
+            entry.hasHint = false
             outcome.moved += 1
         }
         landed.flush(count)

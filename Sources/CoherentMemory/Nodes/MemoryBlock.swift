@@ -108,12 +108,13 @@ extension Machine {
     /// Blocks until then; never call it from a thread that the page cache may wait for. All or nothing: on an error
     /// the block is online with all its data, though some of its pages may have moved.
     ///
-    /// - Throws: EINVAL when it is offline already, EBUSY when it is going offline or a page cannot be moved,
-    ///   EINTR when cancelled, ENODEV when it is gone.
+    /// - Throws: EINVAL when it is offline already, EBUSY when it is going offline or a page cannot be moved, as those of
+    ///   a contiguous buffer, EINTR when cancelled, ENODEV when it is gone.
     public func offline(_ block: MemoryBlock, isCancelled: () -> Bool = { false }) throws(Errno) {
         try block.node.zone.withLock { zone throws(Errno) in
             switch block.state(in: zone) {
             case .online:
+                guard zone.isMovable(block.index) else { throw .resourceBusy }
                 zone.isolate(block.index)
                 note(.block(block.number, .goingOffline))
             case .offline: throw .invalidArgument

@@ -10,6 +10,7 @@ extension Node {
         zone.withLock { zone -> FrameRun? in
             guard !isDriverOwned, let frames = zone.allocateHuge() else { return nil }
             self.frames.setOwner(of: frames, to: FrameTable.unmapped)
+            wakeKswapd(zone)
             return run(frames)
         }
     }

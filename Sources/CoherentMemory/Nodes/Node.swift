@@ -5,10 +5,12 @@ import SystemPackage
 public struct NodeUsage: Sendable, Hashable {
     /// Pages of blocks that are online, or going offline (MemTotal).
     public var present: Int
-    /// Pages that can be allocated (MemFree).
+    /// Pages that nobody has (MemFree). As in Linux, those of the contiguous share are among them.
     public var free: Int
     /// Pages that buffers and device files have, apart from those of reserved huge pages (FilePages).
     public var allocated: Int
+    /// Those of them that the scanner found in use again and again (Active); the others are inactive.
+    public var active: Int
     /// Pages that are in the kernel's page cache and may be mapped (Mapped).
     public var cached: Int
     /// Pages that were stored to (Dirty).
@@ -17,6 +19,8 @@ public struct NodeUsage: Sendable, Hashable {
     public var huge: Int
     /// Reserved huge pages.
     public var hugePool: HugePoolUsage
+    /// What is set aside for contiguous buffers.
+    public var contiguous: ContiguousUsage
     /// Free blocks of each order from 0 to 18 (a line of /proc/buddyinfo).
     public var freeBlocks: [Int]
 }
@@ -48,20 +52,30 @@ public final class Node: Sendable {
     let poolTurn = Mutex<Void>(())
     /// Set while somebody reclaims memory of the node.
     let isReclaiming = Atomic(false)
+    /// The frames, in units of 512, at which the scanner goes on (the hand of the clock). Its user has ``isReclaiming``.
+    let hand = Atomic(0)
+    /// Set from the moment that free memory is short until kswapd looks at it.
+    let wantsKswapd = Atomic(false)
+    /// Set when pages that were to be promoted found no room.
+    let lacksRoom = Atomic(false)
+    let kswapd: WakeUp
 
     init(
-        _ description: NodeDescription, index: Int, topology: Topology, span: NodeSpan
+        _ description: NodeDescription, index: Int, topology: Topology, span: NodeSpan, kswapd: WakeUp
     ) throws(Errno) {
         id = description.id
         kind = description.kind
         cpus = description.cpus
         self.index = index
         self.span = span
+        self.kswapd = kswapd
         let distances = topology.nodes.map { topology.distance(from: description.id, to: $0.id) }
         self.distances = distances
         arena = try Arena(name: "cdmfs-node\(description.id)", size: UInt64(span.count) << Page.shift)
         frames = try FrameTable(frameCount: span.count)
-        var zone = try Zone(frameCount: span.count, framesPerBlock: Int(topology.blockSize >> Page.shift))
+        var zone = try Zone(
+            frameCount: span.count, framesPerBlock: Int(topology.blockSize >> Page.shift),
+            share: ContiguousShare(bytes: description.contiguous, end: span.base.count))
         for block in 0..<span.base.count / zone.framesPerBlock {
             zone.add(block)
             if description.isOnline { zone.online(block, in: description.kind == .coherent ? .movable : .normal) }
@@ -132,19 +146,21 @@ public final class Node: Sendable {
     public var usage: NodeUsage {
         let (cached, written) = (counters.cached.load(ordering: .relaxed), counters.written.load(ordering: .relaxed))
         let huge = counters.huge.load(ordering: .relaxed)
+        let active = counters.active.load(ordering: .relaxed)
         return zone.withLock { zone in
             // What the driver has is nobody's memory to count.
             guard !isDriverOwned else {
                 return NodeUsage(
-                    present: 0, free: 0, allocated: 0, cached: 0, written: 0, huge: 0, hugePool: HugePoolUsage(),
+                    present: 0, free: 0, allocated: 0, active: 0, cached: 0, written: 0, huge: 0,
+                    hugePool: HugePoolUsage(), contiguous: ContiguousUsage(),
                     freeBlocks: Array(repeating: 0, count: BuddyAllocator.maximumOrder + 1))
             }
             let inUse = zone.allocated + zone.pool.usage.used * HugePage.frames
             return NodeUsage(
-                present: zone.present, free: zone.allocator.freeCount, allocated: zone.allocated,
+                present: zone.present, free: zone.free, allocated: zone.allocated,
+                active: max(0, min(active, zone.allocated)),
                 cached: max(0, min(cached, inUse)), written: max(0, min(written, inUse)), huge: max(0, huge),
-                hugePool: zone.pool.usage,
-                freeBlocks: (0...BuddyAllocator.maximumOrder).map { zone.allocator.freeBlocks(order: $0) })
+                hugePool: zone.pool.usage, contiguous: zone.share.usage, freeBlocks: zone.freeBlocks)
         }
     }
 
@@ -174,6 +190,18 @@ public final class Node: Sendable {
             guard isDevice || !isDriverOwned else { return nil }
             guard let run = zone.allocator.allocateRun(upTo: count) else { return nil }
             zone.allocated += run.count
+            wakeKswapd(zone)
+            frames.setOwner(of: run, to: FrameTable.unmapped)
+            return FrameRun(start: span.pfn(at: run.lowerBound), count: run.count)
+        }
+    }
+
+    /// Takes a run of the contiguous share, zeroed. ENOMEM where there is none so long, EPERM while the memory is the
+    /// driver's.
+    func allocateContiguous(_ count: Int) throws(Errno) -> FrameRun {
+        try zone.withLock { zone throws(Errno) -> FrameRun in
+            guard !isDriverOwned else { throw .notPermitted }
+            guard let run = zone.takeContiguous(count) else { throw .noMemory }
             frames.setOwner(of: run, to: FrameTable.unmapped)
             return FrameRun(start: span.pfn(at: run.lowerBound), count: run.count)
         }

@@ -20,8 +20,6 @@ public struct NodeStatistics: Sendable, Hashable {
     public var refusedNotAllowed: UInt64 = 0
     /// Requests for a reserved huge page that isolation kept from this node's.
     public var refusedHugePages: UInt64 = 0
-    /// Pages moved from here to a slower tier by reclaim that somebody asked for.
-    public var demoted: UInt64 = 0
 }
 
 /// How often memory of a node failed, and what became of the page (struct memory_failure_stats): pages, counted at each
@@ -50,9 +48,11 @@ struct NodeCounters: ~Copyable, Sendable {
     let refusedFallback = Atomic<UInt64>(0)
     let refusedNotAllowed = Atomic<UInt64>(0)
     let refusedHugePages = Atomic<UInt64>(0)
-    let demoted = Atomic<UInt64>(0)
     /// Huge pages that buffers have, apart from reserved ones.
     let huge = Atomic<Int>(0)
+    /// Pages on the active list.
+    let active = Atomic<Int>(0)
+    let pressure = PressureCounters()
     let memoryFailures = TracedMutex(MemoryFailureStatistics())
     /// Pages that may be in the kernel's page cache.
     let cached = Atomic<Int>(0)
@@ -66,7 +66,7 @@ struct NodeCounters: ~Copyable, Sendable {
             local: local.load(ordering: .relaxed), other: other.load(ordering: .relaxed),
             refusedFallback: refusedFallback.load(ordering: .relaxed),
             refusedNotAllowed: refusedNotAllowed.load(ordering: .relaxed),
-            refusedHugePages: refusedHugePages.load(ordering: .relaxed), demoted: demoted.load(ordering: .relaxed))
+            refusedHugePages: refusedHugePages.load(ordering: .relaxed))
     }
 }
 

@@ -87,7 +87,9 @@ extension Zone {
     func partialUnits(_ units: Range<Int>, table: FrameTable) -> [(unit: Int, free: Int)] {
         units.compactMap { unit in
             let frames = Self.frames(of: unit)
-            guard state(of: frames.lowerBound / framesPerBlock) == .online, !pool.contains(unit) else { return nil }
+            guard state(of: frames.lowerBound / framesPerBlock) == .online, !pool.contains(unit),
+                !share.frames.contains(frames.lowerBound)
+            else { return nil }
             let free = frames.count { table.owner(of: $0) == FrameTable.free }
             return free == 0 || free == HugePage.frames ? nil : (unit, free)
         }

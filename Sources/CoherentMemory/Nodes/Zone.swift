@@ -18,6 +18,12 @@ struct Zone: ~Copyable {
     var allocator: BuddyAllocator
     /// Huge pages set aside; their frames are neither free nor allocated.
     var pool: HugePool
+    /// Free frames at which reclaim begins and ends.
+    var watermarks = Watermarks()
+    /// With fewer free frames than this, kswapd is woken: the low watermark, or 0 where it could do nothing.
+    var wakeBelow = 0
+    /// Frames that only contiguous buffers get, and that the allocator never has.
+    var share: ContiguousShare
     /// Frames of blocks that are not offline (present_pages).
     var present = 0
     /// Frames handed out.
@@ -32,7 +38,7 @@ struct Zone: ~Copyable {
     private let kinds: FlatMemory<UInt8>
     private let freeInBlock: FlatMemory<UInt32>
 
-    init(frameCount: Int, framesPerBlock: Int) throws(Errno) {
+    init(frameCount: Int, framesPerBlock: Int, share: ContiguousShare) throws(Errno) {
         let allocator = try BuddyAllocator(frameCount: frameCount)
         let pool = try HugePool(frameCount: frameCount)
         let states = try FlatMemory<UInt8>(count: frameCount / framesPerBlock)
@@ -41,6 +47,7 @@ struct Zone: ~Copyable {
         self.framesPerBlock = framesPerBlock
         self.allocator = allocator
         self.pool = pool
+        self.share = share
         self.states = states
         self.kinds = kinds
         self.freeInBlock = freeInBlock
@@ -93,14 +100,22 @@ struct Zone: ~Copyable {
         if kind == .normal { normalBlocks += 1 }
         states[block] = MemoryBlockState.online.rawValue
         present += framesPerBlock
-        allocator.release(frames(of: block))
+        let part = share.part(of: frames(of: block))
+        share.total += part.count
+        share.release(part)
+        for others in share.others(in: frames(of: block)) { allocator.release(others) }
     }
 
-    /// Stops allocation from an online block: what is free stays free, and so does what is freed from now on.
+    /// Whether no contiguous buffer has a frame of a block. Its frames could not be moved.
+    func isMovable(_ block: Int) -> Bool { share.isFree(share.part(of: frames(of: block))) }
+
+    /// Stops allocation from an online block that no contiguous buffer has a part of: what is free stays free, and so does what is freed from now on.
     mutating func isolate(_ block: Int) {
         assert(state(of: block) == .online)
         states[block] = MemoryBlockState.goingOffline.rawValue
-        let free = allocator.isolate(frames(of: block))
+        let part = share.part(of: frames(of: block))
+        share.isolate(part)
+        let free = allocator.isolate(frames(of: block)) + part.count
         freeInBlock[block] = UInt32(free)
         isolated += free
     }
@@ -112,6 +127,7 @@ struct Zone: ~Copyable {
     mutating func offline(_ block: Int) {
         assert(state(of: block) == .goingOffline && isDrained(block))
         if kind(of: block) == .normal { normalBlocks -= 1 }
+        share.total -= share.part(of: frames(of: block)).count
         states[block] = MemoryBlockState.offline.rawValue
         freeInBlock[block] = 0
         isolated -= framesPerBlock
@@ -124,26 +140,50 @@ struct Zone: ~Copyable {
         states[block] = MemoryBlockState.online.rawValue
         isolated -= Int(freeInBlock[block])
         freeInBlock[block] = 0
-        var start: Int?
-        for frame in frames(of: block) {
-            if table.owner(of: frame) == FrameTable.free {
-                start = start ?? frame
-            } else if let first = start {
-                allocator.release(first..<frame)
-                start = nil
+        share.release(share.part(of: frames(of: block)))
+        for others in share.others(in: frames(of: block)) {
+            var start: Int?
+            for frame in others {
+                if table.owner(of: frame) == FrameTable.free {
+                    start = start ?? frame
+                } else if let first = start {
+                    allocator.release(first..<frame)
+                    start = nil
+                }
             }
+            if let first = start { allocator.release(first..<others.upperBound) }
         }
-        if let first = start { allocator.release(first..<frames(of: block).upperBound) }
     }
 
-    /// Puts frames to the free ones, of the allocator or of a block that goes offline.
+    /// Takes a run of the share for a buffer.
+    mutating func takeContiguous(_ count: Int) -> Range<Int>? {
+        guard let frames = share.take(count) else { return nil }
+        allocated += count
+        return frames
+    }
+
+    /// Free frames, those of the share among them (nr_free_pages).
+    var free: Int { allocator.freeCount + share.free }
+
+    /// How many free blocks of each order there are (a line of /proc/buddyinfo). The share's frames count in the largest
+    /// blocks that they make up, as Linux frees those of a CMA area into the same lists.
+    var freeBlocks: [Int] {
+        var counts = (0...BuddyAllocator.maximumOrder).map { allocator.freeBlocks(order: $0) }
+        for stretch in share.stretches {
+            BuddyAllocator.forEachBlock(of: stretch) { _, order in counts[order] += 1 }
+        }
+        return counts
+    }
+
+    /// Puts frames to the free ones, of the allocator, of the share, or of a block that goes offline.
     mutating func putBack(_ frames: Range<Int>) {
         var start = frames.lowerBound
         while start < frames.upperBound {
             let block = start / framesPerBlock
             let part = start..<min(frames.upperBound, (block + 1) * framesPerBlock)
             if state(of: block) == .online {
-                allocator.release(part)
+                share.release(share.part(of: part))
+                for others in share.others(in: part) { allocator.release(others) }
             } else {
                 freeInBlock.add(part.count, at: block)
                 isolated += part.count

@@ -45,13 +45,15 @@ final class PageCache: MappingInvalidator {
 
     /// What a program does to a page of its mapping; nil where it gets SIGBUS. `body` says whether it stored.
     func touch<R: Sendable>(
-        _ buffer: Buffer, page: Int, _ body: (inout [UInt8]) -> (R, stored: Bool)
+        _ buffer: Buffer, page: Int, origin: Origin = onNode0, _ body: (inout [UInt8]) -> (R, stored: Bool)
     ) -> R? {
         let mapping = mappings[buffer.id]!
         return mapping.with(page) { slot in
             if !slot.isCached {
                 // The read happens under the page's lock, as in filemap_fault().
-                guard let bytes = try? machine.bytes(of: buffer, at: UInt64(page) * 4096, count: 4096), !bytes.isEmpty
+                guard
+                    let bytes = try? machine.bytes(of: buffer, at: UInt64(page) * 4096, count: 4096, origin: origin),
+                    !bytes.isEmpty
                 else { return nil }
                 slot.bytes = bytes + [UInt8](repeating: 0, count: 4096 - bytes.count)
             }

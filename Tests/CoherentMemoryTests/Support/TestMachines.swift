@@ -10,20 +10,28 @@ let onNode0 = Origin(pid: 1, node: 0)
 
 extension Topology {
     /// Node 0 of RAM with all CPUs, then coherent nodes 1, 2, …; sizes in MiB, blocks of 2 MiB.
-    static func small(ram: UInt64, coherent: [UInt64], isolation: Isolation = .exclusive) throws -> Topology {
+    ///
+    /// - Parameter contiguous: the share of each coherent node, where it is as large as that.
+    static func small(
+        ram: UInt64, coherent: [UInt64], contiguous: UInt64 = 0, isolation: Isolation = .exclusive
+    ) throws -> Topology {
         try Topology(
             blockSize: 2 * mebibyte,
             nodes: [.ram(id: 0, memory: ram * mebibyte, cpus: IDSet(0..<IDSet.maxCPUs))]
                 + coherent.enumerated().map { index, size in
-                    .coherent(id: index + 1, memory: size * mebibyte, isolation: isolation)
+                    .coherent(
+                        id: index + 1, memory: size * mebibyte, isolation: isolation,
+                        contiguous: min(contiguous, size) * mebibyte)
                 })
     }
 }
 
 extension Machine {
-    /// A small machine, see ``Topology/small(ram:coherent:isolation:)``.
-    convenience init(ram: UInt64, coherent: [UInt64], isolation: Isolation = .exclusive) throws {
-        try self.init(topology: .small(ram: ram, coherent: coherent, isolation: isolation))
+    /// A small machine, see ``Topology/small(ram:coherent:contiguous:isolation:)``.
+    convenience init(
+        ram: UInt64, coherent: [UInt64], contiguous: UInt64 = 0, isolation: Isolation = .exclusive
+    ) throws {
+        try self.init(topology: .small(ram: ram, coherent: coherent, contiguous: contiguous, isolation: isolation))
     }
 
     /// Reads bytes in one request.

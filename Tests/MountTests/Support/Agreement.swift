@@ -42,6 +42,11 @@ extension TestMount {
             equal(figures["MemUsed"]! + figures["MemFree"]!, figures["MemTotal"]!, "node\(id) MemUsed")
             equal(vmstat["nr_free_pages"]! * 4, figures["MemFree"]!, "node\(id) free")
             equal(vmstat["nr_file_pages"]! * 4, figures["FilePages"]!, "node\(id) FilePages")
+            equal(figures["Active"]! + figures["Inactive"]!, figures["FilePages"]!, "node\(id) lists")
+            let pressure = try values("sys/kernel/cdm/pressure/node\(id)")
+            equal(pressure["active"]! * 4, figures["Active"]!, "node\(id) active")
+            equal(pressure["inactive"], vmstat["nr_inactive_file"], "node\(id) inactive")
+            equal(pressure["demoted"], vmstat["pgdemote_kswapd"]! + vmstat["pgdemote_proactive"]!, "node\(id) demoted")
             let pool = figures["HugePages_Total"]! - figures["HugePages_Free"]!
             equal(placed[id, default: 0] * 4, figures["FilePages"]! + pool * 2048, "node\(id) placements")
             equal(vmstat["nr_hugetlb"], pool * 512, "node\(id) huge pages")

@@ -10,7 +10,7 @@ enum Machines {
     /// A node of RAM with all CPUs and a coherent one.
     static func make(
         ram: String = "256M", device: String = "256M", block: String = "16M", isolation: String = "exclusive",
-        online: Bool = true
+        contiguous: String = "0", online: Bool = true
     ) -> String {
         """
         block_size = "\(block)"
@@ -25,6 +25,7 @@ enum Machines {
         memory = "\(device)"
         device = "cdm0"
         isolation = "\(isolation)"
+        contiguous = "\(contiguous)"
         online = \(online)
         [[distance]]
         from = 0

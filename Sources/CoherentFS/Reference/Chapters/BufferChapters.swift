@@ -41,11 +41,28 @@ extension Manual {
                     text:
                         "It holds for pages to come; the mount option `huge=` is what new buffers begin with. always: the first touch of 512 aligned pages that have no frame yet takes one run of 512 aligned frames, if the node whose turn it is has one, else pages as usual. within_size: the same where all of the 512 are within the size. A hole or an end within such pages splits them. pool: pages come whole from the nodes' nr_hugepages, and there are no others: none left is SIGBUS, or ENOSPC of write(2). A hole frees only whole ones and zeroes the rest; ftruncate to no multiple of 2 MiB is EINVAL.",
                     linux: "tmpfs's huge=; hugetlbfs"),
+                "contiguous": ManualPage(
+                    reads: "`none`, or `NODE PHYS LENGTH`: a number, an address, bytes in hexadecimal",
+                    writes:
+                        "`NODE`: all of the buffer in one run of frames of that node's contiguous share; `none`: gives them back, and the buffer then reads as zeros",
+                    errors: [
+                        "EINVAL":
+                            "malformed, a node that is not coherent, a buffer of size 0, or one with `huge` at pool",
+                        "ERANGE": "a number beyond 64 bits",
+                        "ENODEV": "there is no such node, or it has no memory online",
+                        "EBUSY": "the buffer has pages already; or `none` while programs go on touching them",
+                        "ENOMEM": "the share has no run that long",
+                        "EPERM":
+                            "a device file, a node under `driver`, or one under `restricted` that the writer may not use",
+                    ],
+                    text:
+                        "Any number of pages; the run begins at a multiple of its length rounded up to a power of two, at most 1 MiB. Policies and cpusets do not matter, nor does numastat count it. Until it is given back, by `none` or with the buffer, the pages are pinned (migrations, reclaim and offlining fail for them or pass them by with EBUSY), a hole punched into it is zeroed in place, and the size is fixed: ftruncate to another one, and write or fallocate behind the end, are EPERM, as of a sealed memfd.",
+                    linux: "dma_alloc_contiguous(); memfd_create(2), F_SEAL_GROW"),
                 "placement": ManualPage(
                     reads: "`N0=12 N1=4`: pages of 4 KiB, nodes without any left out", linux: "/proc/PID/numa_maps"),
                 "pages": ManualPage(
                     reads:
-                        "lines of `OFFSET LENGTH NODE PHYS FLAGS`: bytes in hexadecimal, a number, an address; flags dirty, huge, migrating or `-`",
+                        "lines of `OFFSET LENGTH NODE PHYS FLAGS`: bytes in hexadecimal, a number, an address; flags dirty, pinned, huge, migrating or `-`",
                     linux: "move_pages(2) and /proc/PID/pagemap"),
                 "migrate": ManualPage(
                     reads: result,
@@ -55,6 +72,7 @@ extension Manual {
                         "EINVAL": "malformed, or a bad range", "ERANGE": "a number beyond 64 bits",
                         "ENODEV": "there is no such node, or it has no memory online",
                         "ENOMEM": "the node is full; what was moved stays moved",
+                        "EBUSY": "pages are pinned, as those of a contiguous buffer; the others were moved",
                         "EINTR": "interrupted; what was moved stays moved",
                     ], linux: "move_pages(2)"),
                 "faults": ManualPage(

@@ -1,4 +1,6 @@
 extension Manual {
+    private static let balancing = "/sys/kernel/debug/sched/numa_balancing; kernel/sched/debug.c"
+
     /// sys/kernel, but for the controls of buffers.
     static let kernel: [Chapter] = [
         Chapter("sys/kernel", summary: "What belongs to no device.", linux: "/sys/kernel"),
@@ -10,7 +12,9 @@ extension Manual {
                 "demotion_enabled": ManualPage(
                     reads: "`true` or `false`", writes: "a truth value: 1, y, on, true, 0, n, off, false, …",
                     errors: ["EINVAL": "another word"],
-                    text: "It is for what `reclaim` of a node is asked to free; nothing is demoted unasked.")
+                    text:
+                        "Pages go when `reclaim` of a node is asked to free some, and unasked from a node whose free pages fall below `low` of its `pressure`, until they reach `high`."
+                )
             ]),
         Chapter("sys/kernel/mm/mempolicy", summary: "Policies as a whole.", linux: "mm/mempolicy.c"),
         Chapter(
@@ -30,9 +34,35 @@ extension Manual {
                     text: "There is one for each node that has memory online."),
             ]),
         Chapter(
+            "sys/kernel/cdm/pressure", summary: "Memory pressure of each node.", linux: "/proc/zoneinfo; mm/vmscan.c",
+            ["nodeN": ManualPage(reads: pressure)]),
+        Chapter(
             "sys/kernel/cdm", summary: "What has no Linux counterpart.", linux: "none",
             [
                 "pid": ManualPage(reads: "a number, decimal"),
+                "pressure": ManualPage(summary: "Memory pressure of each node."),
+                "vmstat": ManualPage(
+                    reads: "lines of `NAME VALUE`, in pages of 4 KiB or events",
+                    text: "Nobody who touches a page reclaims for it, so pgdemote_direct is 0.",
+                    linux: "/proc/vmstat; mm/vmstat.c"),
+                "numa_balancing": ManualPage(
+                    reads: "a number from 0 to 3",
+                    writes:
+                        "0: off; 1: a page moves to the node whose tasks touch it twice in a row; 2: a page of a slower tier that is touched soon after it was marked, twice in a row, is promoted to the nearest RAM; 3: both",
+                    errors: ["EINVAL": "no number, or out of range"],
+                    text:
+                        "Only pages of buffers whose policy is `default`, touched under no other, and never from or to isolated nodes. The mount option `numa_balancing` sets it, too.",
+                    linux: "/proc/sys/kernel/numa_balancing; Documentation/admin-guide/sysctl/kernel.rst"),
+                "numa_balancing_scan_period_ms": ManualPage(
+                    reads: "milliseconds, decimal", writes: "a number from 10 to 60000",
+                    errors: ["EINVAL": "no number, or out of range"], linux: balancing),
+                "numa_balancing_scan_size_mb": ManualPage(
+                    reads: "MB of 2²⁰ bytes, decimal", writes: "a number from 1 to 65536",
+                    errors: ["EINVAL": "no number, or out of range"], linux: balancing),
+                "numa_balancing_hot_threshold_ms": ManualPage(
+                    reads: "milliseconds, decimal", writes: "a number from 1 to 60000",
+                    errors: ["EINVAL": "no number, or out of range"],
+                    text: "It is told in steps of 16 ms.", linux: balancing),
                 "task_policy": ManualPage(
                     reads: "lines of `PID POLICY`, ascending; nothing for none",
                     writes: "`PID POLICY`, the policy in the words of a buffer's `policy`; 0 is the writer",

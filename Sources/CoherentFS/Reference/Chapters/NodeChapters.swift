@@ -49,7 +49,7 @@ extension Manual {
                         "EINTR": "interrupted; what was freed stays free",
                     ],
                     text:
-                        "Pages that hold nothing but zeros are freed. While demotion_enabled is set, others are then moved to nodes of slower tiers; isolated ones are for those who name them. Pages of `huge=pool` buffers stay.",
+                        "Pages that nobody uses: a tenth of a second after they were taken from those who map them, they are still untouched. What holds nothing but zeros is freed. While demotion_enabled is set, others are moved to nodes of slower tiers with memory above their high watermark; isolated ones are for those who name them. Pages in use stay, and so do those of `huge=pool` buffers.",
                     linux: "mm/vmscan.c"),
                 "cpuN": ManualPage(summary: "A CPU of the node."),
                 "memoryM": ManualPage(summary: "A memory block of the node, whether online or not."),
@@ -138,6 +138,12 @@ extension Manual {
                     text:
                         "none: in the fallback list of every node, by distance. exclusive: pages land here only when the node is named. restricted: moreover only for tasks that hold the device open, map it, or stand in `tasks`. driver: the memory is no node's, and only the device file has pages here. Pages that are here stay."
                 ),
+                "contiguous": ManualPage(
+                    reads:
+                        "lines of `NAME COUNT`, pages: total (the share, as far as its memory is online), free, largest (run of free ones)",
+                    text:
+                        "What `contiguous` of the topology sets aside, rounded up to 2 MiB: the last frames that the node begins with. Only a buffer's `contiguous` hands them out: no other page, huge page or pool lands there, even when the node is full. Free ones count in MemFree, and are nr_free_cma of vmstat. A memory block that a contiguous buffer has a part of cannot go offline (EBUSY).",
+                    linux: "/sys/kernel/mm/cma; mm/cma.c"),
                 "refused": ManualPage(
                     reads:
                         "lines of `NAME COUNT`: fallback (allocations that passed the node by), not_allowed, hugetlb"),
@@ -149,12 +155,14 @@ extension Manual {
                         "ERANGE": "a number beyond 32 bits", "ESRCH": "there is no such process",
                     ], text: "Any thread's number stands for its process, and a process that has ended leaves the list."
                 ),
+                "pressure": ManualPage(reads: pressure, linux: "/proc/zoneinfo; mm/vmscan.c"),
                 "migrate": ManualPage(
                     reads: Manual.result, writes: "the number of a node",
                     errors: [
                         "EINVAL": "no number, or the node itself", "ERANGE": "a number beyond 64 bits",
                         "ENODEV": "there is no such node, or it has no memory online",
                         "ENOMEM": "the node is full; what was moved stays moved",
+                        "EBUSY": "pages are pinned, as those of a contiguous buffer; the others were moved",
                         "EINTR": "interrupted; what was moved stays moved",
                     ], linux: "none; migrate_pages(2) for all tasks at once"),
             ]),
@@ -162,4 +170,7 @@ extension Manual {
 
     static let result =
         "`state=STATE moved=PAGES failed=PAGES bytes=BYTES seconds=SECONDS` of the last one; STATE is idle, running, done, partial, failed or cancelled"
+
+    static let pressure =
+        "lines of `NAME VALUE`, pages: free; the watermarks min, low (kswapd begins), high (it ends) and promo; the lists active and inactive; then, counted since the mount began, what the scanner did (scanned, referenced, activated, deactivated), reclaimed, demoted from here, promoted to here, kswapd_runs, and numa_pte_updates, numa_hint_faults, numa_hint_faults_local of pages here, numa_pages_migrated to here"
 }

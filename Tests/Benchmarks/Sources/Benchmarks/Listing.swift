@@ -43,7 +43,7 @@ extension Rows {
             case .typeSymbolicLink:
                 try files.createSymbolicLink(
                     atPath: to, withDestinationPath: files.destinationOfSymbolicLink(atPath: from))
-            default: files.createFile(atPath: to, contents: nil)
+            default: _ = files.createFile(atPath: to, contents: nil)
             }
         }
     }

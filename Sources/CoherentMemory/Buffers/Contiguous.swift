@@ -1,0 +1,158 @@
+import Synchronization
+import SystemPackage
+
+/// Where a contiguous buffer lies.
+public struct ContiguousRange: Sendable, Hashable {
+    /// The id of the node.
+    public var node: Int
+    /// The physical address of the first byte.
+    public var physicalAddress: UInt64
+    /// Bytes, a multiple of the page size.
+    public var length: UInt64
+}
+
+extension Machine {
+    /// Where a buffer lies, if it is contiguous.
+    public func contiguousRange(of buffer: Buffer) -> ContiguousRange? {
+        buffer.state.withLock { $0.contiguous }.map { run in
+            ContiguousRange(
+                node: node(of: run.start).id, physicalAddress: run.start << Page.shift,
+                length: UInt64(run.count) << Page.shift)
+        }
+    }
+
+    /// Gives a buffer without pages all its memory at once, in frames that follow each other, out of the share that a
+    /// coherent node has set aside for this (dma_alloc_contiguous()).
+    ///
+    /// The run begins at a multiple of its size, rounded up to a power of two, at most 1 MiB. From then on the buffer keeps
+    /// its size and its pages, until ``releaseContiguous(_:)``: holes are zeroed, and nothing moves a page. Naming the node
+    /// is asking for it, so that neither policy nor cpuset matters. As it is no allocation of a page, numastat does not count
+    /// it (alloc_contig_range()).
+    ///
+    /// Waits while a migration of the buffer moves a batch; never call it from a thread that the page cache may wait for.
+    ///
+    /// - Parameters:
+    ///   - id: the node's id.
+    ///   - task: who asks, 0 for nobody in particular.
+    /// - Throws: ENODEV for a node that does not exist or has no memory online; EINVAL for one that is not coherent, for a
+    ///   buffer without a size, and for one of reserved huge pages; EPERM for a device's memory, for a node that is the
+    ///   driver's, and for a restricted one that the task may not use; EBUSY where the buffer has pages; ENOMEM where the
+    ///   share has no such run.
+    public func makeContiguous(_ buffer: Buffer, on id: Int, by task: Int32 = 0) throws(Errno) {
+        guard buffer.fixedSize == nil else { throw .notPermitted }
+        guard let node = node(id), node.isPresent else { throw .operationNotSupportedByDevice }
+        guard node.kind == .coherent else { throw .invalidArgument }
+        guard !node.isDriverOwned else { throw .notPermitted }
+        guard node.hasMemory else { throw .operationNotSupportedByDevice }
+        try checkAccess(to: node, by: task)
+        try buffer.migrationTurn.withLock { _ throws(Errno) in
+            try buffer.state.withLock { state throws(Errno) in
+                guard state.table.isEmpty else { throw .resourceBusy }
+                guard state.size > 0, state.huge != .pool else { throw .invalidArgument }
+                let count = Page.count(of: state.size)
+                guard count <= UInt64(node.span.count) else { throw .noMemory }
+                let run = try node.allocateContiguous(Int(count))
+                do throws(Errno) {
+                    try insert(run, of: node, into: &state)
+                } catch {
+                    node.release(run)
+                    throw error
+                }
+                state.contiguous = run
+            }
+        }
+    }
+
+    /// Puts frames into an empty page table. On an error it is empty again.
+    private func insert(_ run: FrameRun, of node: Node, into state: inout Buffer.State) throws(Errno) {
+        for base in stride(from: 0, to: UInt64(run.count), by: TablePool.entries) {
+            let leaf: UInt32
+            do throws(Errno) {
+                leaf = try state.table.makeLeaf(of: base)
+            } catch {
+                for made in stride(from: 0, to: base, by: TablePool.entries) {
+                    guard let leaf = state.table.leaf(of: made) else { continue }
+                    state.table.remove(made..<made + UInt64(TablePool.entries), leaf: leaf) { _, _ in true }
+                }
+                throw error
+            }
+            for page in base..<min(UInt64(run.count), base + UInt64(TablePool.entries)) {
+                let pfn = run.start + page
+                state.table.insert(PageTableEntry(pfn: pfn), at: page, leaf: leaf)
+                node.frames.setOwner(of: node.index(of: pfn), to: leaf)
+            }
+        }
+        state.addPages(run.count, node: node.index)
+    }
+
+    /// Makes an ordinary buffer of a contiguous one, and frees its pages, as a hole punched into all of it would.
+    ///
+    /// Blocks until the pages have left the page cache; never call it from a thread that the page cache may wait for.
+    /// Does nothing to a buffer that is not contiguous.
+    ///
+    /// - Throws: EBUSY where programs go on touching its pages; then it stays as it is. EPERM for a device's memory.
+    public func releaseContiguous(_ buffer: Buffer) throws(Errno) {
+        guard buffer.fixedSize == nil else { throw .notPermitted }
+        try buffer.migrationTurn.withLock { _ throws(Errno) in
+            // What is written back counts as cached: only the second look tells.
+            for _ in 0..<3 {
+                var freed = FreedFrames(isUnlimited: true)
+                let cached = buffer.state.withLock { state in
+                    guard let run = state.contiguous else { return false }
+                    let pages = 0..<UInt64(run.count)
+                    if uncache(pages, of: &state) { return true }
+                    state.contiguous = nil
+                    var count = 0
+                    let rest = unmap(0..<UInt64.max >> Page.shift, of: &state, into: &freed, .all, &count)
+                    assert(rest == nil && count == run.count)
+                    return false
+                }
+                freed.release(to: self)
+                guard cached else { return }
+                invalidate(buffer, pages: 0..<Page.count(of: buffer.size))
+            }
+            throw .resourceBusy
+        }
+    }
+
+    /// Notes that pages are about to leave the page cache; false where none was in it.
+    private func uncache(_ pages: Range<UInt64>, of state: inout Buffer.State) -> Bool {
+        var isCached = false
+        var uncached = PageTally()
+        for base in stride(from: pages.lowerBound, to: pages.upperBound, by: TablePool.entries) {
+            guard let leaf = state.table.leaf(of: base) else { continue }
+            let entries = unsafe state.table.entries(of: leaf)
+            for slot in 0..<TablePool.entries {
+                var entry = PageTableEntry(rawValue: unsafe entries[slot])
+                guard entry.isCached else { continue }
+                isCached = true
+                entry.isCached = false
+                uncached.add(entry.pfn, in: self) { $0.counters.cached.add(-$1) }
+                unsafe entries[slot] = entry.rawValue
+            }
+        }
+        uncached.flush { $0.counters.cached.add(-$1) }
+        return isCached
+    }
+
+    /// Zeroes a range of a contiguous buffer, and of what is one no more what it would have zeroed of a page.
+    func zeroContiguous(_ buffer: Buffer, bytes: Range<UInt64>) {
+        // Large ones piece by piece: the lock is not held for as long as they take.
+        let end = buffer.state.withLock { min(bytes.upperBound, Page.count(of: $0.size) << Page.shift) }
+        var start = bytes.lowerBound
+        while start < end {
+            let stop = min(end, (start / HugePage.size + 1) * HugePage.size)
+            buffer.state.withLock { state in zero(start..<stop, of: &state) }
+            start = stop
+        }
+    }
+
+    /// Refuses what would make a contiguous buffer longer. EPERM, as of a memfd sealed with F_SEAL_GROW.
+    ///
+    /// - Parameter isPageWise: whether `end` is only the end of the pages to be had, not of the buffer.
+    func checkGrowth(of state: borrowing Buffer.State, to end: UInt64, isPageWise: Bool = false) throws(Errno) {
+        guard state.contiguous != nil else { return }
+        let limit = isPageWise ? Page.count(of: state.size) << Page.shift : state.size
+        if end > limit { throw .notPermitted }
+    }
+}

@@ -1,0 +1,161 @@
+import Synchronization
+import SystemPackage
+
+extension Machine {
+    /// How automatic NUMA balancing goes about it; off to begin with.
+    public var balancing: BalancingSettings {
+        get { system.pressure.balancing.settings.withLock { $0 } }
+        set { updateBalancing { $0 = newValue } }
+    }
+
+    /// Changes settings of automatic NUMA balancing, with no other change in between.
+    public func updateBalancing(_ change: (inout BalancingSettings) -> Void) {
+        system.pressure.balancing.update(change)
+    }
+
+    /// Marks pages slice by slice and moves those that hinting faults find misplaced, until cancelled (task_numa_work()
+    /// and migrate_misplaced_folio()). While balancing is off it sleeps.
+    ///
+    /// For a thread of its own, and only one; ``wakeBackgroundWork()`` makes it look at `isCancelled`.
+    public func runBalancing(isCancelled: () -> Bool) {
+        var position = ScanPosition()
+        var next = ContinuousClock.now
+        while !isCancelled() {
+            let settings = balancing
+            moveMisplaced(isCancelled: isCancelled)
+            if settings.mode.isEmpty {
+                system.pressure.balancing.wakeUp.sleep(until: nil)
+                next = .now
+                continue
+            }
+            if next <= .now {
+                mark(
+                    settings.scanSize << (20 - Int(Page.shift)), settings.mode, from: &position,
+                    isCancelled: isCancelled
+                )
+                next = .now + .milliseconds(settings.scanPeriod)
+            }
+            system.pressure.balancing.wakeUp.sleep(until: next)
+        }
+    }
+
+    /// Where the scan goes on.
+    struct ScanPosition {
+        var buffer: UInt64 = 0
+        var page: UInt64 = 0
+    }
+
+    /// Marks up to `count` pages, so that the next touch of each is a hinting fault (change_prot_numa()): of buffers
+    /// under the default policy, on nodes that are not isolated, and for tiering alone on slower tiers only.
+    func mark(_ count: Int, _ mode: BalancingMode, from position: inout ScanPosition, isCancelled: () -> Bool) {
+        let all = buffers
+        guard !all.isEmpty else { return }
+        let start = all.firstIndex { $0.id >= position.buffer } ?? 0
+        if all[start].id != position.buffer { position.page = 0 }
+        var left = count
+        for buffer in all[start...] + all[..<start] {
+            position.buffer = buffer.id
+            while let next = buffer.nextPage(from: position.page) {
+                if left <= 0 || isCancelled() { return }
+                let part = max(position.page, next)..<HugePage.pages(around: next).upperBound
+                left -= buffer.migrationTurn.withLock { _ in mark(part, of: buffer, mode) }
+                position.page = part.upperBound
+            }
+            position.page = 0
+        }
+        // Every page has been looked at: the next slice begins anew.
+        position.buffer = 0
+    }
+
+    private func mark(_ pages: Range<UInt64>, of buffer: Buffer, _ mode: BalancingMode) -> Int {
+        var cached = PageRuns()
+        var marked = 0
+        let now = AccessHint.now
+        buffer.state.withLock { state in
+            guard !state.isDevice, state.huge != .pool, state.contiguous == nil, state.effective.mode == .default else {
+                return
+            }
+            unsafe forEachMatch(pages, filter: .all, in: state) { page, slot in
+                var entry = PageTableEntry(rawValue: unsafe slot.pointee)
+                let node = node(of: entry.pfn)
+                let usesTime = mode.contains(.tiering) && !node.isTopTier
+                guard node.isolation == .none, usesTime || mode.contains(.normal) else { return }
+                let frame = node.index(of: entry.pfn)
+                if entry.isHinting {
+                    // Nobody came since the last time.
+                    if usesTime { node.frames.setHint(of: frame, to: AccessHint.untouched.rawValue) }
+                } else if entry.isCached {
+                    if usesTime {
+                        let wasHot = entry.hasHint && AccessHint(rawValue: node.frames.hint(of: frame)).wasHot
+                        let hint = AccessHint(markedAt: now, wasHot: wasHot)
+                        node.frames.setHint(of: frame, to: hint.rawValue)
+                        entry.hasHint = true
+                    }
+                    entry.isHinting = true
+                    entry.isCached = false
+                    entry.isUnmapping = true
+                    node.counters.cached.add(-1)
+                    node.counters.pressure.marked.add(1)
+                    cached.append(page)
+                    marked += 1
+                }
+                unsafe slot.pointee = entry.rawValue
+            }
+        }
+        unmap(cached, of: buffer)
+        return marked
+    }
+
+    /// Moves the pages that hinting faults found misplaced.
+    func moveMisplaced(isCancelled: () -> Bool) {
+        let misplaced = system.pressure.balancing.drain()
+        guard !misplaced.isEmpty else { return }
+        struct Batch: Hashable {
+            let buffer: UInt64
+            let unit: UInt64
+            let target: Int
+        }
+        let batches = Dictionary(grouping: misplaced) {
+            Batch(buffer: $0.buffer, unit: $0.page / UInt64(HugePage.frames), target: $0.target)
+        }
+        for (batch, pages) in batches.sorted(by: { ($0.key.buffer, $0.key.unit) < ($1.key.buffer, $1.key.unit) }) {
+            if isCancelled() { return }
+            guard let buffer = buffer(id: batch.buffer) else { continue }
+            move(Set(pages.map(\.page)), of: buffer, unit: batch.unit, to: nodes[batch.target])
+        }
+    }
+
+    private func move(_ pages: Set<UInt64>, of buffer: Buffer, unit: UInt64, to target: Node) {
+        // Promotion does not make the fast memory short; kswapd may make room for the next ones (migrate_balanced_pgdat()).
+        let room = target.room
+        guard target.isolation == .none, room >= pages.count else {
+            if isDemotionEnabled, target.isTopTier { target.requestKswapd() }
+            return
+        }
+        buffer.migrationTurn.withLock { _ in
+            let unit = unit * UInt64(HugePage.frames)..<(unit + 1) * UInt64(HugePage.frames)
+            var promoted = 0
+            let isAny = buffer.state.withLock { state in
+                guard !state.isDevice, state.huge != .pool, state.effective.mode == .default else { return false }
+                var isAny = false
+                unsafe forEachMatch(unit, filter: .notOn(node: target.index), in: state) { page, slot in
+                    var entry = PageTableEntry(rawValue: unsafe slot.pointee)
+                    guard pages.contains(entry.isHuge ? unit.lowerBound : page) else { return }
+                    let node = node(of: entry.pfn)
+                    guard node.isolation == .none, !entry.isHuge || room >= HugePage.frames else { return }
+                    if !node.isTopTier, target.isTopTier { promoted += 1 }
+                    entry.isMigrating = true
+                    unsafe slot.pointee = entry.rawValue
+                    isAny = true
+                }
+                return isAny
+            }
+            guard isAny else { return }
+            let moved = moveBatch(of: buffer, pages: unit, filter: .migrating, targets: [target]).moved
+            target.counters.pressure.balanced.add(moved)
+            if BalancingMode(rawValue: system.pressure.balancing.mode.load(ordering: .relaxed)).contains(.tiering) {
+                target.counters.pressure.promoted.add(min(promoted, moved))
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+import Synchronization
+import SystemPackage
+
+extension Machine {
+    /// Pages freed between two looks at the watermarks.
+    private static let cluster = 4096
+
+    /// Keeps memory free in the background until cancelled: demotes unused pages of each node whose free pages fell
+    /// below its low watermark until they reach the high one, while ``isDemotionEnabled`` (kswapd() of mm/vmscan.c).
+    ///
+    /// For a thread of its own, and only one; ``wakeBackgroundWork()`` makes it look at `isCancelled`. Where nothing can
+    /// be demoted it tries again after a second, then after two, up to a minute.
+    public func runKswapd(
+        isCancelled: () -> Bool, waitForUse: () -> Void = Machine.waitForUse
+    ) {
+        var pauses = [Duration](repeating: .zero, count: nodes.count)
+        var resumption = [ContinuousClock.Instant?](repeating: nil, count: nodes.count)
+        while !isCancelled() {
+            for node in nodes where node.wantsKswapd.load(ordering: .acquiring) {
+                if let moment = resumption[node.index], moment > .now { continue }
+                resumption[node.index] = nil
+                node.wantsKswapd.store(false, ordering: .sequentiallyConsistent)
+                if balance(node, isCancelled: isCancelled, waitForUse: waitForUse) {
+                    pauses[node.index] = .zero
+                } else {
+                    pauses[node.index] = min(max(.seconds(1), pauses[node.index] * 2), .seconds(60))
+                    resumption[node.index] = .now + pauses[node.index]
+                    node.wantsKswapd.store(true, ordering: .releasing)
+                }
+            }
+            if isCancelled() { return }
+            system.pressure.kswapd.sleep(until: resumption.compactMap { $0 }.min())
+        }
+    }
+
+    /// Wakes the threads of ``runKswapd(isCancelled:waitForUse:)`` and ``runBalancing(isCancelled:)``.
+    public func wakeBackgroundWork() {
+        system.pressure.kswapd.wake()
+        system.pressure.balancing.wakeUp.wake()
+    }
+
+    /// Demotes pages of a node up to its high watermark, or that for promotion (balance_pgdat()); false where it fell short.
+    func balance(_ node: Node, isCancelled: () -> Bool, waitForUse: () -> Void) -> Bool {
+        let lacksRoom = node.lacksRoom.exchange(false, ordering: .relaxed)
+        let (isShort, goal) = node.zone.withLock { zone in
+            let goal = lacksRoom ? zone.watermarks.promo : zone.watermarks.high
+            return (zone.allocator.freeCount < (lacksRoom ? goal : zone.wakeBelow), goal)
+        }
+        guard isShort else { return true }
+        node.counters.pressure.kswapdRuns.add(1)
+        while !isCancelled(), isDemotionEnabled, node.isolation == .none {
+            let missing = goal - node.freePages
+            guard missing > 0 else { return true }
+            let wanted = min(missing, Self.cluster)
+            do throws(Errno) {
+                let freed = try reclaim(
+                    wanted, of: node, demotingTo: demotionTargets(of: node), for: .kswapd, isCancelled: isCancelled,
+                    waitForUse: waitForUse)
+                if freed == 0 { return false }
+            } catch {
+                return error == .interrupted
+            }
+        }
+        return true
+    }
+}

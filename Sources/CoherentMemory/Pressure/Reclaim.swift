@@ -1,0 +1,104 @@
+import Glibc
+import Synchronization
+import SystemPackage
+
+/// Who reclaims (the suffix of pgscan_* and pgdemote_*).
+enum Reclaimer {
+    /// The background thread.
+    case kswapd
+    /// Somebody who wrote to `reclaim`.
+    case proactive
+}
+
+extension Machine {
+    /// How long a page that was taken out of the page cache has to be touched again before it counts as unused.
+    static let reuseTime = Duration.milliseconds(100)
+    /// The fewest pages that the scanner visits before it waits for their use.
+    private static let smallestWindow = 2048
+    /// In two turns of the clock hand every page that nobody uses, active ones too, has had its turn.
+    private static let turns = 2
+
+    /// Frees pages of a node that nobody uses, the ones unused for longest first (nodeN/reclaim). Without swap that is what
+    /// holds nothing but zeros, and, if there is a slower tier to take them, pages moved there.
+    ///
+    /// Blocks until then; never call it from a thread that the page cache may wait for. Reserved huge pages are not
+    /// touched; other ones are freed if all of them is zero, and moved as a whole. A target is never filled above its own
+    /// high watermark.
+    ///
+    /// - Parameters:
+    ///   - pages: how many to free; a little more where a huge page is moved.
+    ///   - targets: nodes of slower tiers, the nearest first; none to leave pages where they are.
+    ///   - waitForUse: lets those who use pages touch them again.
+    /// - Returns: how many pages were freed, less than asked when the others are in use, or there is nowhere to go.
+    /// - Throws: EBUSY while somebody else reclaims the node's memory, EINTR when cancelled; what was freed stays free.
+    @discardableResult
+    public func reclaim(
+        _ pages: Int, of node: Node, demotingTo targets: [Node], isCancelled: () -> Bool = { false },
+        waitForUse: () -> Void = Machine.waitForUse
+    ) throws(Errno) -> Int {
+        try reclaim(
+            pages, of: node, demotingTo: targets, for: .proactive, isCancelled: isCancelled, waitForUse: waitForUse)
+    }
+
+    /// Sleeps for as long as a page has to be touched again.
+    public static func waitForUse() {
+        usleep(UInt32(reuseTime.components.attoseconds / 1_000_000_000_000))
+    }
+
+    /// A clock with two hands: the first takes the pages of a window out of the page cache and frees what was not in it;
+    /// the second follows when their users have had time to touch them again. The window doubles while it comes to
+    /// nothing, as the priority of Linux's scans does.
+    func reclaim(
+        _ pages: Int, of node: Node, demotingTo targets: [Node], for reclaimer: Reclaimer,
+        isCancelled: () -> Bool, waitForUse: () -> Void
+    ) throws(Errno) -> Int {
+        guard !node.isReclaiming.exchange(true, ordering: .acquiring) else { throw .resourceBusy }
+        defer { node.isReclaiming.store(false, ordering: .releasing) }
+        var freed = 0
+        let units = node.span.count / HugePage.frames
+        var left = units * Self.turns
+        var size = max(Self.smallestWindow, 4 * min(pages, node.span.count))
+        while freed < pages, left > 0 {
+            // The pages of the turn before were just taken out of the cache once more.
+            if left == units { waitForUse() }
+            let window = nextWindow(of: node, pages: size, limit: (left - 1) % units + 1, passed: &left)
+            if window.isEmpty { continue }
+            let before = freed
+            for isSecond in [false, true] where freed < pages {
+                if isSecond { waitForUse() }
+                for unit in window where freed < pages {
+                    if isCancelled() { throw .interrupted }
+                    let part = visit(unit: unit, of: node, Eviction(limit: pages - freed, targets: targets))
+                    freed += part.freed
+                    count(part.demoted, demotedFrom: node, by: reclaimer)
+                }
+            }
+            if freed == before { size *= 2 }
+        }
+        return freed
+    }
+
+    private func count(_ pages: Int, demotedFrom node: Node, by reclaimer: Reclaimer) {
+        guard pages > 0 else { return }
+        switch reclaimer {
+        case .kswapd: node.counters.pressure.demotedByKswapd.add(pages)
+        case .proactive: node.counters.pressure.demotedProactively.add(pages)
+        }
+    }
+
+    /// Moves the hand of a node's clock on over some pages, and returns the units in use that it passed.
+    private func nextWindow(of node: Node, pages: Int, limit: Int, passed left: inout Int) -> [Int] {
+        let units = node.span.count / HugePage.frames
+        var window: [Int] = []
+        var unit = node.hand.load(ordering: .relaxed)
+        var passed = 0
+        while passed < limit, window.count * HugePage.frames < pages {
+            if !isEmpty(unit: unit, of: node) { window.append(unit) }
+            unit = (unit + 1) % units
+            passed += 1
+        }
+        node.hand.store(unit, ordering: .relaxed)
+        left -= passed
+        return window
+    }
+}

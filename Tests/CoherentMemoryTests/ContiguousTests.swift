@@ -1,0 +1,139 @@
+import SystemPackage
+import Testing
+
+@testable import CoherentMemory
+
+/// Buffers in the share that a node sets aside for contiguous ones.
+@Suite("Contiguous buffers")
+struct ContiguousTests {
+    @Test("Random walks beside a model that looks at every frame", arguments: 1...6)
+    func walk(seed: UInt64) throws {
+        var walk = try ContiguousWalk(seed: seed)
+        for _ in 0..<150 { try walk.step() }
+        try walk.finish()
+    }
+
+    private func machine(isolation: Isolation = .exclusive) throws -> Machine {
+        try Machine(ram: 8, coherent: [8, 4], contiguous: 4, isolation: isolation)
+    }
+
+    private func make(_ machine: Machine, pages: UInt64, on node: Int = 1) throws -> Buffer {
+        let buffer = try machine.makeBuffer("default", size: pages * 4096)
+        try machine.makeContiguous(buffer, on: node)
+        return buffer
+    }
+
+    @Test("A run of any length, aligned to its own order up to 1 MiB, out of the stretch that it leaves least of")
+    func fitting() throws {
+        let machine = try machine()
+        // RAM has 2048 frames, and the share begins 1024 frames behind.
+        func start(_ buffer: Buffer) -> Int { Int(machine.contiguousRange(of: buffer)!.physicalAddress >> 12) - 3072 }
+        let first = try make(machine, pages: 3)
+        let second = try make(machine, pages: 5)
+        let third = try make(machine, pages: 300)
+        #expect([first, second, third].map(start) == [0, 8, 256])
+        #expect(machine.node(1)!.usage.contiguous == ContiguousUsage(total: 1024, free: 716, largest: 468))
+        // 3 to 8, 13 to 256 and 556 to 1024 are free.
+        #expect(try start(make(machine, pages: 4)) == 4)
+        #expect(try start(make(machine, pages: 200)) == 768)
+        machine.remove(third)
+        #expect(machine.node(1)!.usage.contiguous.largest == 755)
+        try machine.checkInvariants()
+    }
+
+    @Test("Refusals change nothing")
+    func errors() throws {
+        let machine = try machine()
+        func failure(_ buffer: Buffer, on node: Int = 1, by task: Int32 = 0) -> Errno? {
+            CoherentMemoryTests.failure { () throws(Errno) in try machine.makeContiguous(buffer, on: node, by: task) }
+        }
+        let buffer = machine.makeBuffer()
+        #expect(failure(buffer) == .invalidArgument)
+        try machine.resize(buffer, to: 5 << 20)
+        #expect(failure(buffer, on: 9) == .operationNotSupportedByDevice && failure(buffer, on: 0) == .invalidArgument)
+        #expect(failure(buffer) == .noMemory)
+        // Node 2 has all its memory in the share.
+        #expect(failure(buffer, on: 2) == .noMemory)
+        try machine.resize(buffer, to: UInt64(Int64.max))
+        #expect(failure(buffer) == .noMemory)
+        try machine.resize(buffer, to: 1 << 20)
+        try machine.store([1], to: buffer, at: 0)
+        #expect(failure(buffer) == .resourceBusy)
+        machine.punch(buffer, bytes: 0..<4096)
+        #expect(failure(machine.devices[0].memory) == .notPermitted)
+        try machine.setIsolation(.restricted, of: machine.node(1)!)
+        #expect(failure(buffer, by: 4711) == .notPermitted)
+        try machine.setIsolation(.driver, of: machine.node(1)!)
+        #expect(failure(buffer) == .notPermitted)
+        try machine.setIsolation(.exclusive, of: machine.node(1)!)
+        #expect(buffer.residentPages == 0 && failure(buffer) == nil && failure(buffer) == .resourceBusy)
+        #expect(throws: Errno.resourceBusy) { try machine.setIsolation(.driver, of: machine.node(1)!) }
+        let reserved = try machine.makeBuffer("default", size: 2 << 20)
+        try machine.setHugeMode(.pool, of: reserved)
+        #expect(failure(reserved) == .invalidArgument)
+        try machine.checkInvariants()
+    }
+
+    @Test("The size is sealed and holes are zeroed in place")
+    func sealed() throws {
+        let machine = try machine()
+        let buffer = try machine.makeBuffer("default", size: 5000)
+        try machine.makeContiguous(buffer, on: 1)
+        let range = machine.contiguousRange(of: buffer)
+        #expect(range?.length == 8192)
+        for size: UInt64 in [0, 4999, 5001, 1 << 20] {
+            #expect(throws: Errno.notPermitted) { try machine.resize(buffer, to: size) }
+        }
+        try machine.resize(buffer, to: 5000)
+        #expect(try machine.store([1, 2, 3], to: buffer, at: 4997) == 3)
+        #expect(throws: Errno.notPermitted) { try machine.store([1], to: buffer, at: 5000) }
+        #expect(throws: Errno.notPermitted) { try machine.store([1, 2], to: buffer, at: 4999) }
+        func allocate(_ bytes: Range<UInt64>, keepsSize: Bool) throws(Errno) {
+            try machine.allocate(buffer, bytes: bytes, keepsSize: keepsSize, origin: onNode0)
+        }
+        try allocate(0..<8192, keepsSize: true)
+        #expect(throws: Errno.notPermitted) { try allocate(0..<5001, keepsSize: false) }
+        #expect(throws: Errno.notPermitted) { try allocate(8192..<12288, keepsSize: true) }
+        machine.punch(buffer, bytes: 4998..<1 << 40)
+        #expect(try machine.bytes(of: buffer, at: 4996, count: 10) == [0, 1, 0, 0])
+        #expect(machine.contiguousRange(of: buffer) == range && buffer.residentPages == 2 && buffer.size == 5000)
+        try machine.checkInvariants()
+        machine.remove(buffer)
+        #expect(machine.node(1)!.usage.contiguous.free == 1024)
+    }
+
+    @Test("A device with a contiguous buffer cannot go; one that comes back has its share again")
+    func device() throws {
+        let machine = try machine()
+        let buffer = try make(machine, pages: 600)
+        #expect(throws: Errno.resourceBusy) { try machine.remove(machine.devices[0], isForced: true) }
+        #expect(machine.node(1)!.usage.contiguous.total == 1024)
+        try machine.releaseContiguous(buffer)
+        try machine.remove(machine.devices[0], isForced: true)
+        #expect(machine.node(1)!.usage.contiguous == ContiguousUsage())
+        #expect(throws: Errno.operationNotSupportedByDevice) { try machine.makeContiguous(buffer, on: 1) }
+        machine.autoOnline = .online
+        try machine.rescan()
+        #expect(machine.node(1)!.usage.contiguous == ContiguousUsage(total: 1024, free: 1024, largest: 1024))
+        try machine.makeContiguous(buffer, on: 1)
+        try machine.checkInvariants()
+    }
+
+    @Test("What programs stored and did not write back is not lost, but freed, when a mapped buffer is given back")
+    func mapped() throws {
+        let machine = try machine()
+        let buffer = try make(machine, pages: 16)
+        let cache = PageCache(machine, mapping: [buffer])
+        for page in 0..<16 {
+            _ = cache.touch(buffer, page: page) { bytes in
+                bytes[0] = 7
+                return ((), stored: true)
+            }
+        }
+        try machine.releaseContiguous(buffer)
+        #expect(buffer.residentPages == 0 && machine.node(1)!.usage.contiguous.free == 1024)
+        #expect(cache.touch(buffer, page: 3) { ($0[0], stored: false) } == 0)
+        #expect(machine.pages(of: buffer) == [0: 1])
+        try machine.checkInvariants()
+    }
+}
