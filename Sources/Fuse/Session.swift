@@ -83,6 +83,8 @@ public final class Session: @unchecked Sendable {
             let errno = Glibc.errno == 0 ? nil : Errno(rawValue: Glibc.errno)
             throw MountError(errno, "\(path): \(Log.takeLastError() ?? "mount failed")")
         }
+        // Without it writes only take longer.
+        _ = unsafe cfuse3_session_complete_init(raw)
         state.withLock { state in
             state.mountPoint = directory
             state.device = MountTable.device(at: directory)

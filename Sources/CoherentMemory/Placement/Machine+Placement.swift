@@ -18,8 +18,11 @@ extension Machine {
     }
 
     /// Checks that a task may name the nodes of a policy. Relative nodes stand for others among those allowed.
-    private func checkAccess(to policy: MemoryPolicy, by task: Int32, within allowed: IDSet) throws(Errno) {
-        try checkAccess(to: policy.flag == .relative ? policy.nodes.relative(to: allowed) : policy.nodes, by: task)
+    private func checkAccess(
+        to policy: MemoryPolicy, by task: Int32, within allowed: @autoclosure () -> IDSet
+    ) throws(Errno) {
+        // Asking for what is allowed costs a look into /proc.
+        try checkAccess(to: policy.flag == .relative ? policy.nodes.relative(to: allowed()) : policy.nodes, by: task)
     }
 
     /// Checks that a task may name nodes. EINVAL for one without memory, EPERM for a restricted one that it may not use; a
@@ -96,7 +99,8 @@ extension Machine {
     /// - Throws: ESRCH for no such task, EINVAL for nodes that have no memory or that its cpuset does not allow at all,
     ///   EPERM for a restricted node that it may not use.
     public func setPolicy(_ policy: MemoryPolicy, ofTask id: Int32) throws(Errno) {
-        try checkAccess(to: policy, by: id, within: tasks.allowedNodes(of: id, in: self))
+        let allowed = try tasks.allowedNodes(of: id, in: self)
+        try checkAccess(to: policy, by: id, within: allowed)
         try tasks.setPolicy(policy, of: id, in: self)
     }
 
