@@ -123,6 +123,15 @@ extension Mounts {
                 #expect(
                     try mount.text("sys/devices/system/node/node1/cdm/isolation")
                         == "none [exclusive] restricted driver\n")
+                // Who writes a program takes the rights away that it ran with, and who truncates it, too.
+                for script in ["printf x | dd of=FILE conv=notrunc", "echo x > FILE", "truncate -s 8192 FILE"] {
+                    let file = buffers + "/open/program"
+                    try mount.makeBuffer("open/program", size: 4096)
+                    try check(unsafe chmod(file, 0o6777))
+                    #expect(try shell(script.replacingOccurrences(of: "FILE", with: file)).succeeded)
+                    #expect(try mount.entry("buffers/open/program").permissions == 0o777, "\(script)")
+                    try check(unsafe unlink(file))
+                }
             }
         }
 
