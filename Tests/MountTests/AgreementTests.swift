@@ -3,18 +3,6 @@ import Foundation
 import SystemPackage
 import Testing
 
-/// The same numbers in every run (splitmix64).
-private struct Dice: RandomNumberGenerator {
-    var state: UInt64
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var value = state
-        value = (value ^ value >> 30) &* 0xbf58_476d_1ce4_e5b9
-        value = (value ^ value >> 27) &* 0x94d0_49bb_1331_11eb
-        return value ^ value >> 31
-    }
-}
-
 extension Mounts {
     /// Node, memory and CPU views agree, whatever the machine and whatever happened to it.
     @Suite("Agreement")
@@ -54,7 +42,7 @@ extension Mounts {
         @Test("After random operations", arguments: [2, 3, 0], [UInt64(1), 2])
         func random(machine: Int, seed: UInt64) throws {
             try TestMount.with(Self.machines[machine], checkingLeaks: false) { mount in
-                var dice = Dice(state: seed)
+                var dice = SplitMix64(seed: seed)
                 let nodes = try mount.nodes()
                 let blocks = try mount.numbers("memory", in: "sys/devices/system/memory")
                 let devices = try mount.numbers("cdm", in: "sys/class/cdm").map { "cdm\($0)" }
