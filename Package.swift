@@ -25,6 +25,7 @@ let package = Package(
     ],
     targets: [
         .systemLibrary(name: "CFuse3", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
+        .target(name: "CURing", linkerSettings: [.linkedLibrary("uring")]),
         .target(name: "CLinux"),
         .target(
             name: "CoherentMemory",
@@ -37,7 +38,7 @@ let package = Package(
         .target(name: "AttributeTree", dependencies: [system], swiftSettings: settings),
         .target(
             name: "Fuse",
-            dependencies: ["CFuse3", "CLinux", system, .product(name: "Logging", package: "swift-log")],
+            dependencies: ["CFuse3", "CLinux", "CURing", system, .product(name: "Logging", package: "swift-log")],
             swiftSettings: settings),
         .target(
             name: "CoherentFS",

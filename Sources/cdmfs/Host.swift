@@ -16,6 +16,7 @@ final class Host {
         options.allowOther = words.allowOther
         options.huge = words.huge
         options.balancing = words.balancing
+        options.transport = words.transport
         options.kernel = words.kernel
         do throws(MountFailure) {
             mounted = try MountedFileSystem(topology, at: FilePath(mountPoint), options: options, logger: logger)

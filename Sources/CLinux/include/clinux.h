@@ -58,6 +58,12 @@ enum {
 /// directory of the mount, or AT_FDCWD. A descriptor, or -1 and errno: ESTALE where the kernel does not know the inode.
 int clinux_open_fuse_inode(int directory, uint64_t inode, uint32_t generation, int flags);
 
+/// The CPUs that the calling thread may run on, at most `capacity` of them, ascending. How many, or -1 and errno.
+int clinux_allowed_cpus(int *cpus, int capacity);
+
+/// Keeps the calling thread on one CPU. 0, or -1 and errno.
+int clinux_stay_on_cpu(int cpu);
+
 /// The device that a path is on, without asking its file system. 0, or -1 and errno.
 int clinux_cached_device(const char *path, uint32_t *major, uint32_t *minor);
 
