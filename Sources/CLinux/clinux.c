@@ -45,6 +45,12 @@ int clinux_advise(int pidfd, uint64_t start, uint64_t length, int advice) {
     return syscall(SYS_process_madvise, pidfd, &range, 1, advice, 0) < 0 ? -1 : 0;
 }
 
+void clinux_touch_page(pid_t process, uint64_t address) {
+    char byte;
+    struct iovec here = {.iov_base = &byte, .iov_len = 1}, there = {.iov_base = (void *)address, .iov_len = 1};
+    syscall(SYS_process_vm_readv, process, &here, 1L, &there, 1L, 0L);
+}
+
 void clinux_drain_new_pages(void) {
     // Of all calls that do it, move_pages(2) does least beside it: a page that is where it should be stays there.
     static char here;

@@ -84,10 +84,10 @@ int clinux_advise(int pidfd, uint64_t start, uint64_t length, int advice);
 void clinux_drain_new_pages(void);
 
 // Of linux/mman.h.
-enum {
-    CLINUX_MADV_WILLNEED = 3,
-    CLINUX_MADV_COLD = 20,
-};
+enum { CLINUX_MADV_COLD = 20 };
+
+/// Has a page of a process mapped, as a load by that would, and the bytes forgotten; an end by SIGKILL need not wait for it.
+void clinux_touch_page(pid_t process, uint64_t address);
 
 /// The device that a path is on, without asking its file system. 0, or -1 and errno.
 int clinux_cached_device(const char *path, uint32_t *major, uint32_t *minor);

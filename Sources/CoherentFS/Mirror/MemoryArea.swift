@@ -31,6 +31,21 @@ struct MemoryArea: Sendable, Equatable {
         self.kind = kind
     }
 
+    /// Whether a page comes from a file.
+    var isOfFile: Bool {
+        switch kind {
+        case .file, .own: true
+        case .anonymous, .hugetlb, .special: false
+        }
+    }
+
+    /// Whether a device may write there. Not to a file of this mount: such a store would wait for the own mount where nothing
+    /// ends the wait.
+    var takesStores: Bool {
+        if case .own = kind, isShared { return false }
+        return isWritable
+    }
+
     /// START-END PERMISSIONS OFFSET DEVICE INODE, blanks, PATH.
     init?(_ line: String, mount: MountDevice?) {
         let fields = line.split(separator: " ", maxSplits: 5)
@@ -90,14 +105,14 @@ struct MemoryAreas: Sendable {
 
     /// What hmm_range_fault() asks before a device touches memory.
     ///
-    /// - Throws: EFAULT where nothing is mapped, or nothing that can be read; EPERM for a write to what can only be read.
+    /// - Throws: EFAULT where nothing is mapped, or nothing that can be read; EPERM for a write to what can only be read; EFAULT
+    ///   for a write to a file of this mount.
     func check(_ addresses: Range<UInt64>, isWrite: Bool) throws(Errno) {
         try walk(addresses) { area, _ throws(Errno) in
             guard let area, area.isReadable, area.kind != .special else { throw .badAddress }
             guard isWrite else { return }
             guard area.isWritable else { throw .notPermitted }
-            // Such a store would wait for the own mount where nothing ends the wait.
-            if case .own = area.kind, area.isShared { throw .badAddress }
+            guard area.takesStores else { throw .badAddress }
         }
     }
 

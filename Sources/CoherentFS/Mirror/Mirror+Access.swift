@@ -30,7 +30,7 @@ extension Mirror {
             try fault(invalid..<pages.upperBound, areas, isWrite: isWrite)
             outcome.faults = 1
         }
-        prefetch(pages, areas)
+        bringIn(pages, states, areas)
         // Whatever of it was done, what is noted of the pages must be of now.
         defer { note(pages, areas, isWrite: isWrite) }
         try transfer(pages, copy, isWrite: isWrite)
@@ -70,12 +70,5 @@ extension Mirror {
             entries[page] = Entry(identity: state.identity, device: placement?.device?.number, access: access)
         }
         rest(pages, areNew: areNew)
-    }
-
-    /// Pages of this mount are read before they are touched, so that nothing waits for the own mount that cannot be ended.
-    func prefetch(_ pages: Range<UInt64>, _ areas: MemoryAreas) {
-        try? areas.walk(TouchDetector.addresses(of: pages)) { area, addresses throws(Errno) in
-            if case .own? = area?.kind { touches.prefetch(addresses) }
-        }
     }
 }

@@ -20,6 +20,7 @@ extension Mirror {
                 isWhole = false
             }
         }
+        bringIn(pages, states, areas)
         // Before anything is noted: the copy maps what was never touched.
         if isWhole {
             try transfer(pages, copy, isWrite: false)
@@ -101,6 +102,7 @@ extension Mirror {
             }
         }
         guard process.placements.count + pages.count <= Self.capacity else { throw .noMemory }
+        bringIn(pages, states, areas)
         try transfer(pages, copy, isWrite: false)
         let after = try pageMap.states(of: pages)
         for page in pages {

@@ -1,3 +1,4 @@
+import CLinux
 import CoherentMemory
 import SystemPackage
 
@@ -77,11 +78,11 @@ extension Mirror {
     private func fillOwnMappings(_ pages: Range<UInt64>, _ areas: MemoryAreas) {
         try? areas.walk(TouchDetector.addresses(of: pages)) { area, addresses throws(Errno) in
             guard let area, case .own(let inode) = area.kind, files.contains(inode), area.isReadable else { return }
-            touches.prefetch(addresses)
+            let pages = addresses.lowerBound >> Page.shift..<addresses.upperBound >> Page.shift
             // Beyond the end of the file there is none.
-            for page in (addresses.lowerBound >> Page.shift..<addresses.upperBound >> Page.shift)
-                .prefix(MirrorFile.size >> Int(Page.shift))
-            { try populate(page) }
+            for page in pages.prefix(MirrorFile.size >> Int(Page.shift)) {
+                clinux_touch_page(process.id, page << Page.shift)
+            }
         }
     }
 }

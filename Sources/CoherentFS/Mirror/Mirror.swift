@@ -1,4 +1,5 @@
 import AttributeTree
+import CLinux
 import CoherentMemory
 import Fuse
 import Glibc
@@ -24,7 +25,7 @@ final class Mirror: @unchecked Sendable {
     }
 
     /// The page table is emptied when it has more entries, and filled again by faults.
-    private static let entryLimit = 1 << 20
+    private static let entryLimit = 1 << 18
     /// How many pages of one process may be on devices.
     static let capacity = 1 << 18
     private static let chunk: UInt64 = 1 << 20
@@ -135,7 +136,7 @@ final class Mirror: @unchecked Sendable {
         guard entry.identity == state.identity, entry.device == placement?.device?.number else { return false }
         let exclusive = placement?.exclusive ?? 0
         guard exclusive == (entry.access == .exclusive ? id : 0) else { return false }
-        return !isWrite || entry.access == .write && area.isWritable
+        return !isWrite || entry.access == .write && area.takesStores
     }
 
     // MARK: Copying
@@ -179,7 +180,19 @@ final class Mirror: @unchecked Sendable {
         }
     }
 
-    /// Has the kernel map pages, as a read by the CPU would.
+    /// Has file pages read before they are copied: this wait ends when the daemon is killed, and a copy's does not.
+    ///
+    /// What runs as the process now may be another program, so nothing comes of it but that the page is there.
+    func bringIn(_ pages: Range<UInt64>, _ states: [PageState], _ areas: MemoryAreas) {
+        areas.forEachPage(pages) { page, area in
+            guard let area, area.isReadable, area.isOfFile, !states[Int(page - pages.lowerBound)].isPresent else {
+                return
+            }
+            clinux_touch_page(process.id, page << Page.shift)
+        }
+    }
+
+    /// Has the kernel map a page, as a read by the CPU would.
     func populate(_ page: UInt64) throws(Errno) {
         var byte: UInt8 = 0
         try unsafe withUnsafeMutableBytes(of: &byte) { byte throws(Errno) in

@@ -39,7 +39,7 @@ final class MirrorFile: Inode, @unchecked Sendable {
         do throws(Errno) {
             let mirror = try Mirror(
                 device, id, process, task: caller.pid, mount: services.processes.mount, files: services.mirrors.files)
-            return (MirrorHandle(mirror, user: caller.uid, services: services), [.keepCache, .noFlush])
+            return (MirrorHandle(mirror, user: caller.uid, services: services), [.directIO, .noFlush])
         } catch {
             services.mirrors.close(caller.uid)
             throw error
@@ -89,25 +89,22 @@ final class MirrorHandle: OpenHandle, @unchecked Sendable {
                 waiting?.error(.interrupted)
             }
         }
-        let (mirror, mirrors) = (mirror, services.mirrors)
-        guard mirrors.begin() else {
+        let (mirror, mirrors, user) = (mirror, services.mirrors, user)
+        guard mirrors.begin(user) else {
             request.error(.resourceTemporarilyUnavailable)
             return
         }
-        let job = Job("dmirror") { cancellation throws(Errno) in
-            let outcome = try mirror.run(command, for: caller, cancellation)
-            request.answer { request in
+        // Not among the jobs that the end of the mount waits for: where the process handles its own page faults, this may
+        // wait for as long as that lives.
+        DispatchQueue(label: "cdmfs.dmirror").async {
+            defer { mirrors.end(user) }
+            do throws(Errno) {
+                let outcome = try mirror.run(command, for: caller, cancellation)
                 let answer = command.answer(outcome)
-                return unsafe request.ioctl(0, answer.span.bytes)
+                request.answer { request in unsafe request.ioctl(0, answer.span.bytes) }
+            } catch {
+                request.error(error)
             }
-        }
-        let isStarted = services.jobs.start(job, cancellation) { error in
-            mirrors.end()
-            if let error { request.error(error) }
-        }
-        if !isStarted {
-            mirrors.end()
-            request.error(.resourceTemporarilyUnavailable)
         }
     }
 

@@ -53,7 +53,7 @@ final class MirrorRegistry: Sendable {
         var processes: [Identity: WeakProcess] = [:]
         var mirrors: [UInt32: Int] = [:]
         var lastID: UInt64 = 0
-        var running = 0
+        var running: [UInt32: Int] = [:]
         var files: Set<UInt64> = []
     }
 
@@ -61,6 +61,7 @@ final class MirrorRegistry: Sendable {
     private static let limit = 96
     private static let userLimit = 32
     private static let runningLimit = 64
+    private static let userRunningLimit = 32
 
     private let state = Mutex(State())
 
@@ -97,14 +98,21 @@ final class MirrorRegistry: Sendable {
     }
 
     /// Counts an ioctl that begins; false when too many run, for each holds a thread.
-    func begin() -> Bool {
+    func begin(_ user: UInt32) -> Bool {
         state.withLock { state in
-            guard state.running < Self.runningLimit else { return false }
-            state.running += 1
+            guard state.running[user, default: 0] < Self.userRunningLimit,
+                state.running.values.reduce(0, +) < Self.runningLimit
+            else { return false }
+            state.running[user, default: 0] += 1
             return true
         }
     }
 
     /// The ioctl has ended.
-    func end() { state.withLock { $0.running -= 1 } }
+    func end(_ user: UInt32) {
+        state.withLock { state in
+            state.running[user, default: 1] -= 1
+            if state.running[user] == 0 { state.running[user] = nil }
+        }
+    }
 }

@@ -37,12 +37,6 @@ final class TouchDetector: Sendable {
     /// Makes pages that were allocated just now such as can be laid to rest.
     func settleNewPages() { clinux_drain_new_pages() }
 
-    /// Has file pages read in the background; where that is not possible, whoever touches them waits.
-    func prefetch(_ addresses: Range<UInt64>) {
-        _ = clinux_advise(
-            process.number, addresses.lowerBound, UInt64(addresses.count), Int32(CLINUX_MADV_WILLNEED))
-    }
-
     /// The use of a mapping; nil where it is not as it was.
     func usage(of area: MemoryArea) -> Usage? {
         var usage: Usage?
