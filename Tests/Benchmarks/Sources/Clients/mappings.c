@@ -80,8 +80,9 @@ static size_t *order_of(size_t count, int is_random) {
     return order;
 }
 
-int clients_touch(void *mapped, size_t bytes, size_t block, long count, int is_random, double *seconds) {
+int clients_touch(void *mapped, size_t bytes, size_t block, long count, unsigned kind, double *seconds) {
     size_t blocks = bytes / block;
+    int is_random = (kind & clients_at_random) != 0;
     size_t *order = order_of(blocks, is_random);
     if (!order)
         return ENOMEM;
@@ -91,8 +92,13 @@ int clients_touch(void *mapped, size_t bytes, size_t block, long count, int is_r
     double start = now();
     for (size_t i = 0; i < (size_t)count && i < blocks; i++) {
         char *at = (char *)mapped + order[i] * block;
-        for (size_t offset = 0; offset < block; offset += page)
-            *(volatile uint64_t *)(at + offset) = order[i] + 1;
+        for (size_t offset = 0; offset < block; offset += page) {
+            volatile uint64_t *word = (volatile uint64_t *)(at + offset);
+            if (kind & clients_loading)
+                (void)*word;
+            else
+                *word = order[i] + 1;
+        }
     }
     *seconds = now() - start;
     END_TOUCHING;
@@ -138,7 +144,7 @@ int clients_load(void *mapped, size_t bytes, double budget, double *rate) {
     return 0;
 }
 
-int clients_hop(void *mapped, size_t bytes, long count, double *seconds) {
+int clients_hop(void *mapped, size_t bytes, long count, int is_storing, double *seconds) {
     struct line {
         uint64_t words[8];
     } *lines = mapped;
@@ -151,7 +157,8 @@ int clients_hop(void *mapped, size_t bytes, long count, double *seconds) {
         for (int word = 0; word < 8; word++)
             sum += line->words[word];
         // The same lines hold the same in every file, so all of them are gone through in one order.
-        line->words[1] += 1;
+        if (is_storing)
+            line->words[1] += 1;
         state += sum;
         state |= state == 0;
     }

@@ -40,9 +40,9 @@ extension Group {
                                 "first touch of a page, at random", .microseconds,
                                 .ratio(.direct, to: .tmpfs, 1 / 0.98), .ratio(.tracked, to: .memfs))
                         ], sites
-                    ) { [try touch($0, settings, block: 4096, count: 8192, isRandom: true, .microseconds)] },
+                    ) { [try touch($0, settings, block: 4096, count: 8192, clients_at_random, .microseconds)] },
                     Trial([Row("first touch of 2 MiB, in sequence, all its pages", .milliseconds)], sites) {
-                        [try touch($0, settings, block: 2 << 20, count: 64, isRandom: false, .milliseconds)]
+                        [try touch($0, settings, block: 2 << 20, count: 64, clients_ascending, .milliseconds)]
                     },
                     Trial(
                         [
@@ -51,7 +51,7 @@ extension Group {
                                 .ratio(.tracked, to: .tmpfs, 1.3), .ratio(.direct, to: .tmpfs, 1 / 0.98),
                                 .ratio(.hugeDirect, to: .tmpfs, 1 / 1.5))
                         ], sites
-                    ) { [try touch($0, settings, block: 2 << 20, count: 64, isRandom: true, .milliseconds)] },
+                    ) { [try touch($0, settings, block: 2 << 20, count: 64, clients_at_random, .milliseconds)] },
                 ])
             }
         }
@@ -75,7 +75,9 @@ extension Group {
     private static func stream(_ site: Site, _ settings: Settings) throws -> [Double] {
         let bytes = settings.bytes
         return try unsafe site.withMapping("mapped", bytes) { mapped in
-            let touched = try timed(site.path) { unsafe clients_touch(mapped, bytes, 4096, .max, 0, &$0) }
+            let touched = try timed(site.path) {
+                unsafe clients_touch(mapped, bytes, 4096, .max, clients_ascending.rawValue, &$0)
+            }
             // Once to have every page dirty and in the page tables.
             _ = try timed(site.path) { unsafe clients_store(mapped, bytes, 1, 0, &$0) }
             let stores = try timed(site.path) { unsafe clients_store(mapped, bytes, 0, settings.budget, &$0) }
@@ -96,14 +98,14 @@ extension Group {
 
     /// The time of a block.
     static func touch(
-        _ site: Site, _ settings: Settings, name: String = "touched", block: Int, count: Int, isRandom: Bool,
+        _ site: Site, _ settings: Settings, name: String = "touched", block: Int, count: Int, _ kind: clients_touching,
         _ unit: Unit
     ) throws -> Double {
         // Half the bytes: the rest of the sample, making and removing the file, takes as long.
         let bytes = settings.bytes / 2
         return try unsafe site.withMapping(name, bytes) { mapped in
             let seconds = try timed(site.path) {
-                unsafe clients_touch(mapped, bytes, block, count, isRandom ? 1 : 0, &$0)
+                unsafe clients_touch(mapped, bytes, block, count, kind.rawValue, &$0)
             }
             return unit.figure(seconds: seconds / Double(count))
         }

@@ -9,13 +9,16 @@ extension Group {
         try stage.withTopology(largeNode) { topology in
             try stage.withSites(random.columns, topology: topology) { sites in
                 try hop(sites[...], bytes, []) { entrants in
+                    let size = "\(bytes >> 20) MiB"
+                    let aims: [Aim] = [
+                        .ratio(.tracked, to: .tmpfs, 1 / 0.95), .ratio(.direct, to: .tmpfs, 1 / 0.98),
+                        .ratio(.hugeDirect, to: .tmpfs, 1 / 1.5),
+                    ]
                     try body([
                         Trial(
                             [
-                                Row(
-                                    "64 bytes at random of \(bytes >> 20) MiB, resident", .nanoseconds,
-                                    .ratio(.tracked, to: .tmpfs, 1 / 0.95), .ratio(.direct, to: .tmpfs, 1 / 0.98),
-                                    .ratio(.hugeDirect, to: .tmpfs, 1 / 1.5))
+                                Row("64 bytes loaded at random from \(size)", .nanoseconds, aims: aims),
+                                Row("64 bytes loaded and stored to at random in \(size)", .nanoseconds, aims: aims),
                             ], entrants)
                     ])
                 }
@@ -32,10 +35,15 @@ extension Group {
     ) throws {
         guard let site = sites.first else { return try body(entrants) }
         try unsafe site.withMapping("random", bytes) { mapped in
-            _ = try timed(site.path) { unsafe clients_touch(mapped, bytes, 4096, .max, 0, &$0) }
-            let count = 1_000_000
+            _ = try timed(site.path) {
+                unsafe clients_touch(mapped, bytes, 4096, .max, clients_ascending.rawValue, &$0)
+            }
+            let count = 500_000
             let entrant = Trial.Entrant(contestant: site.contestant) {
-                [try timed(site.path) { unsafe clients_hop(mapped, bytes, count, &$0) } * 1e9 / Double(count)]
+                try [Int32(0), 1].map { storing in
+                    let seconds = try timed(site.path) { unsafe clients_hop(mapped, bytes, count, storing, &$0) }
+                    return seconds * 1e9 / Double(count)
+                }
             }
             try hop(sites.dropFirst(), bytes, entrants + [entrant], body)
         }

@@ -16,7 +16,7 @@ extension Group {
                     [try read($0, settings, settings.requests)]
                 },
                 Trial(
-                    [Row("first touch of a page, at random", .microseconds, .ratio(.tracked, to: .plainLoop, 1.05))],
+                    [Row("first load of a page, at random", .microseconds, .ratio(.tracked, to: .plainLoop, 1.05))],
                     sites
                 ) { [try touchAtRandom($0, settings, settings.requests / 2)] },
                 Trial([Row("read of an attribute", .microseconds, .ratio(.tracked, to: .plainLoop, 1.5))], sites) {
@@ -59,7 +59,7 @@ extension Group {
                 Trial(
                     [
                         Row(
-                            "first touch of a page, at random", .microseconds, .ratio(.tracked, to: .plainThreads),
+                            "first load of a page, at random", .microseconds, .ratio(.tracked, to: .plainThreads),
                             .ratio(.ring, to: .plainThreads, 1 / 2), .ratio(.ring, to: .memfsRing, 1.1))
                     ], sites
                 ) { [try touchAtRandom($0, settings, 5000)] },
@@ -86,7 +86,8 @@ extension Group {
     }
 
     private static func touchAtRandom(_ site: Site, _ settings: Settings, _ count: Int) throws -> Double {
-        // The only name that the plain loop lets anybody make.
-        try touch(site, settings, name: "scratch", block: 4096, count: count, isRandom: true, .microseconds)
+        // By loads: stores would measure how soon the kernel writes back. `scratch` is the only name of the plain loop's.
+        let loading = clients_touching(clients_at_random.rawValue | clients_loading.rawValue)
+        return try touch(site, settings, name: "scratch", block: 4096, count: count, loading, .microseconds)
     }
 }

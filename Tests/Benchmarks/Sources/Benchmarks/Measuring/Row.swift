@@ -4,7 +4,9 @@ struct Row {
     let unit: Unit
     var aims: [Aim] = []
 
-    init(_ title: String, _ unit: Unit, _ aims: Aim...) {
+    init(_ title: String, _ unit: Unit, _ aims: Aim...) { self.init(title, unit, aims: aims) }
+
+    init(_ title: String, _ unit: Unit, aims: [Aim]) {
         self.title = title
         self.unit = unit
         self.aims = aims

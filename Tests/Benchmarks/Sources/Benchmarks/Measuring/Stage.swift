@@ -23,7 +23,7 @@ final class Stage {
                 sites.append(Site(contestant: contestant, mount: try mount(contestant, topology, cpu)))
             } catch let failure as Failure {
                 absent.insert(contestant)
-                notes.append("\(contestant.name): \(failure.description)")
+                note("\(contestant.name): ", failure)
             }
         }
         try body(sites)
@@ -41,7 +41,13 @@ final class Stage {
     func failed(_ contestant: Contestant, _ rows: [Row], _ failure: Failure) {
         // A peer that breaks off is a result; ours that does is a failure.
         if contestant.isOurs, !failure.isAbsence { hasFailed = true }
-        notes.append("\(contestant.name), \(rows[0].title): \(failure.description)")
+        note("\(contestant.name), \(rows[0].title): ", failure)
+    }
+
+    /// The reason without what was expected in its place, and paths as seen from where everything is mounted.
+    private func note(_ what: String, _ failure: Failure) {
+        let reason = failure.description.split(separator: ";").first ?? ""
+        notes.append(what + reason.replacingOccurrences(of: settings.scratch + "/", with: ""))
     }
 
     /// Remembers that something is left out.
@@ -106,7 +112,7 @@ final class Stage {
 
     private func peer(_ name: String) throws -> String {
         guard let path = settings.peers.map({ $0 + "/" + name }), FileManager.default.isExecutableFile(atPath: path)
-        else { throw Failure("not built; Tests/Benchmarks/peers builds it") }
+        else { throw Failure("not built (Tests/Benchmarks/peers builds it)") }
         return path
     }
 

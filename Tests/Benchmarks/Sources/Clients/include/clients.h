@@ -13,9 +13,16 @@ int clients_map(const char *path, size_t bytes, void **mapped);
 /// Ends a mapping.
 void clients_unmap(void *mapped, size_t bytes);
 
-/// Stores one word to every page of the first `count` blocks of `block` bytes that an order, ascending or random (the same one
-/// each time), goes through. Single pages at random are touched under MADV_RANDOM.
-int clients_touch(void *mapped, size_t bytes, size_t block, long count, int is_random, double *seconds);
+enum clients_touching {
+    clients_ascending = 0,
+    /// The same order each time; single pages are touched under MADV_RANDOM.
+    clients_at_random = 1,
+    /// By a load, not a store.
+    clients_loading = 2,
+};
+
+/// Touches every page of the first `count` blocks of `block` bytes that an order goes through, a word of each.
+int clients_touch(void *mapped, size_t bytes, size_t block, long count, unsigned kind, double *seconds);
 
 /// Stores to every word of a mapping, `passes` times; whole passes until `budget` seconds are over, if `passes` is 0.
 /// `rate` gets bytes a second.
@@ -24,8 +31,9 @@ int clients_store(void *mapped, size_t bytes, long passes, double budget, double
 /// Loads every word of a mapping in whole passes until `budget` seconds are over. `rate` gets bytes a second.
 int clients_load(void *mapped, size_t bytes, double budget, double *rate);
 
-/// `count` times loads 64 bytes at a random place and stores to them; each place depends on what was loaded before.
-int clients_hop(void *mapped, size_t bytes, long count, double *seconds);
+/// `count` times loads 64 bytes at a random place, and stores to them if `is_storing`; each place depends on what was loaded
+/// before.
+int clients_hop(void *mapped, size_t bytes, long count, int is_storing, double *seconds);
 
 /// msync(2) of the whole mapping with MS_SYNC.
 int clients_sync(void *mapped, size_t bytes, double *seconds);
