@@ -47,11 +47,12 @@ extension Machine {
                 giveUpPinned(pages, filter: filter, in: state, &outcome)
                 return Selection()
             }
+            countFailures(pages, filter: filter, in: state, &outcome)
             return select(pages, filter: filter, in: &state)
         }
         guard wanted.count > 0 else { return outcome }
         if wanted.isPinned {
-            outcome.failed = wanted.count
+            outcome.failed += wanted.count
             outcome.pinned = wanted.count
             return outcome
         }
@@ -62,7 +63,9 @@ extension Machine {
             let moved = moveHuge(
                 of: buffer, unit: HugePage.pages(around: wanted.first), filter: filter, targets: targets, local: local)
         {
-            return moved
+            outcome.add(moved)
+            outcome.crossings = moved.crossings
+            return outcome
         }
         var frames = FrameSupply(targets: targets, wanted: wanted.count, prepaid: prepaid)
         // Given back together, for the host frees a long run much faster than many short ones.
@@ -138,6 +141,24 @@ extension Machine {
             unsafe slot.pointee = entry.rawValue
             outcome.failed += 1
             outcome.pinned += 1
+        }
+    }
+
+    /// Counts the pages that would move if their memory had not failed (the -EHWPOISON of migrate_pages()).
+    private func countFailures(
+        _ pages: Range<UInt64>, filter: PageFilter, in state: borrowing Buffer.State, _ outcome: inout MigrationResult
+    ) {
+        // What only empties frames has nothing to do with pages that have none.
+        switch filter {
+        case .all, .notOn, .onNode: break
+        default: return
+        }
+        unsafe forEachMarker(in: pages, of: state) { _, slot in
+            if matches(PageTableEntry(rawValue: unsafe slot.pointee), filter) {
+                outcome.failed += 1
+                outcome.poisoned += 1
+            }
+            return true
         }
     }
 
