@@ -24,6 +24,8 @@ public struct MigrationResult: Sendable, Hashable {
     public var failed = 0
     /// Those of them that cannot be moved at all.
     var pinned = 0
+    /// Pages of a batch whose bytes could not be read: the copy engine's errors.
+    var uncopied = 0
     /// How long it took.
     public var duration = Duration.zero
     /// Where the pages of a batch came from and went to.

@@ -102,20 +102,14 @@ struct Zone: ~Copyable {
         present += framesPerBlock
         let part = share.part(of: frames(of: block))
         share.total += part.count
-        share.release(part)
-        for others in share.others(in: frames(of: block)) { allocator.release(others) }
+        putFree(frames(of: block))
     }
 
-    /// Whether no contiguous buffer has a frame of a block. Its frames could not be moved.
-    func isMovable(_ block: Int) -> Bool { share.isFree(share.part(of: frames(of: block))) }
-
-    /// Stops allocation from an online block that no contiguous buffer has a part of: what is free stays free, and so does what is freed from now on.
+    /// Stops allocation from an online block: what is free stays free, and so does what is freed from now on.
     mutating func isolate(_ block: Int) {
         assert(state(of: block) == .online)
         states[block] = MemoryBlockState.goingOffline.rawValue
-        let part = share.part(of: frames(of: block))
-        share.isolate(part)
-        let free = allocator.isolate(frames(of: block)) + part.count
+        let free = allocator.isolate(frames(of: block)) + share.isolate(share.part(of: frames(of: block)))
         freeInBlock[block] = UInt32(free)
         isolated += free
     }
@@ -143,19 +137,22 @@ struct Zone: ~Copyable {
         states[block] = MemoryBlockState.online.rawValue
         isolated -= Int(freeInBlock[block])
         freeInBlock[block] = 0
-        share.release(share.part(of: frames(of: block)))
-        for others in share.others(in: frames(of: block)) {
-            var start: Int?
-            for frame in others {
-                if table.owner(of: frame) == FrameTable.free {
-                    start = start ?? frame
-                } else if let first = start {
-                    allocator.release(first..<frame)
-                    start = nil
-                }
+        var start: Int?
+        for frame in frames(of: block) {
+            if table.owner(of: frame) == FrameTable.free {
+                start = start ?? frame
+            } else if let first = start {
+                putFree(first..<frame)
+                start = nil
             }
-            if let first = start { allocator.release(first..<others.upperBound) }
         }
+        if let first = start { putFree(first..<frames(of: block).upperBound) }
+    }
+
+    /// Puts frames of blocks that are online to the free ones, of the share or of the allocator.
+    private mutating func putFree(_ frames: Range<Int>) {
+        share.release(share.part(of: frames))
+        for others in share.others(in: frames) { allocator.release(others) }
     }
 
     /// Takes a run of the share for a buffer.
@@ -185,8 +182,7 @@ struct Zone: ~Copyable {
             let block = start / framesPerBlock
             let part = start..<min(frames.upperBound, (block + 1) * framesPerBlock)
             if state(of: block) == .online {
-                share.release(share.part(of: part))
-                for others in share.others(in: part) { allocator.release(others) }
+                putFree(part)
             } else {
                 freeInBlock.add(part.count, at: block)
                 isolated += part.count
