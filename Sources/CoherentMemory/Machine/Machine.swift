@@ -23,6 +23,8 @@ public enum MachineEvent: Sendable, Hashable {
     /// A device came, or went.
     case deviceAdded(String)
     case deviceRemoved(String)
+    /// A page failed, or is in service again.
+    case pageFailed(PageFailure)
 }
 
 /// What stands between the machine and the programs that map its memory: the kernel's page cache.
@@ -45,9 +47,9 @@ extension MappingInvalidator {
 
 /// The simulated machine: nodes of memory, coherent devices, and the buffers that live on them.
 ///
-/// All operations may be called from any thread. Locks are taken in this order: migration turn of a buffer, buffer,
-/// node, table pool. None is held across a call to the ``MappingInvalidator`` or the observer, but the migration turn,
-/// which only those who migrate ever wait for.
+/// All operations may be called from any thread. Locks are taken in this order: turn of the failures, migration turn of
+/// a buffer, buffer, node, table pool. None is held across a call to the ``MappingInvalidator`` or the observer, but the turns,
+/// which only those who migrate or make pages fail ever wait for.
 public final class Machine: Sendable {
     /// What the machine was made from.
     public let topology: Topology
@@ -232,6 +234,8 @@ final class SystemState: Sendable {
     /// The buffers whose pages are pinned.
     let pinned = Mutex<Set<UInt64>>([])
     let pressure = PressureState()
+    /// Held while a page fails, before every other lock (mf_mutex of mm/memory-failure.c).
+    let failureTurn = FairSemaphore()
     private let nextID = Atomic<UInt64>(1)
 
     func makeBuffer(

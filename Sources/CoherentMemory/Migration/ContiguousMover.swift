@@ -7,7 +7,7 @@ extension Machine {
     ///
     /// The run is taken first, so that nothing is unmapped in vain. Then all pages leave the page cache, which takes long and
     /// may be cancelled; then they are copied, which is done batch by batch and to the end. What is read or stored in between
-    /// finds its page, on whichever side it is. A buffer that is pinned once the copies have begun is moved all the same.
+    /// finds its page, on whichever side it is. Pages whose memory failed stay lost. A buffer that is pinned once the copies have begun is moved all the same.
     ///
     /// - Parameter progress: gets what became of the pages, several times.
     /// - Returns: what became of all pages; nil where the buffer is not contiguous.
@@ -19,10 +19,10 @@ extension Machine {
         guard buffer.isContiguous else { return nil }
         guard buffer.migrationTurn.wait(unless: isCancelled) else { throw .interrupted }
         defer { buffer.migrationTurn.signal() }
-        var (matching, isPinned) = (0, false)
+        var (matching, markers, isPinned) = (0, 0, false)
         let run = buffer.state.withLock { state -> FrameRun? in
             unsafe forEachMatch(pages, filter: filter, in: state) { _, _ in matching += 1 }
-            isPinned = state.isPinned
+            (isPinned, markers) = (state.isPinned, state.markers)
             return state.contiguous
         }
         guard let run else { return nil }
@@ -37,8 +37,7 @@ extension Machine {
         }
         guard !isPinned else { return refuse(pinned: true) }
         guard let (target, new) = takeRun(of: run.count, from: targets) else { return refuse(pinned: false) }
-        let frames = PrepaidFrames()
-        frames.add(new)
+        let frames = PrepaidFrames(places: new)
         defer { frames.releaseRest(to: target) }
 
         try takeOut(allOf: buffer, count: UInt64(run.count), isCancelled: isCancelled)
@@ -49,6 +48,9 @@ extension Machine {
         var sources = NodeMask()
         sources.insert(nodeIndex(of: run.start))
         var outcome = MigrationResult()
+        // Pages whose memory failed have no bytes to move, and do not keep the others.
+        (outcome.failed, outcome.poisoned) = (markers, markers)
+        progress(outcome)
         for first in stride(from: 0, to: UInt64(run.count), by: Int(Self.batch)) {
             let part = first..<min(UInt64(run.count), first + Self.batch)
             var wanted = Selection()

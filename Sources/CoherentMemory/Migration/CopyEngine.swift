@@ -44,7 +44,7 @@ public final class CopyEngine: Sendable {
     /// Nanoseconds that the copies take by the model of the link.
     public var modelledNanoseconds: UInt64 { modelled.load(ordering: .relaxed) }
 
-    /// Batches with a page whose bytes could not be read. Pages that are pinned, or that found no frame, never got here.
+    /// Batches with a page whose memory had failed. Pages that are pinned, or that found no frame, are no errors.
     public var errors: UInt64 { uncopied.load(ordering: .relaxed) }
 
     /// Waits for a channel; false where it is not wanted any more.
@@ -94,7 +94,11 @@ extension Machine {
         guard let wanted = takeOut(pages, of: buffer, filter: filter, &refused) else { return refused }
         let outcome = copyInChannels(
             from: wanted.sources, to: targets, reason: reason, isCancelled: isCancelled, mayGiveUp: true
-        ) { move(wanted, in: pages, of: buffer, filter: filter, targets: targets, prepaid: prepaid) }
+        ) {
+            var outcome = move(wanted, in: pages, of: buffer, filter: filter, targets: targets, prepaid: prepaid)
+            outcome.add(refused)
+            return outcome
+        }
         guard let outcome else {
             leave(pages, of: buffer, filter: filter)
             throw .interrupted
@@ -145,7 +149,7 @@ extension Machine {
                 guard leaves != arrives else { continue }
                 time += leaves ? device.link.readTime(of: part) : device.link.writeTime(of: part)
             }
-            device.copies.count(bytes: bytes, nanoseconds: time, failed: outcome.uncopied > 0)
+            device.copies.count(bytes: bytes, nanoseconds: time, failed: outcome.poisoned > 0)
             // From device to device the slower link counts, and both are busy at once.
             if device.pace == .real {
                 total = max(total, time)

@@ -47,11 +47,12 @@ extension Machine {
                 giveUpPinned(pages, filter: filter, in: state, &outcome)
                 return Selection()
             }
+            countFailures(pages, filter: filter, in: state, &outcome)
             return select(pages, filter: filter, in: &state)
         }
         guard wanted.count > 0 else { return nil }
         if wanted.isPinned {
-            outcome.failed = wanted.count
+            outcome.failed += wanted.count
             outcome.pinned = wanted.count
             return nil
         }
@@ -85,7 +86,9 @@ extension Machine {
             let moved = moveHuge(
                 of: buffer, unit: HugePage.pages(around: wanted.first), filter: filter, targets: targets, local: local)
         {
-            return moved
+            outcome.add(moved)
+            outcome.crossings = moved.crossings
+            return outcome
         }
         var frames = FrameSupply(targets: targets, wanted: wanted.count, prepaid: prepaid)
         // Given back together, for the host frees a long run much faster than many short ones.
@@ -167,6 +170,24 @@ extension Machine {
         }
     }
 
+    /// Counts the pages that would move if their memory had not failed (the -EHWPOISON of migrate_pages()).
+    private func countFailures(
+        _ pages: Range<UInt64>, filter: PageFilter, in state: borrowing Buffer.State, _ outcome: inout MigrationResult
+    ) {
+        // What only empties frames has nothing to do with pages that have none.
+        switch filter {
+        case .all, .notOn, .onNode: break
+        default: return
+        }
+        unsafe forEachMarker(in: pages, of: state) { _, slot in
+            if matches(PageTableEntry(rawValue: unsafe slot.pointee), filter) {
+                outcome.failed += 1
+                outcome.poisoned += 1
+            }
+            return true
+        }
+    }
+
     /// Finds the pages to move, and notes that they are about to leave the page cache: a read from now on notes
     /// the contrary again.
     ///
@@ -220,7 +241,7 @@ extension Machine {
         var crossed = CrossingTally()
         var copy = PageCopy()
         var orphans: [(PFN, isWritten: Bool)] = []
-        unsafe forEachMatch(pages, filter: filter, in: state) { _, slot in
+        unsafe forEachMatch(pages, filter: filter, in: state) { page, slot in
             var entry = PageTableEntry(rawValue: unsafe slot.pointee)
             entry.isMigrating = false
             defer { unsafe slot.pointee = entry.rawValue }
@@ -231,7 +252,7 @@ extension Machine {
                 return
             }
             // A reserved huge page, if one came here meanwhile, moves as a whole or not at all.
-            guard !entry.isHuge, let pfn = frames.next() else {
+            guard !entry.isHuge, let pfn = frames.next(for: page) else {
                 outcome.failed += 1
                 return
             }
@@ -305,7 +326,8 @@ private struct FrameSupply {
         return true
     }
 
-    mutating func next() -> PFN? {
+    mutating func next(for page: UInt64) -> PFN? {
+        if let prepaid, prepaid.isPlaced { return prepaid.frame(of: page) }
         guard hasNext() else { return nil }
         wanted -= 1
         run.start += 1
@@ -326,6 +348,30 @@ private struct FrameSupply {
 final class PrepaidFrames {
     private var runs: [FrameRun] = []
     private(set) var count = 0
+    /// The frames that the pages of a contiguous buffer get, each its own, and the first page that has none yet.
+    private var places: FrameRun?
+    private var nextPage: UInt64 = 0
+
+    init() {}
+
+    /// Frames for all pages of a contiguous buffer, which ask in their order.
+    init(places run: FrameRun) { places = run }
+
+    /// Whether each page gets a certain frame.
+    var isPlaced: Bool { places != nil }
+
+    /// The frame that is a page's. Those of pages before it that did not ask are left.
+    fileprivate func frame(of page: UInt64) -> PFN? {
+        guard let places else { return nil }
+        leave(before: page)
+        nextPage = page + 1
+        return places.start + page
+    }
+
+    private func leave(before page: UInt64) {
+        guard let places, page > nextPage else { return }
+        add(FrameRun(start: places.start + nextPage, count: Int(page - nextPage)))
+    }
 
     func add(_ run: FrameRun) {
         runs.append(run)
@@ -340,6 +386,8 @@ final class PrepaidFrames {
 
     /// Gives back what was not used.
     func releaseRest(to node: Node) {
+        if let places { leave(before: UInt64(places.count)) }
+        places = nil
         for run in runs { node.release(run) }
         runs = []
         count = 0

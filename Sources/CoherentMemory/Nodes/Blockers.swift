@@ -24,7 +24,7 @@ extension Machine {
     /// What keeps a node from going offline: runs of frames, ascending by their physical address.
     public func blockers(of node: Node) -> [Blocker] {
         immovable(on: node).flatMap { buffer, reason in
-            runs(of: buffer).filter { $0.node == node.id }.map { run in
+            runs(of: buffer).filter { $0.node == node.id && !$0.isPoisoned && !$0.isLost }.map { run in
                 Blocker(
                     buffer: buffer, bytes: run.offset..<run.offset + run.length, physicalAddress: run.physicalAddress,
                     reason: reason)

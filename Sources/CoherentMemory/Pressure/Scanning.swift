@@ -48,7 +48,7 @@ extension Machine {
         var last = FrameTable.free
         for frame in unit * HugePage.frames..<min((unit + 1) * HugePage.frames, node.span.count) {
             let leaf = node.frames.owner(of: frame)
-            guard leaf != last, leaf != FrameTable.free, leaf < FrameTable.pooled else { continue }
+            guard leaf != last, FrameTable.isTable(leaf) else { continue }
             last = leaf
             let (owner, base) = tables.location(of: leaf)
             found[owner, default: []].insert(base)
@@ -60,7 +60,7 @@ extension Machine {
     func isEmpty(unit: Int, of node: Node) -> Bool {
         for frame in unit * HugePage.frames..<min((unit + 1) * HugePage.frames, node.span.count) {
             let leaf = node.frames.owner(of: frame)
-            if leaf != FrameTable.free, leaf < FrameTable.pooled { return false }
+            if FrameTable.isTable(leaf) { return false }
         }
         return true
     }
