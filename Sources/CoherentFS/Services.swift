@@ -30,6 +30,7 @@ final class Services: Sendable {
     let tasks: TaskLocator
     /// The processes of the host.
     let processes = ProcTasks()
+    let mirrors = MirrorRegistry()
     let numaMaps = NumaMapsQuestion.Last()
     /// The directory buffers/.
     let buffers = Mutex(WeakDirectory())

@@ -84,13 +84,19 @@ extension Manual {
                     text: "Counted whether `link/pace` imposes it or not. What stays on the device costs nothing."),
             ]),
         Chapter(
-            "dev", summary: "A file for each coherent device.", linux: "/dev",
+            "dev", summary: "A file for each coherent device, and those of the HMM test driver.", linux: "/dev",
             [
+                "hmm_dmirrorN": ManualPage(
+                    summary:
+                        "A device that mirrors the address space of whoever opens its file, as Linux's HMM tests want it.",
+                    text:
+                        "0 and 1 have private memory, 2 and 3 coherent memory. The ioctls (magic 'H', one `struct hmm_dmirror_cmd`) are READ, WRITE, MIGRATE_TO_DEV, MIGRATE_TO_SYS, SNAPSHOT, EXCLUSIVE, CHECK_EXCLUSIVE, RELEASE and FLAGS; others are ENOTTY. An address or range that is malformed is EINVAL, memory that is not there or not permitted EFAULT or EPERM, more than 1 GiB in one call ENOMEM, too many open files of one user EMFILE.",
+                    linux: "lib/test_hmm.c, lib/test_hmm_uapi.h"),
                 "cdmN": ManualPage(
                     summary: "The device's memory: open, mmap, read, write, fallocate.",
                     text:
                         "As large as the device's memory, and always bound to its node; no other size can be set. Its controls are in sys/class/cdm/cdmN/buffer. A page without a frame to be had is SIGBUS through a mapping, ENOSPC through write(2).",
-                    linux: "drivers/dax/device.c")
+                    linux: "drivers/dax/device.c"),
             ]),
     ]
 }
