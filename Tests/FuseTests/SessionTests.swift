@@ -133,6 +133,14 @@ struct SessionTests {
         session.close()
     }
 
+    @Test func theSwitchOfTheHostIsPutBack() throws {
+        let file = "/sys/module/fuse/parameters/enable_uring"
+        guard EachTransport.current == .ioUring, readFile(file) == .success("N\n") else { return }
+        try withMount(MemoryFileSystem()) { _ in
+            #expect(readFile(file) == .success("N\n"))
+        }
+    }
+
     @Test func nothingIsLeftOpen() throws {
         func descriptors() -> Int { names(in: "/proc/self/fd").count }
         try withMount(MemoryFileSystem()) { _ in }
