@@ -18,6 +18,7 @@ extension Machine {
         _ buffer: Buffer, at offset: UInt64, length: Int, origin: Origin,
         _ body: (UnsafeBufferPointer<iovec>) -> Void
     ) throws(Errno) {
+        if buffer.isDirect, try unsafe readDirect(buffer, at: offset, length: length, body) { return }
         let capacity = Int(Page.count(of: UInt64(min(max(0, length), Self.maximumRead)))) + 1
         let error: Errno? = unsafe withUnsafeTemporaryAllocation(of: iovec.self, capacity: capacity) { vectors in
             unsafe withUnsafeTemporaryAllocation(of: FrameRun.self, capacity: capacity) { pinned in
