@@ -74,7 +74,7 @@ final class UeventLog: Sendable {
             case .nodeRemoved(let id): state.append(Uevent("remove", node: id))
             case .deviceAdded(let name): state.append(Uevent("add", device: name))
             case .deviceRemoved(let name): state.append(Uevent("remove", device: name))
-            case .migration, .nodeMigration: break
+            case .migration, .nodeMigration, .commandCompleted: break
             }
         }
     }

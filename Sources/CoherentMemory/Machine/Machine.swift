@@ -23,6 +23,8 @@ public enum MachineEvent: Sendable, Hashable {
     /// A device came, or went.
     case deviceAdded(String)
     case deviceRemoved(String)
+    /// A device has done a command of its queue, or has failed to.
+    case commandCompleted(device: String)
 }
 
 /// What stands between the machine and the programs that map its memory: the kernel's page cache.
@@ -45,9 +47,10 @@ extension MappingInvalidator {
 
 /// The simulated machine: nodes of memory, coherent devices, and the buffers that live on them.
 ///
-/// All operations may be called from any thread. Locks are taken in this order: migration turn of a buffer, buffer,
-/// node, table pool. None is held across a call to the ``MappingInvalidator`` or the observer, but the migration turn,
-/// which only those who migrate ever wait for.
+/// All operations may be called from any thread. Locks are taken in this order: migration turn of a buffer, unmap turn of a
+/// buffer, buffer (of two the one made first), command queue, node, table pool. None is held across a call to the
+/// ``MappingInvalidator`` or the observer, but the turns: for the migration turn only those who migrate ever wait, for the
+/// unmap turn they and the devices.
 public final class Machine: Sendable {
     /// What the machine was made from.
     public let topology: Topology
@@ -113,7 +116,12 @@ public final class Machine: Sendable {
 
     deinit {
         // The frames go with the nodes, and the tables with their pool.
-        for buffer in buffers { buffer.state.withLock { $0.table.abandon() } }
+        for buffer in buffers {
+            buffer.state.withLock { state in
+                state.table.abandon()
+                for context in state.contexts { context.table.abandon() }
+            }
+        }
     }
 
     /// The node `nodeN`, if there is one.

@@ -42,20 +42,26 @@ extension Machine {
         of buffer: Buffer, pages: Range<UInt64>, filter: PageFilter, targets: [Node], prepaid: PrepaidFrames? = nil
     ) -> MigrationResult {
         var outcome = MigrationResult()
-        let wanted = buffer.state.withLock { state in
-            guard !state.isPinned else {
-                giveUpPinned(pages, filter: filter, in: state, &outcome)
-                return Selection()
+        recall(pages, of: buffer, moving: filter)
+        let wanted = buffer.unmapTurn.withLock { _ in
+            let wanted = buffer.state.withLock { state in
+                guard !state.isPinned else {
+                    giveUpPinned(pages, filter: filter, in: state, &outcome)
+                    return Selection()
+                }
+                return select(pages, filter: filter, in: &state)
             }
-            return select(pages, filter: filter, in: &state)
+            if !wanted.isPinned { for run in wanted.cached.runs { invalidate(buffer, pages: run) } }
+            return wanted
         }
+        outcome.failed += wanted.inFlight
+        outcome.pinned += wanted.inFlight
         guard wanted.count > 0 else { return outcome }
         if wanted.isPinned {
             outcome.failed = wanted.count
             outcome.pinned = wanted.count
             return outcome
         }
-        if wanted.isCached { invalidate(buffer, pages: wanted.first..<wanted.last + 1) }
 
         let local = currentNode
         if wanted.huge == HugePage.frames,
@@ -90,12 +96,14 @@ extension Machine {
         var count = 0
         var first: UInt64 = .max
         var last: UInt64 = 0
-        /// Whether any of the pages may be in the kernel's page cache.
-        var isCached = false
+        /// Those of the pages that may be in the kernel's page cache.
+        var cached = PageRuns()
         /// Whether the pages cannot be moved. The migration's turn keeps that as it is.
         var isPinned = false
         /// How many of the pages are parts of huge ones.
         var huge = 0
+        /// How many other pages a device is at work on.
+        var inFlight = 0
     }
 
     func matches(_ entry: PageTableEntry, _ filter: PageFilter) -> Bool {
@@ -153,15 +161,23 @@ extension Machine {
             return selection
         }
         var uncached = PageTally()
+        let hasDevices = !state.contexts.isEmpty
         unsafe forEachMatch(pages, filter: filter, in: state) { page, slot in
             var entry = PageTableEntry(rawValue: unsafe slot.pointee)
+            let isBusy = hasDevices && state.isInFlight(entry.isHuge ? HugePage.pages(around: page) : page..<page + 1)
+            guard !isBusy, !entry.isDeviceMapped else {
+                entry.isMigrating = false
+                unsafe slot.pointee = entry.rawValue
+                selection.inFlight += 1
+                return
+            }
             selection.count += 1
             selection.first = min(selection.first, page)
             selection.last = max(selection.last, page)
             entry.isMigrating = true
             if entry.isHuge { selection.huge += 1 }
             if entry.isCached {
-                selection.isCached = true
+                selection.cached.append(page)
                 entry.isCached = false
                 uncached.add(entry.pfn, in: self) { $0.counters.cached.add(-$1) }
             }
@@ -186,11 +202,15 @@ extension Machine {
         var crossed = CrossingTally()
         var copy = PageCopy()
         var orphans: [(PFN, isWritten: Bool)] = []
-        unsafe forEachMatch(pages, filter: filter, in: state) { _, slot in
+        let hasDevices = !state.contexts.isEmpty
+        unsafe forEachMatch(pages, filter: filter, in: state) { page, slot in
             var entry = PageTableEntry(rawValue: unsafe slot.pointee)
+            let wasSelected = entry.isMigrating
             entry.isMigrating = false
             defer { unsafe slot.pointee = entry.rawValue }
-            guard !state.isPinned else {
+            // A device may have taken the page up meanwhile, or before; then it is counted already.
+            guard !state.isPinned, !entry.isDeviceMapped, !hasDevices || !state.isInFlight(page..<page + 1) else {
+                guard wasSelected || state.isPinned else { return }
                 outcome.failed += 1
                 outcome.pinned += 1
                 return

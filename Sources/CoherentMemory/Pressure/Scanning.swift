@@ -79,6 +79,7 @@ extension Machine {
         let frames = start..<start + UInt64(HugePage.frames)
         let target = eviction.targets.first { $0.room > 0 }
         let room = target?.room ?? 0
+        buffer.unmapTurn.wait()
         let found = buffer.state.withLock { state in
             // The buffer may have become one of reserved huge pages, or a contiguous one, meanwhile.
             guard state.huge != .pool, state.contiguous == nil, !state.isPinned else { return Findings() }
@@ -101,6 +102,7 @@ extension Machine {
             return found
         }
         unmap(found.cached, of: buffer)
+        buffer.unmapTurn.signal()
         var freed = 0
         for run in found.zeros.runs { freed += discard(buffer, pages: run, .zeros(node: node.index)) }
         var demoted = 0
@@ -167,7 +169,7 @@ extension Machine {
     }
 
     /// Takes pages out of the page cache that were marked for it, so that the next touch of each shows. The caller holds
-    /// the buffer's migration turn.
+    /// the buffer's migration turn, and its unmap turn since before they were marked.
     func unmap(_ pages: PageRuns, of buffer: Buffer) {
         guard !pages.runs.isEmpty else { return }
         for run in pages.runs { invalidate(buffer, pages: run) }
