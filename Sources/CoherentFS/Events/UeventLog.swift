@@ -74,6 +74,8 @@ final class UeventLog: Sendable {
             case .nodeRemoved(let id): state.append(Uevent("remove", node: id))
             case .deviceAdded(let name): state.append(Uevent("add", device: name))
             case .deviceRemoved(let name): state.append(Uevent("remove", device: name))
+            // Told with names, by who knows them.
+            case .pageFailed: break
             case .migration, .nodeMigration, .commandCompleted: break
             }
         }

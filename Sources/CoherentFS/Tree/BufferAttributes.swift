@@ -122,8 +122,10 @@ extension MigrationResult {
 extension PageRun {
     /// The line of a `pages` file.
     fileprivate var line: String {
-        let flags = [(isDirty, "dirty"), (isPinned, "pinned"), (isHuge, "huge"), (isMigrating, "migrating")].filter(\.0)
-            .map(\.1)
+        let flags = [
+            (isDirty, "dirty"), (isPinned, "pinned"), (isPoisoned, "poisoned"), (isLost, "lost"), (isHuge, "huge"),
+            (isMigrating, "migrating"),
+        ].filter(\.0).map(\.1)
         func hex(_ value: UInt64) -> String { "0x" + String(value, radix: 16) }
         return "\(hex(offset)) \(hex(length)) \(node) \(hex(physicalAddress)) "
             + (flags.isEmpty ? "-" : flags.joined(separator: ","))

@@ -49,6 +49,8 @@ public final class Buffer: Sendable, Identifiable {
         var isPinned = false
         /// The devices whose MMUs map pages, or whose commands are at work on some.
         var contexts: [DeviceContext] = []
+        /// Pages whose memory failed: entries of the page table without a frame.
+        var markers = 0
 
         mutating func addPages(_ count: Int, node: Int) {
             if pagesByNode.count <= node {

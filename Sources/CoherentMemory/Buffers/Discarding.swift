@@ -93,8 +93,10 @@ extension Machine {
         var cached = PageTally()
         var written = PageTally()
         var active = PageTally()
+        var markers = 0
         var position = pages.lowerBound
         defer {
+            state.markers -= markers
             cached.flush { $0.counters.cached.add(-$1) }
             written.flush { $0.counters.written.add(-$1) }
             active.flush { $0.counters.active.add(-$1) }
@@ -117,6 +119,10 @@ extension Machine {
             state.table.remove(part, leaf: leaf) { page, entry in
                 guard takes(entry, choice) else { return false }
                 count += 1
+                guard entry.isPresent else {
+                    markers += 1
+                    return true
+                }
                 let node = node(of: entry.pfn)
                 if entry.isCached { cached.add(entry.pfn, in: self) { $0.counters.cached.add(-$1) } }
                 if entry.isActive { active.add(entry.pfn, in: self) { $0.counters.active.add(-$1) } }
@@ -162,6 +168,7 @@ extension Machine {
     private func takes(_ entry: PageTableEntry, _ choice: Discarded) -> Bool {
         switch choice {
         case .all: true
+        case _ where !entry.isPresent: false
         case .ofNode(let node): nodeIndex(of: entry.pfn) == node
         case .untouched: !entry.isCached && !entry.isWritten && !entry.isMigrating
         case .zeros(let node):

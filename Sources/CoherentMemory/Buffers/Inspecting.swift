@@ -19,6 +19,10 @@ public struct PageRun: Sendable, Hashable {
     public var isPinned: Bool
     /// Whether a migration is about to copy the pages.
     public var isMigrating: Bool
+    /// Whether the pages' memory failed: they have no frame, and the address tells which one they had.
+    public var isPoisoned = false
+    /// The same, for their node went away with it.
+    public var isLost = false
 }
 
 /// What a range of a buffer has in memory, in pages.
@@ -45,8 +49,11 @@ extension Machine {
     }
 
     /// Calls `body` with every page of a range that has a frame, in order.
+    ///
+    /// - Parameter includingFailed: whether with those that failed, too.
     func forEachPage(
-        of buffer: Buffer, in pages: Range<UInt64>, _ body: (UInt64, PageTableEntry) -> Void
+        of buffer: Buffer, in pages: Range<UInt64>, includingFailed: Bool = false,
+        _ body: (UInt64, PageTableEntry) -> Void
     ) {
         var position = pages.lowerBound
         var isDone = false
@@ -62,7 +69,7 @@ extension Machine {
                     for page in max(base, pages.lowerBound)..<min(pages.upperBound, base + UInt64(TablePool.entries)) {
                         let slot = Int(page) & (TablePool.entries - 1)
                         let entry = PageTableEntry(rawValue: unsafe entries[slot])
-                        if entry.isPresent { body(page, entry) }
+                        if entry.isPresent || includingFailed && !entry.isNone { body(page, entry) }
                     }
                     position = base + UInt64(TablePool.entries)
                 }
@@ -76,11 +83,11 @@ extension Machine {
         return zip(nodes, counts).filter { $1 > 0 }.map { ($0.id, $1) }
     }
 
-    /// The runs of pages of a buffer that have frames, in order of their offsets.
+    /// The runs of pages of a buffer that have frames, or had one until it failed, in order of their offsets.
     public func runs(of buffer: Buffer) -> [PageRun] {
         var runs: [PageRun] = []
         let isPinned = buffer.isPinned || buffer.isContiguous
-        forEachPage(of: buffer, in: 0..<UInt64.max >> Page.shift) { page, entry in
+        forEachPage(of: buffer, in: 0..<UInt64.max >> Page.shift, includingFailed: true) { page, entry in
             append(entry, page: page, isPinned: isPinned, to: &runs)
         }
         return runs
@@ -90,10 +97,12 @@ extension Machine {
         let run = PageRun(
             offset: page << Page.shift, length: Page.size, node: node(of: entry.pfn).id,
             physicalAddress: entry.pfn << Page.shift, isDirty: entry.isWritten, isHuge: entry.isHuge,
-            isPinned: isPinned, isMigrating: entry.isMigrating)
+            isPinned: isPinned && entry.isPresent, isMigrating: entry.isMigrating,
+            isPoisoned: entry.marker == .poisoned, isLost: entry.marker == .lost)
         if let last = runs.last, last.offset + last.length == run.offset, last.node == run.node,
             last.physicalAddress + last.length == run.physicalAddress, last.isDirty == run.isDirty,
-            last.isHuge == run.isHuge, last.isPinned == run.isPinned, last.isMigrating == run.isMigrating
+            last.isHuge == run.isHuge, last.isPinned == run.isPinned, last.isMigrating == run.isMigrating,
+            last.isPoisoned == run.isPoisoned, last.isLost == run.isLost
         {
             runs[runs.count - 1].length += Page.size
         } else {

@@ -6,7 +6,8 @@ import SystemPackage
 @safe
 struct PageTable: ~Copyable {
     private let pool: TablePool
-    private let owner: UInt64
+    /// The id of its buffer.
+    let owner: UInt64
     private var root: UInt32 = 0
     private var levels = 0
 
@@ -117,13 +118,13 @@ struct PageTable: ~Copyable {
     }
 
     /// Takes entries of one leaf out and frees the tables that this leaves empty. `body` gets
-    /// each present one and says whether it goes.
+    /// each one and says whether it goes.
     mutating func remove(_ pages: Range<UInt64>, leaf: UInt32, _ body: (UInt64, PageTableEntry) -> Bool) {
         let entries = unsafe pool.entries(of: leaf)
         for page in pages {
             let slot = Int(page & Self.mask)
             let entry = PageTableEntry(rawValue: unsafe entries[slot])
-            guard entry.isPresent else { continue }
+            guard !entry.isNone else { continue }
             guard body(page, entry) else { continue }
             unsafe entries[slot] = 0
             pool.addCount(-1, to: leaf)

@@ -14,6 +14,8 @@ struct PageTableEntry: BitwiseCopyable, Equatable {
     private static let referenced: UInt64 = 1 << 7
     private static let hinting: UInt64 = 1 << 8
     private static let hint: UInt64 = 1 << 9
+    private static let poisoned: UInt64 = 1 << 10
+    private static let lost: UInt64 = 1 << 11
     private static let deviceMapped: UInt64 = 1 << 63
     /// The bits above the pfn.
     private static let highFlags: UInt64 = 0xf << 60
@@ -22,7 +24,33 @@ struct PageTableEntry: BitwiseCopyable, Equatable {
 
     init(pfn: PFN) { rawValue = pfn << Page.shift | Self.present }
 
-    var isPresent: Bool { rawValue != 0 }
+    /// An entry in the place of a page whose memory failed: it has no frame, and a touch of it fails
+    /// (make_hwpoison_entry()). The pfn tells only which frame it was.
+    init(marking kind: Marker, of page: PageTableEntry) {
+        rawValue = page.pfn << Page.shift | (kind == .poisoned ? Self.poisoned : Self.lost)
+        // A reserved huge page stays one in the page table, for it goes as a whole.
+        isHuge = page.isHuge
+    }
+
+    /// Why a page has no frame and must not get one.
+    enum Marker {
+        /// Its frame failed.
+        case poisoned
+        /// Its node went away with it.
+        case lost
+    }
+
+    /// Nothing: the page may get a frame.
+    var isNone: Bool { rawValue == 0 }
+
+    /// The page has a frame.
+    var isPresent: Bool { rawValue & Self.present != 0 }
+
+    /// What stands in the place of the page; nil where it has a frame, or may get one.
+    var marker: Marker? {
+        if isPresent || isNone { return nil }
+        return rawValue & Self.lost != 0 ? .lost : .poisoned
+    }
 
     var pfn: PFN {
         get { (rawValue & ~Self.highFlags) >> Page.shift }

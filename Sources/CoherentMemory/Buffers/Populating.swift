@@ -121,7 +121,7 @@ extension Machine {
             var run = unsafe runs[index].frames
             let node = node(of: run.start)
             while run.count > 0 {
-                while state.table[page].isPresent { page += 1 }
+                while !state.table[page].isNone { page += 1 }
                 let leaf: UInt32
                 do throws(Errno) {
                     leaf = try state.table.makeLeaf(of: page)

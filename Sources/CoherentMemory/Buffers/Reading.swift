@@ -12,8 +12,9 @@ extension Machine {
     ///   - offset: a byte offset; a range that is not page-aligned touches the pages it reaches into.
     ///   - length: bytes, cut at the end of the buffer and at ``maximumRead``.
     ///   - body: gets the bytes as a list of pieces of the nodes' memory, valid until it returns.
-    /// - Throws: ENOMEM where a page can get no frame; then no page of the range got one. EAGAIN where a device maps a page:
-    ///   see ``recall(_:at:length:isLocked:isWrite:_:)``.
+    /// - Throws: ENOMEM where a page can get no frame; then no page of the range got one. EIO where the memory of a page
+    ///   of the range failed. EAGAIN where a
+    ///   device maps a page: see ``recall(_:at:length:isLocked:isWrite:_:)``.
     public func read(
         _ buffer: Buffer, at offset: UInt64, length: Int, origin: Origin,
         _ body: (UnsafeBufferPointer<iovec>) -> Void
@@ -119,6 +120,8 @@ extension Machine {
         let zeros = unsafe UnsafeMutableRawPointer(zeros.base)
         let end = offset + min(UInt64(length), state.size - offset)
         let pages = offset >> Page.shift..<Page.count(of: end)
+        // Never fewer bytes: to the kernel that would be the end of the file. It asks again, page by page.
+        if state.markers > 0, firstMarker(in: pages, of: state) != nil { throw .ioError }
         try populate(pages, of: &state, origin: origin, policy: .all)
 
         var newlyCached = PageTally()

@@ -13,10 +13,11 @@ extension Machine {
     ///   - isGrowing: whether bytes behind the end make the buffer larger, as write(2) does; without it they are
     ///     left out, as of a write-back that lost a race with a truncation.
     ///   - waitsForDevices: whether pages that devices map, and no others of the range, are to be asked back first.
-    /// - Returns: how many bytes were stored; fewer than asked where frames ran out, or at the end of a device.
-    /// - Throws: ENOSPC where not even the first byte found a frame, or a place on a device; EFBIG beyond the largest
-    ///   offset; EPERM behind the end of a contiguous buffer; EAGAIN where devices are to let go of pages first: see
-    ///   ``recall(_:at:length:isLocked:isWrite:_:)``.
+    /// - Returns: how many bytes were stored; fewer than asked where frames ran out, before a page
+    ///   that failed, or at the end of a device.
+    /// - Throws: ENOSPC where not even the first byte found a frame, or a place on a device; EIO where the memory of the
+    ///   first page failed; EFBIG beyond the largest offset; EPERM behind the end of a contiguous buffer; EAGAIN where devices
+    ///   are to let go of pages first: see ``recall(_:at:length:isLocked:isWrite:_:)``.
     public func write(
         _ bytes: UnsafeRawBufferPointer, to buffer: Buffer, at offset: UInt64, origin: Origin, isGrowing: Bool,
         waitsForDevices: Bool = false
@@ -69,8 +70,16 @@ extension Machine {
             end = min(end, state.size)
         }
         guard end > offset else { return 0 }
+        var isCut = false
         try checkGrowth(of: state, to: end)
-        let pages = offset >> Page.shift..<Page.count(of: end)
+        var pages = offset >> Page.shift..<Page.count(of: end)
+        // What comes back to a page that failed is let go; others are told (copy_folio_from_iter() and its EIO).
+        if state.markers > 0, !isWriteBack, let failed = firstMarker(in: pages, of: state) {
+            guard failed > pages.lowerBound else { throw .ioError }
+            pages = pages.lowerBound..<failed
+            end = failed << Page.shift
+            isCut = true
+        }
         let populated = try populate(pages, of: &state, origin: origin, policy: .prefix)
         let stop = min(end, populated << Page.shift)
         var newlyCached = PageTally()
@@ -81,7 +90,14 @@ extension Machine {
             let slot = Int(page) & (TablePool.entries - 1)
             let entries = unsafe state.table.entries(of: leaf)
             var entry = PageTableEntry(rawValue: unsafe entries[slot])
-            if entry.isDeviceMapped, !isWriteBack { seize(page, &entry, in: &state) }
+            guard entry.isPresent else {
+                page += 1
+                continue
+            }
+            if entry.isDeviceMapped, !isWriteBack {
+                seize(page, in: &state)
+                entry.isDeviceMapped = false
+            }
             // What is written back because the page is leaving the cache does not bring it there.
             if !entry.isCached, !(isWriteBack && (entry.isUnmapping || entry.isDeviceMapped)) {
                 newlyCached.add(entry.pfn, in: self) { $0.counters.cached.add($1) }
@@ -101,7 +117,7 @@ extension Machine {
         newlyWritten.flush { $0.counters.written.add($1) }
         if isGrowing { state.size = max(state.size, stop) }
         // What lay behind the end counts as stored, too.
-        return stop == end ? bytes.count : Int(stop - offset)
+        return stop == end && !isCut ? bytes.count : Int(stop - offset)
     }
 
     /// Gives every page of a range its frame ahead of use (fallocate(2)).
@@ -124,7 +140,7 @@ extension Machine {
                 try buffer.state.withLock { state throws(Errno) in
                     try checkGrowth(of: state, to: part.upperBound << Page.shift, isPageWise: true)
                     var missing: [Range<UInt64>] = []
-                    for page in part where !state.table[page].isPresent {
+                    for page in part where state.table[page].isNone {
                         if let last = missing.last, last.upperBound == page {
                             missing[missing.count - 1] = last.lowerBound..<page + 1
                         } else {

@@ -58,7 +58,7 @@ extension Machine {
     /// page table where the page cache does not have the page (hmm_range_fault()). The caller holds the buffer's lock.
     ///
     /// - Parameter pieces: gets the bytes, up to the first page that the page cache may have.
-    /// - Throws: EFAULT behind the end of the buffer, ENOMEM where a page can get no frame, EPERM where the task may not
+    /// - Throws: EFAULT behind the end of the buffer, EIO where the memory of the first page failed, ENOMEM where a page can get no frame, EPERM where the task may not
     ///   use those there are.
     func resolve(
         _ bytes: Range<UInt64>, in state: inout Buffer.State, for actor: DeviceActor, into pieces: inout DevicePieces
@@ -68,7 +68,11 @@ extension Machine {
             preconditionFailure("a command is at work on a buffer that its device does not know")
         }
         let pages = bytes.lowerBound >> Page.shift..<Page.count(of: bytes.upperBound)
-        let end = try populate(pages, of: &state, origin: actor.origin, policy: .prefix)
+        var end = try populate(pages, of: &state, origin: actor.origin, policy: .prefix)
+        if let failed = firstMarker(in: pages, of: state) {
+            guard failed > pages.lowerBound else { throw .ioError }
+            end = min(end, failed)
+        }
         var tally = DeviceTally()
         var newlyWritten = PageTally()
         defer {

@@ -149,14 +149,13 @@ extension Machine {
         }
     }
 
-    /// Takes pages away from all devices at once: of a write that may not wait for them, for it is about other pages, too.
-    /// The caller holds the buffer's lock.
-    func seize(_ page: UInt64, _ entry: inout PageTableEntry, in state: inout Buffer.State) {
+    /// Takes a page away from all devices at once: for a write that may not wait for them, as it is about other pages, too, or
+    /// because its memory failed. The caller holds the buffer's lock, and says so in the buffer's page table.
+    func seize(_ page: UInt64, in state: inout Buffer.State) {
         for context in state.contexts where context[page].isPresent {
             context.unmap(page)
             state.dropContext(context)
         }
-        entry.isDeviceMapped = false
     }
 }
 

@@ -11,6 +11,11 @@ final class FrameTable: Sendable {
     static let unmapped: UInt32 = .max
     /// The owner of a frame of a reserved huge page that no buffer has.
     static let pooled: UInt32 = .max - 1
+    /// The owner of a frame that failed and is out of use.
+    static let retired: UInt32 = .max - 2
+
+    /// Whether an owner is a page table.
+    static func isTable(_ owner: UInt32) -> Bool { owner != free && owner < retired }
 
     private let owners: FlatMemory<UInt32>
     // Guarded by the lock of the buffer that mapped the frame.

@@ -47,7 +47,7 @@ extension Machine {
                 let blocks = zone.presentBlocks
                 guard blocks.allSatisfy({ zone.state(of: $0) == .offline }) else { throw .resourceBusy }
                 for block in blocks {
-                    zone.remove(block)
+                    zone.remove(block, table: node.frames)
                     note(.blockRemoved(number(ofBlock: block, of: node)))
                 }
                 node.reincarnate()

@@ -25,6 +25,7 @@ extension Machine {
             var counts = [Int](repeating: 0, count: nodes.count)
             var problem: String?
             buffer.state.withLock { state in
+                var markers = 0
                 var page: UInt64 = 0
                 while let (leaf, base) = state.table.nextLeaf(from: page) {
                     page = base + UInt64(TablePool.entries)
@@ -32,8 +33,12 @@ extension Machine {
                     if tables.location(of: leaf).owner != buffer.id { problem = "table \(leaf) has another owner" }
                     for slot in 0..<TablePool.entries {
                         let entry = PageTableEntry(rawValue: unsafe state.table.entries(of: leaf)[slot])
-                        guard entry.isPresent else { continue }
+                        if entry.isNone { continue }
                         present += 1
+                        guard entry.isPresent else {
+                            markers += 1
+                            continue
+                        }
                         let node = node(of: entry.pfn)
                         counts[node.index] += 1
                         cached[node.index] += entry.isCached ? 1 : 0
@@ -41,7 +46,9 @@ extension Machine {
                         active[node.index] += entry.isActive ? 1 : 0
                         if entry.isUnmapping { problem = "page \(base + UInt64(slot)) is left unmapping" }
                         if entry.isActive, state.huge == .pool { problem = "a reserved page is on a list" }
-                        if entry.isCached, entry.isDeviceMapped { problem = "a device maps a page that is cached" }
+                        let isMapped = state.contexts.contains { $0[base + UInt64(slot)].isPresent }
+                        if entry.isDeviceMapped != isMapped { problem = "page \(base + UInt64(slot)) is mapped, or not" }
+                        if entry.isCached, isMapped { problem = "a device maps a page that is cached" }
                         if entry.isMigrating { problem = "page \(base + UInt64(slot)) is left migrating" }
                         if mapped[node.index].updateValue(leaf, forKey: node.index(of: entry.pfn)) != nil {
                             problem = "pfn \(entry.pfn) is mapped twice"
@@ -57,6 +64,7 @@ extension Machine {
                     let noted = node < state.pagesByNode.count ? state.pagesByNode[node] : 0
                     if noted != count { problem = "node \(node): \(noted) pages noted, \(count) found" }
                 }
+                if state.markers != markers { problem = "\(state.markers) failed pages noted, \(markers) found" }
                 if let found = checkContiguous(state) { problem = found }
                 if let found = checkDevices(state) { problem = found }
                 if !state.orphans.isEmpty { problem = "\(state.orphans.count) frames await a reply" }
@@ -92,6 +100,8 @@ extension Machine {
         if start % UInt64(HugePage.frames) != 0 { return "a huge page begins at pfn \(start)" }
         for slot in 0..<UInt64(TablePool.entries) {
             let entry = state.table[base + slot]
+            // A huge page of which a frame failed is one no more.
+            if !entry.isPresent { continue }
             if !entry.isHuge || entry.pfn != start + (base + slot) % UInt64(HugePage.frames) {
                 return "page \(base + slot) is not in its huge page"
             }
@@ -116,6 +126,7 @@ extension Machine {
                 problem = "page \(page) is not in its run"
             }
         }
+        if state.contiguous != nil { count += UInt64(state.markers) }
         if let run = state.contiguous, count != UInt64(run.count) || count != Page.count(of: state.size) {
             problem = "\(count) pages in a run of \(run.count)"
         }
@@ -125,7 +136,6 @@ extension Machine {
     /// Devices map pages that are there, and are known as mapped; none of their commands is under way.
     private func checkDevices(_ state: borrowing Buffer.State) -> String? {
         var problem: String?
-        var mapped: Set<UInt64> = []
         for context in state.contexts {
             var page: UInt64 = 0
             if !context.pinned.isEmpty { problem = "a command is under way" }
@@ -133,7 +143,6 @@ extension Machine {
                 for slot in 0..<TablePool.entries {
                     let mapping = DeviceTableEntry(rawValue: unsafe context.table.entries(of: leaf)[slot])
                     guard mapping.isPresent else { continue }
-                    mapped.insert(base + UInt64(slot))
                     if state.table[base + UInt64(slot)].pfn != mapping.pfn { problem = "a device maps another frame" }
                     if mapping.isExclusive,
                         state.contexts.contains(where: { $0 !== context && $0[base + UInt64(slot)].isPresent })
@@ -142,11 +151,6 @@ extension Machine {
                     }
                 }
                 page = base + UInt64(TablePool.entries)
-            }
-        }
-        unsafe forEachMatch(0..<UInt64.max >> Page.shift, filter: .notOn(node: -1), in: state) { page, slot in
-            if PageTableEntry(rawValue: unsafe slot.pointee).isDeviceMapped != mapped.contains(page) {
-                problem = "page \(page) is mapped by devices, or not"
             }
         }
         return problem
@@ -169,6 +173,20 @@ extension Machine {
         if share.free != share.stretches.reduce(0, { $0 + $1.count }) { problem = "the share's frames are miscounted" }
         let total = share.frames.count { zone.kind(of: $0 / zone.framesPerBlock) != nil }
         if share.total != total { problem = "\(share.total) frames in the share, \(total) found" }
+        return problem
+    }
+
+    /// Frames that failed are nobody's.
+    private func checkFailures(_ node: Node, _ zone: borrowing Zone, mapped: [Int: UInt32]) -> String? {
+        var problem: String?
+        var retired = 0
+        for (frame, record) in zone.failed.list {
+            if !record.isRetired { problem = "frame \(frame) failed and is in use" }
+            if mapped[frame] != nil { problem = "frame \(frame) failed and is mapped" }
+            if node.frames.owner(of: frame) != FrameTable.retired { problem = "frame \(frame) failed and has an owner" }
+            if zone.state(of: frame / zone.framesPerBlock).isPresent { retired += 1 }
+        }
+        if retired != zone.failed.retired { problem = "\(zone.failed.retired) failed frames noted, \(retired) found" }
         return problem
     }
 
@@ -205,10 +223,11 @@ extension Machine {
         if pooled != pool.total || reserved != pool.free || pool.surplus > pool.total { problem = "\(pool) is wrong" }
         let inUse = zone.allocated + pool.used * HugePage.frames
         if inUse != mapped.count { problem = "\(inUse) frames in use, \(mapped.count) mapped" }
-        if free.count + zone.share.free + zone.allocated + zone.isolated + pool.total * HugePage.frames != zone.present
-        {
+        let accounted = free.count + zone.share.free + zone.allocated + zone.isolated + pool.total * HugePage.frames
+        if accounted + zone.failed.retired != zone.present {
             problem = "frames do not add up"
         }
+        if let found = checkFailures(node, zone, mapped: mapped) { problem = found }
         for (frame, leaf) in mapped {
             if node.frames.owner(of: frame) != leaf { problem = "frame \(frame) names another table" }
             if node.frames.isPinned(frame) { problem = "frame \(frame) is left pinned" }

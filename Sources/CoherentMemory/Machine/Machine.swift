@@ -25,6 +25,8 @@ public enum MachineEvent: Sendable, Hashable {
     case deviceRemoved(String)
     /// A device has done a command of its queue, or has failed to.
     case commandCompleted(device: String)
+    /// A page failed, or is in service again.
+    case pageFailed(PageFailure)
 }
 
 /// What stands between the machine and the programs that map its memory: the kernel's page cache.
@@ -47,10 +49,10 @@ extension MappingInvalidator {
 
 /// The simulated machine: nodes of memory, coherent devices, and the buffers that live on them.
 ///
-/// All operations may be called from any thread. Locks are taken in this order: migration turn of a buffer, unmap turn of a
-/// buffer, buffer (of two the one made first), command queue, node, table pool. None is held across a call to the
-/// ``MappingInvalidator`` or the observer, but the turns: for the migration turn only those who migrate ever wait, for the
-/// unmap turn they and the devices.
+/// All operations may be called from any thread. Locks are taken in this order: turn of the failures, migration turn of
+/// a buffer, unmap turn of a buffer, buffer (of two the one made first), command queue, node, table pool. None is held across
+/// a call to the ``MappingInvalidator`` or the observer, but the turns: for the unmap turn devices wait, too, for the others
+/// only those who migrate or make pages fail.
 public final class Machine: Sendable {
     /// What the machine was made from.
     public let topology: Topology
@@ -236,6 +238,8 @@ final class SystemState: Sendable {
     let hasOwnWeights = Atomic(false)
     let transfers = TransferMatrix()
     let pressure = PressureState()
+    /// Held while a page fails, before every other lock (mf_mutex of mm/memory-failure.c).
+    let failureTurn = FairSemaphore()
     private let nextID = Atomic<UInt64>(1)
 
     func makeBuffer(

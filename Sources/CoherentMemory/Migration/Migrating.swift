@@ -194,7 +194,7 @@ extension Machine {
             page = part.upperBound
         }
         if result.pinned > 0 { throw .resourceBusy }
-        if result.failed > 0 { throw .noMemory }
+        if result.failed > result.poisoned { throw .noMemory }
     }
 }
 

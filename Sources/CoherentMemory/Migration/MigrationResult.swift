@@ -24,6 +24,8 @@ public struct MigrationResult: Sendable, Hashable {
     public var failed = 0
     /// Those of them that cannot be moved at all.
     var pinned = 0
+    /// Those of them whose memory failed: they do not keep the rest, and are no error.
+    var poisoned = 0
     /// How long it took.
     public var duration = Duration.zero
     /// Where the pages of a batch came from and went to.
@@ -41,6 +43,7 @@ public struct MigrationResult: Sendable, Hashable {
         moved += other.moved
         failed += other.failed
         pinned += other.pinned
+        poisoned += other.poisoned
     }
 
     /// Closes the account.

@@ -49,6 +49,7 @@ extension Machine {
                     giveUpPinned(pages, filter: filter, in: state, &outcome)
                     return Selection()
                 }
+                countFailures(pages, filter: filter, in: state, &outcome)
                 return select(pages, filter: filter, in: &state)
             }
             if !wanted.isPinned { for run in wanted.cached.runs { invalidate(buffer, pages: run) } }
@@ -58,8 +59,8 @@ extension Machine {
         outcome.pinned += wanted.inFlight
         guard wanted.count > 0 else { return outcome }
         if wanted.isPinned {
-            outcome.failed = wanted.count
-            outcome.pinned = wanted.count
+            outcome.failed += wanted.count
+            outcome.pinned += wanted.count
             return outcome
         }
 
@@ -68,7 +69,9 @@ extension Machine {
             let moved = moveHuge(
                 of: buffer, unit: HugePage.pages(around: wanted.first), filter: filter, targets: targets, local: local)
         {
-            return moved
+            outcome.add(moved)
+            outcome.crossings = moved.crossings
+            return outcome
         }
         var frames = FrameSupply(targets: targets, wanted: wanted.count, prepaid: prepaid)
         // Given back together, for the host frees a long run much faster than many short ones.
@@ -96,7 +99,7 @@ extension Machine {
         var count = 0
         var first: UInt64 = .max
         var last: UInt64 = 0
-        /// Those of the pages that may be in the kernel's page cache.
+        /// Those of the pages that may be in the kernel's page cache, and some between them.
         var cached = PageRuns()
         /// Whether the pages cannot be moved. The migration's turn keeps that as it is.
         var isPinned = false
@@ -149,6 +152,24 @@ extension Machine {
         }
     }
 
+    /// Counts the pages that would move if their memory had not failed (the -EHWPOISON of migrate_pages()).
+    private func countFailures(
+        _ pages: Range<UInt64>, filter: PageFilter, in state: borrowing Buffer.State, _ outcome: inout MigrationResult
+    ) {
+        // What only empties frames has nothing to do with pages that have none.
+        switch filter {
+        case .all, .notOn, .onNode: break
+        default: return
+        }
+        unsafe forEachMarker(in: pages, of: state) { _, slot in
+            if matches(PageTableEntry(rawValue: unsafe slot.pointee), filter) {
+                outcome.failed += 1
+                outcome.poisoned += 1
+            }
+            return true
+        }
+    }
+
     /// Finds the pages to move, and notes that they are about to leave the page cache: a read from now on notes
     /// the contrary again.
     private func select(
@@ -162,6 +183,8 @@ extension Machine {
         }
         var uncached = PageTally()
         let hasDevices = !state.contexts.isEmpty
+        // Of the run of selected pages that a page is in.
+        var start = pages.lowerBound
         unsafe forEachMatch(pages, filter: filter, in: state) { page, slot in
             var entry = PageTableEntry(rawValue: unsafe slot.pointee)
             let isBusy = hasDevices && state.isInFlight(entry.isHuge ? HugePage.pages(around: page) : page..<page + 1)
@@ -171,13 +194,14 @@ extension Machine {
                 selection.inFlight += 1
                 return
             }
+            if selection.count == 0 || page > selection.last + 1 { start = page }
             selection.count += 1
             selection.first = min(selection.first, page)
             selection.last = max(selection.last, page)
             entry.isMigrating = true
             if entry.isHuge { selection.huge += 1 }
             if entry.isCached {
-                selection.cached.append(page)
+                selection.cached.append(page, joining: start)
                 entry.isCached = false
                 uncached.add(entry.pfn, in: self) { $0.counters.cached.add(-$1) }
             }

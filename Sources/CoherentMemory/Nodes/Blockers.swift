@@ -22,7 +22,7 @@ extension Machine {
     /// What keeps a node from going offline: runs of frames, ascending by their physical address.
     public func blockers(of node: Node) -> [Blocker] {
         buffers.filter { $0.isPinned && $0.pages(onNode: node.index) > 0 }.flatMap { buffer in
-            runs(of: buffer).filter { $0.node == node.id }.map { run in
+            runs(of: buffer).filter { $0.node == node.id && $0.isPinned }.map { run in
                 Blocker(
                     buffer: buffer, bytes: run.offset..<run.offset + run.length, physicalAddress: run.physicalAddress,
                     reason: .pinned)

@@ -85,7 +85,9 @@ struct HugePool: ~Copyable {
     }
 
     /// Takes some frames of a unit in use back.
-    mutating func takeBack(_ count: Int, of unit: Int) -> Homecoming {
+    ///
+    /// - Parameter stays: whether the unit may stay in the pool: none of its frames failed.
+    mutating func takeBack(_ count: Int, of unit: Int, stays: Bool = true) -> Homecoming {
         returned.add(count, at: unit)
         guard Int(returned[unit]) == HugePage.frames else { return .incomplete }
         returned[unit] = 0
@@ -93,8 +95,8 @@ struct HugePool: ~Copyable {
             forget(unit)
             return .released
         }
-        if usage.surplus > 0 {
-            usage.surplus -= 1
+        if usage.surplus > 0 || !stays {
+            usage.surplus = max(0, usage.surplus - 1)
             forget(unit)
             return .released
         }

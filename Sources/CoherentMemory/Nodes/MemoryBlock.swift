@@ -75,7 +75,7 @@ extension Machine {
     ///
     /// - Parameter type: into which zone; memory of a device is never in the ordinary one.
     /// - Throws: EINVAL when it is online already or cannot get the zone, EBUSY while it is going offline, ENODEV when
-    ///   it is gone, EPERM while the memory is the driver's.
+    ///   it is gone, EPERM while the memory is the driver's, EHWPOISON where frames of it failed.
     public func online(_ block: MemoryBlock, as type: OnlineType = .online) throws(Errno) {
         let isCoherent = block.node.kind == .coherent
         guard type != .offline, !(isCoherent && type == .onlineKernel) else { throw .invalidArgument }
@@ -84,6 +84,8 @@ extension Machine {
             guard !block.node.isDriverOwned else { throw .notPermitted }
             switch block.state(in: zone) {
             case .offline:
+                // As memory_block_online() has it: first the poison has to be cleared.
+                guard zone.failed.all(in: zone.frames(of: block.index)).isEmpty else { throw .hardwarePoisoned }
                 let kind: ZoneKind =
                     switch type {
                     case .onlineKernel: .normal
@@ -145,9 +147,7 @@ extension Machine {
     /// Moves what is left in an isolated block until nothing is.
     private func drain(_ block: MemoryBlock, _ account: MigrationAccount, isCancelled: () -> Bool) throws(Errno) {
         let node = block.node
-        let targets =
-            [node]
-            + (0..<nodes.count).map { nodes[Int(node.fallback[$0])] }.filter { $0 !== node && $0.kind == .ram }
+        let targets = refuges(from: node)
         while true {
             if isCancelled() { throw .interrupted }
             let isDrained = node.zone.withLock { zone in
@@ -174,7 +174,7 @@ extension Machine {
         }
     }
 
-    private func pause() throws(Errno) {
+    func pause() throws(Errno) {
         var time = timespec(tv_sec: 0, tv_nsec: 100_000)
         if unsafe nanosleep(&time, nil) != 0 { throw .last }
     }
@@ -186,7 +186,7 @@ extension Machine {
         var lastLeaf = FrameTable.free
         for pfn in frames {
             let leaf = node.frames.owner(of: node.index(of: pfn))
-            guard leaf != FrameTable.free, leaf < FrameTable.pooled, leaf != lastLeaf else { continue }
+            guard FrameTable.isTable(leaf), leaf != lastLeaf else { continue }
             lastLeaf = leaf
             let (owner, base) = tables.location(of: leaf)
             let span = base..<base + UInt64(TablePool.entries)

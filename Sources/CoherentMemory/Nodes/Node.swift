@@ -21,6 +21,8 @@ public struct NodeUsage: Sendable, Hashable {
     public var hugePool: HugePoolUsage
     /// What is set aside for contiguous buffers.
     public var contiguous: ContiguousUsage
+    /// Pages that were poisoned and were not cleared since (HardwareCorrupted of /proc/meminfo).
+    public var poisoned: Int
     /// Free blocks of each order from 0 to 18 (a line of /proc/buddyinfo).
     public var freeBlocks: [Int]
 }
@@ -153,6 +155,7 @@ public final class Node: Sendable {
                 return NodeUsage(
                     present: 0, free: 0, allocated: 0, active: 0, cached: 0, written: 0, huge: 0,
                     hugePool: HugePoolUsage(), contiguous: ContiguousUsage(),
+                    poisoned: zone.failed.poisoned,
                     freeBlocks: Array(repeating: 0, count: BuddyAllocator.maximumOrder + 1))
             }
             let inUse = zone.allocated + zone.pool.usage.used * HugePage.frames
@@ -160,7 +163,8 @@ public final class Node: Sendable {
                 present: zone.present, free: zone.free, allocated: zone.allocated,
                 active: max(0, min(active, zone.allocated)),
                 cached: max(0, min(cached, inUse)), written: max(0, min(written, inUse)), huge: max(0, huge),
-                hugePool: zone.pool.usage, contiguous: zone.share.usage, freeBlocks: zone.freeBlocks)
+                hugePool: zone.pool.usage, contiguous: zone.share.usage, poisoned: zone.failed.poisoned,
+                freeBlocks: zone.freeBlocks)
         }
     }
 

@@ -52,9 +52,9 @@ extension Zone {
         }
     }
 
-    private mutating func surrender(_ unit: Int, table: FrameTable) {
+    mutating func surrender(_ unit: Int, table: FrameTable) {
         table.setOwner(of: Self.frames(of: unit), to: FrameTable.free)
-        putBack(Self.frames(of: unit))
+        putBack(Self.frames(of: unit), table: table)
     }
 
     /// Takes frames back from their owner, to the free lists or to the pool that they are of.
@@ -67,7 +67,8 @@ extension Zone {
             if !pool.contains(unit) {
                 free(part, table: table)
             } else {
-                switch pool.takeBack(part.count, of: unit) {
+                let hasFailed = !failed.pending(in: Self.frames(of: unit)).isEmpty
+                switch pool.takeBack(part.count, of: unit, stays: !hasFailed) {
                 case .incomplete: break
                 case .pooled: table.setOwner(of: Self.frames(of: unit), to: FrameTable.pooled)
                 case .released: surrender(unit, table: table)
@@ -80,7 +81,7 @@ extension Zone {
     private mutating func free(_ frames: Range<Int>, table: FrameTable) {
         allocated -= frames.count
         table.setOwner(of: frames, to: FrameTable.free)
-        putBack(frames)
+        putBack(frames, table: table)
     }
 
     /// The free frames of each unit of 512 that has some and could have all (the work of a compaction).
@@ -88,7 +89,7 @@ extension Zone {
         units.compactMap { unit in
             let frames = Self.frames(of: unit)
             guard state(of: frames.lowerBound / framesPerBlock) == .online, !pool.contains(unit),
-                !share.frames.contains(frames.lowerBound)
+                !share.frames.contains(frames.lowerBound), failed.retired(in: frames) == 0
             else { return nil }
             let free = frames.count { table.owner(of: $0) == FrameTable.free }
             return free == 0 || free == HugePage.frames ? nil : (unit, free)

@@ -24,6 +24,8 @@ struct Zone: ~Copyable {
     var wakeBelow = 0
     /// Frames that only contiguous buffers get, and that the allocator never has.
     var share: ContiguousShare
+    /// Frames that failed, and are nobody's once they come back.
+    var failed = FailedFrames()
     /// Frames of blocks that are not offline (present_pages).
     var present = 0
     /// Frames handed out.
@@ -68,8 +70,9 @@ struct Zone: ~Copyable {
     }
 
     /// Takes an offline block away (remove_memory_block_devices()).
-    mutating func remove(_ block: Int) {
+    mutating func remove(_ block: Int, table: FrameTable) {
         assert(state(of: block) == .offline)
+        forgetFailures(in: frames(of: block), table: table)
         states[block] = MemoryBlockState.absent.rawValue
         blocks -= 1
     }
@@ -107,33 +110,38 @@ struct Zone: ~Copyable {
     }
 
     /// Whether no contiguous buffer has a frame of a block. Its frames could not be moved.
-    func isMovable(_ block: Int) -> Bool { share.isFree(share.part(of: frames(of: block))) }
+    func isMovable(_ block: Int) -> Bool {
+        failed.others(in: share.part(of: frames(of: block))).allSatisfy { share.isFree($0) }
+    }
 
     /// Stops allocation from an online block that no contiguous buffer has a part of: what is free stays free, and so does what is freed from now on.
     mutating func isolate(_ block: Int) {
         assert(state(of: block) == .online)
         states[block] = MemoryBlockState.goingOffline.rawValue
-        let part = share.part(of: frames(of: block))
-        share.isolate(part)
-        let free = allocator.isolate(frames(of: block)) + part.count
+        var free = allocator.isolate(frames(of: block))
+        for part in failed.others(in: share.part(of: frames(of: block))) {
+            share.isolate(part)
+            free += part.count
+        }
         freeInBlock[block] = UInt32(free)
         isolated += free
     }
 
     /// How many pages of a block that is going offline are still in use.
-    func used(in block: Int) -> Int { framesPerBlock - Int(freeInBlock[block]) }
+    func used(in block: Int) -> Int { framesPerBlock - Int(freeInBlock[block]) - failed.retired(in: frames(of: block)) }
 
     /// Whether a block that is going offline has no page left in use.
-    func isDrained(_ block: Int) -> Bool { Int(freeInBlock[block]) == framesPerBlock }
+    func isDrained(_ block: Int) -> Bool { used(in: block) == 0 }
 
     /// Ends the going offline of a drained block.
     mutating func offline(_ block: Int) {
         assert(state(of: block) == .goingOffline && isDrained(block))
         if kind(of: block) == .normal { normalBlocks -= 1 }
+        failed.retired -= failed.retired(in: frames(of: block))
         share.total -= share.part(of: frames(of: block)).count
         states[block] = MemoryBlockState.offline.rawValue
+        isolated -= Int(freeInBlock[block])
         freeInBlock[block] = 0
-        isolated -= framesPerBlock
         present -= framesPerBlock
     }
 
@@ -143,7 +151,7 @@ struct Zone: ~Copyable {
         states[block] = MemoryBlockState.online.rawValue
         isolated -= Int(freeInBlock[block])
         freeInBlock[block] = 0
-        share.release(share.part(of: frames(of: block)))
+        for part in failed.others(in: share.part(of: frames(of: block))) { share.release(part) }
         for others in share.others(in: frames(of: block)) {
             var start: Int?
             for frame in others {
@@ -156,6 +164,12 @@ struct Zone: ~Copyable {
             }
             if let first = start { allocator.release(first..<others.upperBound) }
         }
+    }
+
+    /// Counts frames of a block that goes offline as free, or as such no more.
+    mutating func addIsolated(_ count: Int, in block: Int) {
+        freeInBlock.add(count, at: block)
+        isolated += count
     }
 
     /// Takes a run of the share for a buffer.
@@ -178,8 +192,15 @@ struct Zone: ~Copyable {
         return counts
     }
 
+    /// Puts frames that have no owner to the free ones; those that failed to the retired ones.
+    mutating func putBack(_ frames: Range<Int>, table: FrameTable) {
+        if failed.isEmpty { return addFree(frames) }
+        for frame in failed.pending(in: frames) { retire(frame, table: table) }
+        for good in failed.others(in: frames) { addFree(good) }
+    }
+
     /// Puts frames to the free ones, of the allocator, of the share, or of a block that goes offline.
-    mutating func putBack(_ frames: Range<Int>) {
+    mutating func addFree(_ frames: Range<Int>) {
         var start = frames.lowerBound
         while start < frames.upperBound {
             let block = start / framesPerBlock
@@ -188,8 +209,7 @@ struct Zone: ~Copyable {
                 share.release(share.part(of: part))
                 for others in share.others(in: part) { allocator.release(others) }
             } else {
-                freeInBlock.add(part.count, at: block)
-                isolated += part.count
+                addIsolated(part.count, in: block)
             }
             start = part.upperBound
         }

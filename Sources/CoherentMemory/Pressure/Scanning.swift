@@ -45,7 +45,7 @@ extension Machine {
         var last = FrameTable.free
         for frame in unit * HugePage.frames..<min((unit + 1) * HugePage.frames, node.span.count) {
             let leaf = node.frames.owner(of: frame)
-            guard leaf != last, leaf != FrameTable.free, leaf < FrameTable.pooled else { continue }
+            guard leaf != last, FrameTable.isTable(leaf) else { continue }
             last = leaf
             let (owner, base) = tables.location(of: leaf)
             found[owner, default: []].insert(base)
@@ -57,7 +57,7 @@ extension Machine {
     func isEmpty(unit: Int, of node: Node) -> Bool {
         for frame in unit * HugePage.frames..<min((unit + 1) * HugePage.frames, node.span.count) {
             let leaf = node.frames.owner(of: frame)
-            if leaf != FrameTable.free, leaf < FrameTable.pooled { return false }
+            if FrameTable.isTable(leaf) { return false }
         }
         return true
     }
@@ -195,6 +195,15 @@ struct PageRuns {
             runs[runs.count - 1] = last.lowerBound..<page + 1
         } else {
             runs.append(page..<page + 1)
+        }
+    }
+
+    /// Adds a page, and those between it and the last one if they are from `start` on.
+    mutating func append(_ page: UInt64, joining start: UInt64) {
+        if let last = runs.last, last.upperBound >= start {
+            runs[runs.count - 1] = last.lowerBound..<page + 1
+        } else {
+            append(page)
         }
     }
 

@@ -111,32 +111,33 @@ struct DeviceMMUTests {
         try machine.migrate(buffer, to: 1)
         #expect(device.mmu.figures.mapped == 0)
         #expect(machine.pages(of: buffer) == [1: 64])
-        // A command that waits for its page out of the cache is under way.
+        // A command that has its pages written back is under way.
         let (reached, goOn) = (Gate(), Gate())
         final class Stopper: MappingInvalidator {
             let reached: Gate
             let goOn: Gate
             let isOver = Atomic(false)
             init(_ reached: Gate, _ goOn: Gate) { (self.reached, self.goOn) = (reached, goOn) }
-            func invalidate(_ buffer: Buffer, pages: Range<UInt64>) {
-                guard pages.contains(8), !isOver.exchange(true, ordering: .relaxed) else { return }
+            func invalidate(_ buffer: Buffer, pages: Range<UInt64>) {}
+            func writeBack(_ buffer: Buffer, pages: Range<UInt64>, next: Range<UInt64>) {
+                guard !isOver.exchange(true, ordering: .relaxed) else { return }
                 reached.open()
                 goOn.wait()
             }
         }
         machine.setInvalidator(Stopper(reached, goOn))
-        _ = try machine.bytes(of: buffer, at: 8 * 4096, count: 4096)
-        try machine.submit([.fill(try buffer.pages(8..<16), 6)], to: device)
+        _ = try machine.bytes(of: buffer, at: 8 * 4096, count: 40 * 4096)
+        try machine.submit([.fill(try buffer.pages(8..<48), 6)], to: device)
         reached.wait()
         #expect(failure { () throws(Errno) in try machine.migrate(buffer, to: 0) } == .resourceBusy)
-        #expect(machine.pages(of: buffer) == [0: 56, 1: 8])
+        #expect(machine.pages(of: buffer) == [0: 24, 1: 40])
         goOn.open()
         #expect(device.queue.waitUntilIdle(seconds: 60))
         try machine.migrate(buffer, to: 0)
         #expect(machine.pages(of: buffer) == [0: 64])
         machine.unmapAll(buffer)
         let bytes = try machine.bytes(of: buffer, at: 0, count: 64 * 4096)
-        #expect(bytes.enumerated().allSatisfy { $1 == ((8..<16).contains($0 / 4096) ? 6 : 5) })
+        #expect(bytes.enumerated().allSatisfy { $1 == ((8..<48).contains($0 / 4096) ? 6 : 5) })
         try machine.checkInvariants()
     }
 

@@ -17,10 +17,13 @@ extension Model {
         }
     }
 
-    /// Reads as a program does that faults page by page: nil where a page can have no memory.
-    mutating func read(_ id: UInt64, page: UInt64, origin: Int) -> (bytes: [UInt8]?, refused: Set<Int>) {
+    /// Reads as a program does that faults page by page.
+    mutating func read(
+        _ id: UInt64, page: UInt64, origin: Int
+    ) -> (bytes: Result<[UInt8], Errno>, refused: Set<Int>) {
         let touch = touch(page: page, of: id, origin: origin)
-        return (touch.isThere ? buffers[id]!.pages[page]!.bytes : nil, touch.refused)
+        guard touch.isThere, let content = buffers[id]!.pages[page] else { return (.failure(.noMemory), touch.refused) }
+        return (content.failedAt == nil ? .success(content.bytes) : .failure(.ioError), touch.refused)
     }
 
     mutating func write(
@@ -40,6 +43,12 @@ extension Model {
         let answer = isGrowing ? stop - offset : UInt64(data.count)
         var refused: Set<Int> = []
         var written: UInt64 = 0
+        let bad = Self.pages(of: offset..<stop).first { buffers[id]!.pages[$0]?.failedAt != nil }
+        if isGrowing, let bad {
+            guard bad * 4096 > offset else { return (.failure(.ioError), []) }
+            stop = bad * 4096
+            written = stop - offset
+        }
         for page in Self.pages(of: offset..<stop) {
             let touch = touch(page: page, of: id, origin: origin)
             refused.formUnion(touch.refused)
@@ -51,6 +60,7 @@ extension Model {
             }
         }
         Self.forEachPart(of: offset..<stop) { page, start, part in
+            if buffers[id]!.pages[page]!.failedAt != nil { return }
             buffers[id]!.pages[page]!.bytes.replaceSubrange(part, with: data[start..<start + part.count])
             buffers[id]!.pages[page]!.isWritten = true
         }
@@ -117,7 +127,7 @@ extension Model {
     }
 
     mutating func remove(_ id: UInt64) {
-        for page in buffers[id]!.pages.values { nodes[page.node].used -= 1 }
+        for page in Array(buffers[id]!.pages.keys) { free(page: page, of: id) }
         buffers[id] = nil
     }
 }

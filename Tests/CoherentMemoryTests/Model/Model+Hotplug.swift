@@ -30,6 +30,7 @@ extension Model {
         guard nodes[node].isThere else { return .failure(.operationNotSupportedByDevice) }
         guard !nodes[node].blocks.contains(true) else { return .failure(.resourceBusy) }
         nodes[node].isThere = false
+        for address in failures(of: node) { failed[address] = nil }
         nodes[node].blocks = []
         nodes[node].numbers = []
         for page in Array(buffers[device]!.pages.keys) { free(page: page, of: device) }

@@ -30,9 +30,10 @@ extension Model {
         }
         // All means all: pages behind the end go along.
         let range = bytes.map(Self.pages) ?? 0..<UInt64.max
-        let pages = buffers[id]!.pages.filter { range.contains($0.key) && $0.value.node != target }.keys.sorted()
+        let concerned = buffers[id]!.pages.filter { range.contains($0.key) && $0.value.node != target }
+        let pages = concerned.filter { $0.value.failedAt == nil }.keys.sorted()
         let (moved, failed) = move(pages, of: id, to: target)
-        return (failed > 0 ? .failure(.noMemory) : .success(()), moved, failed)
+        return (failed > 0 ? .failure(.noMemory) : .success(()), moved, failed + concerned.count - pages.count)
     }
 
     /// Moves every page of a node, buffer by buffer in the order they were made.
@@ -43,7 +44,7 @@ extension Model {
         guard source != target else { return (.failure(.invalidArgument), 0) }
         var total = 0
         for id in buffers.keys.sorted() {
-            let pages = buffers[id]!.pages.filter { $0.value.node == source }.keys.sorted()
+            let pages = buffers[id]!.pages.filter { $0.value.node == source && $0.value.failedAt == nil }.keys.sorted()
             let (moved, failed) = move(pages, of: id, to: target)
             total += moved
             if failed > 0 { return (.failure(.noMemory), total) }
@@ -78,6 +79,8 @@ extension Model {
 
     mutating func online(block: Int, of node: Int) -> Result<Void, Errno> {
         guard !nodes[node].blocks[block] else { return .failure(.invalidArgument) }
+        let number = nodes[node].numbers[block]
+        if failed.keys.contains(where: { self.block(of: $0) == number }) { return .failure(.hardwarePoisoned) }
         nodes[node].blocks[block] = true
         return .success(())
     }

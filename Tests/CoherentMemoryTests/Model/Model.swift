@@ -9,6 +9,8 @@ struct Model {
         var node: Int
         var bytes: [UInt8]
         var isWritten = false
+        /// The address of the frame that it had, once that failed; then it has none.
+        var failedAt: UInt64?
 
         init(node: Int) {
             self.node = node
@@ -45,6 +47,8 @@ struct Model {
     /// Ids are places here: the walks use nodes 0, 1, 2, ….
     var nodes: [Node]
     let distances: [[Int]]
+    /// The addresses of frames that failed, with the page that each was.
+    var failed: [UInt64: (buffer: UInt64, page: UInt64)?] = [:]
     /// What becomes of added blocks.
     var autoOnline = OnlineType.offline
     let own: [[UInt64]]
@@ -76,7 +80,7 @@ struct Model {
 
     func present(_ node: Int) -> Int { nodes[node].blocks.count { $0 } * pagesPerBlock }
 
-    func free(_ node: Int) -> Int { present(node) - nodes[node].used }
+    func free(_ node: Int) -> Int { present(node) - nodes[node].used - retired(node) }
 
     /// The nodes as seen from one of them: itself, then by distance, the next number first among equals.
     func zonelist(of node: Int) -> [Int] {
@@ -86,6 +90,6 @@ struct Model {
 
     mutating func free(page: UInt64, of buffer: UInt64) {
         guard let page = buffers[buffer]!.pages.removeValue(forKey: page) else { return }
-        nodes[page.node].used -= 1
+        if page.failedAt == nil { nodes[page.node].used -= 1 }
     }
 }

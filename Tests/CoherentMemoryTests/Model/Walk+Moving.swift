@@ -75,11 +75,13 @@ extension Walk {
         let blocks = machine.blockNumbers(of: device.node)
         if isOnline {
             note("online \(device.name)")
-            try machine.online(device)
-            for place in 0..<blocks.count where !model.nodes[node].blocks[place] {
-                _ = model.online(block: place, of: node)
+            let real = outcome { () throws(Errno) in try machine.online(device) }
+            var expected: Result<Void, Errno> = .success(())
+            for place in 0..<blocks.count where !model.nodes[node].blocks[place] && expected.errno == nil {
+                expected = model.online(block: place, of: node)
             }
-            try expect(device.state, .online, "state")
+            try expect(real, expected, "online device")
+            try expect(device.state, expected.errno == nil ? .online : .onlineFailed, "state")
             return
         }
         note("offline \(device.name)")
@@ -110,7 +112,7 @@ extension Walk {
         let addresses = block.number * size..<(block.number + 1) * size
         var inside: [UInt64: Set<UInt64>] = [:]
         for buffer in buffers {
-            for run in machine.runs(of: buffer) {
+            for run in machine.runs(of: buffer) where !run.isPoisoned {
                 let part = (run.physicalAddress..<run.physicalAddress + run.length).clamped(to: addresses)
                 guard !part.isEmpty else { continue }
                 let first = (run.offset + part.lowerBound - run.physicalAddress) / 4096

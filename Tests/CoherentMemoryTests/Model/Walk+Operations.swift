@@ -8,7 +8,7 @@ extension Walk {
     /// - Returns: the nodes that must count a refusal.
     mutating func operate() throws -> Set<Int> {
         let buffer = buffers.randomElement(using: &random)!
-        switch Int.random(in: 0..<100, using: &random) {
+        switch Int.random(in: 0..<107, using: &random) {
         case 0..<6: makeBuffer()
         case 6..<9: removeBuffer(buffer)
         case 9..<36: return try write(buffer)
@@ -26,6 +26,10 @@ extension Walk {
         case 96..<97: try onlineBlock()
         case 97..<98: try probe()
         case 98..<99: try unplug()
+        case 100..<102: try poison()
+        case 102..<104: return try poison(buffer)
+        case 104..<105: try softOffline()
+        case 105..<107: try clear()
         default: try changeDevice()
         }
         return []
@@ -101,23 +105,23 @@ extension Walk {
         }
         var expected: [UInt8] = []
         var isComplete = true
+        let hasFailed = Model.pages(of: offset..<end).contains { model.buffers[buffer.id]!.pages[$0]?.failedAt != nil }
         for page in Model.pages(of: offset..<end) {
             let (bytes, turnedAway) = model.read(buffer.id, page: page, origin: origin.node)
             refused.formUnion(turnedAway)
-            expected += bytes ?? [UInt8](repeating: 0, count: 4096)
-            isComplete = isComplete && bytes != nil
+            expected += (try? bytes.get()) ?? [UInt8](repeating: 0, count: 4096)
+            isComplete = isComplete && bytes.errno == nil
             if case .failure(let error) = real {
-                try expect(error, .noMemory, "read")
+                try expect(error, hasFailed ? .ioError : .noMemory, "read")
                 let single = outcome { () throws(Errno) in
                     try machine.bytes(of: buffer, at: page * 4096, count: 4096, origin: origin)
                 }
                 let inside = Int(min(4096, size - page * 4096))
-                try expect(
-                    single, bytes.map { .success(Array($0.prefix(inside))) } ?? .failure(.noMemory), "page \(page)")
+                try expect(single, bytes.map { Array($0.prefix(inside)) }, "page \(page)")
             }
         }
         guard case .success(let bytes) = real else {
-            if isComplete { throw fail("read: ENOMEM, the model has room") }
+            if isComplete { throw fail("read: an error, the model has all of it") }
             return refused
         }
         let skipped = Int(offset % 4096)

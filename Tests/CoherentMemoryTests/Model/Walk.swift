@@ -69,7 +69,7 @@ struct Walk {
             let expected = model.buffers[buffer.id]!
             try expect(buffer.size, expected.size, "size of buffer \(buffer.id)")
             var counts = [Int](repeating: 0, count: machine.nodes.count)
-            for page in expected.pages.values {
+            for page in expected.pages.values where page.failedAt == nil {
                 counts[page.node] += 1
                 if page.isWritten { written[page.node] += 1 }
             }
@@ -100,6 +100,13 @@ struct Walk {
             try expect(nodes(of: buffer), expected.pages.mapValues(\.node), "pages of buffer \(buffer.id)")
             for (page, content) in expected.pages where page * 4096 < expected.size {
                 let count = Int(min(4096, expected.size - page * 4096))
+                if content.failedAt != nil {
+                    let error = failure { () throws(Errno) in
+                        try machine.bytes(of: buffer, at: page * 4096, count: count)
+                    }
+                    try expect(error, .ioError, "buffer \(buffer.id), page \(page)")
+                    continue
+                }
                 // The page is there already: reading it allocates nothing.
                 let bytes = try machine.bytes(of: buffer, at: page * 4096, count: 4096)
                 if bytes != Array(content.bytes.prefix(count)) {

@@ -90,13 +90,14 @@ extension Manual {
                         "EINVAL": "a malformed line: no command of the write is taken",
                         "ERANGE": "a BYTE above 255, a number of more than 64 bits", "ENOENT": "no such buffer",
                         "EAGAIN": "more than 4096 commands would wait", "ENODEV": "the device is gone",
-                    ], text: "Numbers are decimal, or hexadecimal with 0x. A file name with white space cannot be given."
+                    ],
+                    text: "Numbers are decimal, or hexadecimal with 0x. A file name with white space cannot be given."
                 ),
                 "results": ManualPage(
                     reads:
                         "`SEQ STATUS VALUE`, a line a command: its number, from 1 on; `ok` or the name of an errno; the checksum of `crc32` in decimal, of the others the bytes that were done",
                     text:
-                        "EFAULT: the range reaches behind the end of the buffer. ENOMEM, EPERM: a page got no frame, or not under isolation. ENODEV: the device went. ECANCELED: the mount ended. What a command did before it failed stays done."
+                        "EFAULT: the range reaches behind the end of the buffer. EIO: the memory of a page failed. ENOMEM, EPERM: a page got no frame, or not under isolation. ENODEV: the device went. ECANCELED: the mount ended. What a command did before it failed stays done."
                 ),
                 "depth": ManualPage(reads: "a number, decimal"),
                 "completed": ManualPage(reads: "a number, decimal"),

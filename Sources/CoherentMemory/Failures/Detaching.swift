@@ -1,0 +1,135 @@
+extension Machine {
+    /// Takes the frames of pages that failed away, and leaves markers in their place: from now on touches of these pages
+    /// fail, and what comes back from the page cache is let go. The caller holds the buffer's lock, and afterwards
+    /// invalidates the pages, whether they seemed cached or not: a migration may just be taking them out of the cache.
+    ///
+    /// A huge page is split first; a reserved one fails as a whole, as in Linux.
+    ///
+    /// - Parameters:
+    ///   - pages: a part of one unit of 512 pages.
+    ///   - filter: which of them.
+    /// - Returns: what was detached, in order.
+    func detach(
+        _ pages: Range<UInt64>, filter: PageFilter, as kind: PageTableEntry.Marker, of state: inout Buffer.State,
+        into freed: inout FreedFrames
+    ) -> PageRuns {
+        var pages = pages
+        var filter = filter
+        if let leaf = state.table.leaf(of: pages.lowerBound), state.table.isHuge(leaf) {
+            let unit = HugePage.pages(around: pages.lowerBound)
+            var isConcerned = false
+            unsafe forEachMatch(pages, filter: filter, in: state) { _, _ in isConcerned = true }
+            guard isConcerned else { return PageRuns() }
+            if state.huge == .pool {
+                pages = unit
+                filter = .all
+            } else {
+                split(unit, of: &state)
+            }
+        }
+        var runs = PageRuns()
+        var counts = DetachedTally()
+        var orphans: [(PFN, Bool)] = []
+        var markers = 0
+        var seized = PageRuns()
+        unsafe forEachMatch(pages, filter: filter, in: state) { page, slot in
+            let entry = PageTableEntry(rawValue: unsafe slot.pointee)
+            let node = node(of: entry.pfn)
+            let frame = node.index(of: entry.pfn)
+            counts.add(entry, of: node)
+            if entry.isDeviceMapped { seized.append(page) }
+            node.frames.setOwner(of: frame, to: FrameTable.unmapped)
+            node.noteVictim(of: frame, buffer: state.table.owner, page: page)
+            if node.frames.isPinned(frame) {
+                orphans.append((entry.pfn, entry.isWritten))
+            } else {
+                freed.append(entry.pfn, isWritten: entry.isWritten, node: node)
+            }
+            unsafe slot.pointee = PageTableEntry(marking: kind, of: entry).rawValue
+            markers += 1
+            runs.append(page)
+        }
+        counts.flush(in: &state)
+        for page in seized.runs.joined() { seize(page, in: &state) }
+        state.markers += markers
+        for (pfn, isWritten) in orphans { state.orphans[pfn] = isWritten }
+        return runs
+    }
+
+    /// The first page of a range whose memory failed. The caller holds the buffer's lock.
+    func firstMarker(in pages: Range<UInt64>, of state: borrowing Buffer.State) -> UInt64? {
+        var first: UInt64?
+        unsafe forEachMarker(in: pages, of: state) { page, _ in
+            first = page
+            return false
+        }
+        return first
+    }
+
+    /// Calls `body` with the markers of a range, in order, until it returns false. The caller holds the buffer's lock.
+    func forEachMarker(
+        in pages: Range<UInt64>, of state: borrowing Buffer.State,
+        _ body: (UInt64, UnsafeMutablePointer<UInt64>) -> Bool
+    ) {
+        guard state.markers > 0 else { return }
+        var page = pages.lowerBound
+        while page < pages.upperBound, let (leaf, base) = state.table.nextLeaf(from: page), base < pages.upperBound {
+            let entries = unsafe state.table.entries(of: leaf)
+            for candidate in max(page, base)..<min(pages.upperBound, base + UInt64(TablePool.entries)) {
+                let slot = unsafe entries + (Int(candidate) & (TablePool.entries - 1))
+                guard PageTableEntry(rawValue: unsafe slot.pointee).marker != nil else { continue }
+                guard unsafe body(candidate, slot) else { return }
+            }
+            page = base + UInt64(TablePool.entries)
+        }
+    }
+
+    /// Takes markers away, so that the pages may get a frame again. The caller holds the buffer's lock.
+    func removeMarkers(_ pages: Range<UInt64>, of state: inout Buffer.State) {
+        var removed = 0
+        for base in stride(
+            from: pages.lowerBound & ~UInt64(TablePool.entries - 1), to: pages.upperBound, by: TablePool.entries)
+        {
+            guard let leaf = state.table.leaf(of: base) else { continue }
+            let part = max(base, pages.lowerBound)..<min(pages.upperBound, base + UInt64(TablePool.entries))
+            state.table.remove(part, leaf: leaf) { _, entry in
+                guard entry.marker != nil else { return false }
+                removed += 1
+                return true
+            }
+        }
+        state.markers -= removed
+    }
+}
+
+extension Node {
+    /// Notes whose page a frame was that failed.
+    fileprivate func noteVictim(of frame: Int, buffer: UInt64, page: UInt64) {
+        zone.withLock { zone in
+            zone.failed.update(frame) { ($0.buffer, $0.page) = (buffer, page) }
+        }
+    }
+}
+
+/// What frames that leave a buffer take with them.
+private struct DetachedTally: ~Copyable {
+    private var rows: [(node: Node, pages: Int, cached: Int, written: Int, active: Int)] = []
+
+    mutating func add(_ entry: PageTableEntry, of node: Node) {
+        if rows.last?.node !== node { rows.append((node, 0, 0, 0, 0)) }
+        let last = rows.count - 1
+        rows[last].pages += 1
+        if entry.isCached { rows[last].cached += 1 }
+        if entry.isWritten { rows[last].written += 1 }
+        if entry.isActive { rows[last].active += 1 }
+    }
+
+    consuming func flush(in state: inout Buffer.State) {
+        for row in rows {
+            state.addPages(-row.pages, node: row.node.index)
+            row.node.counters.cached.add(-row.cached)
+            row.node.counters.written.add(-row.written)
+            row.node.counters.active.add(-row.active)
+        }
+    }
+}
