@@ -11,7 +11,9 @@ enum QueueAttributes {
             "submit", summary: "Commands for the device, one a line; executed in order.",
             store: { subject, text throws(Errno) in
                 var commands: [DeviceCommand] = []
-                for line in text.lines where !line.words.isEmpty { commands.append(try command(line, subject.services)) }
+                for line in text.lines where !line.words.isEmpty {
+                    commands.append(try command(line, subject.services))
+                }
                 guard !commands.isEmpty else { throw .invalidArgument }
                 try subject.machine.submit(commands, to: subject.part, by: text.writer)
             }),

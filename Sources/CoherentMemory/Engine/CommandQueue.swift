@@ -81,7 +81,7 @@ public final class CommandQueue: Sendable {
                 state.waiting.append(
                     Entry(work: .command(state.lastSequence, command, process: process), submitted: now))
             }
-            return (first..<state.lastSequence + 1, Self.begin(&state))
+            return (first..<state.lastSequence + 1, begin(&state))
         }
         if starts { start(in: machine) }
         return sequences
@@ -93,19 +93,21 @@ public final class CommandQueue: Sendable {
         let now = DispatchTime.now()
         let starts = state.withLock { state in
             state.waiting.append(Entry(work: .invalidation(body), submitted: now))
-            return Self.begin(&state)
+            return begin(&state)
         }
         if starts { start(in: machine) }
     }
 
-    private static func begin(_ state: inout State) -> Bool {
+    private func begin(_ state: inout State) -> Bool {
         guard !state.isRunning, !state.waiting.isEmpty else { return false }
         state.isRunning = true
+        // Under the lock: whoever waits for the queue to be idle must not come between.
+        work.enter()
         return true
     }
 
     /// The machine lives until the queue is empty, and no longer.
-    private func start(in machine: Machine) { thread.async(group: work) { self.run(in: machine) } }
+    private func start(in machine: Machine) { thread.async { self.run(in: machine) } }
 
     // MARK: Execution
 
@@ -122,7 +124,10 @@ public final class CommandQueue: Sendable {
     private func next() -> Entry? {
         state.withLock { state in
             let entry = state.waiting.popFirst()
-            state.isRunning = entry != nil
+            if entry == nil {
+                state.isRunning = false
+                work.leave()
+            }
             return entry
         }
     }

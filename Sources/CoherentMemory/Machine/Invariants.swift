@@ -47,7 +47,9 @@ extension Machine {
                         if entry.isUnmapping { problem = "page \(base + UInt64(slot)) is left unmapping" }
                         if entry.isActive, state.huge == .pool { problem = "a reserved page is on a list" }
                         let isMapped = state.contexts.contains { $0[base + UInt64(slot)].isPresent }
-                        if entry.isDeviceMapped != isMapped { problem = "page \(base + UInt64(slot)) is mapped, or not" }
+                        if entry.isDeviceMapped != isMapped {
+                            problem = "page \(base + UInt64(slot)) is mapped, or not"
+                        }
                         if entry.isCached, isMapped { problem = "a device maps a page that is cached" }
                         if entry.isMigrating { problem = "page \(base + UInt64(slot)) is left migrating" }
                         if mapped[node.index].updateValue(leaf, forKey: node.index(of: entry.pfn)) != nil {

@@ -21,7 +21,7 @@ extension Machine {
     ///     inactive, referenced  in use: active         else: freed
     ///     active                in use: active         else: inactive
     ///
-    /// A huge page is one page here. Reserved ones are on no list.
+    /// What devices use is looked at on their lists, by their rules. A huge page is one page here. Reserved ones are on no list.
     ///
     /// - Returns: how many pages were freed, demoted ones among them, and how many moved.
     func visit(unit: Int, of node: Node, _ eviction: Eviction) -> (freed: Int, demoted: Int) {
@@ -92,7 +92,17 @@ extension Machine {
                 unsafe forEachMatch(leaf, filter: .frames(frames), in: state) { page, slot in
                     var entry = PageTableEntry(rawValue: unsafe slot.pointee)
                     if entry.isHuge, isHugeInUse == nil {
-                        isHugeInUse = HugePage.pages(around: page).contains { state.table[$0].isCached }
+                        let unit = HugePage.pages(around: page)
+                        isHugeInUse = unit.contains { state.table[$0].isCached }
+                        if !state.contexts.isEmpty {
+                            for page in unit where state.ageDevices(page) { isHugeInUse = true }
+                        }
+                    }
+                    if !entry.isHuge, !state.contexts.isEmpty, state.ageDevices(page) {
+                        // On a list of the device, which uses it.
+                        node.counters.pressure.scanned.add(1)
+                        node.counters.pressure.referenced.add(1)
+                        return
                     }
                     let isInUse = entry.isHuge ? isHugeInUse! : entry.isCached
                     visit(&entry, page: page, isInUse: isInUse, of: node, eviction, room: room, &found)
