@@ -23,7 +23,7 @@ enum DeviceAttributes {
         .writeOnly(
             "remove",
             summary:
-                "1: hot unplug, EBUSY unless the node is offline; force: takes it offline first, and ends who maps what is pinned.",
+                "1: hot unplug, EBUSY unless the node is offline; force: takes it offline first, and ends who maps what cannot move.",
             start: { subject, text throws(Errno) in
                 let (services, device) = (subject.services, subject.part)
                 let isForced = try text.keyword(of: ["1", "force"]) == "force"
@@ -61,6 +61,9 @@ enum LinkAttributes {
             "pace", summary: "off: the model only counts; real: faults and copies take at least the modelled time.",
             show: { choices(selected: $0.pace) },
             store: { device, text throws(Errno) in device.pace = try text.keyword(as: LinkPace.self) }),
+        .readOnly("modelled_ns", summary: "How long faults and copies over the link take by its model.") {
+            "\($0.modelledNanoseconds)"
+        },
     ]
 
     private static func figure(

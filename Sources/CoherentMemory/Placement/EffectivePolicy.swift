@@ -20,6 +20,8 @@ struct AllocationContext {
     var isDevice = false
     /// Whether a device touches the pages.
     var isDeviceTouch = false
+    /// What the origin knows of restricted nodes.
+    var access: [Int: Bool] = [:]
 
     func allows(_ index: Int) -> Bool { allowed?.contains(index) ?? true }
 }
@@ -39,6 +41,7 @@ extension Machine {
         var context = AllocationContext(policy: copy policy, local: local, process: 0, isDevice: isDevice)
         context.isDeviceTouch = origin.isDevice
         guard !isDevice else { return context }
+        context.access = origin.access
         if let task = tasks.placement(of: origin.pid, in: self) {
             context.process = task.process
             context.allowed = task.allowed
@@ -66,6 +69,31 @@ extension Machine {
             context.policy = EffectivePolicy(mode: .prefer, nodes: NodeMask([local]))
         }
         return context
+    }
+
+    /// A touch with the answer to whether it may use the restricted nodes that it may want a frame of.
+    ///
+    /// To be asked before the buffer's lock is taken, for the answer may take a while: the host knows who holds a device
+    /// open. Where a policy changes in between, it is asked again under the lock.
+    ///
+    /// - Parameter pages: those touched; nil for any.
+    func asked(_ origin: Origin, for buffer: Buffer, pages: Range<UInt64>?) -> Origin {
+        guard buffer.fixedSize == nil, devices.contains(where: { $0.node.isolation == .restricted }) else {
+            return origin
+        }
+        let policy = buffer.state.withLock { state -> EffectivePolicy? in
+            if let pages, missingPages(of: pages, in: state) == 0 { return nil }
+            return state.effective
+        }
+        guard let policy else { return origin }
+        let context = context(for: policy, isDevice: false, origin: origin)
+        var origin = origin
+        for device in devices where device.node.isolation == .restricted {
+            let index = device.node.index
+            guard context.policy.nodes.contains(index), context.allows(index) else { continue }
+            origin.access[index] = mayUse(device.node, process: context.process)
+        }
+        return origin
     }
 
     private func relative(_ nodes: NodeMask, allowed: NodeMask?) -> NodeMask {
