@@ -57,6 +57,8 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: settings),
+        .executableTarget(
+            name: "pipeline", dependencies: [system], path: "Sources/Examples/pipeline", swiftSettings: settings),
         .testTarget(
             name: "CoherentMemoryTests", dependencies: ["CoherentMemory", system], swiftSettings: settings),
         .testTarget(

@@ -73,6 +73,18 @@ extension Mounts {
             }
         }
 
+        @Test("The example: one buffer, produced, transformed and consumed")
+        func pipeline() throws {
+            try TestMount.with { mount in
+                let outcome = try MountTests.run([Host.products.appending("pipeline").string, mount.path])
+                #expect(outcome.succeeded, "\(outcome.errors)")
+                let lines = outcome.output.split(separator: "\n")
+                #expect(lines.count == 9)
+                // What the device touched first is on its node, beside what the program did.
+                #expect(lines.last?.contains("consumed    N0=1024 N1=1024 sum") == true, "\(outcome.output)")
+            }
+        }
+
         @Test("A mapped store is seen by the next command, a command's result by the next load")
         func oneMemory() throws {
             try TestMount.with { mount in

@@ -37,6 +37,7 @@ extension Machine {
         func actor(_ touch: DeviceTouch) -> DeviceActor { DeviceActor(device: device, origin: origin, touch: touch) }
         var done: UInt64 = 0
         do throws(Errno) {
+            for range in command.ranges where range.bytes.upperBound > range.buffer.size { throw Errno.badAddress }
             switch command {
             case .fence: try check(device)
             case .fill(let range, let byte):
