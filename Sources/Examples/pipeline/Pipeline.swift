@@ -7,6 +7,7 @@ import SystemPackage
 /// half and computes their checksum; the consumer adds up what it finds there, through the same mapping. Nobody
 /// copies anything to or from the device: there is one memory. After each step it prints where the pages are.
 @main
+@safe
 struct Pipeline {
     private static let half = 4 << 20
     private let mount: String
@@ -60,7 +61,7 @@ struct Pipeline {
             try show("round \(round), consumed   ", "sum \(sum)")
             guard sum == UInt64(count * (count - 1) / 2 * round) else { Self.fail("pipeline: the sum is wrong") }
         }
-        unlink(mount + "/buffers/pipeline")
+        _ = unsafe unlink(mount + "/buffers/pipeline")
     }
 
     /// Prints where the pages are.
@@ -68,7 +69,8 @@ struct Pipeline {
         let file = try FileDescriptor.open(
             FilePath(mount + "/sys/kernel/cdm/buffers/pipeline/placement"), .readOnly)
         defer { try? file.close() }
-        print(step, try text(file).split(separator: "\n").first ?? "", rest)
+        let placement = try text(file).split(separator: "\n").first.map(String.init) ?? ""
+        print(step, placement, rest)
     }
 
     private func text(_ file: FileDescriptor) throws -> String {
