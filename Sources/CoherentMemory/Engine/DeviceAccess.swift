@@ -110,21 +110,27 @@ extension Machine {
                     tally.change(old, to: new)
                     unsafe context.table.entries(of: mapping!)[slot] = new.rawValue
                 }
-                if actor.touch == .write, !entry.isWritten {
+                if actor.touch == .write, !entry.isWritten, state.backing == nil {
                     newlyWritten.add(entry.pfn, in: self) { $0.counters.written.add($1) }
                     entry.isWritten = true
                 }
                 unsafe entries[slot] = entry.rawValue
                 let from = max(bytes.lowerBound, page << Page.shift)
                 let to = min(bytes.upperBound, (page + 1) << Page.shift)
-                append(entry, from..<to, to: &pieces)
+                append(entry, from..<to, of: state, to: &pieces)
                 page += 1
             }
         }
     }
 
     /// Adds the bytes of a page, all in one place: here is where a device finds them.
-    private func append(_ entry: PageTableEntry, _ bytes: Range<UInt64>, to pieces: inout DevicePieces) {
+    private func append(
+        _ entry: PageTableEntry, _ bytes: Range<UInt64>, of state: borrowing Buffer.State, to pieces: inout DevicePieces
+    ) {
+        if let backing = state.backing {
+            unsafe pieces.append(backing.address(of: bytes.lowerBound), bytes.count)
+            return
+        }
         guard entry.isWritten else {
             // Looking into a hole would fill it.
             unsafe pieces.append(pieces.zeros, bytes.count)
