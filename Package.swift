@@ -26,13 +26,15 @@ let package = Package(
     targets: [
         .systemLibrary(name: "CFuse3", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
         .target(name: "CURing", linkerSettings: [.linkedLibrary("uring")]),
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .target(name: "CLinux"),
         .target(
             name: "CoherentMemory",
             dependencies: [
-                "CLinux", system,
+                "CLinux", "CZlib", system,
                 .product(name: "TOMLKit", package: "TOMLKit"),
                 .product(name: "BitCollections", package: "swift-collections"),
+                .product(name: "DequeModule", package: "swift-collections"),
             ],
             swiftSettings: settings),
         .target(name: "AttributeTree", dependencies: [system], swiftSettings: settings),
@@ -56,6 +58,8 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: settings),
+        .executableTarget(
+            name: "pipeline", dependencies: [system], path: "Sources/Examples/pipeline", swiftSettings: settings),
         .testTarget(
             name: "CoherentMemoryTests", dependencies: ["CoherentMemory", system], swiftSettings: settings),
         .testTarget(

@@ -98,3 +98,5 @@ int clinux_stay_on_cpu(int cpu) {
     CPU_FREE(set);
     return result;
 }
+
+const char *clinux_errno_name(int error) { return strerrorname_np(error); }
