@@ -42,7 +42,9 @@ enum NodeAttributes {
             zip(subject.machine.nodes, subject.part.distances).filter(\.0.isPresent).map { "\($1)" }
                 .joined(separator: " ")
         },
-        .readOnly("meminfo", summary: "Memory of the node by use, kB.") { NodeMeminfo.text(of: $0.part) },
+        .readOnly("meminfo", summary: "Memory of the node by use, kB.") {
+            NodeMeminfo.text(of: $0.part, showsFailures: $0.machine.hasPoisonedMemory)
+        },
         .readOnly("numastat", summary: "Allocation counters, pages.") { subject in
             let statistics = subject.part.statistics
             return nameValueLines([

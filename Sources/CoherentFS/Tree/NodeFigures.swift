@@ -4,10 +4,12 @@ import CoherentMemory
 ///
 /// Buffers are to the simulation what shared memory is to Linux: page cache without a disk behind it.
 enum NodeMeminfo {
-    static func text(of node: CoherentMemory.Node) -> String {
+    /// - Parameter showsFailures: whether with HardwareCorrupted, which in Linux only /proc/meminfo has: once there was any
+    ///   on some node, so that until then the keys are Linux's.
+    static func text(of node: CoherentMemory.Node, showsFailures: Bool) -> String {
         let usage = node.usage
         let inactive = usage.allocated - usage.active
-        let pages: [(String, Int)] = [
+        var pages: [(String, Int)] = [
             ("MemTotal", usage.present), ("MemFree", usage.free), ("MemUsed", usage.present - usage.free),
             ("SwapCached", 0), ("Active", usage.active), ("Inactive", inactive), ("Active(anon)", 0),
             ("Inactive(anon)", 0), ("Active(file)", usage.active), ("Inactive(file)", inactive), ("Unevictable", 0),
@@ -18,6 +20,7 @@ enum NodeMeminfo {
             ("ShmemHugePages", usage.huge * HugePage.frames), ("ShmemPmdMapped", 0), ("FileHugePages", 0),
             ("FilePmdMapped", 0),
         ]
+        if showsFailures { pages.append(("HardwareCorrupted", usage.poisoned)) }
         var lines = pages.map { name, count in
             "Node \(node.id) \(padded(name + ":", to: 15)) \(padded(count * 4, to: 8)) kB"
         }

@@ -89,6 +89,8 @@ extension Machine {
         let devices = devices(of: buffer, pages: pages, filter: filter, targets: targets)
         for device in devices { device.copies.begin() }
         defer { for device in devices { device.copies.end() } }
+        // Whether the link is paced or not.
+        if let stall = devices.compactMap(\.stall).max() { Self.sleep(stall) }
         let start = ContinuousClock.now
         let outcome = moveBatch(of: buffer, pages: pages, filter: filter, targets: targets, prepaid: prepaid)
         system.transfers.add(outcome.crossings, reason)
