@@ -22,12 +22,9 @@ struct LinkLossTests {
 
         var lost: [UInt64: [Range<UInt64>]] = [:]
         machine.cutLink(of: device) { for memory in $0 { lost[memory.buffer.id] = memory.ranges } }
-        let expectedLoss: [UInt64: [Range<UInt64>]] = [buffer.id: [2 * 4096..<7 * 4096], device.memory.id: [0..<4096]]
-        #expect(Set(lost.keys) == Set(expectedLoss.keys))
-        #expect(lost[buffer.id] == expectedLoss[buffer.id])
-        #expect(lost[device.memory.id] == expectedLoss[device.memory.id])
-        let isSame = lost == expectedLoss
-        #expect(isSame)
+        #expect(lost.count == 2)
+        #expect(lost[buffer.id] == [2 * 4096..<7 * 4096])
+        #expect(lost[device.memory.id] == [0..<4096])
         #expect(device.linkState == .down && device.isSevered && !device.isPresent && device.presence == 0)
         #expect(!node.hasMemory && machine.blockNumbers(of: node).isEmpty && machine.block(2) == nil)
         #expect(try machine.bytes(of: buffer, at: 4096, count: 4096) == page)

@@ -141,6 +141,22 @@ extension Mounts {
                 #expect(try mount.meminfo(0)["HardwareCorrupted"] == totals[0] * 4)
                 #expect(try mount.meminfo(1)["HardwareCorrupted"] == totals[1] * 4)
 
+                // Without the page cache the same.
+                let direct = try FileDescriptor.open(
+                    FilePath(file), FileDescriptor.AccessMode(rawValue: O_RDONLY | O_DIRECT))
+                try direct.closeAfter {
+                    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 8192, alignment: 4096)
+                    defer { unsafe buffer.deallocate() }
+                    for first in 1..<count where bad.contains(first) {
+                        #expect(throws: Errno.ioError) {
+                            _ = try unsafe direct.read(fromAbsoluteOffset: Int64(first) * 4096, into: buffer)
+                        }
+                        guard !bad.contains(first - 1) else { continue }
+                        #expect(
+                            try unsafe direct.read(fromAbsoluteOffset: Int64(first - 1) * 4096, into: buffer) == 4096)
+                    }
+                }
+
                 // A hole makes some good, clearing others; what is left stays as it is.
                 let descriptor = try FileDescriptor.open(FilePath(file), .readWrite)
                 for (index, page) in bad.sorted().enumerated() where index % 3 < 2 {

@@ -38,6 +38,14 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
         if let lifetime, lifetime.isOver { throw .operationNotSupportedByDevice }
     }
 
+    /// With O_DIRECT a read that meets good bytes before a page that failed is short; to the page cache that would be the end
+    /// of the file.
+    override func read(_ request: consuming Request, size: Int, offset: Int64, flags: Int32) {
+        let isDirect = flags & O_DIRECT != 0
+        let size = isDirect ? machine.goodLength(of: file.buffer, at: UInt64(offset), length: size) : size
+        read(request, size: size, offset: offset)
+    }
+
     override func read(_ request: consuming Request, size: Int, offset: Int64) {
         let origin = tasks.origin(of: request.caller)
         if machine.hasPacedLink {

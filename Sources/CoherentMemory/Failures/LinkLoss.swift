@@ -81,11 +81,7 @@ extension Machine {
         var lost = loseAll(of: node)
         onLoss(lost)
         while true {
-            for memory in lost {
-                for range in memory.ranges {
-                    invalidate(memory.buffer, pages: range.lowerBound >> Page.shift..<range.upperBound >> Page.shift)
-                }
-            }
+            for memory in lost { drop(memory) }
             let isEmpty = node.zone.withLock { zone in
                 guard zone.allocated == 0, zone.pool.usage.used == 0 else { return false }
                 zone.vanish(table: node.frames)
@@ -98,6 +94,20 @@ extension Machine {
         }
         invalidate(device.memory, pages: 0..<Page.count(of: device.memory.size))
         discard(device.memory, pages: 0..<UInt64.max >> Page.shift)
+    }
+
+    /// Takes pages that are lost out of the page cache. What is dirty there is let go when it comes back, which it does
+    /// much faster in bulk.
+    private func drop(_ memory: LostMemory) {
+        for range in memory.ranges {
+            let pages = range.lowerBound >> Page.shift..<range.upperBound >> Page.shift
+            for first in stride(from: pages.lowerBound, to: pages.upperBound, by: 1024) {
+                let part = first..<min(pages.upperBound, first + 1024)
+                let next = part.upperBound..<min(pages.upperBound, part.upperBound + 1024)
+                if part.count >= 32 { writeBack(memory.buffer, pages: part, next: next) }
+                invalidate(memory.buffer, pages: part)
+            }
+        }
     }
 
     private func loseAll(of node: Node) -> [LostMemory] {
