@@ -1,12 +1,15 @@
 import ArgumentParser
 import Foundation
 
-/// Measures a mount of cdmfs against its peers and prints the table.
+/// Measures a mount of cdmfs against its peers and prints the tables.
 @main
 struct Benchmarks: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Measure cdmfs against its peers.",
-        discussion: "Needs root, to mount. Tests/Benchmarks/run builds what it needs and starts it.")
+        discussion: """
+            Needs root, to mount. Tests/Benchmarks/run builds what it needs and starts it. Says on stderr what it measures, and \
+            prints the tables when it is through.
+            """)
 
     @Option(help: "The cdmfs to measure.")
     var cdmfs: String
@@ -17,32 +20,118 @@ struct Benchmarks: ParsableCommand {
     @Option(name: .customLong("plainloop"), help: "The plain C loop (default: the one beside this program).")
     var plainLoop: String?
 
+    @Option(help: "The directory with libfuse's memfs_ll and passthrough_ll.")
+    var peers: String?
+
     @Option(help: "Rounds that count, beside one that warms up.")
-    var rounds = 7
+    var rounds = 5
+
+    @Option(name: .customLong("group"), help: "Measure only this group; may be given more than once (see --list).")
+    var names: [String] = []
 
     @Option(help: ArgumentHelp("Measure only rows whose title has this in it.", valueName: "text"))
     var only: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "MiB of the file that is accessed at random (default: up to 4096, as memory allows).", valueName: "MiB"))
+    var random: Int?
+
+    @Option(
+        help: "Seconds after which no other row is begun (default: 280, or a day if --group says what is measured).")
+    var seconds: Int?
+
+    @Option(help: ArgumentHelp("Write the tables and the plots into this directory.", valueName: "directory"))
+    var output: String?
+
+    @Flag(help: "Put the tables into README.md, and the plots beside the benchmarks.")
+    var updateReadme = false
+
+    @Option(help: .hidden)
+    var repository: String?
+
+    @Flag(help: "List the groups, and measure nothing.")
+    var list = false
+
     func validate() throws {
         guard rounds >= 1 else { throw ValidationError("--rounds \(rounds); expected at least 1") }
-    }
-
-    func run() throws {
-        let beside = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
-        let rows = Rows(
-            cdmfs: cdmfs, plainLoop: plainLoop ?? beside.appendingPathComponent("plainloop").path, scratch: scratch,
-            bytes: 256 << 20, requests: 40_000)
-        let report = Report(rounds: rounds)
-        say(report.heading())
-        for group in rows.groups {
-            try group { contests in
-                for contest in contests where only.map({ contest.title.contains($0) }) ?? true {
-                    say(report.row(try contest.run(rounds: rounds)))
-                }
-            }
+        if let random, random < 1 { throw ValidationError("--random \(random); expected at least 1") }
+        for name in names where !Group.all.contains(where: { $0.name == name }) {
+            throw ValidationError("--group \(name); expected one of \(Group.all.map(\.name).joined(separator: ", "))")
+        }
+        if updateReadme, repository == nil || !names.isEmpty || only != nil {
+            throw ValidationError("--update-readme; expected all groups, and to be started by Tests/Benchmarks/run")
         }
     }
 
-    /// Each row as soon as it is there, into a pipe, too.
-    private func say(_ line: String) { FileHandle.standardOutput.write(Data((line + "\n").utf8)) }
+    func run() throws {
+        guard !list else {
+            for group in Group.all {
+                print("\(group.name)\t\(group.title)\(group.isUsual ? "" : " (only if asked for)")")
+            }
+            return
+        }
+        let host = Host.description
+        let stage = Stage(settings)
+        let groups = Group.all.filter { names.isEmpty ? $0.isUsual : names.contains($0.name) }
+        let end = ContinuousClock.now + .seconds(seconds ?? (names.isEmpty ? 280 : 86_400))
+        let sections = try groups.map { group in
+            var outcomes: [Outcome] = []
+            guard .now < end else {
+                stage.leaveOut("\(group.name): no time was left")
+                return Section(group: group, outcomes: [])
+            }
+            try group.measure(stage) { trials in
+                for trial in trials where isWanted(trial) {
+                    guard .now < end else { return stage.leaveOut("\(trial.rows[0].title): no time was left") }
+                    outcomes += outcomesOf(trial, in: group, stage)
+                }
+            }
+            return Section(group: group, outcomes: outcomes)
+        }
+        let report = Report(
+            sections: sections.filter { !$0.outcomes.isEmpty }, rounds: rounds, host: host, notes: stage.notes)
+        print(report.markdown(plots: nil))
+        try save(report)
+        if stage.hasFailed { throw ExitCode.failure }
+    }
+
+    private var settings: Settings {
+        let beside = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
+        return Settings(
+            cdmfs: cdmfs, plainLoop: plainLoop ?? beside.appendingPathComponent("plainloop").path, peers: peers,
+            scratch: scratch,
+            randomBytes: random.map { $0 << 20 } ?? Settings.fittingRandomBytes(copies: Group.randomCopies))
+    }
+
+    private func isWanted(_ trial: Trial) -> Bool {
+        only.map { text in trial.rows.contains { $0.title.contains(text) } } ?? true
+    }
+
+    private func outcomesOf(_ trial: Trial, in group: Group, _ stage: Stage) -> [Outcome] {
+        let start = ContinuousClock.now
+        let outcomes = trial.run(rounds: rounds) { stage.failed($0, trial.rows, $1) }
+        let seconds = (ContinuousClock.now - start) / .seconds(1)
+        say("\(group.name): \(trial.rows.map(\.title).joined(separator: "; ")) (\(Unit.text(seconds)) s)")
+        for outcome in outcomes {
+            let figures = trial.entrants.map { entrant in
+                let figure = outcome.summary(of: entrant.contestant).map { outcome.row.unit.text($0.median) }
+                return "\(entrant.contestant.name) \(figure ?? "–")"
+            }
+            say("    " + figures.joined(separator: ", "))
+        }
+        return outcomes
+    }
+
+    private func save(_ report: Report) throws {
+        if let output { try report.write(to: URL(fileURLWithPath: output)) }
+        guard updateReadme, let repository else { return }
+        let top = URL(fileURLWithPath: repository)
+        let plots = "Tests/Benchmarks/results"
+        try report.write(to: top.appendingPathComponent(plots))
+        try report.update(top.appendingPathComponent("README.md"), plots: plots)
+    }
+
+    /// Each row as soon as it is there.
+    private func say(_ line: String) { FileHandle.standardError.write(Data((line + "\n").utf8)) }
 }

@@ -5,18 +5,69 @@
 
 // What programs do to a file system, timed. Each function returns 0, or an errno; `seconds` gets the timed part.
 
-/// Makes a file of `bytes`, maps it shared, and stores one word to each page in ascending order; the stores are timed.
-int clients_touch(const char *path, size_t bytes, double *seconds);
+// Mappings. SIGBUS is EFAULT.
 
-/// Makes a file of `bytes`, maps it shared, and fills it, so that its pages are resident and dirty; then fills it `passes` times
-/// more, which is timed.
-int clients_store(const char *path, size_t bytes, long passes, double *seconds);
+/// Maps a file, shared, made or lengthened to `bytes` where need be, at an address that huge pages fit.
+int clients_map(const char *path, size_t bytes, void **mapped);
 
-/// Makes a file of `bytes` and writes it past the page cache.
+/// Ends a mapping.
+void clients_unmap(void *mapped, size_t bytes);
+
+enum clients_touching {
+    clients_ascending = 0,
+    /// The same order each time; single pages are touched under MADV_RANDOM.
+    clients_at_random = 1,
+    /// By a load, not a store.
+    clients_loading = 2,
+};
+
+/// Touches every page of the first `count` blocks of `block` bytes that an order goes through, a word of each.
+int clients_touch(void *mapped, size_t bytes, size_t block, long count, unsigned kind, double *seconds);
+
+/// Stores to every word of a mapping, `passes` times; whole passes until `budget` seconds are over, if `passes` is 0.
+/// `rate` gets bytes a second.
+int clients_store(void *mapped, size_t bytes, long passes, double budget, double *rate);
+
+/// Loads every word of a mapping in whole passes until `budget` seconds are over. `rate` gets bytes a second.
+int clients_load(void *mapped, size_t bytes, double budget, double *rate);
+
+/// `count` times loads 64 bytes at a random place, and stores to them if `is_storing`; each place depends on what was loaded
+/// before.
+int clients_hop(void *mapped, size_t bytes, long count, int is_storing, double *seconds);
+
+/// msync(2) of the whole mapping with MS_SYNC.
+int clients_sync(void *mapped, size_t bytes, double *seconds);
+
+// Descriptors
+
+enum clients_transfer {
+    clients_read = 0,
+    clients_write = 1,
+    /// Past the page cache.
+    clients_direct = 2,
+};
+
+/// Makes a file of `bytes`, each 0x5a, and writes it past the page cache.
 int clients_fill(const char *path, size_t bytes);
 
-/// `count` times pread(2) of 4 KiB with O_DIRECT, at page-aligned random places of the first `bytes`, the same ones each time.
-int clients_read_direct(const char *path, size_t bytes, long count, double *seconds);
+/// `count` times pread(2) or pwrite(2) of `size` bytes at random places, multiples of `size` below `bytes`, the same ones each
+/// time. What is read and written is what clients_fill() has there.
+int clients_transfer(const char *path, size_t bytes, size_t size, long count, unsigned kind, double *seconds);
+
+/// `count` times pread(2) of 4 KiB with O_DIRECT; `seconds` gets what `percent` of them stay below.
+int clients_read_percentile(const char *path, size_t bytes, long count, int percent, double *seconds);
+
+// Names
+
+enum clients_act { clients_create, clients_stat, clients_open, clients_unlink };
+
+/// Does one thing to the files of a directory whose names have the numbers from `first` on, `count` of them.
+int clients_names(const char *directory, enum clients_act act, long first, long count, double *seconds);
+
+/// Reads a directory to its end, and counts what is in it.
+int clients_list(const char *directory, long *count, double *seconds);
+
+// Attributes
 
 /// `count` times pread(2) of up to 4096 bytes from the start of an open file.
 int clients_read_attribute(const char *path, long count, double *seconds);
@@ -24,23 +75,13 @@ int clients_read_attribute(const char *path, long count, double *seconds);
 /// `count` times pwrite(2) of `text` to the start of an open file.
 int clients_write_attribute(const char *path, const char *text, long count, double *seconds);
 
-/// Maps a file, shared, made or lengthened to `bytes` where need be.
-int clients_map(const char *path, size_t bytes, void **mapped);
-
-/// Stores to every byte of a mapping.
-void clients_dirty(void *mapped, size_t bytes);
-
-/// Ends a mapping.
-void clients_unmap(void *mapped, size_t bytes);
-
 /// Writes `text` to a file once; the write(2) is timed.
 int clients_command(const char *path, const char *text, double *seconds);
 
+// The rest
+
 /// One memcpy(3) of `bytes` from one memory file to another that has no pages yet.
 int clients_copy(size_t bytes, double *seconds);
-
-/// `count` times pread(2) of 4 KiB with O_DIRECT; `seconds` gets what `percent` of them stay below.
-int clients_read_percentile(const char *path, size_t bytes, long count, int percent, double *seconds);
 
 /// Keeps the calling thread, and what it starts from now on, on one CPU; a negative number lifts that.
 int clients_pin(int cpu);

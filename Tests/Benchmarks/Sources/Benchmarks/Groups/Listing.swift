@@ -1,29 +1,31 @@
 import Foundation
 
-extension Rows {
+extension Group {
     /// A machine of 64 nodes and 1024 memory blocks, listed to the last file, against a tmpfs with the same names.
-    func listing(_ body: ([Contest]) throws -> Void) throws {
-        let tmpfs = try Mount.tmpfs(at: scratch + "/names")
-        defer { tmpfs.end() }
-        let topology = tmpfs.path + "/topology.toml"
-        try Self.largeMachine.write(toFile: topology, atomically: false, encoding: .utf8)
-        let path = scratch + "/listed"
-        do {
-            let mount = try Mount.cdmfs(cdmfs, at: path, topology: topology)
-            defer { mount.end() }
-            try copyNames(from: path, to: tmpfs.path + "/tree")
+    static let listing: Group = Group(name: "listing", title: "Listing", columns: []) { stage, body in
+        try stage.withTopology(largeMachine) { topology in
+            try stage.withSite(.tmpfs) { tmpfs in
+                try stage.withSite(.tracked, topology: topology) { site in
+                    try copyNames(from: site.path, to: tmpfs.file("tree"))
+                }
+                try body([
+                    Trial(
+                        [
+                            Row(
+                                "`ls -lR`, 64 nodes, 1024 blocks, just mounted", .seconds,
+                                .figure(.tracked, beside: .tmpfs, 1))
+                        ],
+                        [
+                            Trial.Entrant(contestant: .tmpfs) { [try list(tmpfs.file("tree"))] },
+                            Trial.Entrant(contestant: .tracked) {
+                                var seconds = 0.0
+                                try stage.withSite(.tracked, topology: topology) { seconds = try list($0.path) }
+                                return [seconds]
+                            },
+                        ])
+                ])
+            }
         }
-        try body([
-            Contest(
-                title: "`ls -lR`, 64 nodes, 1024 blocks, just mounted", peer: "tmpfs", unit: .seconds, aim: nil,
-                limit: 1,
-                measurePeer: { try list(tmpfs.path + "/tree") },
-                measureOurs: {
-                    let mount = try Mount.cdmfs(cdmfs, at: path, topology: topology)
-                    defer { mount.end() }
-                    return try list(path)
-                })
-        ])
     }
 
     private static let largeMachine =
@@ -33,7 +35,7 @@ extension Rows {
             return "[[node]]\nid = \(id)\nmemory = \"32M\"\n\(kind)\n"
         }.joined()
 
-    private func copyNames(from source: String, to target: String) throws {
+    private static func copyNames(from source: String, to target: String) throws {
         let files = FileManager.default
         try files.createDirectory(atPath: target, withIntermediateDirectories: false)
         for name in try files.contentsOfDirectory(atPath: source) {
@@ -48,7 +50,7 @@ extension Rows {
         }
     }
 
-    private func list(_ path: String) throws -> Double {
+    private static func list(_ path: String) throws -> Double {
         let listing = Process()
         listing.executableURL = URL(fileURLWithPath: "/usr/bin/env")
         listing.arguments = ["ls", "-lR", path]

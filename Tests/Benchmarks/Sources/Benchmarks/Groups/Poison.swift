@@ -1,0 +1,69 @@
+import Clients
+import Foundation
+
+extension Group {
+    /// Pages that go bad under a program that maps them.
+    static let poison: Group = Group(name: "poison", title: "Poison", columns: []) { stage, body in
+        try stage.withSites([.tracked, .direct]) { sites in
+            for site in sites {
+                let bytes = 64 << 20
+                guard FileManager.default.createFile(atPath: site.file("policy"), contents: nil) else {
+                    throw Failure(site.file("policy"))
+                }
+                try body([
+                    Trial(
+                        [
+                            Row(
+                                "poison of a page of 64 MiB that is mapped and dirty", .microseconds,
+                                .ratio(site.contestant, to: store))
+                        ],
+                        [
+                            Trial.Entrant(contestant: store) {
+                                [
+                                    try Summary(
+                                        (0..<256).map { _ in try command(site.control("policy", "policy"), "default\n")
+                                        }
+                                    )
+                                    .median * 1e6
+                                ]
+                            },
+                            Trial.Entrant(contestant: site.contestant) { [try poison(site, bytes) * 1e6] },
+                        ])
+                ])
+            }
+        }
+    }
+
+    private static let store = Contestant("our write of an attribute")
+
+    /// The middle of the seconds that pages of the device take.
+    private static func poison(_ site: Site, _ bytes: Int) throws -> Double {
+        let debug = site.path + "/sys/kernel/debug/cdm/cdm0/"
+        let name = "poisoned"
+        guard FileManager.default.createFile(atPath: site.file(name), contents: nil) else {
+            throw Failure(site.file(name))
+        }
+        try command(site.control(name, "policy"), "bind:1\n")
+        return try unsafe site.withMapping(name, bytes) { mapped in
+            _ = try timed(site.path) { unsafe clients_store(mapped, bytes, 1, 0, &$0) }
+            let start = try deviceAddress(site, name)
+            // Every other page of the first run, from its start.
+            let addresses = (0..<64).map { start + $0 * 8192 }.map { "0x\(String($0, radix: 16))\n" }
+            let seconds = try addresses.map { try command(debug + "inject_poison", $0) }
+            for address in addresses { try command(debug + "clear_poison", address) }
+            return Summary(seconds).median
+        }
+    }
+
+    /// Where on its device a buffer's first page is.
+    private static func deviceAddress(_ site: Site, _ name: String) throws -> Int {
+        let file = site.control(name, "pages")
+        let words = try String(contentsOfFile: file, encoding: .utf8).split(separator: "\n").first?.split(
+            separator: " ")
+        guard let words, words.count >= 4, let length = Int(words[1].dropFirst(2), radix: 16), length >= 1 << 20,
+            let physical = Int(words[3].dropFirst(2), radix: 16)
+        else { throw Failure("\(file): no run of 1 MiB") }
+        // The device of the default machine begins where its 4 GiB of RAM end.
+        return physical - (4 << 30)
+    }
+}
