@@ -144,7 +144,7 @@ extension Mounts {
                 // Without the page cache the same.
                 let direct = try FileDescriptor.open(
                     FilePath(file), FileDescriptor.AccessMode(rawValue: O_RDONLY | O_DIRECT))
-                try direct.closeAfter {
+                try direct.closeAfter { () throws in
                     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 8192, alignment: 4096)
                     defer { unsafe buffer.deallocate() }
                     for first in 1..<count where bad.contains(first) {
