@@ -47,6 +47,9 @@ public struct Attribute<Subject: Sendable>: Sendable {
     /// Whether showing it may have to wait for programs, so that it is no work for the thread that took the read.
     public private(set) var showsInJob = false
 
+    /// Whether its content changes all the time while something is under way, so that poll(2) tells of that only now and then.
+    public private(set) var changesSteadily = false
+
     let show: Show?
     let action: Action?
 
@@ -105,6 +108,13 @@ public struct Attribute<Subject: Sendable>: Sendable {
     public func shownInJob() -> Attribute {
         var attribute = self
         attribute.showsInJob = true
+        return attribute
+    }
+
+    /// The same attribute, of which poll(2) tells only now and then, for it changes all the time.
+    public func changingSteadily() -> Attribute {
+        var attribute = self
+        attribute.changesSteadily = true
         return attribute
     }
 

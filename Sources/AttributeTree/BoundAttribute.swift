@@ -27,6 +27,9 @@ public struct BoundAttribute: Sendable {
     /// Whether a read may take long, too.
     public let showsInJob: Bool
 
+    /// Whether poll(2) tells of a change only now and then, for it changes all the time while something is under way.
+    public let changesSteadily: Bool
+
     private let isVerbatim: Bool
     private var open: (@Sendable () -> BoundAttribute)?
     private let showText: (@Sendable () throws(Errno) -> String)?
@@ -39,6 +42,7 @@ public struct BoundAttribute: Sendable {
         summary = attribute.summary
         isVerbatim = attribute.isVerbatim
         showsInJob = attribute.showsInJob
+        changesSteadily = attribute.changesSteadily
         if let show = attribute.show {
             showText = { () throws(Errno) in try show(subject) }
         } else {

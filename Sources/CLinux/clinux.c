@@ -1,6 +1,9 @@
 #include "clinux.h"
 
+#include <linux/ioctl.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
 
 int clinux_open_fuse_inode(int directory, uint64_t inode, uint32_t generation, int flags) {
     // FILEID_INO64_GEN of linux/exportfs.h, as fuse_encode_fh() fills it.
@@ -14,6 +17,49 @@ int clinux_open_fuse_inode(int directory, uint64_t inode, uint32_t generation, i
     name.handle.handle_type = inode_and_generation;
     memcpy(name.handle.f_handle, number, sizeof number);
     return open_by_handle_at(directory, &name.handle, flags);
+}
+
+int clinux_scan_pages(
+    int pagemap, uint64_t start, uint64_t end, uint64_t categories, struct clinux_page_region *runs, uint64_t count,
+    uint64_t *walked) {
+    // struct pm_scan_arg of linux/fs.h, which older headers do not have.
+    struct {
+        uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+        uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+    } scan = {
+        .size = sizeof scan,
+        .start = start,
+        .end = end,
+        .vec = (uint64_t)runs,
+        .vec_len = count,
+        .category_anyof_mask = categories,
+        .return_mask = categories,
+    };
+    int found = ioctl(pagemap, _IOWR('f', 16, scan), &scan);
+    *walked = scan.walk_end;
+    return found;
+}
+
+int clinux_advise(int pidfd, uint64_t start, uint64_t length, int advice) {
+    struct iovec range = {.iov_base = (void *)start, .iov_len = length};
+    return syscall(SYS_process_madvise, pidfd, &range, 1, advice, 0) < 0 ? -1 : 0;
+}
+
+void clinux_touch_page(pid_t process, uint64_t address) {
+    char byte;
+    struct iovec here = {.iov_base = &byte, .iov_len = 1}, there = {.iov_base = (void *)address, .iov_len = 1};
+    syscall(SYS_process_vm_readv, process, &here, 1L, &there, 1L, 0L);
+}
+
+void clinux_drain_new_pages(void) {
+    // Of all calls that do it, move_pages(2) does least beside it: a page that is where it should be stays there.
+    static char here;
+    void *page = &here;
+    int node = -1;
+    if (syscall(SYS_move_pages, 0, 1L, &page, NULL, &node, 0) == 0 && node >= 0) {
+        int status;
+        syscall(SYS_move_pages, 0, 1L, &page, &node, &status, 2 /* MPOL_MF_MOVE */);
+    }
 }
 
 int clinux_cached_device(const char *path, uint32_t *major, uint32_t *minor) {

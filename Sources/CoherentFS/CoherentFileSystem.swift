@@ -24,12 +24,15 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
         let devices = machine.devices.map { device in
             (FileName(device.name), DeviceFile(device: device, services: services) as Inode)
         }
+        let mirrors = MirrorDevice.makeAll().map { device in
+            (FileName(device.name), MirrorFile(device: device, services: services) as Inode)
+        }
         services.inodes.add(
             root: FixedDirectory(
                 number: .root,
                 children: [
                     ("sys", tree.inode(of: .directory(system), name: "sys", parent: .root)),
-                    ("dev", FixedDirectory(number: services.inodes.makeNumber(), children: devices)),
+                    ("dev", FixedDirectory(number: services.inodes.makeNumber(), children: devices + mirrors)),
                     ("buffers", buffers),
                 ]))
     }
@@ -262,6 +265,12 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
         _ request: consuming Request, inode: InodeNumber, events: PollEvents, handle: PollHandle?, file: OpenFile
     ) {
         self.handle(of: file).poll(request, handle: handle)
+    }
+
+    override func ioctl(
+        _ request: consuming Request, inode: InodeNumber, command: IoctlCommand, input: RawSpan, file: OpenFile
+    ) {
+        handle(of: file).ioctl(request, command, input: input)
     }
 
     // MARK: Directories

@@ -30,6 +30,7 @@ final class Services: Sendable {
     let tasks: TaskLocator
     /// The processes of the host.
     let processes = ProcTasks()
+    let mirrors = MirrorRegistry()
     let numaMaps = NumaMapsQuestion.Last()
     /// The directory buffers/.
     let buffers = Mutex(WeakDirectory())
@@ -45,7 +46,16 @@ final class Services: Sendable {
         tasks = TaskLocator(machine: machine)
         machine.setInvalidator(pageCache)
         machine.setTaskDirectory(processes)
-        let (changes, uevents, power) = (changes, uevents, power)
+        let (changes, uevents, power, jobs) = (changes, uevents, power, jobs)
+        changes.setBusy { jobs.isMoving }
+        machine.setBackgroundObserver { move in
+            let end = jobs.list(move)
+            changes.kick()
+            return {
+                end()
+                changes.kick()
+            }
+        }
         machine.setRecorder { event in
             uevents.note(event)
             power.note(event)

@@ -1,7 +1,25 @@
+import Synchronization
 import SystemPackage
 import Testing
 
 @testable import CoherentMemory
+
+/// The page cache, with `body` called whenever pages are about to leave it.
+private final class Interposed: MappingInvalidator {
+    private let cache: PageCache
+    private let body: @Sendable (Range<UInt64>) -> Void
+
+    init(_ machine: Machine, _ cache: PageCache, _ body: @escaping @Sendable (Range<UInt64>) -> Void) {
+        self.cache = cache
+        self.body = body
+        machine.setInvalidator(self)
+    }
+
+    func invalidate(_ buffer: Buffer, pages: Range<UInt64>) {
+        body(pages)
+        cache.invalidate(buffer, pages: pages)
+    }
+}
 
 /// Buffers in the share that a node sets aside for contiguous ones.
 @Suite("Contiguous buffers")
@@ -9,7 +27,7 @@ struct ContiguousTests {
     @Test("Random walks beside a model that looks at every frame", arguments: 1...6)
     func walk(seed: UInt64) throws {
         var walk = try ContiguousWalk(seed: seed)
-        for _ in 0..<150 { try walk.step() }
+        for _ in 0..<80 { try walk.step() }
         try walk.finish()
     }
 
@@ -106,7 +124,9 @@ struct ContiguousTests {
     func device() throws {
         let machine = try machine()
         let buffer = try make(machine, pages: 600)
+        let crowd = try make(machine, pages: 500, on: 2)
         #expect(throws: Errno.resourceBusy) { try machine.remove(machine.devices[0], isForced: true) }
+        machine.remove(crowd)
         #expect(machine.node(1)!.usage.contiguous.total == 1024)
         try machine.releaseContiguous(buffer)
         try machine.remove(machine.devices[0], isForced: true)
@@ -116,6 +136,139 @@ struct ContiguousTests {
         try machine.rescan()
         #expect(machine.node(1)!.usage.contiguous == ContiguousUsage(total: 1024, free: 1024, largest: 1024))
         try machine.makeContiguous(buffer, on: 1)
+        try machine.checkInvariants()
+    }
+
+    @Test("A move is all or nothing, and what stands in its way leaves all as it was")
+    func outcomes() throws {
+        for what in ["full", "pinned", "cancelled", "removed"] {
+            let machine = try machine()
+            let buffer = try make(machine, pages: 1020)
+            let cache = PageCache(machine, mapping: [buffer])
+            for page in stride(from: 0, to: 1020, by: 3) {
+                _ = cache.touch(buffer, page: page) { bytes in
+                    bytes[0] = UInt8(page % 251)
+                    return ((), stored: true)
+                }
+            }
+            let place = machine.contiguousRange(of: buffer)
+            let other = what == "full" ? try make(machine, pages: 8, on: 2) : nil
+            let seen = Atomic(0)
+            let hook = Interposed(machine, cache) { _ in
+                guard seen.add(1, ordering: .relaxed).newValue == 2 else { return }
+                switch what {
+                case "pinned": machine.setPinned(true, of: buffer)
+                case "cancelled": buffer.cancelMigrations()
+                case "removed": machine.remove(buffer)
+                default: break
+                }
+            }
+            let error = failure { () throws(Errno) in try machine.migrate(buffer, to: 2) }
+            switch what {
+            case "full":
+                #expect(error == .noMemory && buffer.migration.state == .failed && buffer.migration.failed == 1020)
+                #expect(seen.load(ordering: .relaxed) == 0, "unmapped in vain")
+            case "pinned": #expect(error == .resourceBusy && buffer.migration.failed == 1020)
+            case "cancelled": #expect(error == .interrupted && buffer.migration.state == .cancelled)
+            default: #expect(error == nil && buffer.residentPages == 0)
+            }
+            if what != "removed" {
+                #expect(machine.contiguousRange(of: buffer) == place && machine.pages(of: buffer) == [1: 1020])
+                for page in stride(from: 0, to: 1020, by: 3) {
+                    #expect(cache.touch(buffer, page: page) { ($0[0], stored: false) } == UInt8(page % 251))
+                }
+                try machine.checkInvariants()
+                machine.remove(buffer)
+            }
+            if let other { machine.remove(other) }
+            withExtendedLifetime(hook) {}
+            try machine.checkInvariants()
+            for node in machine.nodes.dropFirst() { #expect(node.usage.contiguous.free == 1024, "\(what)") }
+        }
+    }
+
+    @Test("Programs go on storing while it moves to and fro, and lose nothing", .timeLimit(.minutes(2)))
+    func moving() throws {
+        let machine = try machine()
+        let pages = 700
+        let buffer = try make(machine, pages: UInt64(pages))
+        let cache = PageCache(machine, mapping: [buffer])
+        let stored = Mutex([[Int]](repeating: Array(repeating: 0, count: pages), count: 2))
+        let isOver = Atomic(false)
+        let writers = (0..<2).map { index in
+            {
+                var random = SplitMix64(seed: UInt64(index + 1))
+                while !isOver.load(ordering: .relaxed) {
+                    let page = Int.random(in: 0..<pages, using: &random)
+                    _ = cache.touch(buffer, page: page) { bytes in
+                        bytes[index] &+= 1
+                        return ((), stored: true)
+                    }
+                    stored.withLock { $0[index][page] += 1 }
+                }
+            } as @Sendable () -> Void
+        }
+        runThreads(
+            writers + [
+                {
+                    for round in 0..<12 {
+                        let target = round % 2 == 0 ? 2 : 1
+                        // A frame that somebody still reads may stand in the middle of the share for a moment.
+                        while let error = failure({ () throws(Errno) in try machine.migrate(buffer, to: target) }) {
+                            #expect(error == .noMemory)
+                        }
+                        #expect(machine.contiguousRange(of: buffer)?.node == target)
+                        #expect(machine.pages(of: buffer) == [target: pages])
+                    }
+                    isOver.store(true, ordering: .relaxed)
+                }
+            ])
+        for page in 0..<pages {
+            let seen = cache.touch(buffer, page: page) { ([$0[0], $0[1]], stored: false) }
+            #expect(seen == (0..<2).map { index in UInt8(truncatingIfNeeded: stored.withLock { $0[index][page] }) })
+        }
+        try machine.checkInvariants()
+        machine.remove(buffer)
+        for node in machine.nodes.dropFirst() { #expect(node.usage.contiguous.free == 1024) }
+    }
+
+    @Test(
+        "A device that goes takes its buffers elsewhere if it can; what cannot move is a blocker, and given up by force"
+    )
+    func blockers() throws {
+        let machine = try machine()
+        let (node, device) = (machine.node(1)!, machine.devices[0])
+        let movable = try make(machine, pages: 500)
+        try machine.store([7], to: movable, at: 4096)
+        // Of its own block it goes to another run of the share first.
+        let first = machine.contiguousRange(of: movable)!
+        try machine.offline(machine.block(first.physicalAddress >> 21)!)
+        #expect(machine.contiguousRange(of: movable)?.physicalAddress == first.physicalAddress + 2 << 20)
+        #expect(machine.blockers(of: node).isEmpty)
+        try machine.online(machine.block(first.physicalAddress >> 21)!)
+        // Two that the other share has room for, but not both.
+        let rival = try make(machine, pages: 510)
+        let crowd = try make(machine, pages: 400, on: 2)
+        try machine.store([8], to: rival, at: 0)
+        #expect(machine.blockers(of: node).isEmpty)
+        #expect(failure { () throws(Errno) in try machine.remove(device, isForced: true) } == .resourceBusy)
+        let blocker = try #require(machine.blockers(of: node).first)
+        let left = try #require([movable, rival].first { machine.contiguousRange(of: $0)?.node == 1 })
+        #expect(machine.blockers(of: node).count == 1 && blocker.buffer === left && blocker.reason == .contiguous)
+        #expect(blocker.bytes == 0..<left.size)
+        try machine.checkInvariants()
+        // Restricted nodes are for those who were let in.
+        try machine.setIsolation(.restricted, of: machine.node(2)!)
+        machine.remove(crowd)
+        #expect(machine.blockers(of: node).count == 1)
+        machine.setPinned(true, of: left)
+        #expect(machine.blockers(of: node).map(\.reason) == [.pinned])
+        machine.giveUpBlockers(of: node)
+        #expect(left.residentPages == 0 && !left.isContiguous && machine.blockers(of: node).isEmpty)
+        try machine.remove(device, isForced: true)
+        let other = left === movable ? rival : movable
+        #expect(machine.contiguousRange(of: other)?.node == 2)
+        #expect(try machine.bytes(of: other, at: left === movable ? 0 : 4096, count: 1) == [left === movable ? 8 : 7])
         try machine.checkInvariants()
     }
 

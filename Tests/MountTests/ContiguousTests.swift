@@ -39,7 +39,7 @@ extension Mounts {
                 try Client.pattern("read", file, 0, "20M", 3)
                 var next = start
                 for run in try mount.pages("a") {
-                    #expect(run.physical == next && run.node == 1 && run.flags.contains("pinned"))
+                    #expect(run.physical == next && run.node == 1 && !run.flags.contains("pinned"))
                     next += run.length
                 }
                 #expect(next == start + 20 << 20)
@@ -47,25 +47,38 @@ extension Mounts {
             }
         }
 
-        @Test("Nothing moves it, its size is sealed, and a hole is zeroed in place")
-        func pinned() throws {
+        @Test("It moves as a whole or not at all, its size is sealed, and a hole is zeroed in place")
+        func whole() throws {
             try TestMount.with(topology) { mount in
                 let file = try mount.makeBuffer("a", size: 8 << 20)
                 try mount.store("1", in: contiguous("a"))
-                let place = try mount.word(contiguous("a"))
+                var place = try mount.word(contiguous("a"))
                 try Client.pattern("store", file, 0, "8M", 4)
                 for control in [mount.control("a"), node1 + "/cdm"] {
-                    #expect(throws: Errno.resourceBusy) { try mount.store("0", in: control + "/migrate") }
+                    #expect(throws: Errno.noMemory) { try mount.store("0", in: control + "/migrate") }
                     #expect(try mount.word(control + "/migrate").hasPrefix("state=failed moved=0 failed=2048 "))
                 }
-                // 448 MiB are 28 blocks of 16 MiB.
-                #expect(throws: Errno.resourceBusy) {
-                    try mount.store("offline", in: "sys/devices/system/memory/memory28/state")
+                #expect(try mount.word(contiguous("a")) == place)
+                // 448 MiB are 28 blocks of 16 MiB. Its block goes, and it to the next.
+                try mount.store("offline", in: "sys/devices/system/memory/memory28/state")
+                #expect(try share(mount) == [12288, 10240, 10240])
+                #expect(try mount.word(contiguous("a")) == "1 0x\(String(464 << 20, radix: 16)) 0x800000")
+                place = try mount.word(contiguous("a"))
+                try Client.pattern("verify", file, 0, "8M", 4)
+                // The others go, too, and there is no place left.
+                for block in [31, 30] {
+                    try mount.store("offline", in: "sys/devices/system/memory/memory\(block)/state")
                 }
-                try mount.store("offline", in: "sys/devices/system/memory/memory29/state")
-                #expect(try share(mount) == [12288, 10240, 8192])
-                try mount.store("online", in: "sys/devices/system/memory/memory29/state")
-                #expect(try share(mount) == [16384, 14336, 14336])
+                #expect(throws: Errno.resourceBusy) {
+                    try mount.store("offline", in: "sys/devices/system/memory/memory29/state")
+                }
+                #expect(
+                    try mount.text(node1 + "/cdm/blockers")
+                        == "0x\(String(464 << 20, radix: 16)) 0x800000 contiguous a -\n")
+                for block in [28, 30, 31] {
+                    try mount.store("online", in: "sys/devices/system/memory/memory\(block)/state")
+                }
+                #expect(try share(mount)[1] == 14336)
                 for size: off_t in [0, 4096, 9 << 20] {
                     #expect(throws: Errno.notPermitted) {
                         guard unsafe truncate(file, size) == 0 else { throw Errno(rawValue: errno) }
@@ -103,6 +116,51 @@ extension Mounts {
                 #expect(try mount.word(node1 + "/hugepages/hugepages-2048kB/nr_hugepages") == "0")
                 try mount.store("1", in: contiguous("c"))
                 try mount.expectAgreement()
+            }
+        }
+
+        /// Two devices, each with half of its memory in its share.
+        private static let pair =
+            "block_size = \"16M\"\n" + Machines.node(0, "ram", "128M", cpus: "all")
+            + (1...2).map { Machines.node($0, "coherent", "64M") + "contiguous = \"32M\"\n" }.joined()
+
+        @Test("It moves between devices under a program that stores to it, and force takes it with who maps it")
+        func between() throws {
+            try TestMount.with(Self.pair, checkingLeaks: false) { mount in
+                let file = try mount.makeBuffer("a", size: 24 << 20)
+                try mount.store("1", in: contiguous("a"))
+                let client = try Client.increment.start(file, "24M", 2)
+                #expect(try client.line() == "ready")
+                let migrate = mount.control("a") + "/migrate"
+                for round in 0..<6 {
+                    let target = round % 2 == 0 ? 2 : 1
+                    // A part of it is all of it.
+                    try mount.store(round < 3 ? "\(target)" : "0x100000 4096 \(target)", in: migrate)
+                    #expect(try mount.word(contiguous("a")).hasPrefix("\(target) "))
+                    #expect(try mount.word(migrate).hasPrefix("state=done moved=6144 failed=0 "))
+                    #expect(try mount.placement("a") == [target: 6144])
+                }
+                try mount.expectAgreement()
+                // A device that goes hands it on.
+                try mount.store("force", in: "sys/class/cdm/cdm0/remove")
+                #expect(try mount.word(contiguous("a")).hasPrefix("2 "))
+                client.kill(SIGTERM)
+                let outcome = try client.finish()
+                #expect(outcome.succeeded, "\(outcome.ending) \(outcome.output) \(outcome.errors)")
+                #expect(outcome["counted"] == outcome["found"])
+
+                // There is no other share now.
+                let victim = try Client.increment.start(file, "1M", 1)
+                #expect(try victim.line() == "ready")
+                let blockers = "sys/devices/system/node/node2/cdm/blockers"
+                let physical = String((128 + 64 + 32) << 20, radix: 16)
+                #expect(try mount.text(blockers) == "0x\(physical) 0x1800000 contiguous a \(victim.pid)\n")
+                #expect(throws: Errno.resourceBusy) { try mount.store("offline", in: "sys/class/cdm/cdm1/state") }
+                let reader = try UeventReader(mount)
+                try mount.store("force", in: "sys/class/cdm/cdm1/remove")
+                #expect(try victim.finish(within: 10).ending == .killed(SIGKILL))
+                #expect(try reader.events().compactMap { $0["KILLED"] } == ["\(victim.pid)"])
+                #expect(try mount.word(contiguous("a")) == "none")
             }
         }
 

@@ -106,6 +106,39 @@ extension Mounts {
             }
         }
 
+        @Test("Who polls the list or a result is woken on the way, but not too often")
+        func progress() throws {
+            try TestMount.with { mount in
+                try Client.pattern("write", try mount.makeBuffer("a", size: 64 << 20), 0, "64M", 1)
+                try slowDown(mount)
+                let migrate = mount.control("a") + "/migrate"
+                try mount.store("async 1", in: migrate)
+                try waitForMoves(mount, 1)
+                for file in [jobs, migrate] {
+                    let watched = try FileDescriptor.open(FilePath("\(mount.path)/\(file)"), .readOnly)
+                    defer { try? watched.close() }
+                    var bytes = [UInt8](repeating: 0, count: 4096)
+                    var texts: [String] = []
+                    let start = ContinuousClock.now
+                    while ContinuousClock.now - start < .seconds(1) {
+                        let count = try unsafe bytes.withUnsafeMutableBytes {
+                            unsafe try watched.read(fromAbsoluteOffset: 0, into: $0)
+                        }
+                        texts.append(String(decoding: bytes.prefix(count), as: UTF8.self))
+                        var entry = pollfd(fd: watched.rawValue, events: Int16(POLLPRI), revents: 0)
+                        #expect(unsafe poll(&entry, 1, 5000) == 1)
+                    }
+                    #expect((3...11).contains(texts.count), "\(texts.count)")
+                    #expect(Set(texts).count == texts.count)
+                }
+                try mount.store("cancel 1", in: jobs)
+                try waitForEnd(mount, 1, "cancelled")
+                #expect(try Int(mount.word("\(device)/link/modelled_ns"))! > 200_000_000)
+                #expect(try mount.word("\(device)/dma/errors") == "0")
+                try mount.store("off", in: "\(device)/link/pace")
+            }
+        }
+
         @Test("The list keeps the last 64 that have ended")
         func memory() throws {
             try TestMount.with { mount in
@@ -131,6 +164,10 @@ extension Mounts {
                 #expect(throws: Errno.resourceBusy) { try mount.store("0", in: mount.control("a b") + "/migrate") }
                 #expect(
                     try mount.word(mount.control("a b") + "/migrate").hasPrefix("state=failed moved=0 failed=256 "))
+                let figures = try mount.meminfo(1)
+                #expect(figures["Unevictable"] == 1024 && figures["Mlocked"] == 1024 && figures["FilePages"] == 2048)
+                #expect(figures["Active"]! + figures["Inactive"]! == 1024)
+                #expect(try mount.vmstat(1)["nr_unevictable"] == 256)
                 let run = try #require(try mount.pages("a b").first)
                 let line = "0x\(String(run.physical, radix: 16)) 0x100000 pinned a\\040b"
                 #expect(try mount.text(blockers) == line + " -\n")

@@ -88,26 +88,75 @@ extension Mounts {
             #expect(storm.succeeded > 10, "\(storm.succeeded) of \(storm.done)")
         }
 
+        /// How long a storm is to last at least: CDMFS_STORM_SECONDS in the environment, or as long as one round takes.
+        private static let seconds =
+            ProcessInfo.processInfo.environment["CDMFS_STORM_SECONDS"].flatMap { Int($0) } ?? 0
+
         @Test("Random operations do what they do on an ordinary file", arguments: [1, 2])
         func randomOperations(seed: Int) throws {
             let ordinary = try makeTemporaryDirectory()
             defer { try? FileManager.default.removeItem(atPath: ordinary) }
-            try TestMount.with { mount in
-                let names = ["a", "b", "c"]
-                let clients = try names.enumerated().map { index, name in
-                    try Client.fsx.start(
-                        "\(mount.path)/buffers/\(name)", "\(ordinary)/\(name)", seed * 10 + index, 1200)
+            let end = ContinuousClock.now + .seconds(Self.seconds / 2)
+            try TestMount.with(seconds: 120 + Self.seconds) { mount in
+                var round = 0
+                repeat {
+                    try randomOperations(mount, ordinary, seed: seed + 2 * round, round: round)
+                    round += 1
+                } while ContinuousClock.now < end
+                if Self.seconds > 0 { print("storm \(seed): \(round) rounds") }
+            }
+        }
+
+        private func randomOperations(_ mount: TestMount, _ ordinary: String, seed: Int, round: Int) throws {
+            let names = ["a\(round)", "b\(round)", "c\(round)"]
+            let clients = try names.enumerated().map { index, name in
+                try Client.fsx.start(
+                    "\(mount.path)/buffers/\(name)", "\(ordinary)/\(name)", seed * 10 + index, 1200)
+            }
+            #expect(eventually { names.allSatisfy { (try? mount.text(mount.control($0) + "/size")) != nil } })
+            try storm(mount, over: names, seed: UInt64(seed), limit: 300) { done in
+                // From here on, one of them has no name.
+                if done == 60 { try? FileManager.default.removeItem(atPath: mount.path + "/buffers/" + names[2]) }
+                return false
+            }
+            for client in clients {
+                let outcome = try client.finish(within: 100)
+                #expect(outcome.succeeded, "round \(round): \(outcome.ending) \(outcome.errors)")
+            }
+            for name in names { try? FileManager.default.removeItem(atPath: mount.path + "/buffers/" + name) }
+        }
+
+        @Test("16 processes store to a buffer while its policy and its place switch, and every store is there")
+        func switching() throws {
+            try TestMount.with(seconds: 120 + Self.seconds) { mount in
+                let size = 16 << 20
+                let file = try mount.makeBuffer("a", size: size)
+                let clients = try (0..<16).map { _ in try Client.increment.start(file, "\(size)", 1) }
+                for client in clients { #expect(try client.line() == "ready") }
+                let end = ContinuousClock.now + .seconds(max(3, Self.seconds))
+                var switches = 0
+                while ContinuousClock.now < end {
+                    let node = (switches + 1) % 2
+                    let policy = ["bind:\(node)", "prefer:\(node)", "interleave:0-1", "default"][switches % 4]
+                    try mount.store(policy, in: mount.control("a") + "/policy")
+                    try mount.store("\(node)", in: mount.control("a") + "/migrate")
+                    switches += 1
                 }
-                #expect(eventually { names.allSatisfy { (try? mount.text(mount.control($0) + "/size")) != nil } })
-                try storm(mount, over: names, seed: UInt64(seed), limit: 300) { done in
-                    // From here on, one of them has no name.
-                    if done == 60 { try? FileManager.default.removeItem(atPath: mount.path + "/buffers/c") }
-                    return false
-                }
-                for client in clients {
+                #expect(switches > 3)
+                for client in clients { client.kill(SIGTERM) }
+                // What each finds has the others' stores in it.
+                let counted = try clients.map { client in
                     let outcome = try client.finish(within: 100)
-                    #expect(outcome.succeeded, "\(outcome.ending) \(outcome.errors)")
+                    guard case .exited = outcome.ending, let counted = outcome["counted"] else {
+                        throw Failure("\(outcome.ending) \(outcome.errors)")
+                    }
+                    return counted
+                }.reduce(0, +)
+                let bytes = try #require(FileManager.default.contents(atPath: file))
+                let found = unsafe bytes.withUnsafeBytes {
+                    unsafe $0.bindMemory(to: UInt64.self).reduce(0) { $0 + Int($1) }
                 }
+                #expect(counted == found && found > 0)
             }
         }
 
@@ -199,6 +248,75 @@ extension Mounts {
                 #expect(eventually(within: 10) { mount.daemons().isEmpty })
                 holder.kill(SIGKILL)
                 _ = try holder.finish(within: 15)
+                let unmount = try run([Host.cdmfs, "unmount", mount.path])
+                #expect(unmount.succeeded, "\(unmount.errors)")
+            }
+        }
+
+        /// Whether a thread of the daemon has a file of its own mount open: it writes back.
+        private func isWritingBack(_ daemon: pid_t, _ file: String) -> Bool {
+            let tasks = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(daemon)/task")) ?? []
+            return tasks.contains { task in
+                // Its own table of descriptors has few.
+                (0..<8).contains { FilePath(resolving: "/proc/\(daemon)/task/\(task)/fd/\($0)").string.hasSuffix(file) }
+            }
+        }
+
+        @Test("kill -9 of the daemon at the very moment when it has a file of its own mount open", arguments: 1...3)
+        func killedWithFileOpen(round: Int) throws {
+            try TestMount.with(Machines.large, endsItself: true) { mount in
+                let file = try mount.makeBuffer("a", size: 128 << 20)
+                let holder = try holder(of: file, megabytes: 128)
+                let daemon = try #require(mount.daemons().first)
+                let shell = try Child(["sh", "-c", "echo ready; echo 1 > \(mount.path)/\(mount.control("a"))/migrate"])
+                #expect(try shell.line() == "ready")
+                let deadline = ContinuousClock.now + .seconds(10)
+                while !isWritingBack(daemon, "buffers/a"), ContinuousClock.now < deadline {}
+                kill(daemon, SIGKILL)
+                #expect(ContinuousClock.now < deadline, "never seen")
+                _ = try shell.finish(within: 15)
+                #expect(eventually(within: 10) { mount.daemons().isEmpty })
+                holder.kill(SIGKILL)
+                _ = try holder.finish(within: 15)
+                let unmount = try run([Host.cdmfs, "unmount", mount.path])
+                #expect(unmount.succeeded, "\(unmount.errors)")
+            }
+        }
+
+        @Test("A lazy unmount in the midst of it lets everybody end")
+        func lazyUnmount() throws {
+            try TestMount.with(Machines.large, endsItself: true) { mount in
+                let file = try mount.makeBuffer("a", size: 128 << 20)
+                let holder = try holder(of: file, megabytes: 128)
+                let daemon = try #require(mount.daemons().first)
+                let shell = try Child(["sh", "-c", "echo ready; echo 1 > \(mount.path)/\(mount.control("a"))/migrate"])
+                #expect(try shell.line() == "ready")
+                let deadline = ContinuousClock.now + .seconds(10)
+                while !isWritingBack(daemon, "buffers/a"), ContinuousClock.now < deadline {}
+                try check(unsafe umount2(mount.path, Int32(MNT_DETACH)))
+                _ = try shell.finish(within: 30)
+                holder.kill(SIGKILL)
+                _ = try holder.finish(within: 15)
+                #expect(eventually(within: 15) { mount.daemons().isEmpty })
+            }
+        }
+
+        @Test("Without the right to it, as not for root, dirty pages move all the same, one at a time")
+        func unprivileged() throws {
+            try TestMount.unmounted { mount in
+                let limits = ["setpriv", "--bounding-set=-dac_read_search", "--inh-caps=-dac_read_search"]
+                let mounted = try run(limits + mount.command(), environment: mount.environment)
+                try #require(mounted.succeeded, "\(mounted.errors)")
+                let file = try mount.makeBuffer("a", size: 8 << 20)
+                let holder = try holder(of: file, megabytes: 8)
+                let before = try mount.values(mount.control("a") + "/faults")["write"]!
+                try mount.store("1", in: mount.control("a") + "/migrate")
+                #expect(try mount.values(mount.control("a") + "/faults")["write"]! - before >= 2048)
+                #expect(try mount.placement("a") == [1: 2048])
+                holder.kill(SIGKILL)
+                _ = try holder.finish()
+                let bytes = try #require(FileManager.default.contents(atPath: file))
+                #expect(bytes.count == 8 << 20 && bytes.allSatisfy { $0 == 120 })
                 let unmount = try run([Host.cdmfs, "unmount", mount.path])
                 #expect(unmount.succeeded, "\(unmount.errors)")
             }

@@ -58,6 +58,37 @@ enum {
 /// directory of the mount, or AT_FDCWD. A descriptor, or -1 and errno: ESTALE where the kernel does not know the inode.
 int clinux_open_fuse_inode(int directory, uint64_t inode, uint32_t generation, int flags);
 
+/// A run of pages that PAGEMAP_SCAN reports (struct page_region of linux/fs.h, since Linux 6.7).
+struct clinux_page_region {
+    uint64_t start;
+    uint64_t end;
+    uint64_t categories;
+};
+
+// Of linux/fs.h since 6.7: PAGE_IS_PFNZERO and PAGE_IS_HUGE.
+enum {
+    CLINUX_PAGE_IS_ZERO = 1 << 5,
+    CLINUX_PAGE_IS_HUGE = 1 << 6,
+};
+
+/// The pages from `start` to `end` that are of any of `categories`, from /proc/PID/pagemap. How many runs were found, and in
+/// `walked` up to where; or -1 and errno: ENOTTY where the kernel has no such ioctl.
+int clinux_scan_pages(
+    int pagemap, uint64_t start, uint64_t end, uint64_t categories, struct clinux_page_region *runs, uint64_t count,
+    uint64_t *walked);
+
+/// process_madvise(2) for one range. 0, or -1 and errno.
+int clinux_advise(int pidfd, uint64_t start, uint64_t length, int advice);
+
+/// Has the kernel sort the pages that were allocated last into its lists, on every CPU: until then they cannot be advised.
+void clinux_drain_new_pages(void);
+
+// Of linux/mman.h.
+enum { CLINUX_MADV_COLD = 20 };
+
+/// Has a page of a process mapped, as a load by that would, and the bytes forgotten; an end by SIGKILL need not wait for it.
+void clinux_touch_page(pid_t process, uint64_t address);
+
 /// The device that a path is on, without asking its file system. 0, or -1 and errno.
 int clinux_cached_device(const char *path, uint32_t *major, uint32_t *minor);
 

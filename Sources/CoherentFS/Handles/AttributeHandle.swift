@@ -11,6 +11,10 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
     private let services: Services
     /// What the last read from the start showed.
     private let shown = Mutex<[UInt8]?>(nil)
+    /// When.
+    private let readAt = Mutex(ContinuousClock.now)
+    /// At most so often does poll(2) tell of what changes all the time.
+    static let interval = 100
 
     init(_ attribute: BoundAttribute, inode: TreeInode, services: Services) {
         self.attribute = attribute
@@ -24,6 +28,15 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
         let last = shown.withLock { $0 }
         return (try? text()) != last
     }
+
+    /// Whether the attribute changes all the time, perhaps, and was read only just now: then whoever polls waits a while.
+    var isFresh: Bool {
+        attribute.changesSteadily && shown.withLock { $0 } != nil
+            && .now - readAt.withLock { $0 } < .milliseconds(Self.interval)
+    }
+
+    /// Whether the attribute may change without anybody's saying so.
+    var changesSteadily: Bool { attribute.changesSteadily }
 
     private func text() throws(Errno) -> [UInt8] {
         try checkLifetime()
@@ -58,7 +71,10 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
     /// Shows anew, and keeps what a read from the start has shown.
     private func show(from offset: Int64) throws(Errno) -> [UInt8] {
         let bytes = try text()
-        if offset == 0 { shown.withLock { $0 = bytes } }
+        if offset == 0 {
+            shown.withLock { $0 = bytes }
+            readAt.withLock { $0 = .now }
+        }
         return bytes
     }
 
@@ -84,7 +100,7 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
             request.poll([.input, .output])
             return
         }
-        if hasChanged {
+        if !isFresh, hasChanged {
             request.poll([.input, .output, .priority, .error])
             return
         }

@@ -46,6 +46,11 @@ class OpenHandle: @unchecked Sendable {
 
     func poll(_ request: consuming Request, handle: PollHandle?) { request.poll([.input, .output]) }
 
+    /// ioctl(2); `input` is gone when the method returns.
+    func ioctl(_ request: consuming Request, _ command: IoctlCommand, input: RawSpan) {
+        request.error(.inappropriateIOCTLForDevice)
+    }
+
     func list(_ request: consuming Request, size: Int, offset: Int64, isPlus: Bool) { request.error(.notDirectory) }
 
     /// The last descriptor and mapping are gone.

@@ -74,6 +74,25 @@ final class JobRunner: Sendable {
 
     // MARK: The list
 
+    /// Lists what the machine moves of its own accord, as long as it does: there is so much of it that what people have
+    /// asked for would soon be gone from the list if it stayed.
+    ///
+    /// - Returns: what ends that.
+    func list(_ move: BackgroundMove) -> @Sendable () -> Void {
+        let operation = Operation(move)
+        let number = state.withLock { state in
+            state.next += 1
+            state.lastID += 1
+            state.listed[state.next] = Listed(
+                id: state.lastID, operation: operation, cancellation: Cancellation())
+            return state.next
+        }
+        return { self.state.withLock { _ = $0.listed.removeValue(forKey: number) } }
+    }
+
+    /// Whether memory moves.
+    var isMoving: Bool { state.withLock { !$0.listed.isEmpty } }
+
     /// The lines of the jobs that move memory, by their ids: those that run, and the last that have ended.
     var lines: [String] {
         let jobs = state.withLock { state in Array(state.ended) + Array(state.listed.values) }
@@ -82,9 +101,10 @@ final class JobRunner: Sendable {
 
     /// Asks a job in the list to end. ESRCH where no job of that id runs.
     func cancel(_ id: Int) throws(Errno) {
-        let cancellation = state.withLock { state in state.listed.values.first { $0.id == id }?.cancellation }
-        guard let cancellation else { throw .noSuchProcess }
-        cancellation.cancel()
+        let listed = state.withLock { state in state.listed.values.first { $0.id == id } }
+        guard let listed else { throw .noSuchProcess }
+        listed.operation.account.cancel()
+        listed.cancellation.cancel()
     }
 
     /// Asks every job to end that was to move a buffer or node.

@@ -6,7 +6,7 @@ import SystemPackage
 struct Operation: Sendable {
     /// What moves.
     enum Kind: String {
-        case buffer, device, node, task, range, cpuset, offline, remove, compact, reclaim
+        case buffer, device, node, task, range, cpuset, offline, remove, compact, reclaim, kswapd, balancing
 
         var reason: MoveReason {
             switch self {
@@ -17,7 +17,8 @@ struct Operation: Sendable {
             case .cpuset: .cpuset
             case .offline, .remove: .offline
             case .compact: .compaction
-            case .reclaim: .demotion
+            case .reclaim, .kswapd: .demotion
+            case .balancing: .balancing
             }
         }
     }
@@ -29,6 +30,24 @@ struct Operation: Sendable {
     let account: MigrationAccount
     /// The buffer or node that was asked to move.
     let subject: ObjectIdentifier?
+
+    init(kind: Kind, from: IDSet, to: IDSet, account: MigrationAccount, subject: ObjectIdentifier?) {
+        self.kind = kind
+        self.from = from
+        self.to = to
+        self.account = account
+        self.subject = subject
+    }
+
+    /// What the machine does of its own accord.
+    init(_ move: BackgroundMove) {
+        let kind: Kind =
+            switch move.kind {
+            case .kswapd: .kswapd
+            case .balancing: .balancing
+            }
+        self.init(kind: kind, from: move.from, to: move.to, account: move.account, subject: nil)
+    }
 
     func line(_ id: Int) -> String {
         let result = account.result

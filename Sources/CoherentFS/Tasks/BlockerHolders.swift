@@ -104,7 +104,8 @@ extension Services {
             if errno == ESRCH { return }
             throw Errno(rawValue: errno)
         }
-        logger.warning("\(device.name) is removed: killed process \(process) (\(name)), which maps pinned memory of it")
+        logger.warning(
+            "\(device.name) is removed: killed process \(process) (\(name)), which maps memory of it that cannot move")
         uevents.post(
             Uevent(
                 action: "change", path: "/class/cdm/\(device.name)", subsystem: "cdm",

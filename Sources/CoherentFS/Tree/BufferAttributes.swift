@@ -51,11 +51,12 @@ enum BufferAttributes {
         },
         .readWrite(
             "migrate", isPollable: true, summary: "Moves pages to a node, or cancels that; shows the last result.",
-            show: { $0.part.migration.line }, start: migrate),
+            show: { $0.part.migration.line }, start: migrate
+        ).changingSteadily(),
         .readWrite(
             "pinned", summary: "1: its pages may not be moved.", show: { $0.part.isPinned ? "1" : "0" },
             store: { subject, text throws(Errno) in
-                subject.part.isPinned = try text.keyword(of: ["0", "1"]) == "1"
+                subject.machine.setPinned(try text.keyword(of: ["0", "1"]) == "1", of: subject.part)
             }),
         .readOnly("faults", summary: "What was done to the buffer.") { subject in
             let counters = subject.part.counters

@@ -23,7 +23,7 @@ enum DeviceAttributes {
         .writeOnly(
             "remove",
             summary:
-                "1: hot unplug, EBUSY unless the node is offline; force: takes it offline first, and ends who maps what is pinned.",
+                "1: hot unplug, EBUSY unless the node is offline; force: takes it offline first, and ends who maps what cannot move.",
             start: { subject, text throws(Errno) in
                 let (services, device) = (subject.services, subject.part)
                 let isForced = try text.keyword(of: ["1", "force"]) == "force"
@@ -72,6 +72,9 @@ enum LinkAttributes {
             "on_loss", summary: "What becomes of tasks that map memory which is lost with the link.",
             show: { choices(selected: $0.onLoss) },
             store: { device, text throws(Errno) in device.onLoss = try text.keyword(as: LossPolicy.self) }),
+        .readOnly("modelled_ns", summary: "How long faults and copies over the link take by its model.") {
+            "\($0.modelledNanoseconds)"
+        },
     ]
 
     /// What takes the mount, too.

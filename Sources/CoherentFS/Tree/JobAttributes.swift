@@ -16,7 +16,7 @@ enum JobAttributes {
                 }
                 try services.jobs.cancel(Int(clamping: id))
             }
-        ).verbatim(),
+        ).verbatim().changingSteadily(),
         .readOnly("migrations", summary: "How many pages moved from node to node, and why, a line each.") { services in
             services.machine.transfers.map { "\($0.from) \($0.to) \($0.reason.rawValue) \($0.pages)\n" }.joined()
         }.verbatim(),
@@ -35,7 +35,7 @@ enum CopyEngineAttributes {
         .readOnly("busy", summary: "Channels that are copying.") { "\($0.copies.busy)" },
         .readOnly("queued", summary: "Batches that wait for a channel.") { "\($0.copies.queued)" },
         .readOnly("bytes", summary: "Bytes copied to, from and within the device's memory.") { "\($0.copies.bytes)" },
-        .readOnly("errors", summary: "Batches of which some pages could not be copied.") { "\($0.copies.errors)" },
+        .readOnly("errors", summary: "Batches with pages whose bytes could not be read.") { "\($0.copies.errors)" },
         .readOnly("modelled_ns", summary: "How long the copies take by the model of the link.") {
             "\($0.copies.modelledNanoseconds)"
         },

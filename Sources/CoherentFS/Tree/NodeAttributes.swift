@@ -42,9 +42,7 @@ enum NodeAttributes {
             zip(subject.machine.nodes, subject.part.distances).filter(\.0.isPresent).map { "\($1)" }
                 .joined(separator: " ")
         },
-        .readOnly("meminfo", summary: "Memory of the node by use, kB.") {
-            NodeMeminfo.text(of: $0.part, showsFailures: $0.machine.hasPoisonedMemory)
-        },
+        .readOnly("meminfo", summary: "Memory of the node by use, kB.") { NodeMeminfo.text(of: $0) },
         .readOnly("numastat", summary: "Allocation counters, pages.") { subject in
             let statistics = subject.part.statistics
             return nameValueLines([
@@ -53,7 +51,7 @@ enum NodeAttributes {
                 ("other_node", statistics.other),
             ])
         },
-        .readOnly("vmstat", summary: "Memory and events of the node, pages.") { NodeVmstat.text(of: $0.part) },
+        .readOnly("vmstat", summary: "Memory and events of the node, pages.") { NodeVmstat.text(of: $0) },
     ]
 
     /// The width of a CPU mask (nr_cpu_ids).
@@ -112,7 +110,8 @@ enum CoherentNodeAttributes {
                     cancellation, account throws(Errno) in
                     try machine.migrate(node: node, to: target, account: account) { cancellation.isCancelled }
                 }
-            }),
+            }
+        ).changingSteadily(),
         .readOnly("blockers", summary: "Frames that cannot be moved away, a line a run, and who maps them.") {
             $0.services.blockerLines(of: $0.part)
         }.verbatim().shownInJob(),

@@ -4,23 +4,24 @@ import CoherentMemory
 ///
 /// Buffers are to the simulation what shared memory is to Linux: page cache without a disk behind it.
 enum NodeMeminfo {
-    /// - Parameter showsFailures: whether with HardwareCorrupted, which in Linux only /proc/meminfo has: once there was any
-    ///   on some node, so that until then the keys are Linux's.
-    static func text(of node: CoherentMemory.Node, showsFailures: Bool) -> String {
+    /// With HardwareCorrupted, which in Linux only /proc/meminfo has, once there was any on some node: until then the keys are
+    /// Linux's.
+    static func text(of subject: Subject<CoherentMemory.Node>) -> String {
+        let node = subject.part
         let usage = node.usage
-        let inactive = usage.allocated - usage.active
+        let (active, inactive, unevictable) = usage.lists(pinned: subject.machine.pinnedPages(on: node))
         var pages: [(String, Int)] = [
             ("MemTotal", usage.present), ("MemFree", usage.free), ("MemUsed", usage.present - usage.free),
-            ("SwapCached", 0), ("Active", usage.active), ("Inactive", inactive), ("Active(anon)", 0),
-            ("Inactive(anon)", 0), ("Active(file)", usage.active), ("Inactive(file)", inactive), ("Unevictable", 0),
-            ("Mlocked", 0), ("Dirty", usage.written), ("Writeback", 0), ("FilePages", usage.allocated),
+            ("SwapCached", 0), ("Active", active), ("Inactive", inactive), ("Active(anon)", 0),
+            ("Inactive(anon)", 0), ("Active(file)", active), ("Inactive(file)", inactive), ("Unevictable", unevictable),
+            ("Mlocked", unevictable), ("Dirty", usage.written), ("Writeback", 0), ("FilePages", usage.allocated),
             ("Mapped", usage.cached), ("AnonPages", 0), ("Shmem", usage.allocated), ("KernelStack", 0),
             ("PageTables", 0), ("SecPageTables", 0), ("NFS_Unstable", 0), ("Bounce", 0), ("WritebackTmp", 0),
             ("KReclaimable", 0), ("Slab", 0), ("SReclaimable", 0), ("SUnreclaim", 0), ("AnonHugePages", 0),
             ("ShmemHugePages", usage.huge * HugePage.frames), ("ShmemPmdMapped", 0), ("FileHugePages", 0),
             ("FilePmdMapped", 0),
         ]
-        if showsFailures { pages.append(("HardwareCorrupted", usage.poisoned)) }
+        if subject.machine.hasPoisonedMemory { pages.append(("HardwareCorrupted", usage.poisoned)) }
         var lines = pages.map { name, count in
             "Node \(node.id) \(padded(name + ":", to: 15)) \(padded(count * 4, to: 8)) kB"
         }
@@ -43,10 +44,22 @@ enum NodeMeminfo {
     }
 }
 
+extension NodeUsage {
+    /// The node's pages by the list that they are on; pinned ones are on none that reclaim looks at.
+    fileprivate func lists(pinned: Int) -> (active: Int, inactive: Int, unevictable: Int) {
+        // Counted one after the other, while pages come and go.
+        let unevictable = min(pinned, allocated)
+        let active = min(active, allocated - unevictable)
+        return (active, allocated - unevictable - active, unevictable)
+    }
+}
+
 /// nodeN/vmstat in the format of node_read_vmstat(): zone figures, NUMA events, node figures (mm/vmstat.c).
 enum NodeVmstat {
-    static func text(of node: CoherentMemory.Node) -> String {
+    static func text(of subject: Subject<CoherentMemory.Node>) -> String {
+        let node = subject.part
         let usage = node.usage
+        let (active, inactive, unevictable) = usage.lists(pinned: subject.machine.pinnedPages(on: node))
         let statistics = node.statistics
         let pressure = node.pressure
         let known: [String: UInt64] = [
@@ -54,10 +67,13 @@ enum NodeVmstat {
             // Pages in free blocks of at least a pageblock (order 9).
             "nr_free_pages_blocks": UInt64(usage.freeBlocks.enumerated().dropFirst(9).reduce(0) { $0 + $1.1 << $1.0 }),
             "nr_free_cma": UInt64(usage.contiguous.free),
-            "nr_zone_inactive_file": UInt64(usage.allocated - usage.active),
-            "nr_zone_active_file": UInt64(usage.active),
-            "nr_inactive_file": UInt64(usage.allocated - usage.active),
-            "nr_active_file": UInt64(usage.active),
+            "nr_zone_inactive_file": UInt64(inactive),
+            "nr_zone_active_file": UInt64(active),
+            "nr_zone_unevictable": UInt64(unevictable),
+            "nr_mlock": UInt64(unevictable),
+            "nr_inactive_file": UInt64(inactive),
+            "nr_active_file": UInt64(active),
+            "nr_unevictable": UInt64(unevictable),
             "nr_file_pages": UInt64(usage.allocated),
             "nr_shmem": UInt64(usage.allocated),
             "nr_mapped": UInt64(usage.cached),

@@ -89,11 +89,8 @@ public final class Buffer: Sendable, Identifiable {
     public var migration: MigrationResult { state.withLock { $0.migrations }.result }
 
     /// Whether its pages stay where they are (mlock(2) and the longterm pins of mm/gup.c): a migration fails for them with
-    /// EBUSY, and reclaim passes them by. Once it is set, no page moves any more.
-    public var isPinned: Bool {
-        get { state.withLock { $0.isPinned } }
-        set { state.withLock { $0.isPinned = newValue } }
-    }
+    /// EBUSY, and reclaim passes them by. ``Machine/setPinned(_:of:)`` sets it.
+    public var isPinned: Bool { state.withLock { $0.isPinned } }
 
     func pages(onNode index: Int) -> Int {
         state.withLock { index < $0.pagesByNode.count ? $0.pagesByNode[index] : 0 }

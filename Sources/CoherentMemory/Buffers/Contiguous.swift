@@ -25,9 +25,9 @@ extension Machine {
     /// coherent node has set aside for this (dma_alloc_contiguous()).
     ///
     /// The run begins at a multiple of its size, rounded up to a power of two, at most 1 MiB. From then on the buffer keeps
-    /// its size and its pages, until ``releaseContiguous(_:)``: holes are zeroed, and nothing moves a page. Naming the node
-    /// is asking for it, so that neither policy nor cpuset matters. As it is no allocation of a page, numastat does not count
-    /// it (alloc_contig_range()).
+    /// its size and its pages, until ``releaseContiguous(_:)``: holes are zeroed, and what moves a page moves them all, into
+    /// another such run. Naming the node is asking for it, so that neither policy nor cpuset matters. As it is no allocation
+    /// of a page, numastat does not count it (alloc_contig_range()).
     ///
     /// Waits while a migration of the buffer moves a batch; never call it from a thread that the page cache may wait for.
     ///
@@ -64,6 +64,9 @@ extension Machine {
     }
 
     /// Puts frames into an empty page table. On an error it is empty again.
+    ///
+    /// All under one hold of the lock, for until then there is no frame for who touches the buffer. Only requests for this
+    /// very buffer wait for it, and nothing is copied or zeroed.
     private func insert(_ run: FrameRun, of node: Node, into state: inout Buffer.State) throws(Errno) {
         for base in stride(from: 0, to: UInt64(run.count), by: TablePool.entries) {
             let leaf: UInt32
@@ -76,11 +79,10 @@ extension Machine {
                 }
                 throw error
             }
-            for page in base..<min(UInt64(run.count), base + UInt64(TablePool.entries)) {
-                let pfn = run.start + page
-                state.table.insert(PageTableEntry(pfn: pfn), at: page, leaf: leaf)
-                node.frames.setOwner(of: node.index(of: pfn), to: leaf)
-            }
+            let count = min(run.count - Int(base), TablePool.entries)
+            let start = run.start + base
+            state.table.insert(count, from: PageTableEntry(pfn: start), at: base, leaf: leaf)
+            node.frames.setOwner(of: node.index(of: start)..<node.index(of: start) + count, to: leaf)
         }
         state.addPages(run.count, node: node.index)
     }
@@ -99,12 +101,8 @@ extension Machine {
                 var freed = FreedFrames(isUnlimited: true)
                 let cached = buffer.state.withLock { state in
                     guard let run = state.contiguous else { return false }
-                    let pages = 0..<UInt64(run.count)
-                    if uncache(pages, of: &state) { return true }
-                    state.contiguous = nil
-                    var count = 0
-                    let rest = unmap(0..<UInt64.max >> Page.shift, of: &state, into: &freed, .all, &count)
-                    assert(rest == nil && count == run.count)
+                    if uncache(0..<UInt64(run.count), of: &state) { return true }
+                    unmapContiguous(&state, into: &freed)
                     return false
                 }
                 freed.release(to: self)
@@ -113,6 +111,24 @@ extension Machine {
             }
             throw .resourceBusy
         }
+    }
+
+    /// The same whatever programs do meanwhile: what they store is lost.
+    func giveUpContiguous(_ buffer: Buffer) {
+        buffer.migrationTurn.withLock { _ in
+            invalidate(buffer, pages: 0..<Page.count(of: buffer.size))
+            var freed = FreedFrames(isUnlimited: true)
+            buffer.state.withLock { unmapContiguous(&$0, into: &freed) }
+            freed.release(to: self)
+        }
+    }
+
+    private func unmapContiguous(_ state: inout Buffer.State, into freed: inout FreedFrames) {
+        guard let run = state.contiguous else { return }
+        state.contiguous = nil
+        var count = 0
+        let rest = unmap(0..<UInt64.max >> Page.shift, of: &state, into: &freed, .all, &count)
+        assert(rest == nil && count == run.count)
     }
 
     /// Notes that pages are about to leave the page cache; false where none was in it.

@@ -86,7 +86,7 @@ extension Machine {
     /// The runs of pages of a buffer that have frames, or had one until it failed, in order of their offsets.
     public func runs(of buffer: Buffer) -> [PageRun] {
         var runs: [PageRun] = []
-        let isPinned = buffer.isPinned || buffer.isContiguous
+        let isPinned = buffer.isPinned
         forEachPage(of: buffer, in: 0..<UInt64.max >> Page.shift, includingFailed: true) { page, entry in
             append(entry, page: page, isPinned: isPinned, to: &runs)
         }

@@ -117,6 +117,18 @@ struct PageTable: ~Copyable {
         pool.addCount(1, to: leaf)
     }
 
+    /// Puts entries for frames that follow each other where there were none, all in one leaf.
+    mutating func insert(_ count: Int, from first: PageTableEntry, at page: UInt64, leaf: UInt32) {
+        let slots = unsafe pool.entries(of: leaf) + Int(page & Self.mask)
+        var entry = first
+        for index in 0..<count {
+            assert(unsafe slots[index] == 0)
+            unsafe slots[index] = entry.rawValue
+            entry.pfn += 1
+        }
+        pool.addCount(count, to: leaf)
+    }
+
     /// Takes entries of one leaf out and frees the tables that this leaves empty. `body` gets
     /// each one and says whether it goes.
     mutating func remove(_ pages: Range<UInt64>, leaf: UInt32, _ body: (UInt64, PageTableEntry) -> Bool) {

@@ -67,7 +67,7 @@ extension Machine {
 
     private func release(_ run: FrameRun) { node(of: run.start).release(run) }
 
-    private func missingPages(of pages: Range<UInt64>, in state: borrowing Buffer.State) -> Int {
+    func missingPages(of pages: Range<UInt64>, in state: borrowing Buffer.State) -> Int {
         var missing = 0
         forEachMissingStretch(of: pages, in: state) { stretch in
             missing += stretch.count

@@ -19,6 +19,7 @@ extension Machine {
         _ body: (UnsafeBufferPointer<iovec>) -> Void
     ) throws(Errno) {
         let capacity = Int(Page.count(of: UInt64(min(max(0, length), Self.maximumRead)))) + 1
+        let origin = asked(origin, for: buffer, pages: touched(offset, min(length, Self.maximumRead)))
         let error: Errno? = unsafe withUnsafeTemporaryAllocation(of: iovec.self, capacity: capacity) { vectors in
             unsafe withUnsafeTemporaryAllocation(of: FrameRun.self, capacity: capacity) { pinned in
                 var reading = unsafe Reading(vectors: vectors.baseAddress!, pinned: pinned.baseAddress!)
@@ -46,6 +47,7 @@ extension Machine {
         ofReading buffer: Buffer, at offset: UInt64, length: Int, origin: Origin
     ) throws(Errno) -> Duration? {
         let paced = devices.filter { $0.pace == .real || $0.stall != nil }
+        let origin = asked(origin, for: buffer, pages: touched(offset, min(length, Self.maximumRead)))
         let bytes = try buffer.state.withLock { state throws(Errno) -> Range<UInt64>? in
             guard !paced.isEmpty, offset < state.size, length > 0 else { return nil }
             let end = offset + min(UInt64(min(length, Self.maximumRead)), state.size - offset)
@@ -59,6 +61,12 @@ extension Machine {
             let time = device.pace == .real ? device.link.readTime(of: UInt64(node.pages) << Page.shift) : 0
             return .nanoseconds(Int64(clamping: time)) + (device.stall ?? .zero)
         }.max()
+    }
+
+    /// The pages that bytes lie in.
+    private func touched(_ offset: UInt64, _ length: Int) -> Range<UInt64> {
+        guard offset <= UInt64(Int64.max) else { return 0..<0 }
+        return offset >> Page.shift..<Page.count(of: offset + UInt64(max(0, length)))
     }
 
     /// Whether any link is to take its time, or recovers from an error.
@@ -115,11 +123,13 @@ extension Machine {
         let zeros = unsafe UnsafeMutableRawPointer(zeros.base)
         let end = offset + min(UInt64(length), state.size - offset)
         let pages = offset >> Page.shift..<Page.count(of: end)
+        let hasDevices = !devices.isEmpty
         // Never fewer bytes: to the kernel that would be the end of the file. It asks again, page by page.
         if state.markers > 0, firstMarker(in: pages, of: state) != nil { throw .ioError }
         try populate(pages, of: &state, origin: origin, policy: .all)
 
         var newlyCached = PageTally()
+        var fetched = PageTally()
         var page = pages.lowerBound
         while page < pages.upperBound {
             guard let leaf = state.table.leaf(of: page) else { preconditionFailure("a populated page has no leaf") }
@@ -128,6 +138,7 @@ extension Machine {
             while page < stop {
                 let slot = Int(page) & (TablePool.entries - 1)
                 var entry = PageTableEntry(rawValue: unsafe entries[slot])
+                if hasDevices { fetched.add(entry.pfn, in: self, countFetched) }
                 if !entry.isCached {
                     entry.isCached = true
                     unsafe entries[slot] = entry.rawValue
@@ -151,6 +162,13 @@ extension Machine {
             }
         }
         newlyCached.flush { $0.counters.cached.add($1) }
+        fetched.flush(countFetched)
+    }
+
+    /// Counts the time that pages take over the link of the device whose they are, by its model.
+    private func countFetched(_ node: Node, _ pages: Int) {
+        guard node.kind == .coherent, let device = devices.first(where: { $0.node === node }) else { return }
+        device.countFault(bytes: UInt64(pages) << Page.shift)
     }
 
     private func unpin(_ reading: Reading, of buffer: Buffer) {

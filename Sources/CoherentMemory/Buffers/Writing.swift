@@ -26,6 +26,7 @@ extension Machine {
             guard offset < size else { throw .noSpace }
             end = size
         }
+        let origin = asked(origin, for: buffer, pages: offset >> Page.shift..<Page.count(of: end))
         var position = offset
         repeat {
             let stop = min(end, (position / Self.chunk + 1) * Self.chunk)
@@ -119,6 +120,7 @@ extension Machine {
         guard bytes.upperBound <= UInt64(Int64.max) else { throw .fileTooLarge }
         if let size = buffer.fixedSize, bytes.upperBound > size { throw .noSpace }
         let pages = bytes.lowerBound >> Page.shift..<Page.count(of: bytes.upperBound)
+        let origin = asked(origin, for: buffer, pages: nil)
         var fresh: [Range<UInt64>] = []
         var page = pages.lowerBound
         while page < pages.upperBound {

@@ -25,7 +25,8 @@ extension Machine {
                     putBack(pfn, of: node, at: record.page, in: &state)
                     return
                 }
-                if isMarked {
+                // A contiguous one that has moved without the page has no other frame for it.
+                if isMarked, state.contiguous == nil {
                     removeMarkers(
                         entry.isHuge ? HugePage.pages(around: record.page) : record.page..<record.page + 1,
                         of: &state)

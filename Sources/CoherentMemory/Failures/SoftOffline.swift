@@ -8,8 +8,8 @@ extension Machine {
     /// already is left as it is.
     ///
     /// - Parameter address: any byte of the page.
-    /// - Throws: ENXIO where no memory can be, EIO where none is online, EBUSY for a page that is pinned or contiguous,
-    ///   ENOMEM where there is no other frame, EINTR when cancelled; then the frame stays in use.
+    /// - Throws: ENXIO where no memory can be, EIO where none is online, EBUSY for a page that is pinned, ENOMEM where
+    ///   there is no other frame, or no other run for a contiguous buffer, which moves as a whole; EINTR when cancelled; then the frame stays in use.
     public func softOffline(address: UInt64, isCancelled: () -> Bool = { false }) throws(Errno) {
         let pfn = try self.pfn(ofMemory: address)
         try system.failureTurn.withLock { _ throws(Errno) in

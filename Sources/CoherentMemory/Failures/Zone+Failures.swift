@@ -48,7 +48,8 @@ extension Zone {
         if state(of: block) == .goingOffline {
             addIsolated(-1, in: block)
         } else if share.frames.contains(frame) {
-            share.isolate(frame..<frame + 1)
+            let count = share.isolate(frame..<frame + 1)
+            assert(count == 1)
         } else {
             let count = allocator.isolate(frame..<frame + 1)
             assert(count == 1)

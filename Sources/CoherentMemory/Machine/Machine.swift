@@ -217,6 +217,7 @@ public final class Machine: Sendable {
         }
         discard(buffer, pages: 0..<UInt64.max >> Page.shift)
         system.buffers.withLock { _ = $0.removeValue(forKey: buffer.id) }
+        system.pinned.withLock { _ = $0.remove(buffer.id) }
     }
 }
 
@@ -226,6 +227,7 @@ final class SystemState: Sendable {
         var invalidator: (any MappingInvalidator)?
         var observer: (@Sendable (MachineEvent) -> Void)?
         var recorder: (@Sendable (MachineEvent) -> Void)?
+        var backgroundObserver: (@Sendable (BackgroundMove) -> @Sendable () -> Void)?
     }
 
     let hooks = Mutex(Hooks())
@@ -233,6 +235,8 @@ final class SystemState: Sendable {
     let buffers = Mutex<[UInt64: Buffer]>([:])
     let hasOwnWeights = Atomic(false)
     let transfers = TransferMatrix()
+    /// The buffers whose pages are pinned.
+    let pinned = Mutex<Set<UInt64>>([])
     let pressure = PressureState()
     /// Held while a page fails, before every other lock (mf_mutex of mm/memory-failure.c).
     let failureTurn = FairSemaphore()

@@ -44,10 +44,11 @@ public final class CopyEngine: Sendable {
     /// Nanoseconds that the copies take by the model of the link.
     public var modelledNanoseconds: UInt64 { modelled.load(ordering: .relaxed) }
 
-    /// Batches of which some pages could not be copied: pinned, or without a frame to go to.
+    /// Batches with a page whose memory had failed. Pages that are pinned, or that found no frame, are no errors.
     public var errors: UInt64 { uncopied.load(ordering: .relaxed) }
 
-    func begin() { turns.wait() }
+    /// Waits for a channel; false where it is not wanted any more.
+    func begin(unless isCancelled: () -> Bool) -> Bool { turns.wait(unless: isCancelled) }
 
     func end() { turns.signal() }
 
@@ -70,54 +71,76 @@ extension Machine {
     /// Moves the pages of one batch when it is its turn, through a channel of each device concerned.
     ///
     /// Turns, of the buffer and then of the devices by their place, come before every other lock. Who holds one waits
-    /// only for who holds a later one, and for the page cache.
+    /// only for who holds a later one, and for the page cache; who has a device's, for nobody but the model of its link.
+    ///
+    /// - Throws: EINTR when cancelled before anything moved.
     func moveInTurn(
         _ buffer: Buffer, pages: Range<UInt64>, filter: PageFilter, targets: [Node], prepaid: PrepaidFrames? = nil,
-        reason: MoveReason
-    ) -> MigrationResult {
-        buffer.migrationTurn.withLock { _ in
-            moveHoldingTurn(
-                buffer, pages: pages, filter: filter, targets: targets, prepaid: prepaid, reason: reason)
-        }
+        reason: MoveReason, isCancelled: () -> Bool
+    ) throws(Errno) -> MigrationResult {
+        guard buffer.migrationTurn.wait(unless: isCancelled) else { throw .interrupted }
+        defer { buffer.migrationTurn.signal() }
+        return try moveHoldingTurn(
+            buffer, pages: pages, filter: filter, targets: targets, prepaid: prepaid, reason: reason,
+            isCancelled: isCancelled)
     }
 
     /// The same for who holds the buffer's turn.
     func moveHoldingTurn(
         _ buffer: Buffer, pages: Range<UInt64>, filter: PageFilter, targets: [Node], prepaid: PrepaidFrames? = nil,
-        reason: MoveReason
-    ) -> MigrationResult {
-        let devices = devices(of: buffer, pages: pages, filter: filter, targets: targets)
-        for device in devices { device.copies.begin() }
-        defer { for device in devices { device.copies.end() } }
-        // Whether the link is paced or not.
-        if let stall = devices.compactMap(\.stall).max() { Self.sleep(stall) }
-        let start = ContinuousClock.now
-        let outcome = moveBatch(of: buffer, pages: pages, filter: filter, targets: targets, prepaid: prepaid)
-        system.transfers.add(outcome.crossings, reason)
-        if !devices.isEmpty { pace(outcome, through: devices, since: start) }
+        reason: MoveReason, isCancelled: () -> Bool
+    ) throws(Errno) -> MigrationResult {
+        var refused = MigrationResult()
+        guard let wanted = takeOut(pages, of: buffer, filter: filter, &refused) else { return refused }
+        let outcome = copyInChannels(
+            from: wanted.sources, to: targets, reason: reason, isCancelled: isCancelled, mayGiveUp: true
+        ) {
+            var outcome = move(wanted, in: pages, of: buffer, filter: filter, targets: targets, prepaid: prepaid)
+            outcome.add(refused)
+            return outcome
+        }
+        guard let outcome else {
+            leave(pages, of: buffer, filter: filter)
+            throw .interrupted
+        }
         return outcome
     }
 
-    /// The devices that pages of a batch are on, or may go to; none where nothing moves.
-    private func devices(
-        of buffer: Buffer, pages: Range<UInt64>, filter: PageFilter, targets: [Node]
-    ) -> [Device] {
-        guard !self.devices.isEmpty else { return [] }
-        let sources = buffer.state.withLock { state -> NodeMask in
-            var sources = NodeMask()
-            unsafe forEachMatch(pages, filter: filter, in: state) { _, slot in
-                sources.insert(nodeIndex(of: PageTableEntry(rawValue: unsafe slot.pointee).pfn))
-            }
-            return sources
-        }
-        guard !sources.isEmpty else { return [] }
-        return self.devices.filter { device in
+    /// Copies what has left the page cache in a channel of each device concerned, as long as the models of the links say.
+    ///
+    /// - Parameters:
+    ///   - sources: the places of the nodes that pages come from.
+    ///   - mayGiveUp: whether nothing is to be copied where it is cancelled before it begins; nil then. Once it has begun
+    ///     it comes to its end, only the time that it was to take is not waited for.
+    func copyInChannels(
+        from sources: NodeMask, to targets: [Node], reason: MoveReason, isCancelled: () -> Bool, mayGiveUp: Bool,
+        _ body: () -> MigrationResult
+    ) -> MigrationResult? {
+        let devices = devices.filter { device in
             sources.contains(device.node.index) || targets.contains { $0 === device.node }
         }
+        var held = 0
+        defer { for device in devices.prefix(held) { device.copies.end() } }
+        for device in devices {
+            guard device.copies.begin(unless: { mayGiveUp && isCancelled() }) else { return nil }
+            held += 1
+        }
+        // Whether the link is paced or not.
+        while let stall = devices.compactMap(\.stall).max(), !isCancelled() {
+            Self.sleep(min(stall, .milliseconds(10)))
+        }
+        let start = ContinuousClock.now
+        let outcome = body()
+        system.transfers.add(outcome.crossings, reason)
+        if !devices.isEmpty { pace(outcome, through: devices, since: start, isCancelled: isCancelled) }
+        return outcome
     }
 
     /// Counts what a batch carried over the links, and lets it take its time where a link is to.
-    private func pace(_ outcome: MigrationResult, through devices: [Device], since start: ContinuousClock.Instant) {
+    private func pace(
+        _ outcome: MigrationResult, through devices: [Device], since start: ContinuousClock.Instant,
+        isCancelled: () -> Bool
+    ) {
         var total: UInt64 = 0
         var isPaced = false
         for device in devices {
@@ -130,7 +153,7 @@ extension Machine {
                 guard leaves != arrives else { continue }
                 time += leaves ? device.link.readTime(of: part) : device.link.writeTime(of: part)
             }
-            device.copies.count(bytes: bytes, nanoseconds: time, failed: outcome.failed > 0)
+            device.copies.count(bytes: bytes, nanoseconds: time, failed: outcome.poisoned > 0)
             // From device to device the slower link counts, and both are busy at once.
             if device.pace == .real {
                 total = max(total, time)
@@ -138,8 +161,13 @@ extension Machine {
             }
         }
         guard isPaced else { return }
-        let rest = Duration.nanoseconds(Int64(clamping: total)) - (.now - start)
-        if rest > .zero { Self.sleep(rest) }
+        let end = start + .nanoseconds(Int64(clamping: total))
+        while true {
+            let rest = end - .now
+            // Who cancels is not waited for longer than one looks away.
+            guard rest > .zero, !isCancelled() else { return }
+            Self.sleep(min(rest, .milliseconds(10)))
+        }
     }
 
     private static func sleep(_ duration: Duration) {

@@ -32,7 +32,35 @@ final class FairSemaphore: Sendable {
     var usage: (held: Int, waiting: Int) { state.withLock { ($0.held, $0.waiting.count) } }
 
     func wait() {
-        let waiter = state.withLock { state -> DispatchSemaphore? in
+        guard let waiter = queue() else { return }
+        waiter.wait()
+        // So that what the last holder did is seen to come before, by the thread sanitizer, too.
+        state.withLock { _ in }
+    }
+
+    /// How long somebody who waits may not notice that nobody wants the turn any more.
+    private static let patience = 10
+
+    /// Waits for a turn, or until `isCancelled`: false then, and there is none to give up.
+    func wait(unless isCancelled: () -> Bool) -> Bool {
+        guard let waiter = queue() else { return true }
+        while waiter.wait(timeout: .now() + .milliseconds(Self.patience)) == .timedOut {
+            guard isCancelled() else { continue }
+            let isGone = state.withLock { state in
+                guard let place = state.waiting.firstIndex(where: { $0 === waiter }) else { return false }
+                state.waiting.remove(at: place)
+                return true
+            }
+            if isGone { return false }
+            // The turn came at the same moment.
+        }
+        state.withLock { _ in }
+        return true
+    }
+
+    /// Takes a turn that is to be had at once, nil then, or queues for one.
+    private func queue() -> DispatchSemaphore? {
+        state.withLock { state in
             guard state.held >= state.limit || !state.waiting.isEmpty else {
                 state.held += 1
                 return nil
@@ -41,10 +69,6 @@ final class FairSemaphore: Sendable {
             state.waiting.append(waiter)
             return waiter
         }
-        guard let waiter else { return }
-        waiter.wait()
-        // So that what the last holder did is seen to come before, by the thread sanitizer, too.
-        state.withLock { _ in }
     }
 
     func signal() {

@@ -19,7 +19,10 @@ extension Machine {
     ) throws(Errno) {
         let node = try migrationTarget(target)
         var pages = try pageRange(bytes, of: buffer)
-        if buffer.hugeMode == .pool {
+        if buffer.isContiguous {
+            // As a whole, whichever part of it was named.
+            pages = 0..<UInt64.max >> Page.shift
+        } else if buffer.hugeMode == .pool {
             // A reserved huge page moves as a whole, whichever part of it was named.
             pages =
                 HugePage.pages(
@@ -163,6 +166,9 @@ extension Machine {
                         account: account, isCancelled: isCancelled)
                 } catch .resourceBusy {
                     failure = .resourceBusy
+                } catch .noMemory where buffer.isContiguous {
+                    // No run for this one; the pages of others may have room.
+                    failure = .noMemory
                 }
             }
             if let failure { throw failure }
@@ -175,23 +181,32 @@ extension Machine {
         _ buffer: Buffer, pages: Range<UInt64>, filter: PageFilter, targets: [Node], prepaid: PrepaidFrames? = nil,
         account: MigrationAccount, isCancelled: () -> Bool, _ progress: (MigrationResult) -> Void = { _ in }
     ) throws(Errno) {
+        func isOver() -> Bool { isCancelled() || account.isCancelled }
         var result = MigrationResult()
+        func note(_ outcome: MigrationResult) {
+            guard outcome.moved + outcome.failed > 0 else { return }
+            account.add(outcome)
+            progress(outcome)
+            result.add(outcome)
+        }
         var page = pages.lowerBound
         var writtenBack = page
+        if try moveContiguous(
+            buffer, pages: pages, filter: filter, targets: targets, account: account, isCancelled: isOver, note) != nil
+        {
+            page = pages.upperBound
+        }
         while page < pages.upperBound, let next = buffer.nextPage(from: page), next < pages.upperBound {
-            if isCancelled() || account.isCancelled { throw .interrupted }
+            if isOver() { throw .interrupted }
             guard targets.contains(where: \.isPresent) else { throw .operationNotSupportedByDevice }
             if next >= writtenBack {
                 writtenBack = writeBackAhead(of: buffer, from: next, to: pages.upperBound, filter: filter)
             }
             let part = next..<min(pages.upperBound, (next / Self.batch + 1) * Self.batch)
-            let outcome = moveInTurn(
-                buffer, pages: part, filter: filter, targets: targets, prepaid: prepaid, reason: account.reason)
-            if outcome.moved + outcome.failed > 0 {
-                account.add(outcome)
-                progress(outcome)
-            }
-            result.add(outcome)
+            note(
+                try moveInTurn(
+                    buffer, pages: part, filter: filter, targets: targets, prepaid: prepaid, reason: account.reason,
+                    isCancelled: isOver))
             page = part.upperBound
         }
         if result.pinned > 0 { throw .resourceBusy }

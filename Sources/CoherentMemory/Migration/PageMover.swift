@@ -27,7 +27,8 @@ extension Machine {
     /// Pages copied under one hold of the buffer's lock, as many as a write stores.
     private static let piece: UInt64 = 32
 
-    /// Moves the pages of one batch: unmap, then copy and publish (migrate_pages_batch() of mm/migrate.c).
+    /// Begins to move the pages of one batch: marks them and takes them out of the page cache (the first half of
+    /// migrate_pages_batch() of mm/migrate.c; the second is ``move(_:in:of:filter:targets:prepaid:)``).
     ///
     /// The kernel's page cache is the authority on a page that was handed out. So it is asked first to drop the
     /// range, which brings what was stored as writes into the old frames. Reads go on being served from the old
@@ -36,12 +37,11 @@ extension Machine {
     ///
     /// - Parameters:
     ///   - pages: at most ``batch`` pages.
-    ///   - targets: the nodes to allocate from, in order.
-    ///   - prepaid: the frames to move to, taken already; then `targets` is just the node that they are of.
-    func moveBatch(
-        of buffer: Buffer, pages: Range<UInt64>, filter: PageFilter, targets: [Node], prepaid: PrepaidFrames? = nil
-    ) -> MigrationResult {
-        var outcome = MigrationResult()
+    ///   - outcome: gets those that cannot be moved at all.
+    /// - Returns: nil where nothing is to be moved.
+    func takeOut(
+        _ pages: Range<UInt64>, of buffer: Buffer, filter: PageFilter, _ outcome: inout MigrationResult
+    ) -> Selection? {
         let wanted = buffer.state.withLock { state in
             guard !state.isPinned else {
                 giveUpPinned(pages, filter: filter, in: state, &outcome)
@@ -50,14 +50,37 @@ extension Machine {
             countFailures(pages, filter: filter, in: state, &outcome)
             return select(pages, filter: filter, in: &state)
         }
-        guard wanted.count > 0 else { return outcome }
+        guard wanted.count > 0 else { return nil }
         if wanted.isPinned {
             outcome.failed += wanted.count
             outcome.pinned = wanted.count
-            return outcome
+            return nil
         }
         if wanted.isCached { invalidate(buffer, pages: wanted.first..<wanted.last + 1) }
+        return wanted
+    }
 
+    /// Ends what ``takeOut(_:of:filter:_:)`` began without moving anything.
+    func leave(_ pages: Range<UInt64>, of buffer: Buffer, filter: PageFilter) {
+        buffer.state.withLock { state in
+            unsafe forEachMatch(pages, filter: filter, in: state) { _, slot in
+                var entry = PageTableEntry(rawValue: unsafe slot.pointee)
+                entry.isMigrating = false
+                unsafe slot.pointee = entry.rawValue
+            }
+        }
+    }
+
+    /// Copies the pages of a batch that have left the page cache into new frames, and publishes these.
+    ///
+    /// - Parameters:
+    ///   - targets: the nodes to allocate from, in order.
+    ///   - prepaid: the frames to move to, taken already; then `targets` is just the node that they are of.
+    func move(
+        _ wanted: Selection, in pages: Range<UInt64>, of buffer: Buffer, filter: PageFilter, targets: [Node],
+        prepaid: PrepaidFrames?
+    ) -> MigrationResult {
+        var outcome = MigrationResult()
         let local = currentNode
         if wanted.huge == HugePage.frames,
             let moved = moveHuge(
@@ -89,8 +112,11 @@ extension Machine {
         return nodes.first { $0.cpus.contains(cpu) } ?? nodes[0]
     }
 
-    private struct Selection {
+    /// The pages of a batch that move.
+    struct Selection {
         var count = 0
+        /// The places of the nodes that they are on.
+        var sources = NodeMask()
         var first: UInt64 = .max
         var last: UInt64 = 0
         /// Whether any of the pages may be in the kernel's page cache.
@@ -164,18 +190,26 @@ extension Machine {
 
     /// Finds the pages to move, and notes that they are about to leave the page cache: a read from now on notes
     /// the contrary again.
-    private func select(
-        _ pages: Range<UInt64>, filter: PageFilter, in state: inout Buffer.State
+    ///
+    /// - Parameter isWhole: whether the caller moves all of a contiguous buffer; else its pages cannot be moved.
+    func select(
+        _ pages: Range<UInt64>, filter: PageFilter, in state: inout Buffer.State, isWhole: Bool = false
     ) -> Selection {
         var selection = Selection()
-        if state.contiguous != nil {
+        if state.contiguous != nil, !isWhole {
             selection.isPinned = true
             unsafe forEachMatch(pages, filter: filter, in: state) { _, _ in selection.count += 1 }
             return selection
         }
         var uncached = PageTally()
+        var source: Node?
         unsafe forEachMatch(pages, filter: filter, in: state) { page, slot in
             var entry = PageTableEntry(rawValue: unsafe slot.pointee)
+            if source?.span.contains(entry.pfn) != true {
+                let node = node(of: entry.pfn)
+                selection.sources.insert(node.index)
+                source = node
+            }
             selection.count += 1
             selection.first = min(selection.first, page)
             selection.last = max(selection.last, page)
@@ -207,17 +241,18 @@ extension Machine {
         var crossed = CrossingTally()
         var copy = PageCopy()
         var orphans: [(PFN, isWritten: Bool)] = []
-        unsafe forEachMatch(pages, filter: filter, in: state) { _, slot in
+        unsafe forEachMatch(pages, filter: filter, in: state) { page, slot in
             var entry = PageTableEntry(rawValue: unsafe slot.pointee)
             entry.isMigrating = false
             defer { unsafe slot.pointee = entry.rawValue }
-            guard !state.isPinned else {
+            // Of a contiguous buffer, some have moved already.
+            guard !state.isPinned || state.contiguous != nil else {
                 outcome.failed += 1
                 outcome.pinned += 1
                 return
             }
             // A reserved huge page, if one came here meanwhile, moves as a whole or not at all.
-            guard !entry.isHuge, let pfn = frames.next() else {
+            guard !entry.isHuge, let pfn = frames.next(for: page) else {
                 outcome.failed += 1
                 return
             }
@@ -293,7 +328,8 @@ private struct FrameSupply {
         return true
     }
 
-    mutating func next() -> PFN? {
+    mutating func next(for page: UInt64) -> PFN? {
+        if let prepaid, prepaid.isPlaced { return prepaid.frame(of: page) }
         guard hasNext() else { return nil }
         wanted -= 1
         run.start += 1
@@ -314,6 +350,30 @@ private struct FrameSupply {
 final class PrepaidFrames {
     private var runs: [FrameRun] = []
     private(set) var count = 0
+    /// The frames that the pages of a contiguous buffer get, each its own, and the first page that has none yet.
+    private var places: FrameRun?
+    private var nextPage: UInt64 = 0
+
+    init() {}
+
+    /// Frames for all pages of a contiguous buffer, which ask in their order.
+    init(places run: FrameRun) { places = run }
+
+    /// Whether each page gets a certain frame.
+    var isPlaced: Bool { places != nil }
+
+    /// The frame that is a page's. Those of pages before it that did not ask are left.
+    fileprivate func frame(of page: UInt64) -> PFN? {
+        guard let places else { return nil }
+        leave(before: page)
+        nextPage = page + 1
+        return places.start + page
+    }
+
+    private func leave(before page: UInt64) {
+        guard let places, page > nextPage else { return }
+        add(FrameRun(start: places.start + nextPage, count: Int(page - nextPage)))
+    }
 
     func add(_ run: FrameRun) {
         runs.append(run)
@@ -328,6 +388,8 @@ final class PrepaidFrames {
 
     /// Gives back what was not used.
     func releaseRest(to node: Node) {
+        if let places { leave(before: UInt64(places.count)) }
+        places = nil
         for run in runs { node.release(run) }
         runs = []
         count = 0

@@ -6,6 +6,8 @@ public struct Blocker: Sendable {
     public enum Reason: String, Sendable, Hashable {
         /// Their buffer is pinned.
         case pinned
+        /// Their buffer is contiguous, and no other node has a run for it.
+        case contiguous
     }
 
     /// Whose pages they are.
@@ -21,14 +23,15 @@ public struct Blocker: Sendable {
 extension Machine {
     /// What keeps a node from going offline: runs of frames, ascending by their physical address.
     public func blockers(of node: Node) -> [Blocker] {
-        buffers.filter { $0.isPinned && $0.pages(onNode: node.index) > 0 }.flatMap { buffer in
-            runs(of: buffer).filter { $0.node == node.id && $0.isPinned }.map { run in
+        immovable(on: node).flatMap { buffer, reason in
+            runs(of: buffer).filter { $0.node == node.id && !$0.isPoisoned && !$0.isLost }.map { run in
                 Blocker(
                     buffer: buffer, bytes: run.offset..<run.offset + run.length, physicalAddress: run.physicalAddress,
-                    reason: .pinned)
+                    reason: reason)
             }
         }.sorted { $0.physicalAddress < $1.physicalAddress }.reduce(into: []) { merged, next in
-            if let last = merged.last, last.buffer === next.buffer, last.bytes.upperBound == next.bytes.lowerBound,
+            if let last = merged.last, last.buffer === next.buffer, last.reason == next.reason,
+                last.bytes.upperBound == next.bytes.lowerBound,
                 last.physicalAddress + UInt64(last.bytes.count) == next.physicalAddress
             {
                 merged[merged.count - 1] = Blocker(
@@ -40,12 +43,28 @@ extension Machine {
         }
     }
 
-    /// Gives up the pages on a node that cannot be moved away, and what they hold: they read as zeros from then on. For a
-    /// node that goes whatever it costs.
+    /// The buffers that keep a node from going offline.
+    private func immovable(on node: Node) -> [(Buffer, Blocker.Reason)] {
+        let others = contiguousTargets(beside: node)
+        return buffers.compactMap { buffer in
+            guard buffer.pages(onNode: node.index) > 0 else { return nil }
+            if buffer.isPinned { return (buffer, .pinned) }
+            guard let run = buffer.state.withLock({ $0.contiguous }) else { return nil }
+            let hasPlace = others.contains { $0.zone.withLock { $0.share.hasRun(of: run.count) } }
+            return hasPlace ? nil : (buffer, .contiguous)
+        }
+    }
+
+    /// Gives up the pages on a node that cannot be moved away, and what they hold: they read as zeros from then on, and a
+    /// contiguous buffer is so no more. For a node that goes whatever it costs.
     ///
     /// Blocks while the page cache gives up the pages; never call it from a thread that the page cache may wait for.
     public func giveUpBlockers(of node: Node) {
-        for buffer in buffers where buffer.isPinned && buffer.pages(onNode: node.index) > 0 {
+        for (buffer, _) in immovable(on: node) {
+            if buffer.isContiguous {
+                giveUpContiguous(buffer)
+                continue
+            }
             for run in runs(of: buffer) where run.node == node.id {
                 let pages = run.offset >> Page.shift..<(run.offset + run.length) >> Page.shift
                 invalidate(buffer, pages: pages)

@@ -53,6 +53,15 @@ struct ContiguousShare {
 
     /// Takes a run of any length: out of the shortest stretch that has one, the lowest of several.
     mutating func take(_ count: Int) -> Range<Int>? {
+        guard let (index, run) = place(for: count) else { return nil }
+        take(run, at: index)
+        return run
+    }
+
+    /// Whether a run of so many frames is to be had.
+    func hasRun(of count: Int) -> Bool { place(for: count) != nil }
+
+    private func place(for count: Int) -> (index: Int, run: Range<Int>)? {
         let mask = Self.alignment(of: count) - 1
         var best: Int?
         for (index, stretch) in stretches.enumerated() where stretch.count < best.map({ stretches[$0].count }) ?? .max {
@@ -60,8 +69,7 @@ struct ContiguousShare {
         }
         guard let best else { return nil }
         let start = (stretches[best].lowerBound + mask) & ~mask
-        take(start..<start + count, at: best)
-        return start..<start + count
+        return (best, start..<start + count)
     }
 
     private mutating func take(_ range: Range<Int>, at index: Int) {
@@ -81,19 +89,20 @@ struct ContiguousShare {
         return low
     }
 
-    /// Whether all of a range is free. True of an empty one.
-    func isFree(_ range: Range<Int>) -> Bool {
-        guard !range.isEmpty else { return true }
-        let index = index(behind: range.lowerBound)
-        return index < stretches.count && stretches[index].lowerBound <= range.lowerBound
-            && stretches[index].upperBound >= range.upperBound
-    }
-
-    /// Takes a free range out, of a block that goes offline.
-    mutating func isolate(_ range: Range<Int>) {
-        guard !range.isEmpty else { return }
-        assert(isFree(range))
-        take(range, at: index(behind: range.lowerBound))
+    /// Takes what is free of a range out, of a block that goes offline.
+    ///
+    /// - Returns: how many frames that are.
+    mutating func isolate(_ range: Range<Int>) -> Int {
+        guard !range.isEmpty else { return 0 }
+        var count = 0
+        while case let index = index(behind: range.lowerBound), index < stretches.count,
+            stretches[index].lowerBound < range.upperBound
+        {
+            let part = stretches[index].clamped(to: range)
+            take(part, at: index)
+            count += part.count
+        }
+        return count
     }
 
     /// Puts frames to the free ones.

@@ -32,6 +32,7 @@ public final class Device: Sendable {
     let condition = LinkCondition()
     private let presenceWord = Atomic<UInt32>(0)
     private let paceWord = Atomic(false)
+    private let faultTime = Atomic<UInt64>(0)
     private let linkFigures: Mutex<Link>
 
     private struct Transition {
@@ -63,6 +64,13 @@ public final class Device: Sendable {
 
     /// How fast the link is.
     public var link: Link { linkFigures.withLock { $0 } }
+
+    /// Nanoseconds that what went over the link took by its model, whether it was made to or not: pages that were read by
+    /// faults and read(2), and those that the copy engine moved.
+    public var modelledNanoseconds: UInt64 { faultTime.load(ordering: .relaxed) + copies.modelledNanoseconds }
+
+    /// Counts pages of the device that somebody reads.
+    func countFault(bytes: UInt64) { faultTime.wrappingAdd(link.readTime(of: bytes), ordering: .relaxed) }
 
     /// Whether what goes over the link takes its time.
     public var pace: LinkPace {

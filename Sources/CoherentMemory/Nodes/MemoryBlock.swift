@@ -105,7 +105,7 @@ extension Machine {
     }
 
     /// Takes a block offline once all its pages have moved away: to the same node, then to ordinary nodes by
-    /// distance (offline_pages()).
+    /// distance (offline_pages()). Contiguous buffers move to another run of the share, or to that of another node.
     ///
     /// Blocks until then; never call it from a thread that the page cache may wait for. All or nothing: on an error
     /// the block is online with all its data, though some of its pages may have moved.
@@ -120,7 +120,6 @@ extension Machine {
         try block.node.zone.withLock { zone throws(Errno) in
             switch block.state(in: zone) {
             case .online:
-                guard zone.isMovable(block.index) else { throw .resourceBusy }
                 zone.isolate(block.index)
                 account.expect(zone.used(in: block.index))
                 note(.block(block.number, .goingOffline))
@@ -163,10 +162,14 @@ extension Machine {
             }
             if isDrained { return }
             var moved = 0
-            for (buffer, pages) in mappings(of: block.frames) {
+            // Those first that are least likely to find room, so that nothing else moves in vain.
+            let concerned = mappings(of: block.frames).sorted { $0.0.id < $1.0.id }
+                .map { (buffer: $0, pages: $1, isWhole: $0.isContiguous) }
+            for (buffer, pages, isWhole) in concerned.filter(\.isWhole) + concerned.filter({ !$0.isWhole }) {
                 do throws(Errno) {
                     try move(
-                        buffer, pages: pages, filter: .frames(block.frames), targets: targets, account: account,
+                        buffer, pages: pages, filter: .frames(block.frames),
+                        targets: isWhole ? [node] + contiguousTargets(beside: node) : targets, account: account,
                         isCancelled: isCancelled
                     ) { moved += $0.moved }
                 } catch .noMemory {

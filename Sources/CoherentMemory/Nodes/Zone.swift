@@ -83,7 +83,7 @@ struct Zone: ~Copyable {
         let part = share.part(of: frames)
         if state(of: block) == .online {
             _ = allocator.isolate(frames)
-            for part in failed.others(in: part) { share.isolate(part) }
+            _ = share.isolate(part)
         }
         if state(of: block).isPresent {
             if kind(of: block) == .normal { normalBlocks -= 1 }
@@ -125,24 +125,14 @@ struct Zone: ~Copyable {
         present += framesPerBlock
         let part = share.part(of: frames(of: block))
         share.total += part.count
-        share.release(part)
-        for others in share.others(in: frames(of: block)) { allocator.release(others) }
+        putFree(frames(of: block))
     }
 
-    /// Whether no contiguous buffer has a frame of a block. Its frames could not be moved.
-    func isMovable(_ block: Int) -> Bool {
-        failed.others(in: share.part(of: frames(of: block))).allSatisfy { share.isFree($0) }
-    }
-
-    /// Stops allocation from an online block that no contiguous buffer has a part of: what is free stays free, and so does what is freed from now on.
+    /// Stops allocation from an online block: what is free stays free, and so does what is freed from now on.
     mutating func isolate(_ block: Int) {
         assert(state(of: block) == .online)
         states[block] = MemoryBlockState.goingOffline.rawValue
-        var free = allocator.isolate(frames(of: block))
-        for part in failed.others(in: share.part(of: frames(of: block))) {
-            share.isolate(part)
-            free += part.count
-        }
+        let free = allocator.isolate(frames(of: block)) + share.isolate(share.part(of: frames(of: block)))
         freeInBlock[block] = UInt32(free)
         isolated += free
     }
@@ -171,19 +161,22 @@ struct Zone: ~Copyable {
         states[block] = MemoryBlockState.online.rawValue
         isolated -= Int(freeInBlock[block])
         freeInBlock[block] = 0
-        for part in failed.others(in: share.part(of: frames(of: block))) { share.release(part) }
-        for others in share.others(in: frames(of: block)) {
-            var start: Int?
-            for frame in others {
-                if table.owner(of: frame) == FrameTable.free {
-                    start = start ?? frame
-                } else if let first = start {
-                    allocator.release(first..<frame)
-                    start = nil
-                }
+        var start: Int?
+        for frame in frames(of: block) {
+            if table.owner(of: frame) == FrameTable.free {
+                start = start ?? frame
+            } else if let first = start {
+                putFree(first..<frame)
+                start = nil
             }
-            if let first = start { allocator.release(first..<others.upperBound) }
         }
+        if let first = start { putFree(first..<frames(of: block).upperBound) }
+    }
+
+    /// Puts frames of blocks that are online to the free ones, of the share or of the allocator.
+    private mutating func putFree(_ frames: Range<Int>) {
+        share.release(share.part(of: frames))
+        for others in share.others(in: frames) { allocator.release(others) }
     }
 
     /// Counts frames of a block that goes offline as free, or as such no more.
@@ -226,8 +219,7 @@ struct Zone: ~Copyable {
             let block = start / framesPerBlock
             let part = start..<min(frames.upperBound, (block + 1) * framesPerBlock)
             if state(of: block) == .online {
-                share.release(share.part(of: part))
-                for others in share.others(in: part) { allocator.release(others) }
+                putFree(part)
             } else {
                 addIsolated(part.count, in: block)
             }

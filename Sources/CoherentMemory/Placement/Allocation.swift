@@ -148,7 +148,8 @@ extension Machine {
         case .exclusive: return isNamed ? .admitted : .isolated
         case .restricted:
             guard isNamed else { return .isolated }
-            return mayUse(node, process: context.process) ? .admitted : .notAllowed
+            let isAllowed = context.access[node.index] ?? mayUse(node, process: context.process)
+            return isAllowed ? .admitted : .notAllowed
         case .driver: return .passedOver
         }
     }

@@ -18,6 +18,8 @@ struct AllocationContext {
     var process: Int32
     /// Whether the frames are for a device's own memory, which neither policies, cpusets nor isolation concern.
     var isDevice = false
+    /// What the origin knows of restricted nodes.
+    var access: [Int: Bool] = [:]
 
     func allows(_ index: Int) -> Bool { allowed?.contains(index) ?? true }
 }
@@ -36,6 +38,7 @@ extension Machine {
         let local = node(origin.node)?.index ?? 0
         var context = AllocationContext(policy: copy policy, local: local, process: 0, isDevice: isDevice)
         guard !isDevice else { return context }
+        context.access = origin.access
         if let task = tasks.placement(of: origin.pid, in: self) {
             context.process = task.process
             context.allowed = task.allowed
@@ -59,6 +62,31 @@ extension Machine {
             }
         if isVoid { context.policy = .default }
         return context
+    }
+
+    /// A touch with the answer to whether it may use the restricted nodes that it may want a frame of.
+    ///
+    /// To be asked before the buffer's lock is taken, for the answer may take a while: the host knows who holds a device
+    /// open. Where a policy changes in between, it is asked again under the lock.
+    ///
+    /// - Parameter pages: those touched; nil for any.
+    func asked(_ origin: Origin, for buffer: Buffer, pages: Range<UInt64>?) -> Origin {
+        guard buffer.fixedSize == nil, devices.contains(where: { $0.node.isolation == .restricted }) else {
+            return origin
+        }
+        let policy = buffer.state.withLock { state -> EffectivePolicy? in
+            if let pages, missingPages(of: pages, in: state) == 0 { return nil }
+            return state.effective
+        }
+        guard let policy else { return origin }
+        let context = context(for: policy, isDevice: false, origin: origin)
+        var origin = origin
+        for device in devices where device.node.isolation == .restricted {
+            let index = device.node.index
+            guard context.policy.nodes.contains(index), context.allows(index) else { continue }
+            origin.access[index] = mayUse(device.node, process: context.process)
+        }
+        return origin
     }
 
     private func relative(_ nodes: NodeMask, allowed: NodeMask?) -> NodeMask {

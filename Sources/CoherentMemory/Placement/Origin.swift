@@ -4,6 +4,9 @@ public struct Origin: Sendable, Hashable {
     public var pid: Int32
     /// The id of the node whose CPU it runs on.
     public var node: Int
+    /// Whether it may use restricted nodes, by their places, as far as that was asked ahead; see
+    /// ``Machine/asked(_:for:pages:)``.
+    var access: [Int: Bool] = [:]
 
     /// A touch by thread `pid` running on node `node`.
     public init(pid: Int32, node: Int) {

@@ -120,21 +120,32 @@ extension Machine {
         let batches = Dictionary(grouping: misplaced) {
             Batch(buffer: $0.buffer, unit: $0.page / UInt64(HugePage.frames), target: $0.target)
         }
-        for (batch, pages) in batches.sorted(by: { ($0.key.buffer, $0.key.unit) < ($1.key.buffer, $1.key.unit) }) {
-            if isCancelled() { return }
-            guard let buffer = buffer(id: batch.buffer) else { continue }
-            move(Set(pages.map(\.page)), of: buffer, unit: batch.unit, to: nodes[batch.target])
+        let account = MigrationAccount(.balancing)
+        account.expect(misplaced.count)
+        let targets = IDSet(batches.keys.map { nodes[$0.target].id })
+        inBackground(BackgroundMove(kind: .balancing, from: [], to: targets, account: account)) {
+            func isOver() -> Bool { isCancelled() || account.isCancelled }
+            for (batch, pages) in batches.sorted(by: { ($0.key.buffer, $0.key.unit) < ($1.key.buffer, $1.key.unit) }) {
+                if isOver() { return }
+                guard let buffer = buffer(id: batch.buffer) else { continue }
+                let moved = move(
+                    Set(pages.map(\.page)), of: buffer, unit: batch.unit, to: nodes[batch.target], isCancelled: isOver)
+                account.add(MigrationResult(moved: moved))
+            }
         }
     }
 
-    private func move(_ pages: Set<UInt64>, of buffer: Buffer, unit: UInt64, to target: Node) {
+    /// Returns how many pages moved.
+    private func move(
+        _ pages: Set<UInt64>, of buffer: Buffer, unit: UInt64, to target: Node, isCancelled: () -> Bool
+    ) -> Int {
         // Promotion does not make the fast memory short; kswapd may make room for the next ones (migrate_balanced_pgdat()).
         let room = target.room
         guard target.isolation == .none, room >= pages.count else {
             if isDemotionEnabled, target.isTopTier { target.requestKswapd() }
-            return
+            return 0
         }
-        buffer.migrationTurn.withLock { _ in
+        return buffer.migrationTurn.withLock { _ in
             let unit = unit * UInt64(HugePage.frames)..<(unit + 1) * UInt64(HugePage.frames)
             var promoted = 0
             let isAny = buffer.state.withLock { state in
@@ -154,15 +165,17 @@ extension Machine {
                 }
                 return isAny
             }
-            guard isAny else { return }
+            guard isAny else { return 0 }
             let reason: MoveReason = promoted > 0 ? .promotion : .balancing
-            let moved = moveHoldingTurn(
-                buffer, pages: unit, filter: .migrating, targets: [target], reason: reason
-            ).moved
+            writeBackAhead(of: buffer, from: unit.lowerBound, to: unit.upperBound, filter: .migrating)
+            let outcome = try? moveHoldingTurn(
+                buffer, pages: unit, filter: .migrating, targets: [target], reason: reason, isCancelled: isCancelled)
+            let moved = outcome?.moved ?? 0
             target.counters.pressure.balanced.add(moved)
             if BalancingMode(rawValue: system.pressure.balancing.mode.load(ordering: .relaxed)).contains(.tiering) {
                 target.counters.pressure.promoted.add(min(promoted, moved))
             }
+            return moved
         }
     }
 }

@@ -48,14 +48,28 @@ extension Machine {
         }
         guard isShort else { return true }
         node.counters.pressure.kswapdRuns.add(1)
+        let account = MigrationAccount(.demotion)
+        let targets = IDSet(demotionTargets(of: node).map(\.id))
+        let move = BackgroundMove(kind: .kswapd, from: [node.id], to: targets, account: account)
+        return inBackground(move) {
+            account.expect(goal - node.freePages)
+            return demote(from: node, to: goal, account, waitForUse: waitForUse) {
+                isCancelled() || account.isCancelled
+            }
+        }
+    }
+
+    private func demote(
+        from node: Node, to goal: Int, _ account: MigrationAccount, waitForUse: () -> Void, isCancelled: () -> Bool
+    ) -> Bool {
         while !isCancelled(), isDemotionEnabled, node.isolation == .none {
             let missing = goal - node.freePages
             guard missing > 0 else { return true }
             let wanted = min(missing, Self.cluster)
             do throws(Errno) {
                 let freed = try reclaim(
-                    wanted, of: node, demotingTo: demotionTargets(of: node), for: .kswapd, isCancelled: isCancelled,
-                    waitForUse: waitForUse)
+                    wanted, of: node, demotingTo: demotionTargets(of: node), for: .kswapd, account: account,
+                    isCancelled: isCancelled, waitForUse: waitForUse)
                 if freed == 0 { return false }
             } catch {
                 return error == .interrupted

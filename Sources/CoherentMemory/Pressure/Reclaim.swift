@@ -72,7 +72,9 @@ extension Machine {
                 if isSecond { waitForUse() }
                 for unit in window where freed < pages {
                     if isCancelled() { throw .interrupted }
-                    let part = visit(unit: unit, of: node, Eviction(limit: pages - freed, targets: targets))
+                    let part = visit(
+                        unit: unit, of: node, Eviction(limit: pages - freed, targets: targets), isCancelled: isCancelled
+                    )
                     freed += part.freed
                     account?.add(MigrationResult(moved: part.freed))
                     count(part.demoted, demotedFrom: node, by: reclaimer)

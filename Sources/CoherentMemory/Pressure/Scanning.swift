@@ -24,14 +24,17 @@ extension Machine {
     /// A huge page is one page here. Reserved ones are on no list.
     ///
     /// - Returns: how many pages were freed, demoted ones among them, and how many moved.
-    func visit(unit: Int, of node: Node, _ eviction: Eviction) -> (freed: Int, demoted: Int) {
+    func visit(
+        unit: Int, of node: Node, _ eviction: Eviction, isCancelled: () -> Bool = { false }
+    ) -> (freed: Int, demoted: Int) {
         var result = (freed: 0, demoted: 0)
         for (id, bases) in leaves(inUnit: unit, of: node) {
             guard let buffer = buffer(id: id), buffer.hugeMode != .pool else { continue }
             buffer.migrationTurn.withLock { _ in
                 let part = visit(
                     bases, of: buffer, unit: unit, of: node,
-                    Eviction(limit: eviction.limit - result.freed, targets: eviction.targets))
+                    Eviction(limit: eviction.limit - result.freed, targets: eviction.targets),
+                    isCancelled: isCancelled)
                 result.freed += part.freed
                 result.demoted += part.demoted
             }
@@ -73,7 +76,7 @@ extension Machine {
 
     /// The caller holds the buffer's migration turn.
     private func visit(
-        _ bases: [UInt64], of buffer: Buffer, unit: Int, of node: Node, _ eviction: Eviction
+        _ bases: [UInt64], of buffer: Buffer, unit: Int, of node: Node, _ eviction: Eviction, isCancelled: () -> Bool
     ) -> (freed: Int, demoted: Int) {
         let start = node.span.pfn(at: unit * HugePage.frames)
         let frames = start..<start + UInt64(HugePage.frames)
@@ -104,21 +107,21 @@ extension Machine {
         var freed = 0
         for run in found.zeros.runs { freed += discard(buffer, pages: run, .zeros(node: node.index)) }
         var demoted = 0
+        func demote(_ pages: Range<UInt64>, _ filter: PageFilter, to target: Node) {
+            // What is cancelled stays here, as if it had been in use.
+            let outcome = try? moveHoldingTurn(
+                buffer, pages: pages, filter: filter, targets: [target], reason: .demotion, isCancelled: isCancelled)
+            demoted += outcome?.moved ?? 0
+        }
         for part in found.cold.batches {
             guard let target else { break }
-            demoted +=
-                moveHoldingTurn(
-                    buffer, pages: part, filter: .migrating, targets: [target], reason: .demotion
-                ).moved
+            demote(part, .migrating, to: target)
         }
         for unit in found.huge.batches {
             let zeros = discard(buffer, pages: unit, .zeros(node: node.index))
             freed += zeros
             guard zeros == 0, let target, room >= HugePage.frames, buffer.fixedSize == nil else { continue }
-            demoted +=
-                moveHoldingTurn(
-                    buffer, pages: unit, filter: .frames(frames), targets: [target], reason: .demotion
-                ).moved
+            demote(unit, .frames(frames), to: target)
         }
         node.counters.pressure.reclaimed.add(freed + demoted)
         return (freed + demoted, demoted)
@@ -170,7 +173,11 @@ extension Machine {
     /// the buffer's migration turn.
     func unmap(_ pages: PageRuns, of buffer: Buffer) {
         guard !pages.runs.isEmpty else { return }
-        for run in pages.runs { invalidate(buffer, pages: run) }
+        for run in pages.runs {
+            // Dirty ones in bulk, where that pays.
+            if run.count >= Self.worthwhile { writeBack(buffer, pages: run, next: run.upperBound..<run.upperBound) }
+            invalidate(buffer, pages: run)
+        }
         buffer.state.withLock { state in
             for run in pages.runs {
                 unsafe forEachMatch(run, filter: .unmapping, in: state) { _, slot in

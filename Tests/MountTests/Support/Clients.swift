@@ -4,8 +4,8 @@ import Testing
 
 /// The C programs of Tests/Clients, each compiled once a run.
 enum Client: String, CaseIterable {
-    case fault, fsx, increment, numa, openmany, pattern, poison, pollpri, pollstorm, rename, share, sigbus, sparse,
-        stale
+    case dmirror, fault, fsx, increment, numa, openmany, pattern, poison, pollpri
+    case pollstorm, rename, share, sigbus, sparse, stale
 
     private static let sources = Host.package.appending("Tests/Clients")
 

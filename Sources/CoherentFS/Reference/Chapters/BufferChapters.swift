@@ -56,7 +56,7 @@ extension Manual {
                             "a device file, a node under `driver`, or one under `restricted` that the writer may not use",
                     ],
                     text:
-                        "Any number of pages; the run begins at a multiple of its length rounded up to a power of two, at most 1 MiB. Policies and cpusets do not matter, nor does numastat count it. Until it is given back, by `none` or with the buffer, the pages are pinned (migrations, reclaim and offlining fail for them or pass them by with EBUSY), a hole punched into it is zeroed in place, and the size is fixed: ftruncate to another one, and write or fallocate behind the end, are EPERM, as of a sealed memfd.",
+                        "Any number of pages; the run begins at a multiple of its length rounded up to a power of two, at most 1 MiB. Policies and cpusets do not matter, nor does numastat count it. Until it is given back, by `none` or with the buffer, the pages stay together: reclaim and balancing leave them alone, and what moves one of them, a migration or offlining, moves them all into another such run, of a target with a share that has one, or none. A hole punched into it is zeroed in place, and the size is fixed: ftruncate to another one, and write or fallocate behind the end, are EPERM, as of a sealed memfd.",
                     linux: "dma_alloc_contiguous(); memfd_create(2), F_SEAL_GROW"),
                 "placement": ManualPage(
                     reads: "`N0=12 N1=4`: pages of 4 KiB, nodes without any left out", linux: "/proc/PID/numa_maps"),
@@ -71,16 +71,18 @@ extension Manual {
                     errors: [
                         "EINVAL": "malformed, or a bad range", "ERANGE": "a number beyond 64 bits",
                         "ENODEV": "there is no such node, or it has no memory online",
-                        "ENOMEM": "the node is full; what was moved stays moved",
-                        "EBUSY": "pages are pinned, as those of a contiguous buffer; the others were moved",
+                        "ENOMEM":
+                            "the node is full, and what was moved stays moved; or the buffer is contiguous and the node's share has no run for it, then nothing moved",
+                        "EBUSY": "pages are pinned; the others were moved",
                         "EINTR": "interrupted, or cancelled; what was moved stays moved",
                     ],
-                    text: "Of several at once, it shows the one that was started last; sys/kernel/cdm/jobs shows all.",
+                    text:
+                        "Of several at once, it shows the one that was started last; sys/kernel/cdm/jobs shows all. Who polls it is woken at its start and end, and at most ten times a second on the way.",
                     linux: "move_pages(2)"),
                 "pinned": ManualPage(
                     reads: "`0` or `1`", writes: "`0` or `1`", errors: ["EINVAL": "another word"],
                     text:
-                        "While it is 1, no page of the buffer moves: migrations fail for it with EBUSY and move the rest, a block with a page of it does not go offline (EBUSY), and reclaim leaves it alone. nodeN/cdm/blockers tells where.",
+                        "While it is 1, no page of the buffer moves: migrations fail for it with EBUSY and move the rest, a block with a page of it does not go offline (EBUSY), and reclaim leaves it alone. nodeN/cdm/blockers tells where; nodeN/meminfo counts it as Unevictable and Mlocked, and no more as Active or Inactive.",
                     linux: "mlock(2); FOLL_LONGTERM of mm/gup.c"),
                 "poison": ManualPage(
                     writes: "`OFFSET` or `OFFSET LENGTH`: bytes, in any base, multiples of 4096 within the size",

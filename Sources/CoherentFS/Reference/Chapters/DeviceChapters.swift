@@ -39,11 +39,11 @@ extension Manual {
                         "EBUSY":
                             "for `1`, a block is online; for `force`, a page has nowhere to go, or a task does not end; or another change is under way",
                         "ENODEV": "somebody else was faster",
-                        "EPERM": "for `force`, a task that the daemon may not kill maps pinned memory",
+                        "EPERM": "for `force`, a task that the daemon may not kill maps memory that cannot move",
                         "EINTR": "interrupted while pages were moved away",
                     ],
                     text:
-                        "The node, its memory blocks and this directory go. dev/cdmN stays and answers ENODEV, mappings of it SIGBUS, open files of what has gone ENODEV. `force` kills (SIGKILL) the tasks that map pinned memory of the node, and no others; the log and an event (KILLED=PID, COMM=NAME) name them, and what the pinned pages held is lost. Where `force` fails, what was online is so again.",
+                        "The node, its memory blocks and this directory go. dev/cdmN stays and answers ENODEV, mappings of it SIGBUS, open files of what has gone ENODEV. `force` moves what can be moved, then kills (SIGKILL) the tasks that map memory of the node that cannot, which is what nodeN/cdm/blockers lists, and no others; the log and an event (KILLED=PID, COMM=NAME) name them, and what those pages held is lost. Where `force` fails, what was online is so again.",
                     linux: "drivers/pci/pci-sysfs.c, remove; offline_and_remove_memory() of mm/memory_hotplug.c"),
             ]),
         Chapter(
@@ -57,7 +57,12 @@ extension Manual {
                     reads: "`[off] real`, the one in force in brackets", writes: "one of the words",
                     errors: ["EINVAL": "another word"],
                     text:
-                        "real: a batch of pages (at most 512) that is copied over the link, and a fault or read(2) of pages of the device that is not cached, takes at least latency plus bytes by bandwidth; between devices the slower link counts."
+                        "real: a batch of pages (at most 512) that is copied over the link, and a fault or read(2) of pages of the device that is not cached, takes at least latency plus bytes by bandwidth; between devices the slower link counts. Whoever cancels a job does not have to wait for the rest of that."
+                ),
+                "modelled_ns": ManualPage(
+                    reads: "nanoseconds, decimal",
+                    text:
+                        "Of pages of the device that faults and read(2) fetch, latency plus bytes by bandwidth for each run of them, and of what dma/modelled_ns counts. Counted whether `pace` imposes it or not."
                 ),
                 "state": ManualPage(
                     reads: "up or down", writes: "`up` or `down`; what is so already stays so",
@@ -80,7 +85,7 @@ extension Manual {
         Chapter(
             "sys/class/cdm/cdmN/dma", summary: "The copy engine of the device, which migrations use.",
             text:
-                "Every batch of at most 512 pages that moves to, from or within the device's memory holds a channel while it is written back and copied; those that wait for one get it in their order.",
+                "Every batch of at most 512 pages that moves to, from or within the device's memory holds a channel while it is copied, not while it is unmapped and written back; those that wait for one get it in their order.",
             linux: "drivers/dma; /sys/class/dma",
             [
                 "channels": ManualPage(
@@ -89,19 +94,26 @@ extension Manual {
                 "busy": ManualPage(reads: "a number, decimal"), "queued": ManualPage(reads: "a number, decimal"),
                 "bytes": ManualPage(reads: "bytes, decimal", linux: "/sys/class/dma/*/bytes_transferred"),
                 "errors": ManualPage(
-                    reads: "a number, decimal", text: "The pages were pinned, or there was no frame for them."),
+                    reads: "a number, decimal",
+                    text: "Pages that are pinned, or that find no frame, never get as far as the engine."),
                 "modelled_ns": ManualPage(
                     reads: "nanoseconds, decimal",
                     text: "Counted whether `link/pace` imposes it or not. What stays on the device costs nothing."),
             ]),
         Chapter(
-            "dev", summary: "A file for each coherent device.", linux: "/dev",
+            "dev", summary: "A file for each coherent device, and those of the HMM test driver.", linux: "/dev",
             [
+                "hmm_dmirrorN": ManualPage(
+                    summary:
+                        "A device that mirrors the address space of whoever opens its file, as Linux's HMM tests want it.",
+                    text:
+                        "0 and 1 have private memory, 2 and 3 coherent memory. The ioctls (magic 'H', one `struct hmm_dmirror_cmd`) are READ, WRITE, MIGRATE_TO_DEV, MIGRATE_TO_SYS, SNAPSHOT, EXCLUSIVE, CHECK_EXCLUSIVE, RELEASE and FLAGS; others are ENOTTY. An address or range that is malformed is EINVAL, memory that is not there or not permitted EFAULT or EPERM, more than 1 GiB in one call ENOMEM, too many open files of one user EMFILE.",
+                    linux: "lib/test_hmm.c, lib/test_hmm_uapi.h"),
                 "cdmN": ManualPage(
                     summary: "The device's memory: open, mmap, read, write, fallocate.",
                     text:
                         "As large as the device's memory, and always bound to its node; no other size can be set. Its controls are in sys/class/cdm/cdmN/buffer. A page without a frame to be had is SIGBUS through a mapping, ENOSPC through write(2).",
-                    linux: "drivers/dax/device.c")
+                    linux: "drivers/dax/device.c"),
             ]),
     ]
 }

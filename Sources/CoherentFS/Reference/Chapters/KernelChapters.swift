@@ -94,7 +94,7 @@ extension Manual {
                     writes: "`cancel ID`",
                     errors: ["EINVAL": "malformed", "ESRCH": "no job of that number runs"],
                     text:
-                        "KIND is buffer, device, node, task (migrate_pages), range (coherent_debug), cpuset, offline, remove, compact or reclaim; STATE as in `migrate`. Those that run and the last 64 that ended. TOTAL grows while a job finds more. A write that was to return at the end of the job returns EINTR when that is cancelled; what was moved stays moved. poll(2) wakes when a job begins or ends."
+                        "KIND is buffer, device, node, task (migrate_pages), range (coherent_debug), cpuset, offline, remove, compact, reclaim, kswapd (demotion in the background) or balancing; STATE as in `migrate`. Those that run and the last 64 that ended; kswapd and balancing only while they run, for they would soon fill the list, and cancelled they end until there is cause again. TOTAL grows while a job finds more. A write that was to return at the end of the job returns EINTR when that is cancelled; what was moved stays moved. poll(2) wakes when a job begins or ends, and while one runs at most ten times a second."
                 ),
                 "migrations": ManualPage(
                     reads: "lines of `FROM TO REASON PAGES`, counted since the mount began; nothing for none",

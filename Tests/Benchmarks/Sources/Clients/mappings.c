@@ -42,7 +42,8 @@ static void *reserve(size_t bytes) {
     return start + before;
 }
 
-int clients_map(const char *path, size_t bytes, void **mapped) {
+int clients_map(const char *path, size_t bytes, void **mapped, double *seconds) {
+    double start = now();
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return errno;
@@ -59,6 +60,7 @@ int clients_map(const char *path, size_t bytes, void **mapped) {
     }
     close(fd);
     *mapped = error ? NULL : place;
+    *seconds = now() - start;
     return error;
 }
 

@@ -108,7 +108,7 @@ extension Group {
 
     private static func dirty(_ path: String, _ bytes: Int, _ move: () throws -> Double) throws -> Double {
         var mapped: UnsafeMutableRawPointer?
-        try unsafe Failure.check(clients_map(path, bytes, &mapped), path)
+        _ = try timed(path) { unsafe clients_map(path, bytes, &mapped, &$0) }
         defer { unsafe clients_unmap(mapped, bytes) }
         // Twice, so that the file's own memory is there before.
         _ = try timed(path) { unsafe clients_store(mapped, bytes, 1, 0, &$0) }

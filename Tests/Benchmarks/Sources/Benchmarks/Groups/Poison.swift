@@ -44,7 +44,7 @@ extension Group {
             throw Failure(site.file(name))
         }
         try command(site.control(name, "policy"), "bind:1\n")
-        return try unsafe site.withMapping(name, bytes) { mapped in
+        return try unsafe site.withMapping(name, bytes) { mapped, _ in
             _ = try timed(site.path) { unsafe clients_store(mapped, bytes, 1, 0, &$0) }
             let start = try deviceAddress(site, name)
             // Every other page of the first run, from its start.

@@ -34,7 +34,7 @@ extension Group {
         _ sites: ArraySlice<Site>, _ bytes: Int, _ entrants: [Trial.Entrant], _ body: ([Trial.Entrant]) throws -> Void
     ) throws {
         guard let site = sites.first else { return try body(entrants) }
-        try unsafe site.withMapping("random", bytes) { mapped in
+        try unsafe site.withMapping("random", bytes) { mapped, _ in
             _ = try timed(site.path) {
                 unsafe clients_touch(mapped, bytes, 4096, .max, clients_ascending.rawValue, &$0)
             }

@@ -3,7 +3,7 @@ import Clients
 extension Group {
     /// Client and server on one CPU: the cost of a request without the wake-up of another CPU.
     static let requestsOnOneCPU: Group = Group(
-        name: "requests", title: "Requests, client and server on one CPU", columns: [.plainLoop, .tracked, .ring]
+        name: "requests", title: "Requests, client and server on one CPU", columns: [.plainLoop, .classic, .ring]
     ) { stage, body in
         let cpu: Int32 = 0
         try stage.withSites(requestsOnOneCPU.columns, cpu: cpu) { sites in
@@ -12,14 +12,24 @@ extension Group {
             defer { clients_pin(-1) }
             let settings = stage.settings
             try body([
-                Trial([Row("4 KiB pread, uncached", .microseconds, .ratio(.tracked, to: .plainLoop, 1.05))], sites) {
+                Trial(
+                    [
+                        Row(
+                            "4 KiB pread, uncached", .microseconds, .ratio(.classic, to: .plainLoop, 1.05),
+                            .ratio(.ring, to: .plainLoop))
+                    ], sites
+                ) {
                     [try read($0, settings, settings.requests)]
                 },
                 Trial(
-                    [Row("first load of a page, at random", .microseconds, .ratio(.tracked, to: .plainLoop, 1.05))],
+                    [
+                        Row(
+                            "first load of a page, at random", .microseconds, .ratio(.classic, to: .plainLoop, 1.05),
+                            .ratio(.ring, to: .plainLoop))
+                    ],
                     sites
                 ) { [try touchAtRandom($0, settings, settings.requests / 2)] },
-                Trial([Row("read of an attribute", .microseconds, .ratio(.tracked, to: .plainLoop, 1.5))], sites) {
+                Trial([Row("read of an attribute", .microseconds, .ratio(.classic, to: .plainLoop, 1.5))], sites) {
                     site in
                     let file = attribute(of: site)
                     return [
@@ -27,7 +37,7 @@ extension Group {
                             / Double(settings.requests)
                     ]
                 },
-                Trial([Row("write of an attribute", .microseconds, .ratio(.tracked, to: .plainLoop, 1.5))], sites) {
+                Trial([Row("write of an attribute", .microseconds, .ratio(.classic, to: .plainLoop, 1.5))], sites) {
                     site in
                     let file = attribute(of: site)
                     return [
@@ -43,7 +53,7 @@ extension Group {
     /// As programs find it: every thread where the scheduler puts it.
     static let requestsUnpinned: Group = Group(
         name: "unpinned", title: "Requests, nothing pinned",
-        columns: [.plainLoop, .plainThreads, .tracked, .ring, .memfs, .memfsRing]
+        columns: [.plainLoop, .plainThreads, .classic, .ring, .memfs, .memfsRing]
     ) { stage, body in
         try stage.withSites(requestsUnpinned.columns) { sites in
             try fillData(sites, stage.settings)
@@ -52,14 +62,14 @@ extension Group {
                 Trial(
                     [
                         Row(
-                            "4 KiB pread, uncached", .microseconds, .ratio(.tracked, to: .plainLoop),
+                            "4 KiB pread, uncached", .microseconds, .ratio(.classic, to: .plainLoop),
                             .ratio(.ring, to: .memfsRing, 1.1))
                     ], sites
                 ) { [try read($0, settings, 5000)] },
                 Trial(
                     [
                         Row(
-                            "first load of a page, at random", .microseconds, .ratio(.tracked, to: .plainThreads),
+                            "first load of a page, at random", .microseconds, .ratio(.classic, to: .plainThreads),
                             .ratio(.ring, to: .plainThreads, 1 / 2), .ratio(.ring, to: .memfsRing, 1.1))
                     ], sites
                 ) { [try touchAtRandom($0, settings, 5000)] },

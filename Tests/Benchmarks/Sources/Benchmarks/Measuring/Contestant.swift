@@ -7,7 +7,7 @@ struct Contestant: Hashable, Sendable {
 
     static let tmpfs = Contestant("tmpfs")
     static let hugeTmpfs = Contestant("tmpfs, huge pages")
-    /// cdmfs with the options that it has by itself.
+    /// cdmfs with the options that it has by itself: tracked, and over io_uring where the kernel has that.
     static let tracked = Contestant("cdmfs")
     static let wide = Contestant("cdmfs, fault_around=1M")
     static let direct = Contestant("cdmfs direct")

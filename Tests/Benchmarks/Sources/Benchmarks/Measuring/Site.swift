@@ -18,18 +18,18 @@ struct Site {
 
     func remove(_ name: String) throws { try FileManager.default.removeItem(atPath: file(name)) }
 
-    /// A new file, mapped for as long as `body` runs.
+    /// A new file, mapped for as long as `body` runs, which gets the seconds that making, sizing and mapping took, too.
     func withMapping<Result>(
-        _ name: String, _ bytes: Int, _ body: (UnsafeMutableRawPointer) throws -> Result
+        _ name: String, _ bytes: Int, _ body: (_ mapped: UnsafeMutableRawPointer, _ sizing: Double) throws -> Result
     ) throws -> Result {
         var mapped: UnsafeMutableRawPointer?
-        try unsafe Failure.check(clients_map(file(name), bytes, &mapped), file(name))
+        let sizing = try timed(file(name)) { unsafe clients_map(file(name), bytes, &mapped, &$0) }
         guard let mapped = unsafe mapped else { throw Failure("\(file(name)): not mapped") }
         defer {
             unsafe clients_unmap(mapped, bytes)
             try? remove(name)
         }
-        return try unsafe body(mapped)
+        return try unsafe body(mapped, sizing)
     }
 
     /// A file full of 0x5a.

@@ -8,7 +8,7 @@
 // Mappings. SIGBUS is EFAULT.
 
 /// Maps a file, shared, made or lengthened to `bytes` where need be, at an address that huge pages fit.
-int clients_map(const char *path, size_t bytes, void **mapped);
+int clients_map(const char *path, size_t bytes, void **mapped, double *seconds);
 
 /// Ends a mapping.
 void clients_unmap(void *mapped, size_t bytes);

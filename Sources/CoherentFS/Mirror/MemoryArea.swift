@@ -1,0 +1,139 @@
+import CoherentMemory
+import Fuse
+import Glibc
+import SystemPackage
+
+/// A mapping of a process (`struct vm_area_struct`): a line of /proc/PID/maps.
+struct MemoryArea: Sendable, Equatable {
+    /// What is mapped.
+    enum Kind: Sendable, Equatable {
+        case anonymous
+        /// Huge pages of hugetlbfs without a name, which cannot migrate.
+        case hugetlb
+        /// Memory of the kernel's own, [vvar] and its like, which no device may touch.
+        case special
+        case file
+        /// A file of this mount, by its inode.
+        case own(UInt64)
+    }
+
+    var addresses: Range<UInt64>
+    var isReadable: Bool
+    var isWritable: Bool
+    var isShared: Bool
+    var kind: Kind
+
+    init(addresses: Range<UInt64>, isReadable: Bool, isWritable: Bool, isShared: Bool, kind: Kind) {
+        self.addresses = addresses
+        self.isReadable = isReadable
+        self.isWritable = isWritable
+        self.isShared = isShared
+        self.kind = kind
+    }
+
+    /// Whether a page comes from a file.
+    var isOfFile: Bool {
+        switch kind {
+        case .file, .own: true
+        case .anonymous, .hugetlb, .special: false
+        }
+    }
+
+    /// Whether a device may write there. Not to a file of this mount: such a store would wait for the own mount where nothing
+    /// ends the wait.
+    var takesStores: Bool {
+        if case .own = kind, isShared { return false }
+        return isWritable
+    }
+
+    /// START-END PERMISSIONS OFFSET DEVICE INODE, blanks, PATH.
+    init?(_ line: String, mount: MountDevice?) {
+        let fields = line.split(separator: " ", maxSplits: 5)
+        guard fields.count >= 5 else { return nil }
+        let ends = fields[0].split(separator: "-").compactMap { UInt64($0, radix: 16) }
+        let device = fields[3].split(separator: ":").compactMap { Int($0, radix: 16) }
+        guard ends.count == 2, ends[0] < ends[1], device.count == 2, let inode = UInt64(fields[4]) else { return nil }
+        let permissions = Array(fields[1].utf8)
+        guard permissions.count == 4 else { return nil }
+        let path = fields.count > 5 ? fields[5].drop { $0 == " " } : ""
+        addresses = ends[0]..<ends[1]
+        isReadable = permissions[0] == UInt8(ascii: "r")
+        isWritable = permissions[1] == UInt8(ascii: "w")
+        isShared = permissions[3] == UInt8(ascii: "s")
+        if let mount, device == [mount.major, mount.minor] {
+            kind = .own(inode)
+        } else if path.hasPrefix("/anon_hugepage") {
+            kind = .hugetlb
+        } else if inode != 0 {
+            kind = .file
+        } else {
+            kind = path.hasPrefix("[v") ? .special : .anonymous
+        }
+    }
+}
+
+/// The mappings of a process, ascending.
+struct MemoryAreas: Sendable {
+    private let areas: [MemoryArea]
+
+    init(_ areas: [MemoryArea]) { self.areas = areas }
+
+    /// Whether the process has no memory any more: it has ended, or runs another program.
+    var isEmpty: Bool { areas.isEmpty }
+
+    /// The mapping that an address is in.
+    subscript(address: UInt64) -> MemoryArea? {
+        var (low, high) = (0, areas.count)
+        while low < high {
+            let middle = (low + high) / 2
+            if areas[middle].addresses.upperBound <= address { low = middle + 1 } else { high = middle }
+        }
+        return low < areas.count && areas[low].addresses.contains(address) ? areas[low] : nil
+    }
+
+    /// Calls `body` with each mapping in a range and the addresses it covers there, nil for a hole.
+    func walk(_ addresses: Range<UInt64>, _ body: (MemoryArea?, Range<UInt64>) throws(Errno) -> Void) throws(Errno) {
+        var address = addresses.lowerBound
+        for area in areas where area.addresses.overlaps(addresses) {
+            if address < area.addresses.lowerBound { try body(nil, address..<area.addresses.lowerBound) }
+            let end = min(area.addresses.upperBound, addresses.upperBound)
+            try body(area, max(address, area.addresses.lowerBound)..<end)
+            address = end
+        }
+        if address < addresses.upperBound { try body(nil, address..<addresses.upperBound) }
+    }
+
+    /// What hmm_range_fault() asks before a device touches memory.
+    ///
+    /// - Throws: EFAULT where nothing is mapped, or nothing that can be read; EPERM for a write to what can only be read; EFAULT
+    ///   for a write to a file of this mount.
+    func check(_ addresses: Range<UInt64>, isWrite: Bool) throws(Errno) {
+        try walk(addresses) { area, _ throws(Errno) in
+            guard let area, area.isReadable, area.kind != .special else { throw .badAddress }
+            guard isWrite else { return }
+            guard area.isWritable else { throw .notPermitted }
+            guard area.takesStores else { throw .badAddress }
+        }
+    }
+
+    /// Whether data may be copied to or from the caller's buffer.
+    ///
+    /// - Throws: EFAULT where it may not; for memory of this mount, too.
+    func checkBuffer(_ addresses: Range<UInt64>, isWrite: Bool) throws(Errno) {
+        try walk(addresses) { area, _ throws(Errno) in
+            guard let area, isWrite ? area.isWritable : area.isReadable, area.kind != .special else {
+                throw .badAddress
+            }
+            if case .own = area.kind { throw .badAddress }
+        }
+    }
+
+    /// Every page of a range with the mapping it is in.
+    func forEachPage(_ pages: Range<UInt64>, _ body: (UInt64, MemoryArea?) -> Void) {
+        let shift = Page.shift
+        // Nothing in it throws.
+        try? walk(pages.lowerBound << shift..<pages.upperBound << shift) { area, addresses throws(Errno) in
+            for page in addresses.lowerBound >> shift..<addresses.upperBound >> shift { body(page, area) }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+import CoherentMemory
+import Fuse
+import Glibc
+import SystemPackage
+
+/// Where a page of a process is that is not simply in system memory.
+struct DevicePlacement: Sendable {
+    /// The device that has the page; nil for a page in system memory that a device has to itself.
+    var device: MirrorDevice?
+    /// The device's generation when the page came to it.
+    var generation: UInt64 = 0
+    /// The mirror that has exclusive access; 0 for none.
+    var exclusive: UInt64 = 0
+    /// Whether the page may be written where it is.
+    var isWritable: Bool
+    /// The page as it was then; another one in its place means that it has come back.
+    var identity: UInt64
+    /// Whether such a touch can be seen.
+    var isWatched: Bool
+
+    /// Whether a touch by the CPU ends it.
+    var endsWithTouch: Bool { exclusive != 0 || device?.kind == .hidden }
+
+    /// Whether the device has given up all that it had since then.
+    var isOver: Bool { device.map { $0.generation != generation } ?? false }
+}
+
+/// A process with mirrors. What its mirrors know of its pages they share, as drivers do through the kernel's page table.
+final class MirroredProcess: @unchecked Sendable {
+    // Unchecked: `placements` is guarded by `turn`, as are the mirrors' page tables.
+
+    /// Held for as long as an ioctl on one of the mirrors takes. Never taken by those who serve requests.
+    let turn = Mutex<Void>(())
+    var placements: [UInt64: DevicePlacement] = [:]
+    let id: Int32
+
+    init(id: Int32) { self.id = id }
+}
+
+/// The mirrors of a mount.
+final class MirrorRegistry: Sendable {
+    private struct Identity: Hashable {
+        var process: Int32
+        /// Ticks after boot.
+        var startTime: UInt64
+    }
+
+    private struct WeakProcess {
+        weak var process: MirroredProcess?
+    }
+
+    private struct State {
+        var processes: [Identity: WeakProcess] = [:]
+        var mirrors: [UInt32: Int] = [:]
+        var lastID: UInt64 = 0
+        var running: [UInt32: Int] = [:]
+        var files: Set<UInt64> = []
+    }
+
+    // Each mirror takes five descriptors of the daemon.
+    private static let limit = 96
+    private static let userLimit = 32
+    private static let runningLimit = 64
+    private static let userRunningLimit = 32
+
+    private let state = Mutex(State())
+
+    /// Adds a device's file.
+    func add(_ file: InodeNumber) { state.withLock { _ = $0.files.insert(file.rawValue) } }
+
+    /// The inodes of the devices' files.
+    var files: Set<UInt64> { state.withLock { $0.files } }
+
+    /// A number for a new mirror, and the process that it mirrors.
+    ///
+    /// - Throws: EMFILE or ENFILE where the user, or all users, have too many mirrors open; ESRCH for no such process.
+    func open(_ caller: Caller, tasks: ProcTasks) throws(Errno) -> (id: UInt64, process: MirroredProcess) {
+        guard let task = tasks.task(caller.pid), let stat = ProcStat(task: task.process) else { throw .noSuchProcess }
+        let identity = Identity(process: task.process, startTime: stat.startTime)
+        return try state.withLock { state throws(Errno) in
+            guard state.mirrors[caller.uid, default: 0] < Self.userLimit else { throw .tooManyOpenFiles }
+            guard state.mirrors.values.reduce(0, +) < Self.limit else { throw .tooManyOpenFilesInSystem }
+            state.processes = state.processes.filter { $0.value.process != nil }
+            let process = state.processes[identity]?.process ?? MirroredProcess(id: task.process)
+            state.processes[identity] = WeakProcess(process: process)
+            state.mirrors[caller.uid, default: 0] += 1
+            state.lastID += 1
+            return (state.lastID, process)
+        }
+    }
+
+    /// A mirror that a user opened is gone.
+    func close(_ user: UInt32) {
+        state.withLock { state in
+            state.mirrors[user, default: 1] -= 1
+            if state.mirrors[user] == 0 { state.mirrors[user] = nil }
+        }
+    }
+
+    /// Counts an ioctl that begins; false when too many run, for each holds a thread.
+    func begin(_ user: UInt32) -> Bool {
+        state.withLock { state in
+            guard state.running[user, default: 0] < Self.userRunningLimit,
+                state.running.values.reduce(0, +) < Self.runningLimit
+            else { return false }
+            state.running[user, default: 0] += 1
+            return true
+        }
+    }
+
+    /// The ioctl has ended.
+    func end(_ user: UInt32) {
+        state.withLock { state in
+            state.running[user, default: 1] -= 1
+            if state.running[user] == 0 { state.running[user] = nil }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+import CLinux
+import CoherentMemory
+import Glibc
+import SystemPackage
+
+/// Finds out which pages the CPU has touched since they were laid to rest, without the help of the process.
+///
+/// MADV_COLD takes the accessed bit from a page, and the next access by the CPU sets it again. Nothing shows that bit page by
+/// page, but smaps counts those of a mapping: what the count loses when a page is laid to rest again is that page's own.
+/// Where other pages of the same mapping are touched at that very moment, a touch may go unnoticed until the next one.
+final class TouchDetector: Sendable {
+    /// What smaps says of a mapping, bytes.
+    struct Usage {
+        var resident: UInt64 = 0
+        var referenced: UInt64 = 0
+        /// Of the pages that the kernel maps it with.
+        var pageSize: UInt64 = 0
+    }
+
+    /// How many pages are asked for one by one; more go in groups, which come back as a whole.
+    private static let limit = 1024
+
+    private let smaps: ProcDescriptor
+    private let process: ProcDescriptor
+
+    init(process: Int32) throws(Errno) {
+        smaps = try ProcDescriptor("/proc/\(process)/smaps")
+        self.process = try ProcDescriptor(adopting: pidfd_open(process, 0))
+    }
+
+    /// Takes the accessed bits from pages; false where that is not possible: the daemon is not privileged, or the memory is
+    /// locked.
+    func rest(_ addresses: Range<UInt64>) -> Bool {
+        clinux_advise(process.number, addresses.lowerBound, UInt64(addresses.count), Int32(CLINUX_MADV_COLD)) == 0
+    }
+
+    /// Makes pages that were allocated just now such as can be laid to rest.
+    func settleNewPages() { clinux_drain_new_pages() }
+
+    /// The use of a mapping; nil where it is not as it was.
+    func usage(of area: MemoryArea) -> Usage? {
+        var usage: Usage?
+        try? unsafe smaps.forEachLine { line in
+            guard let first = unsafe line.first else { return true }
+            // The fields have names in capitals; a mapping begins with its address.
+            if first < UInt8(ascii: "A") || first >= UInt8(ascii: "a") {
+                if usage != nil { return false }
+                let start = unsafe Self.number(line, from: 0, radix: 16)
+                if start == area.addresses.lowerBound { usage = Usage() }
+                return start <= area.addresses.lowerBound
+            }
+            if usage == nil { return true }
+            if unsafe Self.has(line, "Rss:") {
+                usage?.resident = unsafe Self.number(line, from: 4, radix: 10) << 10
+            } else if unsafe Self.has(line, "Referenced:") {
+                usage?.referenced = unsafe Self.number(line, from: 11, radix: 10) << 10
+                return false
+            } else if unsafe Self.has(line, "KernelPageSize:") {
+                usage?.pageSize = unsafe Self.number(line, from: 15, radix: 10) << 10
+            }
+            return true
+        }
+        return usage
+    }
+
+    private static func has(_ line: UnsafeRawBufferPointer, _ name: StaticString) -> Bool {
+        unsafe line.count > name.utf8CodeUnitCount
+            && memcmp(line.baseAddress!, name.utf8Start, name.utf8CodeUnitCount) == 0
+    }
+
+    private static func number(_ line: UnsafeRawBufferPointer, from place: Int, radix: UInt64) -> UInt64 {
+        var value: UInt64 = 0
+        for index in place..<line.count {
+            let byte = unsafe line[index]
+            if byte == UInt8(ascii: " ") { continue }
+            let digit = byte >= UInt8(ascii: "a") ? UInt64(byte) - 87 : UInt64(byte) &- 48
+            guard digit < radix else { break }
+            value = value &* radix &+ digit
+        }
+        return value
+    }
+
+    /// Those of some pages, ascending and all of one mapping, that were touched since they were laid to rest. They rest
+    /// again afterwards.
+    func touched(_ pages: [UInt64], in area: MemoryArea) -> [UInt64] {
+        if pages.isEmpty { return [] }
+        guard var last = usage(of: area) else { return pages }
+        if last.referenced == 0 { return [] }
+        if last.referenced == last.resident { return pages }
+        let size = (pages.count + Self.limit - 1) / Self.limit
+        var touched: [UInt64] = []
+        for group in Self.groups(of: pages, upTo: size) {
+            let isResting = rest(Self.addresses(of: group))
+            guard let now = usage(of: area) else { return pages }
+            if !isResting || now.referenced < last.referenced { touched += group }
+            last = now
+        }
+        return touched
+    }
+
+    /// Runs of pages without a gap.
+    static func groups(of pages: [UInt64], upTo size: Int = .max) -> [Range<UInt64>] {
+        var groups: [Range<UInt64>] = []
+        for page in pages {
+            if let last = groups.last, last.upperBound == page, last.count < size {
+                groups[groups.count - 1] = last.lowerBound..<page + 1
+            } else {
+                groups.append(page..<page + 1)
+            }
+        }
+        return groups
+    }
+
+    static func addresses(of pages: Range<UInt64>) -> Range<UInt64> {
+        pages.lowerBound << Page.shift..<pages.upperBound << Page.shift
+    }
+}
