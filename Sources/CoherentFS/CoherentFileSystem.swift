@@ -9,8 +9,8 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     // Unchecked: `services` is set once, before the first request.
     private(set) var services: Services!
 
-    /// - Parameter hugeMode: what new buffers have.
-    init(machine: Machine, hugeMode: HugeMode = .never, logger: Logger) {
+    /// - Parameter hugeMode: what new buffers have, where somebody chose that.
+    init(machine: Machine, hugeMode: HugeMode? = nil, logger: Logger) {
         super.init()
         let services = Services(machine: machine, hugeMode: hugeMode, logger: logger, notifier: notifier)
         self.services = services
@@ -96,7 +96,7 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     private func open(
         _ handle: OpenHandle, _ options: OpenReply.Options, _ answer: (OpenReply) -> Bool
     ) {
-        let reply = OpenReply(handle: handle.retained(), options: options)
+        let reply = OpenReply(handle: handle.retained(), options: options, backing: handle.backing)
         if !answer(reply) { OpenHandle.release(reply.handle) }
     }
 
@@ -227,7 +227,10 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     }
 
     override func read(_ request: consuming Request, inode: InodeNumber, size: Int, offset: Int64, file: OpenFile) {
-        handle(of: file).read(request, size: size, offset: offset, flags: file.flags)
+        let handle = handle(of: file)
+        handle.read(request, size: size, offset: offset, flags: file.flags)
+        // Only what read(2) asks for has an owner.
+        if file.lockOwner == 0 { handle.wasCached(offset: offset, size: size) }
     }
 
     override func write(_ request: consuming Request, inode: InodeNumber, data: RawSpan, offset: Int64, file: OpenFile)

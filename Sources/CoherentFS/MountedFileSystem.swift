@@ -19,8 +19,11 @@ public struct FileSystemOptions: Sendable {
     public var faultAround: UInt64 = 128 << 10
     /// Whether others than the one who mounts get in. Root always lets them, as with any other file system.
     public var allowOther = false
-    /// Whether new buffers have huge pages; each may be told otherwise.
-    public var huge = HugeMode.never
+    /// Whether new buffers have huge pages; each may be told otherwise. Where it is not chosen, tracked ones have none, and
+    /// direct ones those that lie within their size.
+    public var huge: HugeMode?
+    /// How new buffers are mapped; each may be told otherwise. What cannot be direct is tracked, and the log says so.
+    public var mapping = MappingMode.tracked
     /// What automatic NUMA balancing does to begin with.
     public var balancing: BalancingMode = []
     /// More mount options of the kernel: `ro`, `noatime`, ….
@@ -71,6 +74,7 @@ public final class MountedFileSystem: Sendable {
             session.close()
             throw MountFailure("\(mountPoint): unmounted before it answered")
         }
+        fileSystem.services.direct.prepare(isDefault: options.mapping == .direct)
         fileSystem.services.pageCache.setWriteBack(WriteBack(session))
         machine.balancing.mode = options.balancing
         fileSystem.startBackgroundWork()

@@ -1,4 +1,5 @@
 import CoherentMemory
+import Dispatch
 import Fuse
 import Logging
 import Synchronization
@@ -10,6 +11,8 @@ final class CachedFile: Sendable {
     /// How many open files may write to it. Without one it has no dirty page, for the kernel writes back what a mapping
     /// leaves behind.
     let writers = Atomic(0)
+    /// Who has it open.
+    let use = Mutex(FileUse())
 
     init(_ number: InodeNumber) { self.number = number }
 }
@@ -28,6 +31,9 @@ final class PageCache: MappingInvalidator {
 
     func register(_ file: CachedFile, as buffer: Buffer) { files.withLock { $0[buffer.id] = file } }
 
+    /// What is registered as a buffer.
+    func file(of buffer: Buffer) -> CachedFile? { files.withLock { $0[buffer.id] } }
+
     func unregister(_ buffer: Buffer) { files.withLock { _ = $0.removeValue(forKey: buffer.id) } }
 
     /// Lets dirty pages be written back in bulk.
@@ -42,6 +48,13 @@ final class PageCache: MappingInvalidator {
             // The mount is going: then nothing is mapped any more.
             logger.debug("invalidating inode \(inode.rawValue): \(error)")
         }
+    }
+
+    /// Drops pages of a direct buffer that came into the cache all the same, as by sendfile(2), soon: nobody keeps them as
+    /// they are.
+    func dropSoon(_ buffer: Buffer, bytes: Range<UInt64>) {
+        let pages = bytes.lowerBound >> Page.shift..<(bytes.upperBound + Page.size - 1) >> Page.shift
+        DispatchQueue.global().async { self.invalidate(buffer, pages: pages) }
     }
 
     func writeBack(_ buffer: Buffer, pages: Range<UInt64>, next: Range<UInt64>) {

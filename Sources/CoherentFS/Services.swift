@@ -27,6 +27,7 @@ final class Services: Sendable {
     let uevents = UeventLog()
     let notifier: Notifier
     let pageCache: PageCache
+    let direct: DirectMappings
     let tasks: TaskLocator
     /// The processes of the host.
     let processes = ProcTasks()
@@ -37,12 +38,13 @@ final class Services: Sendable {
     /// Guards every directory below buffers/.
     let namespace = Mutex<Void>(())
 
-    init(machine: Machine, hugeMode: HugeMode, logger: Logger, notifier: Notifier) {
+    init(machine: Machine, hugeMode: HugeMode?, logger: Logger, notifier: Notifier) {
         memory = MemorySettings(defaultHugeMode: hugeMode)
         self.machine = machine
         self.logger = logger
         self.notifier = notifier
         pageCache = PageCache(notifier: notifier, logger: logger)
+        direct = DirectMappings(notifier: notifier, logger: logger)
         tasks = TaskLocator(machine: machine)
         machine.setInvalidator(pageCache)
         machine.setTaskDirectory(processes)

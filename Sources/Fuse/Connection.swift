@@ -74,6 +74,7 @@ public struct ConnectionOptions: Sendable {
         info.max_background = UInt32(clamping: maxBackground)
         info.congestion_threshold = UInt32(clamping: congestionThreshold)
         info.time_gran = UInt32(clamping: timeGranularity)
+        unsafe cfuse3_want_passthrough(&info)
     }
 }
 

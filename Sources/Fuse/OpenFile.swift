@@ -48,11 +48,16 @@ public struct OpenReply: Sendable {
     public var handle: UInt64
     /// How the kernel treats this open file.
     public var options: Options
+    /// Where mappings go in place of the page cache (`FOPEN_PASSTHROUGH`). Together with ``Options/directIO``, read(2) and
+    /// write(2) still come to the daemon, and `MAP_SHARED` is allowed; of the other options only ``Options/noFlush`` is.
+    /// All opens of an inode at a time must have the same.
+    public var backing: BackingID?
 
     /// An answer with a handle and options.
-    public init(handle: UInt64 = 0, options: Options = []) {
+    public init(handle: UInt64 = 0, options: Options = [], backing: BackingID? = nil) {
         self.handle = handle
         self.options = options
+        self.backing = backing
     }
 
     var info: fuse_file_info {

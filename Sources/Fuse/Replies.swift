@@ -27,6 +27,9 @@ extension Request {
     public consuming func created(_ entry: Entry, _ reply: OpenReply) -> Bool {
         var parameters = entry.parameters
         var info = reply.info
+        if let backing = reply.backing {
+            return unsafe cfuse3_reply_create_backed(release(), &parameters, &info, backing.rawValue) == 0
+        }
         return unsafe fuse_reply_create(release(), &parameters, &info) == 0
     }
 
@@ -41,6 +44,9 @@ extension Request {
     @discardableResult
     public consuming func opened(_ reply: OpenReply) -> Bool {
         var info = reply.info
+        if let backing = reply.backing {
+            return unsafe cfuse3_reply_open_backed(release(), &info, backing.rawValue) == 0
+        }
         return unsafe fuse_reply_open(release(), &info) == 0
     }
 

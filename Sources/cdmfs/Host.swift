@@ -15,6 +15,7 @@ final class Host {
         options.faultAround = words.faultAround
         options.allowOther = words.allowOther
         options.huge = words.huge
+        options.mapping = words.mapping
         options.balancing = words.balancing
         options.kernel = words.kernel
         do throws(MountFailure) {

@@ -14,6 +14,7 @@ struct Mount: ParsableCommand {
               topology=FILE        as --topology
               fault_around=SIZE    how much a first touch populates (128K)
               huge=WORD            huge pages for new buffers: never, within_size, always, pool (never)
+              mapping=WORD         how new buffers are mapped: tracked, or direct (tracked)
               numa_balancing=N     0 off, 1 pages follow the tasks, 2 hot pages are promoted, 3 both (0)
               allow_other          other users get in, too
               ro, noexec, noatime, sync, …

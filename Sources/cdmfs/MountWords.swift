@@ -7,7 +7,9 @@ struct MountWords {
     /// How much a first touch populates, in bytes.
     var faultAround: UInt64 = 128 << 10
     /// Whether new buffers have huge pages.
-    var huge = HugeMode.never
+    var huge: HugeMode?
+    /// How new buffers are mapped.
+    var mapping = MappingMode.tracked
     /// What automatic NUMA balancing does to begin with.
     var balancing: BalancingMode = []
     /// Whether users other than the one who mounts get in.
@@ -52,6 +54,12 @@ struct MountWords {
                 throw Failure(.usage, "mount: huge=\(word); expected one of \(words)")
             }
             huge = mode
+        case ("mapping", let word?):
+            guard let mode = MappingMode(rawValue: word) else {
+                let words = MappingMode.allCases.map(\.rawValue).joined(separator: " or ")
+                throw Failure(.usage, "mount: mapping=\(word); expected \(words)")
+            }
+            mapping = mode
         case ("numa_balancing", let number?):
             guard let bits = UInt8(number), bits <= 3 else {
                 throw Failure(.usage, "mount: numa_balancing=\(number); expected a number from 0 to 3")
@@ -70,7 +78,7 @@ struct MountWords {
         default:
             throw Failure(
                 .usage,
-                "mount: unknown option \"\(word)\"; expected topology=FILE, fault_around=SIZE, huge=WORD, numa_balancing=N, allow_other or a word of mount(8)"
+                "mount: unknown option \"\(word)\"; expected topology=FILE, fault_around=SIZE, huge=WORD, mapping=WORD, numa_balancing=N, allow_other or a word of mount(8)"
             )
         }
     }

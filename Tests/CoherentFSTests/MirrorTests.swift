@@ -57,6 +57,8 @@ import Testing
     func groups() {
         #expect(TouchDetector.groups(of: []) == [])
         #expect(TouchDetector.groups(of: [1, 2, 3, 7, 9, 10]) == [1..<4, 7..<8, 9..<11])
+        #expect(TouchDetector.gaps(between: [2..<3, 5..<7], in: area(2..<9)) == [3..<5, 7..<9])
+        #expect(TouchDetector.gaps(between: [2..<9], in: area(2..<9)) == [])
         #expect(TouchDetector.groups(of: [1, 2, 3, 7], upTo: 2) == [1..<3, 3..<4, 7..<8])
     }
 }

@@ -14,8 +14,8 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
     private let tasks: TaskLocator
     /// How long the memory is there: of a device, until that is removed.
     private let lifetime: Lifetime?
-    /// The file, if this is one of its writers. Set before the kernel knows the handle.
-    private var written: CachedFile?
+    /// The file, if it counts this handle, and whether as a writer. Set before the kernel knows the handle.
+    private var counted: (file: CachedFile, isWriter: Bool)?
 
     init(_ file: MemoryFile, lifetime: Lifetime? = nil) {
         self.file = file
@@ -24,13 +24,22 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
         tasks = file.services.tasks
     }
 
-    /// Makes this one of the writers of a file until it is closed.
-    func countAsWriter(of file: CachedFile) {
-        file.writers.add(1, ordering: .relaxed)
-        written = file
+    /// Counts this among the open files of a file, which has noted the opening, until it is closed.
+    func count(in file: CachedFile, isWriter: Bool) {
+        if isWriter { file.writers.add(1, ordering: .relaxed) }
+        counted = (file, isWriter)
     }
 
-    override func closed() { written?.writers.subtract(1, ordering: .relaxed) }
+    override func closed() {
+        guard let (file, isWriter) = counted else { return }
+        if isWriter { file.writers.subtract(1, ordering: .relaxed) }
+        file.close()
+    }
+
+    override func wasCached(offset: Int64, size: Int) {
+        guard backing != nil, offset >= 0, size > 0 else { return }
+        file.services.pageCache.dropSoon(file.buffer, bytes: UInt64(offset)..<UInt64(offset) + UInt64(size))
+    }
 
     /// ENODEV once the device is gone; to a mapping that is SIGBUS.
     @inline(__always)

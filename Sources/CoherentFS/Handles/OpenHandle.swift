@@ -29,6 +29,12 @@ class OpenHandle: @unchecked Sendable {
         }
     }
 
+    /// What mappings of the file go to; nil for the page cache. Set before the kernel knows the handle.
+    var backing: BackingID?
+
+    /// The page cache got bytes of the file in answer to a READ.
+    func wasCached(offset: Int64, size: Int) {}
+
     /// As `read`, with the flags of open(2) as they are now.
     func read(_ request: consuming Request, size: Int, offset: Int64, flags: Int32) {
         read(request, size: size, offset: offset)

@@ -31,11 +31,19 @@ class MemoryFile: Inode, @unchecked Sendable {
 
     override func open(flags: Int32, caller: Caller) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
         services.machine.noteTask(caller.pid)
-        // What is in the page cache is the truth about the page, so it is kept; and as memory has nothing to be
-        // safe on, closing a file writes nothing back.
-        let handle = try makeHandle(caller)
-        if flags & O_ACCMODE != O_RDONLY { handle.countAsWriter(of: cached) }
-        return (handle, [.keepCache, .noFlush])
+        try cached.open()
+        do throws(Errno) {
+            let backing = try services.direct.backing(of: buffer, cached)
+            let handle = try makeHandle(caller)
+            handle.count(in: cached, isWriter: flags & O_ACCMODE != O_RDONLY)
+            handle.backing = backing
+            // What is in the page cache is the truth about the page, so it is kept; and as memory has nothing to be
+            // safe on, closing a file writes nothing back.
+            return (handle, backing == nil ? [.keepCache, .noFlush] : [.directIO, .noFlush])
+        } catch {
+            cached.close()
+            throw error
+        }
     }
 
     func makeHandle(_ caller: Caller) throws(Errno) -> MemoryHandle { MemoryHandle(self) }
@@ -46,7 +54,7 @@ class MemoryFile: Inode, @unchecked Sendable {
     }
 
     override func change(_ changes: AttributeChanges, caller: Caller, isOpen: Bool) throws(Errno) {
-        if let size = changes.size { try resize(to: size, isOpen: isOpen) }
+        if let size = changes.size { try resize(to: size, isOpen: isOpen, by: caller) }
         metadata.withLock { metadata in
             metadata.apply(changes)
             if changes.size != nil {
@@ -56,10 +64,13 @@ class MemoryFile: Inode, @unchecked Sendable {
         }
     }
 
-    func resize(to size: Int64, isOpen: Bool) throws(Errno) {
+    func resize(to size: Int64, isOpen: Bool, by caller: Caller) throws(Errno) {
         guard size >= 0 else { throw .invalidArgument }
-        try services.machine.resize(buffer, to: UInt64(size))
+        try services.machine.resize(buffer, to: UInt64(size), origin: services.tasks.origin(of: caller))
     }
+
+    /// Gives up what the kernel was told of the buffer's bytes.
+    func releaseBacking() { services.direct.release(cached) }
 }
 
 /// A file below buffers/.
@@ -68,6 +79,7 @@ final class BufferFile: MemoryFile, @unchecked Sendable {
         super.init(
             buffer: services.machine.makeBuffer(huge: services.memory.defaultHugeMode), metadata: metadata,
             services: services)
+        services.direct.adopt(buffer, in: services.machine)
     }
 
     /// The last name is gone; the memory goes with the last open file, mapping or path descriptor.
@@ -83,6 +95,7 @@ final class BufferFile: MemoryFile, @unchecked Sendable {
         guard metadata.withLock({ $0.linkCount }) == 0 else { return }
         services.pageCache.unregister(buffer)
         services.machine.remove(buffer)
+        releaseBacking()
     }
 }
 
@@ -128,9 +141,9 @@ final class DeviceFile: MemoryFile, @unchecked Sendable {
         return DeviceHandle(self, opener: opener, of: device, lifetime: lifetime)
     }
 
-    override func resize(to size: Int64, isOpen: Bool) throws(Errno) {
+    override func resize(to size: Int64, isOpen: Bool, by caller: Caller) throws(Errno) {
         // O_TRUNC leaves a device as it is, which arrives here as truncate(2) to 0.
         if size == 0, !isOpen { return }
-        try super.resize(to: size, isOpen: isOpen)
+        try super.resize(to: size, isOpen: isOpen, by: caller)
     }
 }

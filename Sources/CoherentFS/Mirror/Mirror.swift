@@ -82,7 +82,7 @@ final class Mirror: @unchecked Sendable {
     func settle(_ pages: Range<UInt64>, _ areas: MemoryAreas) throws(Errno) -> [PageState] {
         let states = try pageMap.states(of: pages)
         if process.placements.isEmpty { return states }
-        var watched: [(area: MemoryArea, pages: [UInt64])] = []
+        var watched: [MemoryArea] = []
         areas.forEachPage(pages) { page, area in
             guard let placement = process.placements[page] else { return }
             let state = states[Int(page - pages.lowerBound)]
@@ -94,14 +94,15 @@ final class Mirror: @unchecked Sendable {
             if placement.exclusive != 0, !state.isExclusive {
                 // A fork has taken it, as in Linux.
                 comeBack(page)
-            } else if let last = watched.indices.last, watched[last].area == area {
-                watched[last].pages.append(page)
-            } else {
-                watched.append((area, [page]))
+            } else if watched.last != area {
+                watched.append(area)
             }
         }
-        for (area, pages) in watched {
-            for page in touches.touched(pages, in: area) { comeBack(page) }
+        for area in watched {
+            // All of the mapping, for the look forgets what it does not ask for.
+            let addresses = area.addresses
+            let pages = process.placements.filter { $1.isWatched && addresses.contains($0 << Page.shift) }
+            for page in touches.touched(pages.keys.sorted(), in: area) { comeBack(page) }
         }
         return states
     }

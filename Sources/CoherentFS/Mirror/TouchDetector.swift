@@ -17,8 +17,11 @@ final class TouchDetector: Sendable {
         var pageSize: UInt64 = 0
     }
 
-    /// How many pages are asked for one by one; more go in groups, which come back as a whole.
+    /// How many pages are asked for one by one; more go in groups, which come back as a whole. So they do in a process with so
+    /// much memory that to look at it so often would take too long.
     private static let limit = 1024
+    private static let fewest = 16
+    private static let patience = Duration.seconds(5)
 
     private let smaps: ProcDescriptor
     private let process: ProcDescriptor
@@ -80,22 +83,42 @@ final class TouchDetector: Sendable {
         return value
     }
 
-    /// Those of some pages, ascending and all of one mapping, that were touched since they were laid to rest. They rest
-    /// again afterwards.
+    /// Those of the pages of a mapping at rest, ascending, that were touched since they were laid to it. All of the mapping
+    /// rests afterwards, so the pages must be all that matter in it.
     func touched(_ pages: [UInt64], in area: MemoryArea) -> [UInt64] {
         if pages.isEmpty { return [] }
+        let start = ContinuousClock.now
+        guard let all = usage(of: area) else { return pages }
+        let time = ContinuousClock.now - start
+        if all.referenced == 0 { return [] }
+        if all.referenced == all.resident { return pages }
+        // Once the other pages of the mapping rest, too, the count is of these alone.
+        for gap in Self.gaps(between: Self.groups(of: pages), in: area) { _ = rest(Self.addresses(of: gap)) }
         guard var last = usage(of: area) else { return pages }
         if last.referenced == 0 { return [] }
-        if last.referenced == last.resident { return pages }
-        let size = (pages.count + Self.limit - 1) / Self.limit
+        if last.referenced == UInt64(pages.count) * Page.size { return pages }
+
+        let looks = max(Self.fewest, min(Self.limit, Int(Self.patience / time)))
         var touched: [UInt64] = []
-        for group in Self.groups(of: pages, upTo: size) {
+        for group in Self.groups(of: pages, upTo: (pages.count + looks - 1) / looks) {
             let isResting = rest(Self.addresses(of: group))
             guard let now = usage(of: area) else { return pages }
             if !isResting || now.referenced < last.referenced { touched += group }
             last = now
         }
         return touched
+    }
+
+    /// The pages of a mapping that are in none of some runs.
+    static func gaps(between groups: [Range<UInt64>], in area: MemoryArea) -> [Range<UInt64>] {
+        var page = area.addresses.lowerBound >> Page.shift
+        var gaps: [Range<UInt64>] = []
+        for group in groups {
+            if page < group.lowerBound { gaps.append(page..<group.lowerBound) }
+            page = group.upperBound
+        }
+        let end = area.addresses.upperBound >> Page.shift
+        return page < end ? gaps + [page..<end] : gaps
     }
 
     /// Runs of pages without a gap.

@@ -58,6 +58,19 @@ enum BufferAttributes {
             store: { subject, text throws(Errno) in
                 subject.machine.setPinned(try text.keyword(of: ["0", "1"]) == "1", of: subject.part)
             }),
+        .readWrite(
+            "mapping",
+            summary:
+                "How it is mapped: tracked by the page cache, or direct, past it; EBUSY while somebody has it open.",
+            show: { choices(selected: $0.part.mapping) },
+            start: { subject, text throws(Errno) in
+                let mode = try text.keyword(as: MappingMode.self)
+                let (services, buffer) = (subject.services, subject.part)
+                // Not on the thread that took the write: processes are looked into, and the page cache is emptied.
+                return Job("mapping") { _ throws(Errno) in
+                    try services.setMapping(mode, of: buffer, by: text.writer)
+                }
+            }),
         .readOnly("faults", summary: "What was done to the buffer.") { subject in
             let counters = subject.part.counters
             return nameValueLines([

@@ -4,10 +4,10 @@ import SystemPackage
 
 /// What user space sets of memory management as a whole: sys/kernel/mm.
 final class MemorySettings: Sendable {
-    /// Whether new buffers have huge pages.
-    let defaultHugeMode: HugeMode
+    /// Whether new buffers have huge pages, where somebody chose that.
+    let defaultHugeMode: HugeMode?
 
-    init(defaultHugeMode: HugeMode) { self.defaultHugeMode = defaultHugeMode }
+    init(defaultHugeMode: HugeMode?) { self.defaultHugeMode = defaultHugeMode }
 }
 
 enum MemoryManagementTree {

@@ -32,8 +32,13 @@ public final class Buffer: Sendable, Identifiable {
         /// Whether it is a device's own memory.
         let isDevice: Bool
         var huge = HugeMode.never
+        /// Whether somebody chose that.
+        var isHugeChosen = false
         /// The frames of all its pages, while it is contiguous: neither the pages nor the size change then.
         var contiguous: FrameRun?
+        /// Where the bytes are rather than in the frames, while it is direct: then every page within the size has a frame that
+        /// is a hole, or is withheld by the file.
+        var backing: BackingFile?
         /// Pages on each node, by the node's place; as long as the last node with pages needs.
         var pagesByNode: [Int] = []
         /// Frames that left the page table while a reply was reading them, and whether they were stored to.
@@ -54,6 +59,8 @@ public final class Buffer: Sendable, Identifiable {
     }
 
     let state: Mutex<State>
+    /// Whether the state has a backing file, for those who do not have the lock.
+    let directness = Atomic(false)
     /// Held by a migration while it moves a batch, so that two never move the same page at once;
     /// they take turns, so that a long one does not keep out a short one.
     let migrationTurn = FairSemaphore()

@@ -87,16 +87,19 @@ extension Machine {
     public func runs(of buffer: Buffer) -> [PageRun] {
         var runs: [PageRun] = []
         let isPinned = buffer.isPinned
+        if buffer.isDirect { return directRuns(of: buffer, isPinned: isPinned) }
         forEachPage(of: buffer, in: 0..<UInt64.max >> Page.shift, includingFailed: true) { page, entry in
             append(entry, page: page, isPinned: isPinned, to: &runs)
         }
         return runs
     }
 
-    private func append(_ entry: PageTableEntry, page: UInt64, isPinned: Bool, to runs: inout [PageRun]) {
+    func append(
+        _ entry: PageTableEntry, page: UInt64, isPinned: Bool, isDirty: Bool? = nil, to runs: inout [PageRun]
+    ) {
         let run = PageRun(
             offset: page << Page.shift, length: Page.size, node: node(of: entry.pfn).id,
-            physicalAddress: entry.pfn << Page.shift, isDirty: entry.isWritten, isHuge: entry.isHuge,
+            physicalAddress: entry.pfn << Page.shift, isDirty: isDirty ?? entry.isWritten, isHuge: entry.isHuge,
             isPinned: isPinned && entry.isPresent, isMigrating: entry.isMigrating,
             isPoisoned: entry.marker == .poisoned, isLost: entry.marker == .lost)
         if let last = runs.last, last.offset + last.length == run.offset, last.node == run.node,
@@ -114,6 +117,7 @@ extension Machine {
     public func nextData(in buffer: Buffer, from offset: UInt64) throws(Errno) -> UInt64 {
         let found = buffer.state.withLock { state -> UInt64? in
             guard offset < state.size else { return nil }
+            if let backing = state.backing { return backing.nextData(from: offset) }
             var page = offset >> Page.shift
             while let (leaf, base) = state.table.nextLeaf(from: page) {
                 let entries = unsafe state.table.entries(of: leaf)
@@ -134,6 +138,7 @@ extension Machine {
     public func nextHole(in buffer: Buffer, from offset: UInt64) throws(Errno) -> UInt64 {
         let found = buffer.state.withLock { state -> UInt64? in
             guard offset < state.size else { return nil }
+            if let backing = state.backing { return backing.nextHole(from: offset) }
             var page = offset >> Page.shift
             let end = Page.count(of: state.size)
             while page < end, let leaf = state.table.leaf(of: page) {

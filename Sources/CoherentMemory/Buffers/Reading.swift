@@ -18,6 +18,7 @@ extension Machine {
         _ buffer: Buffer, at offset: UInt64, length: Int, origin: Origin,
         _ body: (UnsafeBufferPointer<iovec>) -> Void
     ) throws(Errno) {
+        if buffer.isDirect, try unsafe readDirect(buffer, at: offset, length: length, body) { return }
         let capacity = Int(Page.count(of: UInt64(min(max(0, length), Self.maximumRead)))) + 1
         let origin = asked(origin, for: buffer, pages: touched(offset, min(length, Self.maximumRead)))
         let error: Errno? = unsafe withUnsafeTemporaryAllocation(of: iovec.self, capacity: capacity) { vectors in

@@ -26,6 +26,9 @@ extension Machine {
             guard offset < size else { throw .noSpace }
             end = size
         }
+        if isGrowing, buffer.fixedSize == nil, end > offset, buffer.isDirect, end > buffer.size {
+            try growPartly(buffer, from: offset, to: end, origin: origin)
+        }
         let origin = asked(origin, for: buffer, pages: offset >> Page.shift..<Page.count(of: end))
         var position = offset
         repeat {
@@ -55,6 +58,7 @@ extension Machine {
         _ bytes: UnsafeRawBufferPointer, at offset: UInt64, into state: inout Buffer.State, origin: Origin,
         isGrowing: Bool, isWriteBack: Bool
     ) throws(Errno) -> Int {
+        if let backing = state.backing { return try unsafe storeDirect(bytes, at: offset, into: &state, backing) }
         var end = offset + UInt64(bytes.count)
         if !isGrowing {
             // Bytes behind the end have nowhere to go, and nobody waits for them.
@@ -119,6 +123,9 @@ extension Machine {
         guard !bytes.isEmpty else { throw .invalidArgument }
         guard bytes.upperBound <= UInt64(Int64.max) else { throw .fileTooLarge }
         if let size = buffer.fixedSize, bytes.upperBound > size { throw .noSpace }
+        if !keepsSize, buffer.fixedSize == nil, buffer.isDirect {
+            return try grow(buffer, to: bytes.upperBound, origin: origin)
+        }
         let pages = bytes.lowerBound >> Page.shift..<Page.count(of: bytes.upperBound)
         let origin = asked(origin, for: buffer, pages: nil)
         var fresh: [Range<UInt64>] = []

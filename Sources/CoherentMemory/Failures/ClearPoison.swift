@@ -32,6 +32,7 @@ extension Machine {
                         of: &state)
                 }
                 node.zone.withLock { $0.unfail(frame, table: node.frames) }
+                if isMarked { restoreDirect(record.page..<record.page + 1, of: &state) }
             }
             return record
         }

@@ -49,6 +49,7 @@ extension Machine {
         }
         counts.flush(in: &state)
         state.markers += markers
+        for run in runs.runs { withhold(run, of: &state) }
         for (pfn, isWritten) in orphans { state.orphans[pfn] = isWritten }
         return runs
     }

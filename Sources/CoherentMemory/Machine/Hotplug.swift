@@ -58,6 +58,7 @@ extension Machine {
             announce(.deviceRemoved(device.name))
             // Pages that moved away when the node went offline. No more can come: there is nowhere to take one from.
             invalidate(device.memory, pages: 0..<Page.count(of: device.memory.size))
+            abandonBacking(of: device.memory)
             discard(device.memory, pages: 0..<UInt64.max >> Page.shift)
         }
     }

@@ -62,7 +62,7 @@ extension Machine {
                     if noted != count { problem = "node \(node): \(noted) pages noted, \(count) found" }
                 }
                 if state.markers != markers { problem = "\(state.markers) failed pages noted, \(markers) found" }
-                if let found = checkContiguous(state) { problem = found }
+                if let found = checkContiguous(state) ?? checkDirect(state) { problem = found }
                 if !state.orphans.isEmpty { problem = "\(state.orphans.count) frames await a reply" }
             }
             try require(problem == nil, "buffer \(buffer.id): \(problem ?? "")")
@@ -127,6 +127,24 @@ extension Machine {
             problem = "\(count) pages in a run of \(run.count)"
         }
         return problem
+    }
+
+    /// A direct buffer has every page within its size, apart from those withheld, and nothing in their frames.
+    private func checkDirect(_ state: borrowing Buffer.State) -> String? {
+        guard let backing = state.backing else { return nil }
+        if backing.size != state.size { return "\(backing.size) bytes in the file of a buffer of \(state.size)" }
+        var problem: String?
+        var missing = RangeSet(0..<Page.count(of: state.size)).subtracting(backing.withheld)
+        unsafe forEachMatch(0..<UInt64.max >> Page.shift, filter: .all, in: state) { page, slot in
+            let entry = PageTableEntry(rawValue: unsafe slot.pointee)
+            missing.remove(contentsOf: page..<page + 1)
+            if entry.isCached || entry.isWritten { problem = "page \(page) of a direct buffer is in use" }
+        }
+        unsafe forEachMarker(in: 0..<UInt64.max >> Page.shift, of: state) { page, _ in
+            if !backing.withheld.contains(page) { problem = "page \(page) failed and is not withheld" }
+            return true
+        }
+        return missing.isEmpty ? problem : "a direct buffer lacks pages \(missing)"
     }
 
     /// The share's free frames are nobody's, in blocks that are online, and in the longest runs that they make up.

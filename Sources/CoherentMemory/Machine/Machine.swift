@@ -193,11 +193,14 @@ public final class Machine: Sendable {
 
     /// A new, empty buffer with the default policy.
     ///
-    /// - Parameter huge: whether its pages are huge.
-    public func makeBuffer(huge: HugeMode = .never) -> Buffer {
+    /// - Parameter huge: whether its pages are huge; nil where nobody has chosen, and then they are not while it is tracked.
+    public func makeBuffer(huge: HugeMode? = nil) -> Buffer {
         let buffer = system.makeBuffer(
             tables: tables, policy: .default, effective: .default, fixedSize: nil)
-        buffer.state.withLock { $0.huge = huge }
+        buffer.state.withLock { state in
+            state.huge = huge ?? .never
+            state.isHugeChosen = huge != nil
+        }
         return buffer
     }
 
@@ -213,6 +216,7 @@ public final class Machine: Sendable {
             buffer.state.withLock { state in
                 state.size = 0
                 state.contiguous = nil
+                buffer.setBacking(nil, in: &state)
             }
         }
         discard(buffer, pages: 0..<UInt64.max >> Page.shift)

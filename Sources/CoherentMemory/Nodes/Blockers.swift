@@ -68,6 +68,7 @@ extension Machine {
             for run in runs(of: buffer) where run.node == node.id {
                 let pages = run.offset >> Page.shift..<(run.offset + run.length) >> Page.shift
                 invalidate(buffer, pages: pages)
+                buffer.state.withLock { state in withhold(pages, of: &state) }
                 discard(buffer, pages: pages, .ofNode(node.index))
             }
         }

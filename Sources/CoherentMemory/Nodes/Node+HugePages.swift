@@ -80,14 +80,19 @@ extension Machine {
     /// Sets whether pages that a buffer gets from now on are huge; pages that it has stay as they are.
     ///
     /// - Throws: EBUSY to or from ``HugeMode/pool`` while the buffer has pages, EINVAL to it where the size is no
-    ///   multiple of a huge page's.
+    ///   multiple of a huge page's, EOPNOTSUPP to it of a direct buffer.
     public func setHugeMode(_ mode: HugeMode, of buffer: Buffer) throws(Errno) {
         try buffer.state.withLock { state throws(Errno) in
+            if let backing = state.backing {
+                guard mode != .pool else { throw .notSupported }
+                try backing.setHuge(mode != .never)
+            }
             if mode != state.huge, mode == .pool || state.huge == .pool {
                 guard state.table.isEmpty else { throw .resourceBusy }
                 guard mode != .pool || state.size % HugePage.size == 0 else { throw .invalidArgument }
             }
             state.huge = mode
+            state.isHugeChosen = true
         }
     }
 }

@@ -73,7 +73,7 @@ extension Machine {
         let now = AccessHint.now
         buffer.state.withLock { state in
             guard !state.isDevice, !state.isPinned, state.huge != .pool, state.contiguous == nil,
-                state.effective.mode == .default
+                state.backing == nil, state.effective.mode == .default
             else {
                 return
             }

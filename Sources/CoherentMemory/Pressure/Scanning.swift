@@ -83,8 +83,11 @@ extension Machine {
         let target = eviction.targets.first { $0.room > 0 }
         let room = target?.room ?? 0
         let found = buffer.state.withLock { state in
-            // The buffer may have become one of reserved huge pages, or a contiguous one, meanwhile.
-            guard state.huge != .pool, state.contiguous == nil, !state.isPinned else { return Findings() }
+            // The buffer may have become one of reserved huge pages, or a contiguous one, meanwhile. Of a direct one nobody
+            // knows which pages are in use.
+            guard state.huge != .pool, state.contiguous == nil, state.backing == nil, !state.isPinned else {
+                return Findings()
+            }
             var found = Findings()
             var isHugeInUse: Bool?
             // A device's own memory never goes to another one's.

@@ -95,6 +95,19 @@ extension Manual {
                     text:
                         "As hard_offline_page for each page, which gets a frame first if it has none. No extended attribute: root's alone.",
                     linux: "madvise(2), MADV_HWPOISON"),
+                "mapping": ManualPage(
+                    reads: "`[tracked] direct`, the one in force in brackets", writes: "either word",
+                    errors: [
+                        "EINVAL": "another word", "EBUSY": "somebody has it open or mapped",
+                        "EOPNOTSUPP":
+                            "the daemon has not CAP_SYS_ADMIN, the host not Linux 6.9, or the buffer is contiguous or has `huge` at pool",
+                        "ENOSPC": "not every page can get a frame",
+                        "EPERM": "or the writer may not use those there are",
+                        "EIO": "to tracked: pages of it are poisoned or lost",
+                    ],
+                    text:
+                        "tracked: the page cache stands between programs and the memory, so that each first touch is seen. direct: programs map a file of the buffer's own, at the speed of tmpfs, in huge pages where `huge` and the size allow it (within_size, where nobody chose). All its frames are taken when it is sized, ENOSPC if the nodes are full, and a hole gives none back. Policy, placement, pages, migrate, pinned and offlining are as ever, but moving a page moves no bytes; reclaim and balancing leave it alone, and `pages` calls dirty what was touched. The mount option `mapping=` is what new buffers begin with.",
+                    linux: "FUSE passthrough: Documentation/filesystems/fuse-passthrough.rst"),
                 "faults": ManualPage(
                     reads: "lines of `NAME COUNT`: read, write, cpu, device, refused", linux: "/proc/vmstat, pgfault"),
             ]),

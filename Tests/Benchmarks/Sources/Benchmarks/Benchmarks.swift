@@ -41,6 +41,9 @@ struct Benchmarks: ParsableCommand {
         help: "Seconds after which no other row is begun (default: 280, or a day if --group says what is measured).")
     var seconds: Int?
 
+    @Option(help: "Buffers that group scale measures against 1,000.")
+    var buffers = 1_000_000
+
     @Option(help: ArgumentHelp("Write the tables and the plots into this directory.", valueName: "directory"))
     var output: String?
 
@@ -56,6 +59,7 @@ struct Benchmarks: ParsableCommand {
     func validate() throws {
         guard rounds >= 1 else { throw ValidationError("--rounds \(rounds); expected at least 1") }
         if let random, random < 1 { throw ValidationError("--random \(random); expected at least 1") }
+        guard buffers >= 1000 else { throw ValidationError("--buffers \(buffers); expected at least 1000") }
         for name in names where !Group.all.contains(where: { $0.name == name }) {
             throw ValidationError("--group \(name); expected one of \(Group.all.map(\.name).joined(separator: ", "))")
         }
@@ -101,7 +105,8 @@ struct Benchmarks: ParsableCommand {
         return Settings(
             cdmfs: cdmfs, plainLoop: plainLoop ?? beside.appendingPathComponent("plainloop").path, peers: peers,
             scratch: scratch,
-            randomBytes: random.map { $0 << 20 } ?? Settings.fittingRandomBytes(copies: Group.randomCopies))
+            randomBytes: random.map { $0 << 20 } ?? Settings.fittingRandomBytes(copies: Group.randomCopies),
+            manyBuffers: buffers)
     }
 
     private func isWanted(_ trial: Trial) -> Bool {

@@ -14,6 +14,8 @@ struct Settings {
     let bytes = 256 << 20
     /// Bytes of a file that is accessed at random.
     let randomBytes: Int
+    /// Buffers of the mount that is measured against one with 1,000.
+    let manyBuffers: Int
     /// Requests of a sample.
     let requests = 40_000
     /// Seconds of a sample that has no end of its own.

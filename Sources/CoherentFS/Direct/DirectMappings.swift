@@ -1,0 +1,96 @@
+import CoherentMemory
+import Fuse
+import Glibc
+import Logging
+import SystemPackage
+
+/// What it takes to let the kernel map buffers itself: whether it can be had, and the files that the kernel was told of.
+final class DirectMappings: Sendable {
+    private struct State {
+        var isAvailable = false
+        var isDefault = false
+        var hasComplained = false
+    }
+
+    private let notifier: Notifier
+    private let logger: Logger
+    private let state = Mutex(State())
+
+    init(notifier: Notifier, logger: Logger) {
+        self.notifier = notifier
+        self.logger = logger
+    }
+
+    /// Finds out whether there can be direct mappings; once the mount answers.
+    ///
+    /// - Parameter isDefault: whether new buffers are to be direct. That they will not be is said.
+    func prepare(isDefault: Bool) {
+        do throws(Errno) {
+            let file = try BackingFile(isHuge: false)
+            try notifier.releaseBacking(try notifier.registerBacking(file.descriptor))
+        } catch {
+            if isDefault {
+                logger.notice("buffers are tracked: direct mappings take CAP_SYS_ADMIN and Linux 6.9: \(error)")
+            }
+            return
+        }
+        Self.raiseFileLimit()
+        state.withLock { state in
+            state.isAvailable = true
+            state.isDefault = isDefault
+        }
+    }
+
+    /// Each direct buffer takes two descriptors.
+    private static func raiseFileLimit() {
+        var limit = rlimit()
+        guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+        let wanted = max(limit.rlim_max, 1 << 20)
+        var higher = rlimit(rlim_cur: wanted, rlim_max: wanted)
+        if unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &higher) == 0 { return }
+        limit.rlim_cur = limit.rlim_max
+        unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    }
+
+    /// Whether buffers can be made direct.
+    var isAvailable: Bool { state.withLock { $0.isAvailable } }
+
+    /// Makes a new, empty buffer what new ones are to be. Where that fails it is tracked, which is said once.
+    func adopt(_ buffer: Buffer, in machine: Machine) {
+        guard state.withLock({ $0.isDefault }) else { return }
+        do throws(Errno) {
+            try machine.makeDirect(
+                buffer, in: try BackingFile(isHuge: true), origin: Origin(pid: 0, node: machine.nodes[0].id))
+        } catch {
+            let isFirst = state.withLock { state in
+                defer { state.hasComplained = true }
+                return !state.hasComplained
+            }
+            if isFirst { logger.notice("a new buffer is tracked, for it cannot be direct: \(error)") }
+        }
+    }
+
+    /// What the kernel maps for a buffer that is just being opened; nil of a tracked one.
+    func backing(of buffer: Buffer, _ file: CachedFile) throws(Errno) -> BackingID? {
+        guard let backing = buffer.backing else { return nil }
+        if let known = file.use.withLock({ $0.registered }), known.backing === backing { return known.id }
+        let id = try notifier.registerBacking(backing.descriptor)
+        // All opens must have the same: whoever was first has it.
+        let (taken, unused) = file.use.withLock { use -> (BackingID, BackingID?) in
+            if let known = use.registered, known.backing === backing { return (known.id, id) }
+            defer { use.registered = (backing, id) }
+            return (id, use.registered?.id)
+        }
+        if let unused { try? notifier.releaseBacking(unused) }
+        return taken
+    }
+
+    /// Gives up what the kernel was told of a buffer. What is mapped stays mapped.
+    func release(_ file: CachedFile) {
+        let id = file.use.withLock { use in
+            defer { use.registered = nil }
+            return use.registered?.id
+        }
+        if let id { try? notifier.releaseBacking(id) }
+    }
+}

@@ -1,0 +1,75 @@
+import CoherentMemory
+import Fuse
+import Glibc
+import SystemPackage
+
+/// Who uses a buffer or device file.
+struct FileUse {
+    /// Open files, until the kernel has released them.
+    var opens = 0
+    /// Whether nobody may open the file, for how it is mapped is just changing.
+    var isChanging = false
+    /// The file that the kernel maps, while it is direct and was opened before.
+    var registered: (backing: BackingFile, id: BackingID)?
+}
+
+extension CachedFile {
+    /// Counts an open file. EBUSY while nobody may open it.
+    func open() throws(Errno) {
+        try use.withLock { use throws(Errno) in
+            guard !use.isChanging else { throw .resourceBusy }
+            use.opens += 1
+        }
+    }
+
+    /// Undoes ``open()``.
+    func close() { use.withLock { $0.opens -= 1 } }
+
+    /// Lets nobody open the file until ``endChange()``. EBUSY where somebody has it open.
+    ///
+    /// The kernel releases a file some time after close(2) has returned: that is waited for, as no event tells of it
+    /// where it does not come.
+    func beginChange() throws(Errno) {
+        for attempt in 0... {
+            let isFree = use.withLock { use in
+                guard use.opens == 0, !use.isChanging else { return false }
+                use.isChanging = true
+                return true
+            }
+            if isFree { return }
+            guard attempt < 50 else { throw .resourceBusy }
+            usleep(2000)
+        }
+    }
+
+    func endChange() { use.withLock { $0.isChanging = false } }
+}
+
+extension Services {
+    /// Changes how a buffer or device file is mapped.
+    ///
+    /// Waits for whoever has an address space locked, and for migrations: not for those who serve requests.
+    ///
+    /// - Throws: EBUSY where somebody has it open or mapped; EOPNOTSUPP where there are no direct mappings, or none of such a
+    ///   buffer; ENOSPC and EPERM where not every page can get its frame.
+    func setMapping(_ mode: MappingMode, of buffer: Buffer, by writer: Int32) throws(Errno) {
+        guard mode != buffer.mapping else { return }
+        guard mode == .tracked || direct.isAvailable else { throw .notSupported }
+        guard let file = pageCache.file(of: buffer) else { throw .operationNotSupportedByDevice }
+        try file.beginChange()
+        defer { file.endChange() }
+        switch mode {
+        case .direct:
+            let origin = tasks.origin(of: Caller(uid: 0, gid: 0, pid: writer, umask: 0))
+            try machine.makeDirect(buffer, in: try BackingFile(isHuge: buffer.hugeMode != .never), origin: origin)
+        case .tracked:
+            // Such mappings outlive the files that they were made of.
+            let isMapped = processes.processes.contains { process in
+                ((try? mappings(of: process)) ?? []).contains { $0.file.buffer === buffer }
+            }
+            guard !isMapped else { throw .resourceBusy }
+            try machine.makeTracked(buffer)
+            direct.release(file)
+        }
+    }
+}

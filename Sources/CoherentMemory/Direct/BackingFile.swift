@@ -1,0 +1,154 @@
+import CLinux
+import Glibc
+import SystemPackage
+
+/// The bytes of a buffer in a file of its own rather than in the nodes' arenas, so that programs can map that file itself:
+/// the byte at an offset of the buffer is at the same offset of the file.
+///
+/// Once it is a buffer's, everything but ``descriptor`` is for whoever holds that buffer's lock.
+@safe
+public final class BackingFile: @unchecked Sendable {
+    // Unchecked: the lock of the buffer guards what changes.
+
+    /// The file, for mapping it; its size and its pages are this class's to change.
+    public let descriptor: FileDescriptor
+    /// nil for a file whose withheld pages the host lets everybody touch.
+    private let tmpfs: PrivateTmpfs?
+    /// Bytes.
+    private(set) var size: UInt64 = 0
+    private var base: UnsafeMutableRawPointer?
+    private var capacity = 0
+    /// Pages that nobody can touch.
+    var withheld = RangeSet<UInt64>()
+    /// Whether every page that is not withheld has a block.
+    var isFull = false
+
+    /// A file without bytes, on a tmpfs of its own.
+    ///
+    /// - Parameter isHuge: whether the host is to back it with huge pages where these lie within its size.
+    /// - Throws: EPERM without CAP_SYS_ADMIN, ENODEV and ENOSYS where the host has no such thing, EMFILE.
+    public init(isHuge: Bool) throws(Errno) {
+        let tmpfs = try PrivateTmpfs(isHuge: isHuge)
+        descriptor = try tmpfs.make("bytes")
+        self.tmpfs = tmpfs
+    }
+
+    /// A file without bytes that needs no privilege. That pages are withheld only the machine knows, then.
+    init(anonymous name: String) throws(Errno) {
+        let raw = unsafe memfd_create(name, UInt32(MFD_CLOEXEC))
+        guard raw >= 0 else { throw Errno.last }
+        descriptor = FileDescriptor(rawValue: raw)
+        tmpfs = nil
+    }
+
+    deinit {
+        if let base = unsafe base { unsafe munmap(base, capacity) }
+        close(descriptor.rawValue)
+    }
+
+    /// The address of a byte that the file has, until the size changes.
+    func address(of offset: UInt64) -> UnsafeMutableRawPointer {
+        assert(offset < Page.count(of: size) << Page.shift)
+        return unsafe base! + Int(offset)
+    }
+
+    /// Whether the host is to back it with huge pages from now on.
+    func setHuge(_ isHuge: Bool) throws(Errno) { try tmpfs?.setHuge(isHuge) }
+
+    /// Changes the size. What is new reads as zeros; touching what is cut off is SIGBUS in every mapping.
+    ///
+    /// - Throws: ENOMEM where the host has no room in its address space, ENOSPC where it has no memory for a file of which
+    ///   pages are withheld; never for a smaller size.
+    func resize(to newSize: UInt64) throws(Errno) {
+        if newSize > size {
+            try reserve(newSize)
+            if withheld.isEmpty { try? setLimit(Page.count(of: newSize)) }
+        }
+        guard ftruncate(descriptor.rawValue, off_t(newSize)) == 0 else { throw Errno.last }
+        let old = size
+        size = newSize
+        if newSize > old {
+            isFull = false
+            guard !withheld.isEmpty else { return }
+            do throws(Errno) {
+                try fill()
+            } catch {
+                ftruncate(descriptor.rawValue, off_t(old))
+                size = old
+                throw error
+            }
+        } else {
+            withheld.remove(contentsOf: Page.count(of: newSize)..<UInt64.max)
+            // What is still in use, for somebody else holds on to it, goes later.
+            try? setLimit(limit)
+        }
+    }
+
+    /// Sets how many pages may have a block. EINVAL where more have one.
+    func setLimit(_ pages: UInt64) throws(Errno) { try tmpfs?.setLimit(pages) }
+
+    /// How many pages may have a block.
+    var limit: UInt64 { Page.count(of: size) - withheldCount }
+
+    var withheldCount: UInt64 { withheld.ranges.reduce(0) { $0 + UInt64($1.count) } }
+
+    /// Sees to it that the first `bytes` have addresses. Twice as many as before, for growing is often done in steps.
+    private func reserve(_ bytes: UInt64) throws(Errno) {
+        guard bytes > UInt64(capacity) else { return }
+        let wanted = max(bytes, min(2 * UInt64(capacity), UInt64(capacity) + 1 << 30), HugePage.size)
+        let length = Int((wanted + HugePage.size - 1) / HugePage.size * HugePage.size)
+        guard
+            let address = unsafe mmap(
+                nil, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, descriptor.rawValue, 0),
+            unsafe address != MAP_FAILED
+        else { throw Errno.last }
+        unsafe madvise(address, length, MADV_DONTFORK)
+        if let base = unsafe base { unsafe munmap(base, capacity) }
+        unsafe base = address
+        capacity = length
+    }
+
+    /// Zeroes bytes, as far as the file has them, and gives the host's memory for them back.
+    func zero(_ bytes: Range<UInt64>) {
+        let bytes = bytes.clamped(to: 0..<size)
+        guard !bytes.isEmpty else { return }
+        guard withheld.isEmpty else {
+            // A hole would leave a block for a withheld page.
+            let pages = bytes.lowerBound >> Page.shift..<Page.count(of: bytes.upperBound)
+            for range in RangeSet(pages).subtracting(withheld).ranges {
+                let part = (range.lowerBound << Page.shift..<range.upperBound << Page.shift).clamped(to: bytes)
+                unsafe memset(address(of: part.lowerBound), 0, part.count)
+            }
+            return
+        }
+        isFull = false
+        if !punch(bytes) { unsafe memset(address(of: bytes.lowerBound), 0, bytes.count) }
+    }
+
+    func punch(_ bytes: Range<UInt64>) -> Bool {
+        let mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
+        return fallocate(descriptor.rawValue, mode, off_t(bytes.lowerBound), off_t(bytes.count)) == 0
+    }
+
+    /// The first byte at or behind `offset` of a page that was ever touched; nil when there is none.
+    func nextData(from offset: UInt64) -> UInt64? {
+        let found = lseek(descriptor.rawValue, off_t(offset), SEEK_DATA)
+        return found < 0 ? nil : UInt64(found)
+    }
+
+    /// The first byte at or behind `offset` of a page that was never touched, or the end.
+    func nextHole(from offset: UInt64) -> UInt64 {
+        let found = lseek(descriptor.rawValue, off_t(offset), SEEK_HOLE)
+        return found < 0 ? size : UInt64(found)
+    }
+
+    /// Calls `body` with the ranges of a range of bytes whose pages were ever touched.
+    func forEachData(in bytes: Range<UInt64>, _ body: (Range<UInt64>) -> Void) {
+        var offset = bytes.lowerBound
+        while offset < bytes.upperBound, let start = nextData(from: offset), start < bytes.upperBound {
+            let end = min(bytes.upperBound, nextHole(from: start))
+            body(start..<end)
+            offset = end
+        }
+    }
+}

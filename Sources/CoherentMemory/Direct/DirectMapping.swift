@@ -1,0 +1,170 @@
+import Glibc
+import Synchronization
+import SystemPackage
+
+/// How programs' mappings of a buffer come to its bytes.
+public enum MappingMode: String, Sendable, Hashable, CaseIterable {
+    /// Through the page cache: first touches are seen, pages get their frames at the first touch.
+    case tracked
+    /// To a file of the buffer's own, which the host maps itself: no touch is seen, all frames are taken when the buffer is
+    /// sized.
+    case direct
+}
+
+extension Buffer {
+    /// The file that has the bytes of a direct buffer; nil of a tracked one.
+    public var backing: BackingFile? { isDirect ? state.withLock { $0.backing } : nil }
+
+    /// How mappings come to the bytes.
+    public var mapping: MappingMode { isDirect ? .direct : .tracked }
+
+    @inline(__always)
+    var isDirect: Bool { directness.load(ordering: .relaxed) }
+
+    func setBacking(_ backing: BackingFile?, in state: inout State) {
+        state.backing = backing
+        directness.store(backing != nil, ordering: .relaxed)
+    }
+}
+
+extension Machine {
+    /// Makes a tracked buffer direct: gives every page within its size a frame, as a touch by `origin` would, and moves the
+    /// bytes into a file. Pages stay on their nodes, and there they go on being counted, moved and pinned. Where nobody chose
+    /// how huge its pages are, they are ``HugeMode/withinSize`` from then on.
+    ///
+    /// Nobody but the machine may use the buffer meanwhile. Waits while a migration of the buffer moves a batch; never call
+    /// it from a thread that the page cache may wait for.
+    ///
+    /// - Parameter backing: a file without bytes, which is the buffer's from then on.
+    /// - Throws: EBUSY where it is direct already, or somebody uses it; EOPNOTSUPP for a contiguous buffer, or one of
+    ///   reserved huge pages; EIO where memory of it failed; ENOSPC or EPERM where not every page could get a frame, and then it is as it was.
+    public func makeDirect(_ buffer: Buffer, in backing: BackingFile, origin: Origin) throws(Errno) {
+        try buffer.migrationTurn.withLock { _ throws(Errno) in
+            let huge = try buffer.state.withLock { state throws(Errno) -> HugeMode in
+                guard state.backing == nil else { throw .resourceBusy }
+                guard state.contiguous == nil, state.huge != .pool else { throw .notSupported }
+                guard state.markers == 0 else { throw .ioError }
+                let huge = state.huge
+                if !state.isHugeChosen { state.huge = .withinSize }
+                try? backing.setHuge(state.huge != .never)
+                return huge
+            }
+            do throws(Errno) {
+                try uncache(buffer)
+                let size = buffer.size
+                if size > 0 { try allocate(buffer, bytes: 0..<size, keepsSize: true, origin: origin) }
+                try buffer.state.withLock { state throws(Errno) in
+                    guard state.size == size, state.contiguous == nil, state.huge != .pool, state.markers == 0
+                    else {
+                        throw .resourceBusy
+                    }
+                    try backing.resize(to: size)
+                    try moveBytes(of: &state, to: backing)
+                    buffer.setBacking(backing, in: &state)
+                }
+            } catch {
+                buffer.state.withLock { if !$0.isHugeChosen { $0.huge = huge } }
+                throw error
+            }
+        }
+    }
+
+    /// Makes a direct buffer tracked again: its bytes move into the frames of its pages, which it keeps.
+    ///
+    /// Nobody but the machine may use the buffer meanwhile, or have it mapped. Waits as
+    /// ``makeDirect(_:in:origin:)`` does.
+    ///
+    /// - Throws: EIO where memory of it failed.
+    public func makeTracked(_ buffer: Buffer) throws(Errno) {
+        try buffer.migrationTurn.withLock { _ throws(Errno) in
+            try buffer.state.withLock { state throws(Errno) in
+                guard let backing = state.backing else { return }
+                guard backing.withheld.isEmpty, state.markers == 0 else { throw .ioError }
+                var written = PageTally()
+                backing.forEachData(in: 0..<state.size) { bytes in
+                    for page in bytes.lowerBound >> Page.shift..<Page.count(of: bytes.upperBound) {
+                        guard let leaf = state.table.leaf(of: page) else { continue }
+                        let slot = unsafe state.table.entries(of: leaf) + (Int(page) & (TablePool.entries - 1))
+                        var entry = PageTableEntry(rawValue: unsafe slot.pointee)
+                        let address = unsafe backing.address(of: page << Page.shift)
+                        unsafe node(of: entry.pfn).fill(
+                            entry.pfn, with: UnsafeRawBufferPointer(start: address, count: Int(Page.size)))
+                        entry.isWritten = true
+                        written.add(entry.pfn, in: self) { $0.counters.written.add($1) }
+                        unsafe slot.pointee = entry.rawValue
+                    }
+                }
+                written.flush { $0.counters.written.add($1) }
+                buffer.setBacking(nil, in: &state)
+            }
+        }
+    }
+
+    /// Takes the bytes of a direct buffer away for good: whoever still maps them gets SIGBUS.
+    func abandonBacking(of buffer: Buffer) {
+        buffer.state.withLock { state in
+            try? state.backing?.resize(to: 0)
+            buffer.setBacking(nil, in: &state)
+        }
+    }
+
+    /// Takes what the page cache has of a buffer out of it. EBUSY where somebody brings it back again and again.
+    private func uncache(_ buffer: Buffer) throws(Errno) {
+        // What is written back counts as cached: only the second look tells.
+        for _ in 0..<3 {
+            let isCached = buffer.state.withLock { state in
+                var isCached = false
+                var uncached = PageTally()
+                unsafe forEachMatch(0..<UInt64.max >> Page.shift, filter: .all, in: state) { _, slot in
+                    var entry = PageTableEntry(rawValue: unsafe slot.pointee)
+                    guard entry.isCached else { return }
+                    isCached = true
+                    entry.isCached = false
+                    uncached.add(entry.pfn, in: self) { $0.counters.cached.add(-$1) }
+                    unsafe slot.pointee = entry.rawValue
+                }
+                uncached.flush { $0.counters.cached.add(-$1) }
+                return isCached
+            }
+            guard isCached else { return }
+            invalidate(buffer, pages: 0..<Page.count(of: buffer.size))
+        }
+        throw .resourceBusy
+    }
+
+    /// Copies what was stored, and makes holes of the frames again.
+    private func moveBytes(of state: inout Buffer.State, to backing: BackingFile) throws(Errno) {
+        var isBusy = false
+        unsafe forEachMatch(0..<UInt64.max >> Page.shift, filter: .all, in: state) { _, slot in
+            let entry = PageTableEntry(rawValue: unsafe slot.pointee)
+            if entry.isCached || node(of: entry.pfn).frames.isPinned(node(of: entry.pfn).index(of: entry.pfn)) {
+                isBusy = true
+            }
+        }
+        guard !isBusy else { throw .resourceBusy }
+        let end = Page.count(of: state.size)
+        var emptied = PageTally()
+        var run: (node: Node, frames: Range<Int>)?
+        unsafe forEachMatch(0..<UInt64.max >> Page.shift, filter: .all, in: state) { page, slot in
+            var entry = PageTableEntry(rawValue: unsafe slot.pointee)
+            guard entry.isWritten else { return }
+            let node = node(of: entry.pfn)
+            let frame = node.index(of: entry.pfn)
+            if page < end {
+                unsafe memcpy(
+                    backing.address(of: page << Page.shift), node.address(of: entry.pfn), Int(Page.size))
+            }
+            entry.isWritten = false
+            unsafe slot.pointee = entry.rawValue
+            emptied.add(entry.pfn, in: self) { $0.counters.written.add(-$1) }
+            if let last = run, last.node === node, last.frames.upperBound == frame {
+                run = (node, last.frames.lowerBound..<frame + 1)
+            } else {
+                run?.node.arena.punch(run!.frames)
+                run = (node, frame..<frame + 1)
+            }
+        }
+        run?.node.arena.punch(run!.frames)
+        emptied.flush { $0.counters.written.add(-$1) }
+    }
+}

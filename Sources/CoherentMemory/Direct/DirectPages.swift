@@ -1,0 +1,67 @@
+import SystemPackage
+
+extension Machine {
+    /// Zeroes a range of a direct buffer; false where it is none. Whole pages that failed are good again, as far as there are
+    /// frames for them.
+    func punchDirect(_ buffer: Buffer, bytes: Range<UInt64>) -> Bool {
+        let first = Page.count(of: bytes.lowerBound)
+        let whole = first..<max(first, bytes.upperBound >> Page.shift)
+        return buffer.state.withLock { state in
+            guard let backing = state.backing else { return false }
+            restoreDirect(whole, of: &state)
+            backing.zero(bytes)
+            return true
+        }
+    }
+
+    /// Gives the pages of a direct buffer that were withheld back, as zeros; those for which there is no frame stay away. The
+    /// caller holds the buffer's lock.
+    func restoreDirect(_ pages: Range<UInt64>, of state: inout Buffer.State) {
+        guard let backing = state.backing else { return }
+        for range in backing.withheld.intersection(RangeSet(pages)).ranges {
+            for first in stride(from: range.lowerBound, to: range.upperBound, by: HugePage.frames) {
+                let part = first..<min(range.upperBound, first + UInt64(HugePage.frames))
+                removeMarkers(part, of: &state)
+                do throws(Errno) {
+                    try populate(part, of: &state, origin: Origin(pid: 0, node: nodes[0].id), policy: .all)
+                    try backing.restore(part)
+                } catch {
+                    // The next hole tries again.
+                }
+            }
+        }
+    }
+
+    /// Takes pages of a direct buffer away from everybody, with what they held; does nothing to a tracked one. The caller holds
+    /// the buffer's lock, and sees to the frames.
+    func withhold(_ pages: Range<UInt64>, of state: inout Buffer.State) {
+        guard let backing = state.backing else { return }
+        do throws(Errno) {
+            try backing.withhold(pages)
+        } catch {
+            // The host holds on to them: then at least what they held is gone, and the next who fails takes them along.
+            backing.zero(pages.lowerBound << Page.shift..<pages.upperBound << Page.shift)
+            backing.withheld.insert(contentsOf: pages)
+        }
+    }
+
+    /// The runs of pages of a direct buffer. As stores are not seen, what was ever touched counts as dirty.
+    func directRuns(of buffer: Buffer, isPinned: Bool) -> [PageRun] {
+        let touched = buffer.state.withLock { state in
+            var touched = RangeSet<UInt64>()
+            state.backing?.forEachData(in: 0..<state.size) { bytes in
+                touched.insert(contentsOf: bytes.lowerBound >> Page.shift..<Page.count(of: bytes.upperBound))
+            }
+            return touched
+        }
+        let ranges = touched.ranges
+        var place = 0
+        var runs: [PageRun] = []
+        forEachPage(of: buffer, in: 0..<UInt64.max >> Page.shift, includingFailed: true) { page, entry in
+            while place < ranges.count, ranges[place].upperBound <= page { place += 1 }
+            let isTouched = place < ranges.count && ranges[place].contains(page)
+            append(entry, page: page, isPinned: isPinned, isDirty: isTouched && entry.isPresent, to: &runs)
+        }
+        return runs
+    }
+}
