@@ -71,3 +71,5 @@ int clinux_cached_device(const char *path, uint32_t *major, uint32_t *minor) {
     }
     return result;
 }
+
+const char *clinux_errno_name(int error) { return strerrorname_np(error); }

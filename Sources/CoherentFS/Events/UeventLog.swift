@@ -81,7 +81,7 @@ final class UeventLog: Sendable {
                         details: [("CDM_EVENT", "link_\(word.rawValue)")]))
             // Told with names, by who knows them.
             case .pageFailed, .linkErrors: break
-            case .migration, .nodeMigration: break
+            case .migration, .nodeMigration, .commandCompleted: break
             }
         }
     }

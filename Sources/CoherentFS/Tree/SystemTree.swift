@@ -163,6 +163,9 @@ struct SystemTree {
         [
             .attributes(DeviceAttributes.table, of: Subject(services, device)),
             .directory("dma", [.attributes(CopyEngineAttributes.table, of: device)]),
+            .directory("queue", [.attributes(QueueAttributes.table, of: Subject(services, device))]),
+            .directory("mmu", [.attributes(DeviceMMUAttributes.table, of: device)]),
+            .directory("lru", [.attributes(DeviceLRUAttributes.table, of: device)]),
             .directory("buffer", buffer(device.memory, services)),
         ]
     }

@@ -93,7 +93,9 @@ extension Machine {
             lost = loseAll(of: node)
         }
         invalidate(device.memory, pages: 0..<Page.count(of: device.memory.size))
+        abandonBacking(of: device.memory)
         discard(device.memory, pages: 0..<UInt64.max >> Page.shift)
+        forgetContexts(of: device)
     }
 
     /// Takes pages that are lost out of the page cache. What is dirty there is let go when it comes back, which it does

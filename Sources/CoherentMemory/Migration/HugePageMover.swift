@@ -74,6 +74,7 @@ extension Machine {
     private func isHuge(_ unit: Range<UInt64>, filter: PageFilter, in state: borrowing Buffer.State) -> Bool {
         let first = state.table[unit.lowerBound]
         return first.isPresent && first.isHuge && matches(first, filter)
+            && !unit.contains { state.table[$0].isDeviceMapped }
     }
 
     /// Ends the migration of pages that stay where they are.
@@ -86,7 +87,7 @@ extension Machine {
             entry.isMigrating = false
             unsafe slot.pointee = entry.rawValue
             outcome.failed += 1
-            if state.isPinned { outcome.pinned += 1 }
+            if state.isPinned || entry.isDeviceMapped { outcome.pinned += 1 }
         }
         return outcome
     }

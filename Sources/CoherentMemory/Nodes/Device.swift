@@ -31,6 +31,10 @@ public final class Device: Sendable {
     public let errors = ErrorModel()
     let condition = LinkCondition()
     private let presenceWord = Atomic<UInt32>(0)
+    /// The commands that it executes.
+    public let queue: CommandQueue
+    /// Its page tables.
+    public let mmu = DeviceMMU()
     private let paceWord = Atomic(false)
     private let faultTime = Atomic<UInt64>(0)
     private let linkFigures: Mutex<Link>
@@ -50,6 +54,7 @@ public final class Device: Sendable {
         self.name = name
         self.node = node
         self.memory = memory
+        queue = CommandQueue(label: name)
         linkFigures = Mutex(link)
     }
 
