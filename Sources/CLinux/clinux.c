@@ -1,5 +1,6 @@
 #include "clinux.h"
 
+#include <malloc.h>
 #include <linux/ioctl.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -71,3 +72,5 @@ int clinux_cached_device(const char *path, uint32_t *major, uint32_t *minor) {
     }
     return result;
 }
+
+void clinux_trim_heap(void) { malloc_trim(0); }
