@@ -25,13 +25,15 @@ let package = Package(
     ],
     targets: [
         .systemLibrary(name: "CFuse3", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .target(name: "CLinux"),
         .target(
             name: "CoherentMemory",
             dependencies: [
-                "CLinux", system,
+                "CLinux", "CZlib", system,
                 .product(name: "TOMLKit", package: "TOMLKit"),
                 .product(name: "BitCollections", package: "swift-collections"),
+                .product(name: "DequeModule", package: "swift-collections"),
             ],
             swiftSettings: settings),
         .target(name: "AttributeTree", dependencies: [system], swiftSettings: settings),
@@ -55,6 +57,8 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: settings),
+        .executableTarget(
+            name: "pipeline", dependencies: [system], path: "Sources/Examples/pipeline", swiftSettings: settings),
         .testTarget(
             name: "CoherentMemoryTests", dependencies: ["CoherentMemory", system], swiftSettings: settings),
         .testTarget(

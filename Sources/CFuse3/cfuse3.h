@@ -50,8 +50,11 @@ static inline void cfuse3_set_log_line(cfuse3_log_line handler) {
 // Asks for passthrough to files that are on no stacked file system, where libfuse can.
 static inline void cfuse3_want_passthrough(struct fuse_conn_info *connection) {
 #if CFUSE3_HAS_PASSTHROUGH
-    if (fuse_set_feature_flag(connection, FUSE_CAP_PASSTHROUGH))
-        connection->max_backing_stack_depth = 1;
+    // As the other capabilities are asked for: libfuse takes all that are below bit 32 from one of its two fields.
+    if (connection->capable & FUSE_CAP_PASSTHROUGH) {
+        connection->want |= FUSE_CAP_PASSTHROUGH;
+        connection->max_backing_stack_depth = 0;
+    }
 #else
     (void)connection;
 #endif

@@ -73,4 +73,8 @@ int clinux_cached_device(const char *path, uint32_t *major, uint32_t *minor) {
     return result;
 }
 
+<<<<<<< HEAD
 void clinux_trim_heap(void) { malloc_trim(0); }
+=======
+const char *clinux_errno_name(int error) { return strerrorname_np(error); }
+>>>>>>> main

@@ -56,10 +56,12 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
         }
     }
 
-    /// Cancels what runs beside the requests; false when some of it still runs after `seconds`.
+    /// Cancels what runs beside the requests, commands of devices, too; false when some of it still runs after `seconds`.
     func endJobs(within seconds: Int) -> Bool {
         services.jobs.close()
-        return services.jobs.wait(seconds: seconds)
+        let queues = services.machine.devices.map(\.queue)
+        for queue in queues { queue.close() }
+        return services.jobs.wait(seconds: seconds) && queues.allSatisfy { $0.waitUntilIdle(seconds: seconds) }
     }
 
     // MARK: Helpers

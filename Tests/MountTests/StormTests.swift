@@ -57,7 +57,8 @@ extension Mounts {
                 case 91..<94: (text, file) = ("1", "sys/devices/system/node/node\(node)/compact")
                 case 94..<97: (text, file) = ("4M", "sys/devices/system/node/node\(node)/reclaim")
                 default:
-                    (text, file) = (pick(["default", "bind:1", "prefer:1", "interleave:0-1"]), control + "/policy")
+                    // Not bound to one node: when that is offline, a touch is refused, which no ordinary file does.
+                    (text, file) = (pick(["default", "bind:0-1", "prefer:1", "interleave:0-1"]), control + "/policy")
                 }
                 do {
                     try mount.store(text, in: file)

@@ -24,6 +24,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+// The name of an error number, NULL for one that has none. By hand: Glibc's module has string.h without _GNU_SOURCE.
+const char *clinux_errno_name(int error);
+
 // A macro around a call: glibc keeps the first real-time signals for itself.
 static inline int clinux_sigrtmin(void) { return SIGRTMIN; }
 

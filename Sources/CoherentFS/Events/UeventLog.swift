@@ -78,7 +78,7 @@ final class UeventLog: Sendable {
             case .deviceRemoved(let name): state.append(Uevent("remove", device: name))
             // Told with names, by who knows them.
             case .pageFailed: break
-            case .migration, .nodeMigration: break
+            case .migration, .nodeMigration, .commandCompleted: break
             }
         }
     }

@@ -47,31 +47,37 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
         if let lifetime, lifetime.isOver { throw .operationNotSupportedByDevice }
     }
 
-    override func read(_ request: consuming Request, size: Int, offset: Int64) {
-        let origin = tasks.origin(of: request.caller)
-        if machine.hasPacedLink {
-            readPaced(request, size: size, offset: offset, origin: origin)
-        } else {
-            answer(request, size: size, offset: offset, origin: origin)
-        }
+    override func read(_ request: consuming Request, size: Int, offset: Int64, flags: Int32) {
+        let touch = Touch(
+            size: size, offset: offset, origin: tasks.origin(of: request.caller), isDirect: flags & O_DIRECT != 0)
+        if machine.hasPacedLink { readPaced(request, touch) } else { answer(request, touch) }
+    }
+
+    /// What a READ is about.
+    private struct Touch: Sendable {
+        let size: Int
+        let offset: Int64
+        let origin: Origin
+        /// Whether it goes past the page cache, of which no page is locked then.
+        let isDirect: Bool
     }
 
     /// Answers when the link has had its time, from another thread: no worker is held.
-    private func readPaced(_ request: consuming Request, size: Int, offset: Int64, origin: Origin) {
+    private func readPaced(_ request: consuming Request, _ touch: Touch) {
         let start = DispatchTime.now()
         do throws(Errno) {
             try checkLifetime()
             let time = try machine.linkTime(
-                ofReading: file.buffer, at: UInt64(offset), length: size, origin: origin)
+                ofReading: file.buffer, at: UInt64(touch.offset), length: touch.size, origin: touch.origin)
             guard let time else {
-                answer(request, size: size, offset: offset, origin: origin)
+                answer(request, touch)
                 return
             }
             let deferred = request.deferred()
             let (seconds, attoseconds) = time.components
             let nanoseconds = Int(seconds) * 1_000_000_000 + Int(attoseconds / 1_000_000_000)
             Self.timers.asyncAfter(deadline: start + .nanoseconds(nanoseconds)) {
-                deferred.answer { self.answer($0, size: size, offset: offset, origin: origin) }
+                deferred.answer { self.answer($0, touch) }
             }
         } catch {
             request.error(error == .noMemory ? .noSpace : error)
@@ -80,34 +86,75 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
 
     private static let timers = DispatchQueue(label: "cdmfs.links", attributes: .concurrent)
 
-    private func answer(_ request: consuming Request, size: Int, offset: Int64, origin: Origin) {
+    private func answer(_ request: consuming Request, _ touch: Touch) {
         var slot: Request? = consume request
         do throws(Errno) {
             try checkLifetime()
-            try unsafe machine.read(file.buffer, at: UInt64(offset), length: size, origin: origin) { vectors in
+            try unsafe machine.read(
+                file.buffer, at: UInt64(touch.offset), length: touch.size, origin: touch.origin
+            ) { vectors in
                 guard let request = slot.take() else { return }
                 if vectors.isEmpty { request.end() } else { unsafe request.vectors(vectors) }
             }
+        } catch .resourceTemporarilyUnavailable {
+            if let request = slot.take() { askDevices(request, touch) }
         } catch {
             // Never ENOMEM: for a fault that would mean that the host is out of memory, and somebody is killed.
             slot.take()?.error(error == .noMemory ? .noSpace : error)
         }
     }
 
+    /// Has a READ wait until devices have let go of its pages; no worker is held. What is for other pages, too, fails, and
+    /// comes again page by page.
+    private func askDevices(_ request: consuming Request, _ touch: Touch) {
+        let deferred = request.deferred()
+        let recall = machine.recall(
+            file.buffer, at: UInt64(touch.offset), length: touch.size, isLocked: !touch.isDirect
+        ) {
+            deferred.answer { self.answer($0, touch) }
+        }
+        switch recall {
+        case .underWay: break
+        case .done: deferred.answer { self.answer($0, touch) }
+        case .pagewise: deferred.error(.resourceTemporarilyUnavailable)
+        }
+    }
+
     override func write(_ request: consuming Request, data: RawSpan, offset: Int64, isWriteBack: Bool) {
         let origin = tasks.origin(of: request.caller)
         let isRoot = request.caller.uid == 0
-        let outcome = unsafe data.withUnsafeBytes { bytes -> Result<Int, Errno> in
+        @Sendable func store(_ bytes: UnsafeRawBufferPointer, waits: Bool) -> Result<Int, Errno> {
             do throws(Errno) {
                 // What comes back from the page cache of a device that is gone is let go with the rest.
                 if !isWriteBack { try checkLifetime() }
                 return .success(
                     try unsafe machine.write(
-                        bytes, to: file.buffer, at: UInt64(offset), origin: origin, isGrowing: !isWriteBack))
+                        bytes, to: file.buffer, at: UInt64(offset), origin: origin, isGrowing: !isWriteBack,
+                        waitsForDevices: waits))
             } catch {
                 return .failure(error)
             }
         }
+        let outcome = unsafe data.withUnsafeBytes { unsafe store($0, waits: !isWriteBack) }
+        guard case .failure(.resourceTemporarilyUnavailable) = outcome else {
+            finish(request, outcome, isRoot: isRoot, isWriteBack: isWriteBack)
+            return
+        }
+        let bytes = unsafe data.withUnsafeBytes { unsafe [UInt8]($0) }
+        let deferred = request.deferred()
+        let goOn: @Sendable () -> Void = {
+            deferred.answer {
+                let outcome = unsafe bytes.withUnsafeBytes { unsafe store($0, waits: false) }
+                self.finish($0, outcome, isRoot: isRoot, isWriteBack: isWriteBack)
+            }
+        }
+        let recall = machine.recall(file.buffer, at: UInt64(offset), length: bytes.count, isWrite: true, goOn)
+        if recall != .underWay { goOn() }
+    }
+
+    private func finish(
+        _ request: consuming Request, _ outcome: Result<Int, Errno>, isRoot: Bool, isWriteBack: Bool
+    ) {
         switch outcome {
         case .success(let count):
             file.metadata.withLock { metadata in

@@ -150,6 +150,9 @@ struct SystemTree {
             .attributes(DeviceAttributes.table, of: Subject(services, device)),
             .directory("link", [.attributes(LinkAttributes.table, of: device)]),
             .directory("dma", [.attributes(CopyEngineAttributes.table, of: device)]),
+            .directory("queue", [.attributes(QueueAttributes.table, of: Subject(services, device))]),
+            .directory("mmu", [.attributes(DeviceMMUAttributes.table, of: device)]),
+            .directory("lru", [.attributes(DeviceLRUAttributes.table, of: device)]),
             .directory("buffer", [.attributes(BufferAttributes.table, of: Subject(services, device.memory))]),
         ]
     }

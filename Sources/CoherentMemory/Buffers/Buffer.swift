@@ -13,6 +13,11 @@ public struct BufferCounters: Sendable, Hashable {
     public var device: UInt64 = 0
     /// Touches refused for want of a frame.
     public var refused: UInt64 = 0
+
+    /// Counts pages that got their frame.
+    mutating func count(_ pages: Int, byDevice isDevice: Bool) {
+        if isDevice { device += UInt64(pages) } else { cpu += UInt64(pages) }
+    }
 }
 
 /// Memory that programs map: a size, a policy, and a page table (an address_space with its inode).
@@ -48,6 +53,8 @@ public final class Buffer: Sendable, Identifiable {
         var migrations = Migrations()
         /// Whether its pages may not move.
         var isPinned = false
+        /// The devices whose MMUs map pages, or whose commands are at work on some.
+        var contexts: [DeviceContext] = []
         /// Pages whose memory failed: entries of the page table without a frame.
         var markers = 0
 
@@ -87,6 +94,10 @@ public final class Buffer: Sendable, Identifiable {
     /// Held by a migration while it moves a batch, so that two never move the same page at once;
     /// they take turns, so that a long one does not keep out a short one.
     let migrationTurn = FairSemaphore()
+    /// Held from when pages are noted as no longer cached until the page cache has given them up, by devices and by whoever
+    /// moves or watches pages that stay; only the pages noted are asked for. No device maps them meanwhile, and only reads
+    /// of pages that devices map are held back: so nobody who holds this waits for a device.
+    let unmapTurn = FairSemaphore()
 
     init(id: UInt64, tables: TablePool, policy: MemoryPolicy, effective: EffectivePolicy, fixedSize: UInt64?) {
         self.id = id

@@ -21,6 +21,8 @@ extension Machine {
         let shrinks = try buffer.state.withLock { state throws(Errno) in
             guard state.contiguous == nil || size == state.size else { throw .notPermitted }
             guard state.huge != .pool || size % HugePage.size == 0 else { throw .invalidArgument }
+            // Somebody else made a direct one shorter meanwhile: their size came last.
+            if state.backing != nil, size > state.size { return false }
             defer { state.size = size }
             guard size < state.size else { return false }
             if let backing = state.backing {
@@ -123,8 +125,10 @@ extension Machine {
                 continue
             }
             var orphans: [(PFN, Bool)] = []
+            var dropped: [UInt64] = []
+            var held = FreedFrames()
             var counts: [(Int, Int)] = []
-            state.table.remove(part, leaf: leaf) { _, entry in
+            state.table.remove(part, leaf: leaf) { page, entry in
                 guard takes(entry, choice) else { return false }
                 count += 1
                 guard entry.isPresent else {
@@ -142,8 +146,11 @@ extension Machine {
                 }
                 let frame = node.index(of: entry.pfn)
                 node.frames.setOwner(of: frame, to: FrameTable.unmapped)
+                if entry.isDeviceMapped { dropped.append(page) }
                 if node.frames.isPinned(frame) {
                     orphans.append((entry.pfn, entry.isWritten))
+                } else if entry.isDeviceMapped {
+                    held.append(entry.pfn, isWritten: entry.isWritten, node: node)
                 } else {
                     freed.append(entry.pfn, isWritten: entry.isWritten, node: node)
                 }
@@ -151,6 +158,7 @@ extension Machine {
             }
             for (node, count) in counts { state.addPages(-count, node: node) }
             for (pfn, isWritten) in orphans { state.orphans[pfn] = isWritten }
+            if !dropped.isEmpty { drop(dropped, frames: held, of: &state) }
         }
         return nil
     }
@@ -221,7 +229,7 @@ struct FreedFrames: ~Copyable {
     private static let maximumRuns = 256
     /// 32 MiB: giving more back at once would keep whoever waits for a frame waiting.
     private static let maximumFrames = 8192
-    private var runs: [FrameRun] = []
+    private(set) var runs: [FrameRun] = []
     private var count = 0
     /// Whether all are to be taken at once, however many.
     private let isUnlimited: Bool

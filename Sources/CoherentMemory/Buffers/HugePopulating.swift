@@ -25,7 +25,7 @@ extension Machine {
             // One event an allocation, whatever its order, as zone_statistics() counts.
             account(1, on: choice.node, intended: choice.node, isLocal: choice.node.index == context.local)
             if choice.isInterleaved { choice.node.counters.interleaveHit.add(1) }
-            state.counters.cpu += UInt64(HugePage.frames)
+            state.counters.count(HugePage.frames, byDevice: context.isDeviceTouch)
         }
         return nil
     }
@@ -63,7 +63,7 @@ extension Machine {
                 for later in taken[(index + 1)...] { node(of: later.run.start).release(later.run) }
                 throw error
             }
-            state.counters.cpu += UInt64(HugePage.frames)
+            state.counters.count(HugePage.frames, byDevice: context.isDeviceTouch)
         }
         return end
     }

@@ -1,4 +1,4 @@
-/// One entry of a buffer's page table, laid out as x86-64 does: the pfn from bit 12, flags below.
+/// One entry of a buffer's page table, laid out as x86-64 does: the pfn from bit 12, flags below it and above bit 59.
 struct PageTableEntry: BitwiseCopyable, Equatable {
     var rawValue: UInt64
 
@@ -16,6 +16,9 @@ struct PageTableEntry: BitwiseCopyable, Equatable {
     private static let hint: UInt64 = 1 << 9
     private static let poisoned: UInt64 = 1 << 10
     private static let lost: UInt64 = 1 << 11
+    private static let deviceMapped: UInt64 = 1 << 63
+    /// The bits above the pfn.
+    private static let highFlags: UInt64 = 0xf << 60
 
     init(rawValue: UInt64) { self.rawValue = rawValue }
 
@@ -50,8 +53,8 @@ struct PageTableEntry: BitwiseCopyable, Equatable {
     }
 
     var pfn: PFN {
-        get { rawValue >> Page.shift }
-        set { rawValue = newValue << Page.shift | rawValue & (Page.size - 1) }
+        get { (rawValue & ~Self.highFlags) >> Page.shift }
+        set { rawValue = newValue << Page.shift | rawValue & (Page.size - 1 | Self.highFlags) }
     }
 
     /// The page was handed out and may be in the kernel's page cache, and so mapped.
@@ -107,6 +110,13 @@ struct PageTableEntry: BitwiseCopyable, Equatable {
     var hasHint: Bool {
         get { rawValue & Self.hint != 0 }
         set { set(Self.hint, newValue) }
+    }
+
+    /// The MMU of some device maps the page: then the kernel's page cache has it not, and must not get it before the
+    /// device has let go of it.
+    var isDeviceMapped: Bool {
+        get { rawValue & Self.deviceMapped != 0 }
+        set { set(Self.deviceMapped, newValue) }
     }
 
     private mutating func set(_ bit: UInt64, _ value: Bool) {

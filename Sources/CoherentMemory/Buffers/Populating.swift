@@ -59,7 +59,7 @@ extension Machine {
                 return .failure(error)
             }
             for index in 0..<count { unsafe account(list[index], local: local) }
-            state.counters.cpu += UInt64(got.allocated)
+            state.counters.count(got.allocated, byDevice: origin.isDevice)
             return .success(isComplete ? pages.upperBound : firstMissing(of: pages, in: state))
         }
         return try result.get()

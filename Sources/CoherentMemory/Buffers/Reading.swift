@@ -13,7 +13,8 @@ extension Machine {
     ///   - length: bytes, cut at the end of the buffer and at ``maximumRead``.
     ///   - body: gets the bytes as a list of pieces of the nodes' memory, valid until it returns.
     /// - Throws: ENOMEM where a page can get no frame; then no page of the range got one. EIO where the memory of a page
-    ///   of the range failed.
+    ///   of the range failed. EAGAIN where a
+    ///   device maps a page: see ``recall(_:at:length:isLocked:isWrite:_:)``.
     public func read(
         _ buffer: Buffer, at offset: UInt64, length: Int, origin: Origin,
         _ body: (UnsafeBufferPointer<iovec>) -> Void
@@ -118,8 +119,13 @@ extension Machine {
     private func gather(
         _ reading: inout Reading, from state: inout Buffer.State, at offset: UInt64, length: Int, origin: Origin
     ) throws(Errno) {
+        guard offset < state.size, length > 0 else {
+            state.counters.read += 1
+            return
+        }
+        try checkDevices(
+            offset >> Page.shift..<Page.count(of: offset + min(UInt64(length), state.size - offset)), in: state)
         state.counters.read += 1
-        guard offset < state.size, length > 0 else { return }
         let zeros = unsafe UnsafeMutableRawPointer(zeros.base)
         let end = offset + min(UInt64(length), state.size - offset)
         let pages = offset >> Page.shift..<Page.count(of: end)

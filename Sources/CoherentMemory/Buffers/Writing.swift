@@ -12,12 +12,15 @@ extension Machine {
     ///   - offset: a byte offset.
     ///   - isGrowing: whether bytes behind the end make the buffer larger, as write(2) does; without it they are
     ///     left out, as of a write-back that lost a race with a truncation.
+    ///   - waitsForDevices: whether pages that devices map, and no others of the range, are to be asked back first.
     /// - Returns: how many bytes were stored; fewer than asked where frames ran out, before a page
     ///   that failed, or at the end of a device.
     /// - Throws: ENOSPC where not even the first byte found a frame, or a place on a device; EIO where the memory of the
-    ///   first page failed; EFBIG beyond the largest offset; EPERM behind the end of a contiguous buffer.
+    ///   first page failed; EFBIG beyond the largest offset; EPERM behind the end of a contiguous buffer; EAGAIN where devices
+    ///   are to let go of pages first: see ``recall(_:at:length:isLocked:isWrite:_:)``.
     public func write(
-        _ bytes: UnsafeRawBufferPointer, to buffer: Buffer, at offset: UInt64, origin: Origin, isGrowing: Bool
+        _ bytes: UnsafeRawBufferPointer, to buffer: Buffer, at offset: UInt64, origin: Origin, isGrowing: Bool,
+        waitsForDevices: Bool = false
     ) throws(Errno) -> Int {
         var (end, overflow) = offset.addingReportingOverflow(UInt64(bytes.count))
         guard !overflow, end <= UInt64(Int64.max) else { throw .fileTooLarge }
@@ -39,7 +42,13 @@ extension Machine {
             let stored: Int
             do throws(Errno) {
                 stored = try buffer.state.withLock { state throws(Errno) in
-                    if isFirst { state.counters.write += 1 }
+                    if isFirst {
+                        if waitsForDevices {
+                            try checkDevices(
+                                offset >> Page.shift..<Page.count(of: end), isWrite: true, in: state)
+                        }
+                        state.counters.write += 1
+                    }
                     return try unsafe store(
                         part, at: position, into: &state, origin: origin,
                         isGrowing: isGrowing && buffer.fixedSize == nil, isWriteBack: !isGrowing)
@@ -90,8 +99,12 @@ extension Machine {
                 page += 1
                 continue
             }
+            if entry.isDeviceMapped, !isWriteBack {
+                seize(page, in: &state)
+                entry.isDeviceMapped = false
+            }
             // What is written back because the page is leaving the cache does not bring it there.
-            if !entry.isCached, !(isWriteBack && entry.isUnmapping) {
+            if !entry.isCached, !(isWriteBack && (entry.isUnmapping || entry.isDeviceMapped)) {
                 newlyCached.add(entry.pfn, in: self) { $0.counters.cached.add($1) }
                 entry.isCached = true
             }

@@ -31,11 +31,13 @@ extension Machine {
         var counts = DetachedTally()
         var orphans: [(PFN, Bool)] = []
         var markers = 0
+        var seized = PageRuns()
         unsafe forEachMatch(pages, filter: filter, in: state) { page, slot in
             let entry = PageTableEntry(rawValue: unsafe slot.pointee)
             let node = node(of: entry.pfn)
             let frame = node.index(of: entry.pfn)
             counts.add(entry, of: node)
+            if entry.isDeviceMapped { seized.append(page) }
             node.frames.setOwner(of: frame, to: FrameTable.unmapped)
             node.noteVictim(of: frame, buffer: state.table.owner, page: page)
             if node.frames.isPinned(frame) {
@@ -48,6 +50,7 @@ extension Machine {
             runs.append(page)
         }
         counts.flush(in: &state)
+        for page in seized.runs.joined() { seize(page, in: &state) }
         state.markers += markers
         for run in runs.runs { withhold(run, of: &state) }
         for (pfn, isWritten) in orphans { state.orphans[pfn] = isWritten }

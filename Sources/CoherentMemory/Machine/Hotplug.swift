@@ -59,6 +59,7 @@ extension Machine {
             invalidate(device.memory, pages: 0..<Page.count(of: device.memory.size))
             abandonBacking(of: device.memory)
             discard(device.memory, pages: 0..<UInt64.max >> Page.shift)
+            forgetContexts(of: device)
         }
     }
 

@@ -46,6 +46,11 @@ extension Machine {
                         active[node.index] += entry.isActive ? 1 : 0
                         if entry.isUnmapping { problem = "page \(base + UInt64(slot)) is left unmapping" }
                         if entry.isActive, state.huge == .pool { problem = "a reserved page is on a list" }
+                        let isMapped = state.contexts.contains { $0[base + UInt64(slot)].isPresent }
+                        if entry.isDeviceMapped != isMapped {
+                            problem = "page \(base + UInt64(slot)) is mapped, or not"
+                        }
+                        if entry.isCached, isMapped { problem = "a device maps a page that is cached" }
                         if entry.isMigrating { problem = "page \(base + UInt64(slot)) is left migrating" }
                         if mapped[node.index].updateValue(leaf, forKey: node.index(of: entry.pfn)) != nil {
                             problem = "pfn \(entry.pfn) is mapped twice"
@@ -62,7 +67,7 @@ extension Machine {
                     if noted != count { problem = "node \(node): \(noted) pages noted, \(count) found" }
                 }
                 if state.markers != markers { problem = "\(state.markers) failed pages noted, \(markers) found" }
-                if let found = checkContiguous(state) ?? checkDirect(state) { problem = found }
+                if let found = checkContiguous(state) ?? checkDirect(state) ?? checkDevices(state) { problem = found }
                 if !state.orphans.isEmpty { problem = "\(state.orphans.count) frames await a reply" }
             }
             try require(problem == nil, "buffer \(buffer.id): \(problem ?? "")")
@@ -125,6 +130,29 @@ extension Machine {
         if state.contiguous != nil { count += UInt64(state.markers) }
         if let run = state.contiguous, count != UInt64(run.count) || count != Page.count(of: state.size) {
             problem = "\(count) pages in a run of \(run.count)"
+        }
+        return problem
+    }
+
+    /// Devices map pages that are there, and are known as mapped; none of their commands is under way.
+    private func checkDevices(_ state: borrowing Buffer.State) -> String? {
+        var problem: String?
+        for context in state.contexts {
+            var page: UInt64 = 0
+            if !context.pinned.isEmpty { problem = "a command is under way" }
+            while let (leaf, base) = context.table.nextLeaf(from: page) {
+                for slot in 0..<TablePool.entries {
+                    let mapping = DeviceTableEntry(rawValue: unsafe context.table.entries(of: leaf)[slot])
+                    guard mapping.isPresent else { continue }
+                    if state.table[base + UInt64(slot)].pfn != mapping.pfn { problem = "a device maps another frame" }
+                    if mapping.isExclusive,
+                        state.contexts.contains(where: { $0 !== context && $0[base + UInt64(slot)].isPresent })
+                    {
+                        problem = "page \(base + UInt64(slot)) is not exclusive"
+                    }
+                }
+                page = base + UInt64(TablePool.entries)
+            }
         }
         return problem
     }

@@ -23,6 +23,8 @@ public enum MachineEvent: Sendable, Hashable {
     /// A device came, or went.
     case deviceAdded(String)
     case deviceRemoved(String)
+    /// A device has done a command of its queue, or has failed to.
+    case commandCompleted(device: String)
     /// A page failed, or is in service again.
     case pageFailed(PageFailure)
 }
@@ -48,8 +50,9 @@ extension MappingInvalidator {
 /// The simulated machine: nodes of memory, coherent devices, and the buffers that live on them.
 ///
 /// All operations may be called from any thread. Locks are taken in this order: turn of the failures, migration turn of
-/// a buffer, buffer, node, table pool. None is held across a call to the ``MappingInvalidator`` or the observer, but the turns,
-/// which only those who migrate or make pages fail ever wait for.
+/// a buffer, unmap turn of a buffer, buffer (of two the one made first), command queue, node, table pool. None is held across
+/// a call to the ``MappingInvalidator`` or the observer, but the turns: for the unmap turn devices wait, too, for the others
+/// only those who migrate or make pages fail.
 public final class Machine: Sendable {
     /// What the machine was made from.
     public let topology: Topology
@@ -115,7 +118,12 @@ public final class Machine: Sendable {
 
     deinit {
         // The frames go with the nodes, and the tables with their pool.
-        for buffer in buffers { buffer.state.withLock { $0.table.abandon() } }
+        for buffer in buffers {
+            buffer.state.withLock { state in
+                state.table.abandon()
+                for context in state.contexts { context.table.abandon() }
+            }
+        }
     }
 
     /// The node `nodeN`, if there is one.

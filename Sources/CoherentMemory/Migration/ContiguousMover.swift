@@ -22,7 +22,8 @@ extension Machine {
         var (matching, markers, isPinned) = (0, 0, false)
         let run = buffer.state.withLock { state -> FrameRun? in
             unsafe forEachMatch(pages, filter: filter, in: state) { _, _ in matching += 1 }
-            (isPinned, markers) = (state.isPinned, state.markers)
+            // What a device is at work on stays for so long.
+            (isPinned, markers) = (state.isPinned || state.contexts.contains { !$0.pinned.isEmpty }, state.markers)
             return state.contiguous
         }
         guard let run else { return nil }
@@ -40,6 +41,7 @@ extension Machine {
         let frames = PrepaidFrames(places: new)
         defer { frames.releaseRest(to: target) }
 
+        recall(0..<UInt64(run.count), of: buffer, moving: .all)
         try takeOut(allOf: buffer, count: UInt64(run.count), isCancelled: isCancelled)
         guard !buffer.isPinned else {
             leave(0..<UInt64(run.count), of: buffer, filter: .all)
@@ -75,8 +77,10 @@ extension Machine {
                 writtenBack = writeBackAhead(of: buffer, from: first, to: count, filter: .all, isWhole: true)
             }
             let part = first..<min(count, first + Self.batch)
-            let wanted = buffer.state.withLock { select(part, filter: .all, in: &$0, isWhole: true) }
-            if wanted.isCached { invalidate(buffer, pages: wanted.first..<wanted.last + 1) }
+            buffer.unmapTurn.withLock { _ in
+                let wanted = buffer.state.withLock { select(part, filter: .all, in: &$0, isWhole: true) }
+                for run in wanted.cached.runs { invalidate(buffer, pages: run) }
+            }
         }
         guard isCancelled() else { return }
         leave(0..<count, of: buffer, filter: .all)

@@ -71,7 +71,7 @@ extension Machine {
     /// Whether a unit is a huge page that a migration takes.
     private func isHuge(_ unit: Range<UInt64>, filter: PageFilter, in state: borrowing Buffer.State) -> Bool {
         let first = state.table[unit.lowerBound]
-        return first.isHuge && matches(first, filter)
+        return first.isHuge && matches(first, filter) && !unit.contains { state.table[$0].isDeviceMapped }
     }
 
     /// Ends the migration of pages that stay where they are.
@@ -84,7 +84,7 @@ extension Machine {
             entry.isMigrating = false
             unsafe slot.pointee = entry.rawValue
             outcome.failed += 1
-            if state.isPinned { outcome.pinned += 1 }
+            if state.isPinned || entry.isDeviceMapped { outcome.pinned += 1 }
         }
         return outcome
     }

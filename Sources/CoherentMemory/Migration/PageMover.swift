@@ -42,21 +42,27 @@ extension Machine {
     func takeOut(
         _ pages: Range<UInt64>, of buffer: Buffer, filter: PageFilter, _ outcome: inout MigrationResult
     ) -> Selection? {
-        let wanted = buffer.state.withLock { state in
-            guard !state.isPinned else {
-                giveUpPinned(pages, filter: filter, in: state, &outcome)
-                return Selection()
+        recall(pages, of: buffer, moving: filter)
+        let wanted = buffer.unmapTurn.withLock { _ in
+            let wanted = buffer.state.withLock { state in
+                guard !state.isPinned else {
+                    giveUpPinned(pages, filter: filter, in: state, &outcome)
+                    return Selection()
+                }
+                countFailures(pages, filter: filter, in: state, &outcome)
+                return select(pages, filter: filter, in: &state)
             }
-            countFailures(pages, filter: filter, in: state, &outcome)
-            return select(pages, filter: filter, in: &state)
+            if !wanted.isPinned { for run in wanted.cached.runs { invalidate(buffer, pages: run) } }
+            return wanted
         }
+        outcome.failed += wanted.inFlight
+        outcome.pinned += wanted.inFlight
         guard wanted.count > 0 else { return nil }
         if wanted.isPinned {
             outcome.failed += wanted.count
-            outcome.pinned = wanted.count
+            outcome.pinned += wanted.count
             return nil
         }
-        if wanted.isCached { invalidate(buffer, pages: wanted.first..<wanted.last + 1) }
         return wanted
     }
 
@@ -119,12 +125,14 @@ extension Machine {
         var sources = NodeMask()
         var first: UInt64 = .max
         var last: UInt64 = 0
-        /// Whether any of the pages may be in the kernel's page cache.
-        var isCached = false
+        /// Those of the pages that may be in the kernel's page cache, and some between them.
+        var cached = PageRuns()
         /// Whether the pages cannot be moved. The migration's turn keeps that as it is.
         var isPinned = false
         /// How many of the pages are parts of huge ones.
         var huge = 0
+        /// How many other pages a device is at work on.
+        var inFlight = 0
     }
 
     func matches(_ entry: PageTableEntry, _ filter: PageFilter) -> Bool {
@@ -202,9 +210,22 @@ extension Machine {
             return selection
         }
         var uncached = PageTally()
+        let hasDevices = !state.contexts.isEmpty && !isWhole
+        // Of the run of selected pages that a page is in.
+        var start = pages.lowerBound
         var source: Node?
         unsafe forEachMatch(pages, filter: filter, in: state) { page, slot in
             var entry = PageTableEntry(rawValue: unsafe slot.pointee)
+            let isBusy = hasDevices && state.isInFlight(entry.isHuge ? HugePage.pages(around: page) : page..<page + 1)
+            guard isWhole || !isBusy && !entry.isDeviceMapped else {
+                entry.isMigrating = false
+                unsafe slot.pointee = entry.rawValue
+                selection.inFlight += 1
+                return
+            }
+            if selection.count == 0 || page > selection.last + 1 { start = page }
+            // Never asked for: reads of it may be held back.
+            if entry.isDeviceMapped { start = page + 1 }
             if source?.span.contains(entry.pfn) != true {
                 let node = node(of: entry.pfn)
                 selection.sources.insert(node.index)
@@ -216,7 +237,7 @@ extension Machine {
             entry.isMigrating = true
             if entry.isHuge { selection.huge += 1 }
             if entry.isCached {
-                selection.isCached = true
+                selection.cached.append(page, joining: start)
                 entry.isCached = false
                 uncached.add(entry.pfn, in: self) { $0.counters.cached.add(-$1) }
             }
@@ -241,12 +262,18 @@ extension Machine {
         var crossed = CrossingTally()
         var copy = PageCopy()
         var orphans: [(PFN, isWritten: Bool)] = []
+        let hasDevices = !state.contexts.isEmpty
+        var seized = PageRuns()
         unsafe forEachMatch(pages, filter: filter, in: state) { page, slot in
             var entry = PageTableEntry(rawValue: unsafe slot.pointee)
+            let wasSelected = entry.isMigrating
             entry.isMigrating = false
             defer { unsafe slot.pointee = entry.rawValue }
-            // Of a contiguous buffer, some have moved already.
-            guard !state.isPinned || state.contiguous != nil else {
+            // Of a contiguous buffer, some have moved already. A device may have taken the page up meanwhile, or before; then
+            // it is counted already.
+            let isBusy = entry.isDeviceMapped || hasDevices && state.isInFlight(page..<page + 1)
+            guard state.contiguous != nil || !state.isPinned && !isBusy else {
+                guard wasSelected || state.isPinned else { return }
                 outcome.failed += 1
                 outcome.pinned += 1
                 return
@@ -255,6 +282,10 @@ extension Machine {
             guard !entry.isHuge, let pfn = frames.next(for: page) else {
                 outcome.failed += 1
                 return
+            }
+            if entry.isDeviceMapped {
+                seized.append(page)
+                entry.isDeviceMapped = false
             }
             let old = node(of: entry.pfn)
             let new = node(of: pfn)
@@ -278,6 +309,7 @@ extension Machine {
         landed.flush(count)
         crossed.flush(in: &state)
         for (pfn, isWritten) in orphans { state.orphans[pfn] = isWritten }
+        for page in seized.runs.joined() { seize(page, in: &state) }
     }
 
     /// Makes base pages of a huge page of which some shall move, if they can.

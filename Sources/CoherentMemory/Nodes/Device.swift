@@ -27,6 +27,10 @@ public final class Device: Sendable {
     public let memory: Buffer
     /// What copies pages to, from and within the memory.
     public let copies = CopyEngine()
+    /// The commands that it executes.
+    public let queue: CommandQueue
+    /// Its page tables.
+    public let mmu = DeviceMMU()
     private let paceWord = Atomic(false)
     private let faultTime = Atomic<UInt64>(0)
     private let linkFigures: Mutex<Link>
@@ -46,6 +50,7 @@ public final class Device: Sendable {
         self.name = name
         self.node = node
         self.memory = memory
+        queue = CommandQueue(label: name)
         linkFigures = Mutex(link)
     }
 

@@ -20,6 +20,8 @@ struct AllocationContext {
     var process: Int32
     /// Whether the frames are for a device's own memory, which neither policies, cpusets nor isolation concern.
     var isDevice = false
+    /// Whether a device touches the pages.
+    var isDeviceTouch = false
     /// What the origin knows of restricted nodes.
     var access: [Int: Bool] = [:]
 
@@ -39,6 +41,7 @@ extension Machine {
     func context(for policy: borrowing EffectivePolicy, isDevice: Bool, origin: Origin) -> AllocationContext {
         let local = node(origin.node)?.index ?? 0
         var context = AllocationContext(policy: copy policy, local: local, process: 0, isDevice: isDevice)
+        context.isDeviceTouch = origin.isDevice
         guard !isDevice else { return context }
         context.access = origin.access
         if let task = tasks.placement(of: origin.pid, in: self) {
@@ -63,6 +66,10 @@ extension Machine {
             case .prefer, .interleave, .weightedInterleave: context.policy.nodes.isEmpty
             }
         if isVoid { context.policy = .default }
+        // To a device its own node is the local one, and it names it.
+        if origin.isDevice, context.policy.mode == .default || context.policy.mode == .local, context.allows(local) {
+            context.policy = EffectivePolicy(mode: .prefer, nodes: NodeMask([local]))
+        }
         return context
     }
 

@@ -66,7 +66,9 @@ extension Machine {
             while let next = buffer.nextPage(from: position.page) {
                 if left <= 0 || isCancelled() { return }
                 let part = max(position.page, next)..<HugePage.pages(around: next).upperBound
-                left -= buffer.migrationTurn.withLock { _ in mark(part, of: buffer, mode) }
+                left -= buffer.migrationTurn.withLock { _ in
+                    buffer.unmapTurn.withLock { _ in mark(part, of: buffer, mode) }
+                }
                 position.page = part.upperBound
             }
             position = ScanPosition(buffer: buffer.id + 1)

@@ -21,7 +21,7 @@ extension Machine {
     ///     inactive, referenced  in use: active         else: freed
     ///     active                in use: active         else: inactive
     ///
-    /// A huge page is one page here. Reserved ones are on no list.
+    /// What devices use is looked at on their lists, by their rules. A huge page is one page here. Reserved ones are on no list.
     ///
     /// - Returns: how many pages were freed, demoted ones among them, and how many moved.
     func visit(
@@ -82,6 +82,7 @@ extension Machine {
         let frames = start..<start + UInt64(HugePage.frames)
         let target = eviction.targets.first { $0.room > 0 }
         let room = target?.room ?? 0
+        buffer.unmapTurn.wait()
         let found = buffer.state.withLock { state in
             // The buffer may have become one of reserved huge pages, or a contiguous one, meanwhile. Of a direct one nobody
             // knows which pages are in use.
@@ -97,7 +98,17 @@ extension Machine {
                 unsafe forEachMatch(leaf, filter: .frames(frames), in: state) { page, slot in
                     var entry = PageTableEntry(rawValue: unsafe slot.pointee)
                     if entry.isHuge, isHugeInUse == nil {
-                        isHugeInUse = HugePage.pages(around: page).contains { state.table[$0].isCached }
+                        let unit = HugePage.pages(around: page)
+                        isHugeInUse = unit.contains { state.table[$0].isCached }
+                        if !state.contexts.isEmpty {
+                            for page in unit where state.ageDevices(page) { isHugeInUse = true }
+                        }
+                    }
+                    if !entry.isHuge, !state.contexts.isEmpty, state.ageDevices(page) {
+                        // On a list of the device, which uses it.
+                        node.counters.pressure.scanned.add(1)
+                        node.counters.pressure.referenced.add(1)
+                        return
                     }
                     let isInUse = entry.isHuge ? isHugeInUse! : entry.isCached
                     visit(&entry, page: page, isInUse: isInUse, of: node, eviction, room: room, &found)
@@ -107,6 +118,7 @@ extension Machine {
             return found
         }
         unmap(found.cached, of: buffer)
+        buffer.unmapTurn.signal()
         var freed = 0
         for run in found.zeros.runs { freed += discard(buffer, pages: run, .zeros(node: node.index)) }
         var demoted = 0
@@ -173,7 +185,7 @@ extension Machine {
     }
 
     /// Takes pages out of the page cache that were marked for it, so that the next touch of each shows. The caller holds
-    /// the buffer's migration turn.
+    /// the buffer's migration turn, and its unmap turn since before they were marked.
     func unmap(_ pages: PageRuns, of buffer: Buffer) {
         guard !pages.runs.isEmpty else { return }
         for run in pages.runs {
@@ -203,6 +215,15 @@ struct PageRuns {
             runs[runs.count - 1] = last.lowerBound..<page + 1
         } else {
             runs.append(page..<page + 1)
+        }
+    }
+
+    /// Adds a page, and those between it and the last one if they are from `start` on.
+    mutating func append(_ page: UInt64, joining start: UInt64) {
+        if let last = runs.last, last.upperBound >= start {
+            runs[runs.count - 1] = last.lowerBound..<page + 1
+        } else {
+            append(page)
         }
     }
 

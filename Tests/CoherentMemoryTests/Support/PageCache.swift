@@ -1,4 +1,5 @@
 import Synchronization
+import SystemPackage
 
 @testable import CoherentMemory
 
@@ -52,14 +53,38 @@ final class PageCache: MappingInvalidator {
             if !slot.isCached {
                 // The read happens under the page's lock, as in filemap_fault().
                 guard
-                    let bytes = try? machine.bytes(of: buffer, at: UInt64(page) * 4096, count: 4096, origin: origin),
-                    !bytes.isEmpty
+                    let bytes = fetch(buffer, page: page, origin: origin), !bytes.isEmpty
                 else { return nil }
                 slot.bytes = bytes + [UInt8](repeating: 0, count: 4096 - bytes.count)
             }
             let (result, stored) = body(&slot.bytes)
             if stored { slot.isDirty = true }
             return result
+        }
+    }
+
+    /// The answer to a READ, which waits where a device has the page.
+    private func fetch(_ buffer: Buffer, page: Int, origin: Origin) -> [UInt8]? {
+        let offset = UInt64(page) * 4096
+        while true {
+            let first = outcome { () throws(Errno) in
+                try machine.bytes(of: buffer, at: offset, count: 4096, origin: origin)
+            }
+            guard first == .failure(.resourceTemporarilyUnavailable) else { return try? first.get() }
+            let (turn, answer) = (Gate(), Box<Result<[UInt8], Errno>>(first))
+            let recall = machine.recall(buffer, at: offset, length: 4096) { [machine] in
+                // As the file system does: at its place in the device's queue.
+                answer.value.withLock { value in
+                    value = outcome { () throws(Errno) in
+                        try machine.bytes(of: buffer, at: offset, count: 4096, origin: origin)
+                    }
+                }
+                turn.open()
+            }
+            precondition(recall != .pagewise, "a page is not for other pages, too")
+            if recall == .underWay { turn.wait() }
+            let second = answer.value.withLock { $0 }
+            if second != .failure(.resourceTemporarilyUnavailable) { return try? second.get() }
         }
     }
 
@@ -85,4 +110,11 @@ final class PageCache: MappingInvalidator {
         guard let mapping = mappings[buffer.id] else { return }
         for page in pages.clamped(to: 0..<UInt64(mapping.pages)) { writeBack(buffer, page: Int(page), drops: true) }
     }
+}
+
+/// A value that threads share.
+final class Box<Value: Sendable>: Sendable {
+    let value: Mutex<Value>
+
+    init(_ value: Value) { self.value = Mutex(value) }
 }

@@ -12,7 +12,9 @@ struct TextFormats {
         "cpumap": #"[0-9a-f]{1,8}(,[0-9a-f]{8})*\n"#,
         "distance": #"\d+( \d+)*\n"#,
         "meminfo": #"(Node \d+ [A-Za-z_()]+: +\d+( kB)?\n)+"#,
-        "numastat": counters, "vmstat": counters, "refused": counters, "faults": counters,
+        "numastat": counters, "vmstat": counters, "refused": counters,
+        // Of a buffer, and of the MMU of a device.
+        "faults": counters + "|" + number,
         "state": #"(online|offline|going-offline|(online|offline)_(in_progress|failed))\n"#,
         "valid_zones": #"(none|(DMA|DMA32|Normal|Movable)( (Normal|Movable))*)\n"#,
         "phys_index": #"[0-9a-f]{8}\n"#, "block_size_bytes": #"[0-9a-f]+\n"#,

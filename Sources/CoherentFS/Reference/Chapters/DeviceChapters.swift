@@ -84,6 +84,56 @@ extension Manual {
                     text: "Counted whether `link/pace` imposes it or not. What stays on the device costs nothing."),
             ]),
         Chapter(
+            "sys/class/cdm/cdmN/queue", summary: "The command queue of the device.",
+            text:
+                "Commands are executed one after the other, on the same memory as the CPU and beside it: a mapped store is seen by the next command, a command's result by the next load. What the device touches first is allocated for it on its own node, unless a policy of the buffer or of the writer, his cpuset or the isolation of the node have it otherwise. The pages of the command under way are pinned: a migration fails for them with EBUSY. A page that the CPU touches while the device maps it is handed over by an invalidation that waits its turn in the queue; until then the touch waits. Where a touch reads in pages around it that the device maps in part, only the touched page is read.",
+            linux: "none; the command buffers of any GPU driver",
+            [
+                "submit": ManualPage(
+                    writes:
+                        "`fill BUFFER OFFSET LENGTH BYTE`, `copy BUFFER OFFSET BUFFER OFFSET LENGTH`, `crc32 BUFFER OFFSET LENGTH`, `read BUFFER OFFSET LENGTH`, `write BUFFER OFFSET LENGTH` (stores what is there), `exclusive BUFFER OFFSET LENGTH` or `fence`, one a line, at most 4096 bytes in all; BUFFER is a path below buffers/ or, where there is none, below the mount point, as `dev/cdm0`",
+                    errors: [
+                        "EINVAL": "a malformed line: no command of the write is taken",
+                        "ERANGE": "a BYTE above 255, a number of more than 64 bits", "ENOENT": "no such buffer",
+                        "EAGAIN": "more than 4096 commands would wait", "ENODEV": "the device is gone",
+                    ],
+                    text: "Numbers are decimal, or hexadecimal with 0x. A file name with white space cannot be given."
+                ),
+                "results": ManualPage(
+                    reads:
+                        "`SEQ STATUS VALUE`, a line a command: its number, from 1 on; `ok` or the name of an errno; the checksum of `crc32` in decimal, of the others the bytes that were done",
+                    text:
+                        "EFAULT: the range reaches behind the end of the buffer. EIO: the memory of a page failed. ENOMEM, EPERM: a page got no frame, or not under isolation. ENODEV: the device went. ECANCELED: the mount ended. What a command did before it failed stays done."
+                ),
+                "depth": ManualPage(reads: "a number, decimal"),
+                "completed": ManualPage(reads: "a number, decimal"),
+                "failed": ManualPage(reads: "a number, decimal"),
+                "latency": ManualPage(
+                    reads: "nanoseconds, decimal", writes: "nanoseconds, 0 to 1000000000",
+                    errors: ["EINVAL": "no number", "ERANGE": "out of range"],
+                    text: "Counted from when the command was written; for what waits already, too."),
+            ]),
+        Chapter(
+            "sys/class/cdm/cdmN/mmu", summary: "The device's page tables.",
+            text:
+                "There is one for each buffer that the device uses. Its entries are made as commands touch pages, read-only or writable; they go when the CPU touches the page (all touches: the page is with the CPU or with devices), when it moves, and when it is freed, whose frame is used anew only when the invalidation has had its turn in the queue.",
+            linux: "mm/hmm.c, mm/mmu_notifier.c",
+            [
+                "contexts": ManualPage(reads: "a number, decimal"), "mapped": ManualPage(reads: "pages, decimal"),
+                "faults": ManualPage(reads: "a number, decimal"),
+                "invalidations": ManualPage(reads: "pages, decimal"), "dirty": ManualPage(reads: "pages, decimal"),
+                "accessed": ManualPage(reads: "pages, decimal"),
+            ]),
+        Chapter(
+            "sys/class/cdm/cdmN/lru", summary: "The pages that the device uses, on lists of its own.",
+            text:
+                "A page that a command touches is on the inactive list, and on the active one from the second command on. Reclaim, and so demotion, leaves active pages where they are, and ages those that were not used since it last came by; whatever the device no longer maps is on the node's lists alone.",
+            linux: "mm/swap.c, folio_mark_accessed(); mm/vmscan.c",
+            [
+                "active": ManualPage(reads: "pages, decimal"), "inactive": ManualPage(reads: "pages, decimal"),
+                "referenced": ManualPage(reads: "pages, decimal"),
+            ]),
+        Chapter(
             "dev", summary: "A file for each coherent device, and those of the HMM test driver.", linux: "/dev",
             [
                 "hmm_dmirrorN": ManualPage(

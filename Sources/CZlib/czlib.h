@@ -1,0 +1,2 @@
+// zlib, of which only the checksum is used.
+#include <zlib.h>

@@ -1,0 +1,123 @@
+import AttributeTree
+import CLinux
+import CoherentMemory
+import Fuse
+import SystemPackage
+
+/// sys/class/cdm/cdmN/queue.
+enum QueueAttributes {
+    static let table: [Attribute<Subject<Device>>] = [
+        .writeOnly(
+            "submit", summary: "Commands for the device, one a line; executed in order.",
+            store: { subject, text throws(Errno) in
+                var commands: [DeviceCommand] = []
+                for line in text.lines where !line.words.isEmpty {
+                    commands.append(try command(line, subject.services))
+                }
+                guard !commands.isEmpty else { throw .invalidArgument }
+                try subject.machine.submit(commands, to: subject.part, by: text.writer)
+            }),
+        .readOnly(
+            "results", isPollable: true, summary: "What became of the last 64 commands, a line each.",
+            show: { subject in
+                subject.part.queue.results.map { "\($0.sequence) \($0.error?.name ?? "ok") \($0.value)\n" }.joined()
+            }
+        ).verbatim(),
+        .readOnly("depth", summary: "Commands and invalidations that wait or are being executed.") {
+            "\($0.part.queue.depth)"
+        },
+        .readOnly("completed", summary: "Commands that were executed.") { "\($0.part.queue.completed)" },
+        .readOnly("failed", summary: "Commands that failed.") { "\($0.part.queue.failed)" },
+        .readWrite(
+            "latency", summary: "Nanoseconds that a command or an invalidation waits at least before it starts.",
+            show: { "\($0.part.queue.latency)" },
+            store: { subject, text throws(Errno) in try subject.part.queue.setLatency(try text.unsigned()) }),
+    ]
+
+    /// A line of `submit`: the name of a command and what it is about.
+    private static func command(_ line: AttributeText, _ services: Services) throws(Errno) -> DeviceCommand {
+        var words = line.words[...]
+        func take() throws(Errno) -> AttributeText {
+            guard let word = words.popFirst() else { throw .invalidArgument }
+            return word
+        }
+        let name = try take().text
+        func range() throws(Errno) -> BufferRange {
+            let (file, offset, length) = (try take().text, try take().unsigned(), try take().unsigned())
+            return try BufferRange(try services.memory(named: file), at: offset, length: length)
+        }
+        let command: DeviceCommand
+        switch name {
+        case "fill": command = .fill(try range(), UInt8(try take().integer(in: 0...255)))
+        case "copy":
+            let (source, from) = (try take().text, try take().unsigned())
+            let (target, to, length) = (try take().text, try take().unsigned(), try take().unsigned())
+            command = .copy(
+                from: try BufferRange(try services.memory(named: source), at: from, length: length),
+                to: try BufferRange(try services.memory(named: target), at: to, length: length))
+        case "crc32": command = .crc32(try range())
+        case "read": command = .read(try range())
+        case "write": command = .write(try range())
+        case "exclusive": command = .exclusive(try range())
+        case "fence": command = .fence
+        default: throw .invalidArgument
+        }
+        guard words.isEmpty else { throw .invalidArgument }
+        return command
+    }
+}
+
+/// sys/class/cdm/cdmN/mmu.
+enum DeviceMMUAttributes {
+    static let table: [Attribute<Device>] = [
+        figure("contexts", \.contexts, "The page tables of the device: one for each buffer that it uses."),
+        figure("mapped", \.mapped, "Pages that the device maps."),
+        figure("faults", \.faults, "Touches of the device that found no entry, or one that was read-only."),
+        figure("invalidations", \.invalidations, "Entries that were taken away."),
+        figure("dirty", \.dirty, "Mapped pages that the device has stored to."),
+        figure("accessed", \.accessed, "Mapped pages that the device has used."),
+    ]
+
+    fileprivate static func figure(
+        _ name: String, _ figure: any KeyPath<DeviceMMU.Figures, Int> & Sendable, _ summary: String
+    ) -> Attribute<Device> {
+        .readOnly(name, summary: summary) { "\($0.mmu.figures[keyPath: figure])" }
+    }
+}
+
+/// sys/class/cdm/cdmN/lru.
+enum DeviceLRUAttributes {
+    static let table: [Attribute<Device>] = [
+        DeviceMMUAttributes.figure("active", \.active, "Pages that the device uses: neither reclaimed nor demoted."),
+        DeviceMMUAttributes.figure(
+            "inactive", \.inactive, "Pages that it maps and uses no more, or just began to use."),
+        DeviceMMUAttributes.figure(
+            "referenced", \.referenced, "Pages of either list that it used since the list was last looked at."),
+    ]
+}
+
+extension Services {
+    /// The memory of a file, by its path below buffers/, or below the mount point. ENOENT where there is no such file.
+    func memory(named name: String) throws(Errno) -> Buffer {
+        let path = name.split(separator: "/", omittingEmptySubsequences: false).map { FileName(String($0)) }
+        let directory = buffers.withLock { $0.directory }
+        guard let buffer = Self.memory(at: path, from: directory) ?? Self.memory(at: path, from: inodes[.root]) else {
+            throw .noSuchFileOrDirectory
+        }
+        return buffer
+    }
+
+    private static func memory(at path: [FileName], from directory: Inode?) -> Buffer? {
+        var inode = directory
+        for name in path { inode = (try? inode?.child(name))?.inode }
+        return (inode as? MemoryFile)?.buffer
+    }
+}
+
+extension Errno {
+    /// The name of the number, as `EIO`.
+    fileprivate var name: String {
+        guard let name = unsafe clinux_errno_name(rawValue) else { return "\(rawValue)" }
+        return unsafe String(cString: name)
+    }
+}

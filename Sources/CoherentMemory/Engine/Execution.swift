@@ -1,0 +1,145 @@
+import CZlib
+import Glibc
+import Synchronization
+import SystemPackage
+
+extension Machine {
+    /// Has a device execute commands, in this order and after all that it was given before.
+    ///
+    /// - Parameter process: the thread that asks: its policy and cpuset count where a page is touched first.
+    /// - Returns: the numbers of the commands, by which their results are found.
+    /// - Throws: ENODEV when the device is gone, EAGAIN where its queue has no room for all of them; then none is taken.
+    @discardableResult
+    public func submit(
+        _ commands: [DeviceCommand], to device: Device, by process: Int32 = 0
+    ) throws(Errno) -> Range<UInt64> {
+        guard device.isPresent else { throw .operationNotSupportedByDevice }
+        noteTask(process)
+        return try device.queue.submit(commands, by: process, in: self)
+    }
+
+    /// Tells who observes the machine that a queue has got on.
+    func completed(_ queue: CommandQueue) {
+        guard let device = devices.first(where: { $0.queue === queue }) else { return }
+        announce(.commandCompleted(device: device.name))
+    }
+
+    /// Executes a command on the device's own thread; its pages stay where they are meanwhile.
+    ///
+    /// - Returns: its error, and its value.
+    func execute(_ command: DeviceCommand, of queue: CommandQueue, by process: Int32) -> (Errno?, UInt64) {
+        guard let device = devices.first(where: { $0.queue === queue }) else {
+            return (.operationNotSupportedByDevice, 0)
+        }
+        for range in command.ranges { pin(range, for: device) }
+        defer { for range in command.ranges { unpin(range, for: device) } }
+        let origin = Origin(pid: process, node: device.node.id, isDevice: true)
+        func actor(_ touch: DeviceTouch) -> DeviceActor { DeviceActor(device: device, origin: origin, touch: touch) }
+        var done: UInt64 = 0
+        do throws(Errno) {
+            for range in command.ranges where range.bytes.upperBound > range.buffer.size { throw Errno.badAddress }
+            switch command {
+            case .fence: try check(device)
+            case .fill(let range, let byte):
+                try unsafe forEachPiece(of: range, for: actor(.write), &done) { piece in
+                    unsafe memset(piece.baseAddress!, Int32(byte), piece.count)
+                }
+            case .crc32(let range):
+                var checksum: uLong = 0
+                try unsafe forEachPiece(of: range, for: actor(.read), &done) { piece in
+                    unsafe checksum = crc32_z(checksum, piece.baseAddress!, piece.count)
+                }
+                return (nil, UInt64(checksum))
+            case .read(let range): try unsafe forEachPiece(of: range, for: actor(.read), &done) { _ in }
+            case .write(let range): try unsafe forEachPiece(of: range, for: actor(.write), &done) { _ in }
+            case .exclusive(let range): try unsafe forEachPiece(of: range, for: actor(.exclusive), &done) { _ in }
+            case .copy(let source, let target):
+                try copy(source, to: target, reading: actor(.read), writing: actor(.write), &done)
+            }
+        } catch {
+            if case .crc32 = command { done = 0 }
+            return (error, done)
+        }
+        return (nil, done)
+    }
+
+    /// Whether a device can work at all.
+    func check(_ device: Device) throws(Errno) {
+        guard device.isPresent else { throw .operationNotSupportedByDevice }
+    }
+
+    // MARK: Pins
+
+    private func pin(_ range: BufferRange, for device: Device) {
+        range.buffer.state.withLock { state in
+            let context =
+                state.context(of: device)
+                ?? DeviceContext(device, table: PageTable(pool: tables, owner: range.buffer.id))
+            if state.context(of: device) == nil {
+                state.contexts.append(context)
+                device.mmu.contexts.add(1, ordering: .relaxed)
+            }
+            context.pinned.append(range.pages)
+        }
+    }
+
+    private func unpin(_ range: BufferRange, for device: Device) {
+        range.buffer.state.withLock { state in
+            guard let context = state.context(of: device) else { return }
+            if let index = context.pinned.firstIndex(of: range.pages) { context.pinned.remove(at: index) }
+            state.dropContext(context)
+        }
+    }
+
+    // MARK: Bytes
+
+    /// Calls `body` with the bytes of a range, piece by piece under the buffer's lock.
+    func forEachPiece(
+        of range: BufferRange, for actor: DeviceActor, _ done: inout UInt64,
+        _ body: (UnsafeMutableRawBufferPointer) -> Void
+    ) throws(Errno) {
+        var writtenBack: UInt64 = 0
+        while done < range.bytes.count {
+            try check(actor.device)
+            let part = range.part(at: done)
+            let length = try withPieces { pieces throws(Errno) in
+                try range.buffer.state.withLock { state throws(Errno) in
+                    try resolve(part, in: &state, for: actor, into: &pieces)
+                    for index in 0..<pieces.count { unsafe body(pieces[index]) }
+                }
+                return pieces.length
+            }
+            done += UInt64(length)
+            if length < part.count { try makeWay(in: range, at: done, for: actor, &writtenBack) }
+        }
+    }
+
+    /// Takes pages of a range out of the page cache, from one on that is in it.
+    ///
+    /// - Parameter writtenBack: the page from which on nothing was written back in bulk yet.
+    func makeWay(
+        in range: BufferRange, at done: UInt64, for actor: DeviceActor, _ writtenBack: inout UInt64
+    ) throws(Errno) {
+        let page = (range.bytes.lowerBound + done) >> Page.shift
+        if page >= writtenBack {
+            writtenBack = writeBackAhead(of: range.buffer, from: page, to: range.pages.upperBound, filter: .all)
+        }
+        // A few at a time, so that programs that use them do not have the first ones back before the last one is out.
+        try takeFromPageCache(range.buffer, pages: page..<min(range.pages.upperBound, page + 64), for: actor)
+    }
+
+    func withPieces(_ body: (inout DevicePieces) throws(Errno) -> Int) throws(Errno) -> Int {
+        let zeros = unsafe UnsafeMutableRawPointer(zeros.base)
+        let result: Result<Int, Errno> = unsafe withUnsafeTemporaryAllocation(
+            of: iovec.self, capacity: DevicePieces.capacity
+        ) { vectors in
+            var pieces = unsafe DevicePieces(vectors.baseAddress!, zeros: zeros)
+            do throws(Errno) {
+                return .success(try body(&pieces))
+            } catch {
+                return .failure(error)
+            }
+        }
+        return try result.get()
+    }
+}
