@@ -1,7 +1,7 @@
 #include "clinux.h"
 
-#include <malloc.h>
 #include <linux/ioctl.h>
+#include <malloc.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/uio.h>
@@ -73,8 +73,6 @@ int clinux_cached_device(const char *path, uint32_t *major, uint32_t *minor) {
     return result;
 }
 
-<<<<<<< HEAD
 void clinux_trim_heap(void) { malloc_trim(0); }
-=======
+
 const char *clinux_errno_name(int error) { return strerrorname_np(error); }
->>>>>>> main
