@@ -1,6 +1,7 @@
 #include "clinux.h"
 
 #include <linux/ioctl.h>
+#include <malloc.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/uio.h>
@@ -98,5 +99,7 @@ int clinux_stay_on_cpu(int cpu) {
     CPU_FREE(set);
     return result;
 }
+
+void clinux_trim_heap(void) { malloc_trim(0); }
 
 const char *clinux_errno_name(int error) { return strerrorname_np(error); }
