@@ -25,6 +25,7 @@ let package = Package(
     ],
     targets: [
         .systemLibrary(name: "CFuse3", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
+        .target(name: "CURing", linkerSettings: [.linkedLibrary("uring")]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .target(name: "CLinux"),
         .target(
@@ -39,7 +40,7 @@ let package = Package(
         .target(name: "AttributeTree", dependencies: [system], swiftSettings: settings),
         .target(
             name: "Fuse",
-            dependencies: ["CFuse3", "CLinux", system, .product(name: "Logging", package: "swift-log")],
+            dependencies: ["CFuse3", "CLinux", "CURing", system, .product(name: "Logging", package: "swift-log")],
             swiftSettings: settings),
         .target(
             name: "CoherentFS",

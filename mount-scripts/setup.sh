@@ -23,6 +23,7 @@ set_up_build() {
     command -v swift >/dev/null || die "swift is not in PATH; see https://www.swift.org/install/linux/"
     command -v pkg-config >/dev/null || missing+=(pkg-config)
     { command -v pkg-config >/dev/null && pkg-config --exists fuse3; } || missing+=(libfuse3-dev)
+    { command -v pkg-config >/dev/null && pkg-config --exists liburing; } || missing+=(liburing-dev)
     { command -v pkg-config >/dev/null && pkg-config --exists zlib; } || missing+=(zlib1g-dev)
     command -v fusermount3 >/dev/null || missing+=(fuse3)
     install_packages "${missing[@]}"

@@ -72,4 +72,31 @@ int clinux_cached_device(const char *path, uint32_t *major, uint32_t *minor) {
     return result;
 }
 
+enum { clinux_most_cpus = 8192 };
+
+int clinux_allowed_cpus(int *cpus, int capacity) {
+    size_t size = CPU_ALLOC_SIZE(clinux_most_cpus);
+    cpu_set_t *set = CPU_ALLOC(clinux_most_cpus);
+    if (!set)
+        return -1;
+    int count = sched_getaffinity(0, size, set) == 0 ? 0 : -1;
+    for (int cpu = 0; count >= 0 && cpu < clinux_most_cpus && count < capacity; cpu++)
+        if (CPU_ISSET_S(cpu, size, set))
+            cpus[count++] = cpu;
+    CPU_FREE(set);
+    return count;
+}
+
+int clinux_stay_on_cpu(int cpu) {
+    size_t size = CPU_ALLOC_SIZE(clinux_most_cpus);
+    cpu_set_t *set = CPU_ALLOC(clinux_most_cpus);
+    if (!set)
+        return -1;
+    CPU_ZERO_S(size, set);
+    CPU_SET_S(cpu, size, set);
+    int result = sched_setaffinity(0, size, set);
+    CPU_FREE(set);
+    return result;
+}
+
 const char *clinux_errno_name(int error) { return strerrorname_np(error); }

@@ -26,6 +26,8 @@ public struct FileSystemOptions: Sendable {
     public var mapping = MappingMode.tracked
     /// What automatic NUMA balancing does to begin with.
     public var balancing: BalancingMode = []
+    /// How requests come from the kernel.
+    public var transport = Transport.automatic
     /// More mount options of the kernel: `ro`, `noatime`, ….
     public var kernel: [String] = []
     /// The threads that serve requests.
@@ -57,6 +59,7 @@ public final class MountedFileSystem: Sendable {
         var mount = MountOptions()
         mount.allowOther = options.allowOther || geteuid() == 0
         mount.others = options.kernel
+        mount.transport = options.transport
         do throws(MountError) {
             session = try Session(fileSystem: fileSystem, options: mount, logger: logger)
             try session.mount(at: mountPoint)
@@ -71,9 +74,16 @@ public final class MountedFileSystem: Sendable {
             throw MountFailure("a thread cannot be started: \(error)")
         }
         guard session.waitUntilServing() else {
+            let refusal = session.ringFailure
             session.close()
-            throw MountFailure("\(mountPoint): unmounted before it answered")
+            throw MountFailure(
+                refusal.map { "transport=io_uring: the kernel refuses it: \($0)" }
+                    ?? "\(mountPoint): unmounted before it answered")
         }
+        if let refusal = session.ringFailure {
+            logger.notice("requests come the classic way, for the kernel refuses io_uring: \(refusal)")
+        }
+        logger.debug("requests come by \(session.transport.rawValue)")
         fileSystem.services.direct.prepare(isDefault: options.mapping == .direct)
         fileSystem.services.pageCache.setWriteBack(WriteBack(session))
         machine.balancing.mode = options.balancing

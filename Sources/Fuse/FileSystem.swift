@@ -15,6 +15,9 @@ open class FileSystem: @unchecked Sendable {
     /// The way to the kernel outside of answers; throws `ENODEV` while there is no session.
     public final let notifier = Notifier()
 
+    /// Where answers go that came over io_uring: set by the session before it serves, and taken back after.
+    final var rings: UnretainedRings?
+
     /// A file system that nobody serves yet.
     public init() {}
 

@@ -12,6 +12,8 @@ public struct MountOptions: Sendable {
     public var defaultPermissions = true
     /// More options as `-o` has them, one each: `ro`, `noatime`, `nosuid`, ….
     public var others: [String] = []
+    /// How requests come from the kernel.
+    public var transport = Transport.automatic
     /// What is asked of the kernel at INIT.
     public var connection = ConnectionOptions()
 

@@ -19,10 +19,15 @@ final class PendingAnswer: @unchecked Sendable {
 
     private let raw: OpaquePointer
     private let notifier: Notifier
+    /// Where the request came over io_uring.
+    private let entry: UnsafeMutablePointer<RingEntry>?
     private let state = Monitor(State())
 
     init(_ raw: OpaquePointer) {
         unsafe self.raw = unsafe raw
+        // Requests are deferred by the thread that serves them.
+        unsafe entry = unsafe AnsweringEntry.current
+        unsafe entry?.pointee.isDeferred = true
         notifier = unsafe Unmanaged<FileSystem>.fromOpaque(fuse_req_userdata(raw)).takeUnretainedValue().notifier
         // The registry keeps this object alive for as long as libfuse has its address.
         notifier.register(self)
@@ -68,7 +73,7 @@ final class PendingAnswer: @unchecked Sendable {
         }
         guard let claim else { return nil }
         if !claim.isInside { unsafe fuse_req_interrupt_func(raw, nil, nil) }
-        let result = unsafe reply(Request(raw))
+        let result = unsafe AnsweringEntry.with(entry) { unsafe reply(Request(raw)) }
         notifier.unregister(self)
         return result
     }

@@ -20,6 +20,8 @@ public final class Session: @unchecked Sendable {
         var phase = Phase.open
         var mountPoint: FilePath?
         var device: MountDevice?
+        var rings: RingSet?
+        var uringSwitch: UringSwitch?
     }
 
     /// What is served.
@@ -27,6 +29,8 @@ public final class Session: @unchecked Sendable {
     private let raw: OpaquePointer
     private let pool: WorkerPool
     private let logger: Logger
+    private let wanted: Transport
+    private let payload: Int
     private let state = Monitor(State())
 
     /// A session that is mounted nowhere yet.
@@ -37,6 +41,8 @@ public final class Session: @unchecked Sendable {
     ) throws(MountError) {
         self.fileSystem = fileSystem
         self.logger = logger
+        wanted = options.transport
+        payload = max(1 << 20, options.connection.maxWrite)
         do throws(Errno) { pool = try WorkerPool() } catch { throw MountError(error, "eventfd: \(error)") }
         Log.install(logger)
         _ = Log.takeLastError()
@@ -77,18 +83,62 @@ public final class Session: @unchecked Sendable {
     public func mount(at path: FilePath) throws(MountError) {
         precondition(state.withLock { $0.phase == .open && $0.mountPoint == nil }, "a session is mounted once")
         let directory = try Self.resolve(path)
+        let uringSwitch = try turnOnRings()
         _ = Log.takeLastError()
         Glibc.errno = 0
         guard unsafe fuse_session_mount(raw, directory.string) == 0 else {
             let errno = Glibc.errno == 0 ? nil : Errno(rawValue: Glibc.errno)
             throw MountError(errno, "\(path): \(Log.takeLastError() ?? "mount failed")")
         }
-        // Without it writes only take longer.
-        _ = unsafe cfuse3_session_complete_init(raw)
         state.withLock { state in
             state.mountPoint = directory
             state.device = MountTable.device(at: directory)
+            state.uringSwitch = uringSwitch
         }
+        do throws(Errno) {
+            if uringSwitch != nil { try makeRings() }
+        } catch {
+            if wanted == .ioUring { throw MountError(error, "transport=io_uring: \(error)") }
+            logger.debug("no io_uring: \(error)")
+        }
+        // Without it writes only take longer.
+        if fileSystem.rings == nil { _ = unsafe cfuse3_session_complete_init(raw) }
+    }
+
+    /// The switch turned on, if this session is to use rings; nil if not.
+    private func turnOnRings() throws(MountError) -> UringSwitch? {
+        if wanted == .classic { return nil }
+        do throws(Errno) {
+            let uringSwitch = try UringSwitch()
+            if uringSwitch.wasTurnedOn {
+                logger.info("\(UringSwitch.path), which is for all mounts of the host, is Y while this one comes up")
+            }
+            return uringSwitch
+        } catch {
+            if wanted == .ioUring {
+                let reason = error == .noSuchFileOrDirectory ? "the kernel has no FUSE over io_uring" : "\(error)"
+                throw MountError(error, "transport=io_uring: \(UringSwitch.path): \(reason)")
+            }
+            logger.debug("no io_uring: \(UringSwitch.path): \(error)")
+            return nil
+        }
+    }
+
+    private func makeRings() throws(Errno) {
+        let device = unsafe fuse_session_fd(raw)
+        let rings = try RingSet(device: device, options: RingOptions(payload: payload))
+        var hooks = fuse_custom_io()
+        unsafe hooks.writev = { device, vectors, count, userdata in
+            let buffers = unsafe UnsafeMutableBufferPointer(start: vectors, count: Int(count))
+            return unsafe Unmanaged<FileSystem>.fromOpaque(userdata!)._withUnsafeGuaranteedRef { system in
+                unsafe system.rings!.answer(device, buffers)
+            }
+        }
+        unsafe hooks.read = { device, bytes, size, _ in unsafe read(device, bytes, size) }
+        let error = unsafe fuse_session_custom_io(raw, &hooks, device)
+        guard error == 0 else { throw Errno(rawValue: -error) }
+        state.withLock { $0.rings = rings }
+        fileSystem.rings = UnretainedRings(rings)
     }
 
     private static func resolve(_ path: FilePath) throws(MountError) -> FilePath {
@@ -121,12 +171,27 @@ public final class Session: @unchecked Sendable {
     /// - Throws: what pthread_create(3) gives; no worker runs then.
     public func start(workers: Int) throws(Errno) {
         precondition(state.withLock { $0.phase == .open && $0.mountPoint != nil }, "mount before start")
-        try unsafe pool.start(workers, raw)
+        var plan = unsafe WorkerPool.Plan(workers: workers, session: raw)
+        (plan.rings, plan.requiresRings) = (state.withLock { $0.rings }, wanted == .ioUring)
+        plan.onInitialized = { [weak self] in
+            self?.state.withLock { $0.uringSwitch?.release() }
+        }
+        plan.onBrokenRing = { [weak self] error in
+            self?.logger.critical("a ring is broken: \(error); the mount ends")
+            _ = self?.abortByControlFile()
+        }
+        try pool.start(plan)
     }
+
+    /// How requests come and go; of use once `waitUntilServing()` has returned.
+    public var transport: Transport { pool.usesRings ? .ioUring : .classic }
+
+    /// Why requests do not come over io_uring although they were to, where the kernel has a say.
+    public var ringFailure: Errno? { pool.ringFailure }
 
     /// Waits until the kernel has taken the answer to INIT, so that the mount answers.
     ///
-    /// - Returns: false when the mount ended before.
+    /// - Returns: false when the mount ended before, or with `Transport.ioUring` when the kernel refuses that.
     public func waitUntilServing() -> Bool {
         pool.waitUntilServing()
     }
@@ -143,6 +208,7 @@ public final class Session: @unchecked Sendable {
             if isOpen {
                 pool.prepareToStop()
                 unsafe fuse_session_exit(raw)
+                state.rings?.stop()
             }
             return isOpen
         }
@@ -216,6 +282,11 @@ public final class Session: @unchecked Sendable {
         releaseDevice()
         state.withLock { $0.phase = .destroying }
         unsafe fuse_session_destroy(raw)
+        fileSystem.rings = nil
+        state.withLock { state in
+            state.uringSwitch?.release()
+            state.rings = nil
+        }
         state.update { $0.phase = .closed }
     }
 

@@ -1,9 +1,10 @@
 internal import CFuse3
 import CLinux
 import Glibc
+import Synchronization
 import SystemPackage
 
-/// A fixed number of threads that read requests and serve them, each with a buffer of its own.
+/// The threads that serve requests: a fixed number that read them, each into a buffer of its own, and one for each ring.
 @safe
 final class WorkerPool: Sendable {
     private struct State {
@@ -13,6 +14,11 @@ final class WorkerPool: Sendable {
         var isJoined = false
         var isStopping = false
         var isConnectionGone = false
+        var hasInitialized = false
+        /// Whether requests are to come over rings; nil before INIT was answered.
+        var wantsRings: Bool?
+        var ringsUp = 0
+        var ringFailure: Errno?
     }
 
     private let state = Monitor(State())
@@ -39,35 +45,56 @@ final class WorkerPool: Sendable {
         return signal
     }()
 
-    @safe private final class Task {
+    /// What a session has its threads do.
+    @safe struct Plan {
+        /// Threads that read /dev/fuse; at least 1.
+        let workers: Int
         let session: OpaquePointer
-        let pool: WorkerPool
+        /// The rings, where there are any.
+        var rings: RingSet?
+        /// Whether the mount is not to be served without them.
+        var requiresRings = false
+        /// Called once, when the answer to INIT has been taken.
+        var onInitialized: @Sendable () -> Void = {}
+        /// Called when a ring is broken: nobody would answer what waits there, so the connection must end.
+        var onBrokenRing: @Sendable (Errno) -> Void = { _ in }
+    }
 
-        init(_ session: OpaquePointer, _ pool: WorkerPool) {
-            unsafe self.session = unsafe session
+    @safe private final class Task {
+        let pool: WorkerPool
+        let plan: Plan
+        let ring: Ring?
+
+        init(_ pool: WorkerPool, _ plan: Plan, _ ring: Ring?) {
             self.pool = pool
+            self.plan = plan
+            self.ring = ring
+        }
+
+        func run() {
+            if let ring { pool.run(ring, plan) } else { pool.run(plan) }
         }
     }
 
-    /// Starts `count` workers; when one cannot be started, the others are ended again.
-    func start(_ count: Int, _ session: OpaquePointer) throws(Errno) {
-        precondition(count > 0)
+    /// Starts the workers; when one cannot be started, the others are ended again.
+    func start(_ plan: Plan) throws(Errno) {
+        precondition(plan.workers > 0)
         _ = Self.wakeSignal
         // A worker inherits the mask: no signal of the process is delivered to one, before it runs either.
         var all = sigset_t()
         var before = sigset_t()
         unsafe sigfillset(&all)
         unsafe pthread_sigmask(SIG_SETMASK, &all, &before)
+        let tasks = [Ring?](repeating: nil, count: plan.workers) + (plan.rings?.rings ?? [])
         let error = state.withLock { state -> Int32 in
             precondition(state.threads.isEmpty, "a session is started once")
-            for _ in 0..<count {
+            for ring in tasks {
                 var thread = pthread_t()
-                let task = unsafe Unmanaged.passRetained(Task(session, self))
+                let task = unsafe Unmanaged.passRetained(Task(self, plan, ring))
                 let error = unsafe pthread_create(
                     &thread, nil,
                     { argument in
-                        let task = unsafe Unmanaged<Task>.fromOpaque(argument!).takeRetainedValue()
-                        unsafe task.pool.run(task.session)
+                        unsafe Unmanaged<Task>.fromOpaque(argument!).takeRetainedValue().run()
                         return nil
                     }, task.toOpaque())
                 if error != 0 {
@@ -81,21 +108,26 @@ final class WorkerPool: Sendable {
         }
         unsafe pthread_sigmask(SIG_SETMASK, &before, nil)
         if error != 0 {
-            unsafe fuse_session_exit(session)
+            prepareToStop()
+            unsafe fuse_session_exit(plan.session)
+            plan.rings?.stop()
             stop()
             throw Errno(rawValue: error)
         }
     }
 
-    private func run(_ session: OpaquePointer) {
+    // MARK: Workers
+
+    private func run(_ plan: Plan) {
         WorkerThread.enter()
         var wake = sigset_t()
         unsafe sigemptyset(&wake)
         unsafe sigaddset(&wake, Self.wakeSignal)
         unsafe pthread_sigmask(SIG_UNBLOCK, &wake, nil)
 
+        let session = unsafe plan.session
         var buffer = unsafe fuse_buf()
-        var hasAnnounced = false
+        var isFirst = true
         while unsafe fuse_session_exited(session) == 0 {
             let result = unsafe fuse_session_receive_buf(session, &buffer)
             if result == -EINTR || result == -EAGAIN { continue }
@@ -104,22 +136,113 @@ final class WorkerPool: Sendable {
                 if result == 0 { state.update { $0.isConnectionGone = !$0.isStopping } }
                 break
             }
+            // The first request is INIT.
+            if isFirst, let rings = plan.rings {
+                let message = unsafe UnsafeRawBufferPointer(start: buffer.mem, count: Int(result))
+                if unsafe RingSet.isOffered(in: message) {
+                    rings.isWanted.store(true, ordering: .sequentiallyConsistent)
+                }
+            }
             unsafe fuse_session_process_buf(session, &buffer)
-            if !hasAnnounced {
-                // The first request is INIT, and its answer has been written.
-                hasAnnounced = true
-                state.update { $0.isServing = true }
+            if isFirst {
+                isFirst = false
+                hasInitialized(plan)
             }
         }
         unsafe free(buffer.mem)
         // One that leaves on an error must not leave the others to a mount that nobody ends.
         unsafe fuse_session_exit(session)
+        plan.rings?.stop()
+        leave()
+    }
+
+    private func hasInitialized(_ plan: Plan) {
+        let wantsRings = plan.rings?.isWanted.load(ordering: .sequentiallyConsistent) == true
+        let isFirst = state.update { state in
+            if state.hasInitialized { return false }
+            state.hasInitialized = true
+            state.wantsRings = wantsRings
+            if !wantsRings {
+                if plan.requiresRings {
+                    state.ringFailure = .notSupported
+                } else {
+                    state.isServing = true
+                }
+            }
+            return true
+        }
+        if isFirst { plan.onInitialized() }
+    }
+
+    private func leave() {
         state.update { state in
+            if state.wantsRings == nil { state.wantsRings = false }
             state.running -= 1
             // Within the lock: whoever has waited for the end may close the descriptor.
             if state.running == 0 { eventfd_write(endEvent.rawValue, 1) }
         }
     }
+
+    // MARK: Rings
+
+    private func run(_ ring: Ring, _ plan: Plan) {
+        WorkerThread.enter()
+        var wantsRings = false
+        state.wait { state in
+            wantsRings = state.wantsRings == true && !state.isStopping
+            return state.wantsRings != nil || state.isStopping
+        }
+        if wantsRings {
+            var failure: Errno?
+            do throws(Errno) {
+                try ring.register()
+                failure = unsafe ring.serve(plan.session) { isUp(plan) }
+            } catch {
+                failure = error
+            }
+            if let failure {
+                hasFailed(plan, failure)
+            } else if usesRings {
+                // The connection is gone, or the session is being stopped.
+                unsafe fuse_session_exit(plan.session)
+            }
+        }
+        leave()
+    }
+
+    private func isUp(_ plan: Plan) {
+        state.update { state in
+            state.ringsUp += 1
+            // Only now does the kernel send anything.
+            if state.ringsUp == plan.rings?.rings.count { state.isServing = state.ringFailure == nil }
+        }
+    }
+
+    private func hasFailed(_ plan: Plan, _ error: Errno) {
+        let isBroken = state.update { state in
+            if state.isServing && state.ringFailure == nil {
+                state.isStopping = true
+                return true
+            }
+            // Refused before the kernel was ready to use them: it asks the classic way.
+            state.ringFailure = error
+            if !plan.requiresRings { state.isServing = true }
+            return false
+        }
+        plan.rings?.stop()
+        if isBroken {
+            plan.onBrokenRing(error)
+            unsafe fuse_session_exit(plan.session)
+        }
+    }
+
+    /// Whether requests come over rings.
+    var usesRings: Bool { state.withLock { $0.wantsRings == true && $0.ringFailure == nil } }
+
+    /// Why they do not, where they were to.
+    var ringFailure: Errno? { state.withLock { $0.ringFailure } }
+
+    // MARK: The end
 
     /// To be called before fuse_session_exit(), so that this end is told apart from the connection's.
     func prepareToStop() { state.update { $0.isStopping = true } }
@@ -127,12 +250,13 @@ final class WorkerPool: Sendable {
     /// Whether the kernel has ended the connection, so that its number may be another mount's by now.
     var isConnectionGone: Bool { state.withLock { $0.isConnectionGone } }
 
-    /// Waits until the answer to INIT has been taken; false when the workers ended before.
+    /// Waits until the answer to INIT has been taken, and the rings are up where there are any; false when the workers ended
+    /// before, or the rings that are required are not to be had.
     func waitUntilServing() -> Bool {
         var isServing = false
         state.wait { state in
             isServing = state.isServing && state.running > 0
-            return state.isServing || state.running == 0
+            return state.isServing || state.running == 0 || state.ringFailure != nil
         }
         return isServing
     }

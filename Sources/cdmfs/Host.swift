@@ -17,6 +17,7 @@ final class Host {
         options.huge = words.huge
         options.mapping = words.mapping
         options.balancing = words.balancing
+        options.transport = words.transport
         options.kernel = words.kernel
         do throws(MountFailure) {
             mounted = try MountedFileSystem(topology, at: FilePath(mountPoint), options: options, logger: logger)

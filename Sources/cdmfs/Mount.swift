@@ -16,6 +16,7 @@ struct Mount: ParsableCommand {
               huge=WORD            huge pages for new buffers: never, within_size, always, pool (never)
               mapping=WORD         how new buffers are mapped: tracked, or direct (tracked)
               numa_balancing=N     0 off, 1 pages follow the tasks, 2 hot pages are promoted, 3 both (0)
+              transport=WORD       how requests come from the kernel: auto, classic, io_uring (auto)
               allow_other          other users get in, too
               ro, noexec, noatime, sync, …
 

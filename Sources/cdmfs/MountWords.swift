@@ -1,4 +1,5 @@
 import CoherentMemory
+import Fuse
 
 /// What stood after `-o`.
 struct MountWords {
@@ -12,6 +13,8 @@ struct MountWords {
     var mapping = MappingMode.tracked
     /// What automatic NUMA balancing does to begin with.
     var balancing: BalancingMode = []
+    /// How requests come from the kernel.
+    var transport = Transport.automatic
     /// Whether users other than the one who mounts get in.
     var allowOther = false
     /// The words that the kernel's mount takes.
@@ -65,6 +68,12 @@ struct MountWords {
                 throw Failure(.usage, "mount: numa_balancing=\(number); expected a number from 0 to 3")
             }
             balancing = BalancingMode(rawValue: bits)
+        case ("transport", let word?):
+            guard let transport = Transport(rawValue: word) else {
+                let words = Transport.allCases.map(\.rawValue).joined(separator: ", ")
+                throw Failure(.usage, "mount: transport=\(word); expected one of \(words)")
+            }
+            self.transport = transport
         case ("allow_other", nil):
             allowOther = true
         case (_, nil) where Self.kernelWords.contains(key):
@@ -78,7 +87,7 @@ struct MountWords {
         default:
             throw Failure(
                 .usage,
-                "mount: unknown option \"\(word)\"; expected topology=FILE, fault_around=SIZE, huge=WORD, mapping=WORD, numa_balancing=N, allow_other or a word of mount(8)"
+                "mount: unknown option \"\(word)\"; expected topology=FILE, fault_around=SIZE, huge=WORD, mapping=WORD, numa_balancing=N, transport=WORD, allow_other or a word of mount(8)"
             )
         }
     }

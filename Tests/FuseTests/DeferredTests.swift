@@ -4,7 +4,9 @@ import Glibc
 import SystemPackage
 import Testing
 
-@Suite(.serialized, .enabled(if: canMount, "real mounts need root and /dev/fuse"), .timeLimit(.minutes(2)))
+@Suite(
+    .serialized, .enabled(if: canMount, "real mounts need root and /dev/fuse"), .overEachTransport,
+    .timeLimit(.minutes(2)))
 struct DeferredTests {
     @Test func anotherThreadAnswersOnce() throws {
         let system = MemoryFileSystem(files: [("slow", .slow)])
@@ -18,6 +20,20 @@ struct DeferredTests {
             #expect(request.answer { $0.written(3) } == nil)
             #expect(!request.error(.ioError))
             #expect(client.result() == .success(4))
+        }
+    }
+
+    @Test func manyWhoWaitKeepNobodyElseWaiting() throws {
+        // More than a ring offers the kernel to begin with.
+        let files = (0..<60).map { (FileName("slow \($0)"), MemoryFileSystem.Kind.slow) }
+        let system = MemoryFileSystem(files: files)
+        try withMount(system, workers: 1) { mount in
+            let clients = (0..<60).map { index in Client { writeFile(mount.file("slow \(index)"), "work") } }
+            let requests = try clients.map { _ in try #require(system.nextDeferred()) }
+            #expect(names(in: mount.path).count == 62)
+            #expect(writeFile(mount.file("quick"), "1", flags: O_CREAT | O_WRONLY) == .success(1))
+            for request in requests { #expect(request.answer { $0.written(4) } == true) }
+            for client in clients { #expect(client.result() == .success(4)) }
         }
     }
 

@@ -8,6 +8,29 @@ import Testing
 /// Whether real mounts can be made. Under CI a machine without is a failure, not a reason to skip.
 let canMount: Bool = unsafe geteuid() == 0 && (access("/dev/fuse", R_OK | W_OK) == 0 || getenv("CI") != nil)
 
+/// Runs each test of a suite over each transport that the kernel has, one after the other.
+struct EachTransport: SuiteTrait, TestTrait, TestScoping {
+    @TaskLocal static var current = Transport.classic
+
+    var isRecursive: Bool { true }
+
+    private static let all: [Transport] =
+        unsafe access("/sys/module/fuse/parameters/enable_uring", W_OK) == 0 ? [.classic, .ioUring] : [.classic]
+
+    func provideScope(
+        for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void
+    ) async throws {
+        for transport in Self.all {
+            try await Self.$current.withValue(transport) { try await function() }
+        }
+    }
+}
+
+extension Trait where Self == EachTransport {
+    /// Over each transport.
+    static var overEachTransport: Self { Self() }
+}
+
 /// A mounted session in a directory of its own.
 final class Mount: Sendable {
     let session: Session
@@ -33,6 +56,8 @@ func withMount(
 ) throws {
     let directory = temporaryDirectory()
     defer { unsafe rmdir(directory) }
+    var options = options
+    options.transport = EachTransport.current
     let session = try Session(fileSystem: fileSystem, options: options)
     try session.mount(at: FilePath(directory))
     let finished = DispatchSemaphore(value: 0)
@@ -48,6 +73,7 @@ func withMount(
     }
     try session.start(workers: workers)
     #expect(session.waitUntilServing())
+    #expect(session.transport == options.transport)
     try body(Mount(session, directory))
 }
 

@@ -4,7 +4,9 @@ import Glibc
 import SystemPackage
 import Testing
 
-@Suite(.serialized, .enabled(if: canMount, "real mounts need root and /dev/fuse"), .timeLimit(.minutes(2)))
+@Suite(
+    .serialized, .enabled(if: canMount, "real mounts need root and /dev/fuse"), .overEachTransport,
+    .timeLimit(.minutes(2)))
 struct OperationTests {
     @Test func filesAreMadeReadAndListed() throws {
         let system = MemoryFileSystem()

@@ -4,7 +4,9 @@ import Glibc
 import SystemPackage
 import Testing
 
-@Suite(.serialized, .enabled(if: canMount, "real mounts need root and /dev/fuse"), .timeLimit(.minutes(2)))
+@Suite(
+    .serialized, .enabled(if: canMount, "real mounts need root and /dev/fuse"), .overEachTransport,
+    .timeLimit(.minutes(2)))
 struct SessionTests {
     private func hasEnded(_ session: Session, milliseconds: Int32) -> Bool {
         var poll = pollfd(fd: session.endEvent.rawValue, events: Int16(POLLIN), revents: 0)
@@ -129,6 +131,14 @@ struct SessionTests {
         #expect(session.waitUntilServing())
         session.close()
         session.close()
+    }
+
+    @Test func theSwitchOfTheHostIsPutBack() throws {
+        let file = "/sys/module/fuse/parameters/enable_uring"
+        guard EachTransport.current == .ioUring, readFile(file) == .success("N\n") else { return }
+        try withMount(MemoryFileSystem()) { _ in
+            #expect(readFile(file) == .success("N\n"))
+        }
     }
 
     @Test func nothingIsLeftOpen() throws {

@@ -9,7 +9,7 @@ private let blockers = "sys/devices/system/node/node1/cdm/blockers"
 
 extension Mounts {
     /// What moves memory: how it is listed, cancelled and kept from moving, and what becomes of it when something goes wrong.
-    @Suite("Jobs")
+    @Suite("Jobs", .overEachTransport)
     struct JobTests {
         private struct Job {
             let id: Int

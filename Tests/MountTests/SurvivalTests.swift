@@ -5,7 +5,7 @@ import Testing
 
 extension Mounts {
     /// What happens when the daemon or the mount goes away under its users.
-    @Suite("Survival")
+    @Suite("Survival", .overEachTransport)
     struct SurvivalTests {
         @Test("kill -9 of the daemon under load")
         func killedDaemon() throws {

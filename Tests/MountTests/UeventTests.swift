@@ -7,7 +7,7 @@ private let memory = "sys/devices/system/memory"
 
 extension Mounts {
     /// sys/kernel/cdm/uevents tells everything once, in order, to all.
-    @Suite("Events")
+    @Suite("Events", .overEachTransport)
     struct UeventTests {
         private let stream = "sys/kernel/cdm/uevents"
 

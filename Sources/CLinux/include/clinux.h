@@ -61,6 +61,12 @@ enum {
 /// directory of the mount, or AT_FDCWD. A descriptor, or -1 and errno: ESTALE where the kernel does not know the inode.
 int clinux_open_fuse_inode(int directory, uint64_t inode, uint32_t generation, int flags);
 
+/// The CPUs that the calling thread may run on, at most `capacity` of them, ascending. How many, or -1 and errno.
+int clinux_allowed_cpus(int *cpus, int capacity);
+
+/// Keeps the calling thread on one CPU. 0, or -1 and errno.
+int clinux_stay_on_cpu(int cpu);
+
 /// A run of pages that PAGEMAP_SCAN reports (struct page_region of linux/fs.h, since Linux 6.7).
 struct clinux_page_region {
     uint64_t start;

@@ -74,8 +74,13 @@ final class UeventLog: Sendable {
             case .nodeRemoved(let id): state.append(Uevent("remove", node: id))
             case .deviceAdded(let name): state.append(Uevent("add", device: name))
             case .deviceRemoved(let name): state.append(Uevent("remove", device: name))
+            case .link(let name, let word):
+                state.append(
+                    Uevent(
+                        action: "change", path: "/class/cdm/\(name)", subsystem: "cdm",
+                        details: [("CDM_EVENT", "link_\(word.rawValue)")]))
             // Told with names, by who knows them.
-            case .pageFailed: break
+            case .pageFailed, .linkErrors: break
             case .migration, .nodeMigration, .commandCompleted: break
             }
         }

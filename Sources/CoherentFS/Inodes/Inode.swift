@@ -17,6 +17,9 @@ class Inode: @unchecked Sendable {
 
     init(number: InodeNumber) { self.number = number }
 
+    /// The inode that a lookup of its name finds now.
+    var current: Inode { self }
+
     /// What stat(2) tells.
     var attributes: FileAttributes { FileAttributes(inode: number, type: .regular, permissions: 0) }
 

@@ -23,6 +23,10 @@ public enum MachineEvent: Sendable, Hashable {
     /// A device came, or went.
     case deviceAdded(String)
     case deviceRemoved(String)
+    /// The link of a device went down, and its node with it, or came up again.
+    case link(name: String, LinkState)
+    /// The link of a device erred, and recovered.
+    case linkErrors(name: String, count: UInt64)
     /// A device has done a command of its queue, or has failed to.
     case commandCompleted(device: String)
     /// A page failed, or is in service again.
@@ -179,7 +183,7 @@ public final class Machine: Sendable {
 
     func announce(_ event: MachineEvent) {
         switch event {
-        case .block, .isolation, .nodeAdded, .nodeRemoved: updateWatermarks()
+        case .block, .isolation, .nodeAdded, .nodeRemoved, .link: updateWatermarks()
         default: break
         }
         system.hooks.withLock { $0.observer }?(event)
@@ -248,6 +252,8 @@ final class SystemState: Sendable {
     let pressure = PressureState()
     /// Held while a page fails, before every other lock (mf_mutex of mm/memory-failure.c).
     let failureTurn = FairSemaphore()
+    /// Whether any page was ever poisoned.
+    let hasPoison = Atomic(false)
     private let nextID = Atomic<UInt64>(1)
 
     func makeBuffer(

@@ -15,6 +15,9 @@ enum Host {
     /// The command under test; `CDMFS` in the environment names another one than the build's.
     static let cdmfs = ProcessInfo.processInfo.environment["CDMFS"] ?? products.appending("cdmfs").string
 
+    /// How the mounts under test get their requests: `CDMFS_TEST_TRANSPORT`, or the classic way.
+    static let transport = ProcessInfo.processInfo.environment["CDMFS_TEST_TRANSPORT"] ?? "classic"
+
     static let package = FilePath(#filePath).removingLastComponent().removingLastComponent()
         .removingLastComponent().removingLastComponent()
 

@@ -27,7 +27,7 @@ final class TestMount: Sendable {
     /// The command that mounts it.
     func command(options: [String] = [], flags: [String] = []) -> [String] {
         [Host.cdmfs, "mount", "--topology", topologyFile] + flags
-            + (options.isEmpty ? [] : ["-o", options.joined(separator: ",")]) + [path]
+            + ["-o", (["transport=" + EachTransport.current] + options).joined(separator: ","), path]
     }
 
     /// What makes a daemon built with a sanitizer leave its findings in files, as its stderr is gone.

@@ -1,0 +1,231 @@
+internal import CFuse3
+import CLinux
+internal import CURing
+import Glibc
+import SystemPackage
+
+/// A thread on a CPU of its own, with what the kernel puts requests into and takes answers from.
+///
+/// All that is done to the io_uring is done on that thread, for the kernel delivers to the thread that asked. Answers of other threads
+/// wait in `answered` until it has been woken.
+@safe
+final class Ring: @unchecked Sendable {
+    // Unchecked: `raw`, `entries` and `ready` belong to the ring's thread once it runs; what is shared is behind `shared`.
+    @safe private struct Shared {
+        var answered: [UnsafeMutablePointer<RingEntry>]
+        var isStopping = false
+        var hasEnded = false
+    }
+
+    /// The CPU it stays on.
+    let cpu: Int
+    private let queues: [Int]
+    private let device: Int32
+    private let options: RingOptions
+    private unowned(unsafe) let set: RingSet
+    private let raw: OpaquePointer
+    private let wake: Int32
+    private let wakeValue: UnsafeMutablePointer<UInt64>
+    private let shared = unsafe Monitor(Shared(answered: []))
+    private var entries: [UnsafeMutablePointer<RingEntry>]
+    /// Of each queue: entries that no deferred request holds.
+    private var ready: [Int: Int] = [:]
+    private var isLost = false
+
+    init(_ set: RingSet, cpu: Int, queues: [Int], device: Int32, options: RingOptions) throws(Errno) {
+        unsafe self.set = set
+        self.cpu = cpu
+        self.queues = queues
+        self.device = device
+        self.options = options
+        unsafe entries = []
+        wake = eventfd(0, Int32(EFD_CLOEXEC))
+        guard wake >= 0 else { throw lastError() }
+        unsafe wakeValue = .allocate(capacity: 1)
+        unsafe wakeValue.initialize(to: 0)
+        var raw: OpaquePointer?
+        let error = unsafe curing_open(&raw, UInt32(clamping: max(16, 2 * queues.count * options.depth)))
+        guard error == 0, let raw = unsafe raw else {
+            // `deinit` does not run for what was not made.
+            close(wake)
+            unsafe wakeValue.deallocate()
+            throw Errno(rawValue: -error)
+        }
+        unsafe self.raw = unsafe raw
+    }
+
+    deinit {
+        end()
+        unsafe entries.forEach { entry in
+            unsafe entry.deinitialize(count: 1)
+            unsafe entry.deallocate()
+        }
+        close(wake)
+        unsafe wakeValue.deallocate()
+    }
+
+    /// Closes the io_uring: the kernel takes back its entries, and deferred requests cannot be answered any more.
+    private func end() {
+        let isFirst = shared.withLock { shared in
+            defer { shared.hasEnded = true }
+            return !shared.hasEnded
+        }
+        if isFirst { unsafe curing_close(raw) }
+    }
+
+    // MARK: The ring's thread
+
+    /// Offers the kernel the first entries, on the thread that will serve them.
+    func register() throws(Errno) {
+        // A CPU that has gone since leaves the thread where it is.
+        _ = clinux_stay_on_cpu(Int32(cpu))
+        for queue in queues {
+            ready[queue] = 0
+            for _ in 0..<options.depth { try addEntry(queue) }
+        }
+        try armWake()
+        let submitted = unsafe curing_submit(raw, 0)
+        guard submitted >= 0 else { throw Errno(rawValue: -submitted) }
+    }
+
+    private func addEntry(_ queue: Int) throws(Errno) {
+        let entry = UnsafeMutablePointer<RingEntry>.allocate(capacity: 1)
+        do throws(Errno) {
+            unsafe entry.initialize(to: try RingEntry(self, queue: queue, capacity: options.payload))
+        } catch {
+            unsafe entry.deallocate()
+            throw error
+        }
+        unsafe entries.append(entry)
+        unsafe set.add(entry)
+        let isQueued = unsafe curing_push_command(
+            raw, device, UInt32(CURING_REGISTER), UInt32(queue), 0, entry.pointee.vectors,
+            UInt64(UInt(bitPattern: entry)))
+        guard isQueued else { throw .noBufferSpace }
+        ready[queue, default: 0] += 1
+    }
+
+    private func armWake() throws(Errno) {
+        guard unsafe curing_push_read(raw, wake, wakeValue, 0) else { throw .noBufferSpace }
+    }
+
+    /// Serves until the connection ends or `stop()`. Returns the errno of what should not have happened.
+    func serve(_ session: OpaquePointer, isUp: () -> Void) -> Errno? {
+        var failure: Errno?
+        var hasAnnounced = false
+        while failure == nil {
+            do throws(Errno) {
+                // What was refused is known at once.
+                try unsafe drain(session)
+                if isLost { break }
+                if !hasAnnounced {
+                    hasAnnounced = true
+                    isUp()
+                }
+                let isStopping = shared.withLock { $0.isStopping }
+                let result = unsafe isStopping ? curing_submit(raw, 0) : curing_submit(raw, 1)
+                if isStopping { break }
+                if result < 0, result != -EINTR, result != -EAGAIN, result != -EBUSY { throw Errno(rawValue: -result) }
+            } catch {
+                failure = error
+            }
+        }
+        end()
+        return failure
+    }
+
+    private func drain(_ session: OpaquePointer) throws(Errno) {
+        var data: UInt64 = 0
+        var result: Int32 = 0
+        while unsafe curing_pop(raw, &data, &result) {
+            guard let entry = unsafe UnsafeMutablePointer<RingEntry>(bitPattern: UInt(data)) else {
+                try commitAnswered()
+                unsafe set.redeliverAll(session)
+                try armWake()
+                continue
+            }
+            if result == 0 {
+                try unsafe serve(entry, session)
+            } else if [-ENOTCONN, -ECONNABORTED, -ECANCELED, -ENOENT].contains(result) {
+                // ENOENT: the connection was ended between its request and the answer. The others follow.
+                if result != -ENOENT { isLost = true }
+            } else {
+                throw Errno(rawValue: -result)
+            }
+        }
+    }
+
+    private func serve(_ entry: UnsafeMutablePointer<RingEntry>, _ session: OpaquePointer) throws(Errno) {
+        guard let message = unsafe entry.pointee.takeRequest() else {
+            unsafe entry.pointee.refuse()
+            try unsafe commit(entry)
+            return
+        }
+        var buffer = unsafe fuse_buf()
+        unsafe buffer.mem = message.baseAddress
+        unsafe buffer.size = message.count
+        unsafe AnsweringEntry.current = unsafe entry
+        unsafe fuse_session_process_buf(session, &buffer)
+        unsafe AnsweringEntry.current = nil
+        unsafe set.redeliver(entry, session)
+        if unsafe entry.pointee.isDeferred {
+            // Those who wait long must not be all that a CPU may ask for.
+            let queue = unsafe entry.pointee.queue
+            ready[queue, default: 0] -= 1
+            if ready[queue, default: 0] < options.depth { try addEntry(queue) }
+        } else {
+            if unsafe !entry.pointee.isAnswered { unsafe entry.pointee.refuse() }
+            try unsafe commit(entry)
+        }
+    }
+
+    private func commit(_ entry: UnsafeMutablePointer<RingEntry>) throws(Errno) {
+        let isQueued = unsafe curing_push_command(
+            raw, device, UInt32(CURING_COMMIT_AND_FETCH), UInt32(entry.pointee.queue), entry.pointee.commit,
+            nil,
+            UInt64(UInt(bitPattern: entry)))
+        guard isQueued else { throw .noBufferSpace }
+    }
+
+    private func commitAnswered() throws(Errno) {
+        let answered = unsafe shared.withLock { shared in
+            defer { unsafe shared.answered = [] }
+            return unsafe shared.answered
+        }
+        for index in unsafe answered.indices {
+            let entry = unsafe answered[index]
+            unsafe ready[entry.pointee.queue, default: 0] += 1
+            try unsafe commit(entry)
+        }
+    }
+
+    // MARK: Other threads
+
+    /// Hands over a deferred request that has its answer; false when there is nobody who would take it.
+    func complete(_ entry: UnsafeMutablePointer<RingEntry>) -> Bool {
+        var poll = pollfd(fd: device, events: 0, revents: 0)
+        if unsafe Glibc.poll(&poll, 1, 0) == 1, poll.revents & Int16(POLLERR) != 0 { return false }
+        return shared.withLock { shared in
+            if shared.hasEnded { return false }
+            unsafe shared.answered.append(entry)
+            // Within the lock: the descriptor is the ring's.
+            if unsafe shared.answered.count == 1 { eventfd_write(wake, 1) }
+            return true
+        }
+    }
+
+    /// Has the thread look for interrupts of requests that it has.
+    func recheck() {
+        shared.withLock { shared in
+            if !shared.hasEnded { eventfd_write(wake, 1) }
+        }
+    }
+
+    /// Has the thread leave once it has answered what it serves.
+    func stop() {
+        shared.withLock { shared in
+            shared.isStopping = true
+            eventfd_write(wake, 1)
+        }
+    }
+}
