@@ -55,6 +55,8 @@ public final class Buffer: Sendable, Identifiable {
         var isPinned = false
         /// The devices whose MMUs map pages, or whose commands are at work on some.
         var contexts: [DeviceContext] = []
+        /// Touches of pages that may move to who touches them, while any device wants that.
+        var touches: [UInt64: PageTouches] = [:]
         /// Pages whose memory failed: entries of the page table without a frame.
         var markers = 0
 

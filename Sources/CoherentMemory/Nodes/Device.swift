@@ -35,6 +35,8 @@ public final class Device: Sendable {
     public let queue: CommandQueue
     /// Its page tables.
     public let mmu = DeviceMMU()
+    /// Which pages move because the device touches them, or no more.
+    public let policy = AccessPolicy()
     private let paceWord = Atomic(false)
     private let faultTime = Atomic<UInt64>(0)
     private let linkFigures: Mutex<Link>

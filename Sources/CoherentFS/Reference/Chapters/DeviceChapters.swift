@@ -140,6 +140,21 @@ extension Manual {
                 "faults": ManualPage(reads: "a number, decimal"),
                 "invalidations": ManualPage(reads: "pages, decimal"), "dirty": ManualPage(reads: "pages, decimal"),
                 "accessed": ManualPage(reads: "pages, decimal"),
+                "migrate_after_device_faults": ManualPage(
+                    reads: "a number, decimal", writes: "a number, 0 to 1000",
+                    errors: ["EINVAL": "no number", "ERANGE": "out of range"],
+                    text:
+                        "Counted for each page that is not on the device's node, of buffers whose policy is the default; it moves when the command is done.",
+                    linux: "none; the access counters of nouveau and of uvm"),
+                "migrate_after_cpu_faults": ManualPage(
+                    reads: "a number, decimal", writes: "a number, 0 to 1000",
+                    errors: ["EINVAL": "no number", "ERANGE": "out of range"],
+                    text:
+                        "It moves to the nearest node of RAM. A page that is not mapped by the device is not counted.",
+                    linux: "none; the access counters of nouveau and of uvm"),
+                "migrated": ManualPage(
+                    reads: "`to_device PAGES` and `to_cpu PAGES`, a line each",
+                    text: "Where both grow, pages thrash: a higher number for either leaves them on one side."),
             ]),
         Chapter(
             "sys/class/cdm/cdmN/lru", summary: "The pages that the device uses, on lists of its own.",

@@ -99,7 +99,7 @@ extension Manual {
                 "migrations": ManualPage(
                     reads: "lines of `FROM TO REASON PAGES`, counted since the mount began; nothing for none",
                     text:
-                        "REASON is buffer, node, task, range, offline, cpuset, compaction, demotion, promotion or balancing. FROM and TO are the same where pages only changed their frames.",
+                        "REASON is buffer, node, task, range, offline, cpuset, compaction, demotion, promotion, balancing or access (`migrate_after_…` of a device's mmu). FROM and TO are the same where pages only changed their frames.",
                     linux: "pgmigrate_success of /proc/vmstat; enum migrate_reason"),
                 "numa_maps": ManualPage(
                     reads:
