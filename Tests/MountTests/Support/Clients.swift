@@ -24,6 +24,7 @@ enum Client: String, CaseIterable {
         return folder
     }
 
+    static let database = sources.appending("database.py").string
     static let memmap = sources.appending("memmap.py").string
     static let tasks = sources.appending("tasks.py").string
 
