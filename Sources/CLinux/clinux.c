@@ -1,6 +1,7 @@
 #include "clinux.h"
 
 #include <linux/ioctl.h>
+#include <malloc.h>
 #include <string.h>
 #ifdef __SSE2__
 #include <emmintrin.h>
@@ -101,6 +102,8 @@ int clinux_stay_on_cpu(int cpu) {
     CPU_FREE(set);
     return result;
 }
+
+void clinux_trim_heap(void) { malloc_trim(0); }
 
 const char *clinux_errno_name(int error) { return strerrorname_np(error); }
 

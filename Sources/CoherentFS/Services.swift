@@ -22,6 +22,7 @@ final class Services: Sendable {
     let inodes = InodeTable()
     let jobs = JobRunner()
     let changes = ChangeHub()
+    let trimmer = HeapTrimmer()
     let memory: MemorySettings
     let power = PowerControls()
     let uevents = UeventLog()

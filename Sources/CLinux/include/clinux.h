@@ -101,6 +101,9 @@ enum { CLINUX_MADV_COLD = 20 };
 /// Has a page of a process mapped, as a load by that would, and the bytes forgotten; an end by SIGKILL need not wait for it.
 void clinux_touch_page(pid_t process, uint64_t address);
 
+/// Gives pages of the heap that nothing is on back to the host (malloc_trim(3)).
+void clinux_trim_heap(void);
+
 /// The device that a path is on, without asking its file system. 0, or -1 and errno.
 int clinux_cached_device(const char *path, uint32_t *major, uint32_t *minor);
 

@@ -21,15 +21,17 @@ extension Services {
     /// Tells of a failure of memory, with the name of the buffer that has the page.
     func tell(_ failure: PageFailure) {
         let device = machine.devices.first { $0.node.id == failure.node }?.name
-        uevents.post(Uevent(failure, device: device, buffer: failure.buffer.map(name)))
+        let buffer = failure.buffer.map(name)
+        uevents.post { Uevent(failure, device: device, buffer: buffer) }
     }
 
     /// Tells of errors of a link.
     func tell(ofLinkErrors count: UInt64, device: String) {
-        uevents.post(
+        uevents.post {
             Uevent(
                 action: "change", path: "/class/cdm/\(device)", subsystem: "cdm",
-                details: [("CDM_EVENT", "link_error"), ("COUNT", "\(count)")]))
+                details: [("CDM_EVENT", "link_error"), ("COUNT", "\(count)")])
+        }
     }
 
     /// The name of a buffer as in `blockers`.

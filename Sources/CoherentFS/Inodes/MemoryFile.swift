@@ -96,6 +96,7 @@ final class BufferFile: MemoryFile, @unchecked Sendable {
         services.pageCache.unregister(buffer)
         services.machine.remove(buffer)
         releaseBacking()
+        services.trimmer.freedFile()
     }
 }
 

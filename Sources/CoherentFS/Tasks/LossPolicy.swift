@@ -11,12 +11,12 @@ extension Services {
     /// May wait for whoever has an address space locked: not for those who serve requests.
     func mourn(_ lost: [LostMemory], of device: Device) {
         for memory in lost {
-            uevents.post(
+            let buffer = name(of: memory.buffer.id)
+            uevents.post {
                 Uevent(
                     action: "change", path: "/class/cdm/\(device.name)", subsystem: "cdm",
-                    details: [
-                        ("CDM_EVENT", "lost"), ("BUFFER", name(of: memory.buffer.id)), ("LENGTH", hex(memory.length)),
-                    ]))
+                    details: [("CDM_EVENT", "lost"), ("BUFFER", buffer), ("LENGTH", hex(memory.length))])
+            }
         }
         switch device.onLoss {
         case .touch: break
@@ -37,10 +37,11 @@ extension Services {
                 logger.warning("signal \(signal) to process \(process): \(Errno(rawValue: errno))")
                 continue
             }
-            uevents.post(
+            uevents.post {
                 Uevent(
                     action: "change", path: "/class/cdm/\(device.name)", subsystem: "cdm",
-                    details: [("CDM_EVENT", "signalled"), ("PID", "\(process)"), ("SIGNAL", "\(signal)")]))
+                    details: [("CDM_EVENT", "signalled"), ("PID", "\(process)"), ("SIGNAL", "\(signal)")])
+            }
         }
     }
 

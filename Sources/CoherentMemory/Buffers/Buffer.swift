@@ -33,7 +33,8 @@ public final class Buffer: Sendable, Identifiable {
         var size: UInt64
         var table: PageTable
         var policy: MemoryPolicy
-        var effective: EffectivePolicy
+        /// The policy made ready, which is long and mostly the default: none then.
+        private var boxed: Boxed<EffectivePolicy>?
         /// Whether it is a device's own memory.
         let isDevice: Bool
         var huge = HugeMode.never
@@ -59,12 +60,34 @@ public final class Buffer: Sendable, Identifiable {
         /// Pages whose memory failed: entries of the page table without a frame.
         var markers = 0
 
+        init(
+            size: UInt64, table: consuming PageTable, policy: MemoryPolicy, effective: EffectivePolicy, isDevice: Bool
+        ) {
+            self.size = size
+            self.table = table
+            self.policy = policy
+            self.isDevice = isDevice
+            self.effective = effective
+        }
+
+        var effective: EffectivePolicy {
+            get { boxed?.value ?? .default }
+            set { boxed = newValue.isDefault ? nil : Boxed(newValue) }
+        }
+
         mutating func addPages(_ count: Int, node: Int) {
             if pagesByNode.count <= node {
                 pagesByNode.append(contentsOf: repeatElement(0, count: node + 1 - pagesByNode.count))
             }
             pagesByNode[node] += count
         }
+    }
+
+    /// A value that is too long to have a place of its own in every buffer.
+    final class Boxed<Value: Sendable>: Sendable {
+        let value: Value
+
+        init(_ value: Value) { self.value = value }
     }
 
     let state: Mutex<State>

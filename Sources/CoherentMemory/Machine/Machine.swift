@@ -213,9 +213,12 @@ public final class Machine: Sendable {
     }
 
     /// Every buffer and device memory there is, in the order they were made.
-    public var buffers: [Buffer] { system.buffers.withLock { $0.values.sorted { $0.id < $1.id } } }
+    public var buffers: [Buffer] { system.buffers.withLock { $0.elements } }
 
     func buffer(id: UInt64) -> Buffer? { system.buffers.withLock { $0[id] } }
+
+    /// The first buffer made, of those with an id or a higher one.
+    func nextBuffer(from id: UInt64) -> Buffer? { system.buffers.withLock { $0.next(from: id)?.element } }
 
     /// Frees a buffer's memory for good. A reply that still reads from a frame keeps just that frame until it is done.
     public func remove(_ buffer: Buffer) {
@@ -228,7 +231,7 @@ public final class Machine: Sendable {
             }
         }
         discard(buffer, pages: 0..<UInt64.max >> Page.shift)
-        system.buffers.withLock { _ = $0.removeValue(forKey: buffer.id) }
+        _ = system.buffers.withLock { $0.remove(buffer.id) }
         system.pinned.withLock { _ = $0.remove(buffer.id) }
     }
 }
@@ -244,7 +247,7 @@ final class SystemState: Sendable {
 
     let hooks = Mutex(Hooks())
     let autoOnline = Mutex(OnlineType.offline)
-    let buffers = Mutex<[UInt64: Buffer]>([:])
+    let buffers = Mutex(IDTable<Buffer>())
     let hasOwnWeights = Atomic(false)
     let transfers = TransferMatrix()
     /// The buffers whose pages are pinned.

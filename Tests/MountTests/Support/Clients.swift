@@ -5,7 +5,7 @@ import Testing
 /// The C programs of Tests/Clients, each compiled once a run.
 enum Client: String, CaseIterable {
     case dmirror, engine, fault, fsx, increment, numa, openmany, pattern, poison, pollpri
-    case pollstorm, rename, share, sigbus, sparse, stale
+    case pollstorm, rename, scale, share, sigbus, sparse, stale
 
     private static let sources = Host.package.appending("Tests/Clients")
 
