@@ -24,6 +24,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+// memcpy(3) past the caches, for what is too much for them: glibc does so for one large copy, never for its parts.
+void clinux_copy_streaming(void *target, const void *source, size_t length);
+
 // The name of an error number, NULL for one that has none. By hand: Glibc's module has string.h without _GNU_SOURCE.
 const char *clinux_errno_name(int error);
 
