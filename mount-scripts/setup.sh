@@ -42,6 +42,8 @@ set_up_tests() {
     command -v lstopo-no-graphics >/dev/null || missing+=(hwloc-nox)
     [ -e /usr/include/numa.h ] || missing+=(libnuma-dev)
     python3 -c 'import numpy' 2>/dev/null || missing+=(python3 python3-numpy)
+    # The tests start Debian's Python for it, whatever is first in PATH.
+    /usr/bin/python3 -c 'import lmdb' 2>/dev/null || missing+=(python3 python3-lmdb)
     install_packages "${missing[@]}"
     python3 -c 'import numpy' 2>/dev/null || die "$(command -v python3) cannot import numpy; put one in PATH that can"
 }

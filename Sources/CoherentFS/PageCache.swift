@@ -21,7 +21,7 @@ final class CachedFile: Sendable {
 final class PageCache: MappingInvalidator {
     private let notifier: Notifier
     private let logger: Logger
-    private let files = Mutex<[Buffer.ID: CachedFile]>([:])
+    private let files = Mutex(IDTable<CachedFile>())
     private let bulk = Mutex<WriteBack?>(nil)
 
     init(notifier: Notifier, logger: Logger) {
@@ -34,7 +34,7 @@ final class PageCache: MappingInvalidator {
     /// What is registered as a buffer.
     func file(of buffer: Buffer) -> CachedFile? { files.withLock { $0[buffer.id] } }
 
-    func unregister(_ buffer: Buffer) { files.withLock { _ = $0.removeValue(forKey: buffer.id) } }
+    func unregister(_ buffer: Buffer) { _ = files.withLock { $0.remove(buffer.id) } }
 
     /// Lets dirty pages be written back in bulk.
     func setWriteBack(_ writeBack: WriteBack?) { bulk.withLock { $0 = writeBack } }

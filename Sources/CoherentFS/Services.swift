@@ -22,6 +22,7 @@ final class Services: Sendable {
     let inodes = InodeTable()
     let jobs = JobRunner()
     let changes = ChangeHub()
+    let trimmer = HeapTrimmer()
     let memory: MemorySettings
     let power = PowerControls()
     let uevents = UeventLog()
@@ -65,6 +66,12 @@ final class Services: Sendable {
         machine.setObserver { [weak self] event in
             // Before anybody is told of it.
             if case .deviceRemoved = event { self?.departed() }
+            switch event {
+            case .link(_, .down): self?.departed()
+            case .pageFailed(let failure): self?.tell(failure)
+            case .linkErrors(let name, let count): self?.tell(ofLinkErrors: count, device: name)
+            default: break
+            }
             uevents.deliver()
             changes.kick()
         }

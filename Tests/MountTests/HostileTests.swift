@@ -36,7 +36,9 @@ extension Mounts {
                         let allowed: [Errno] = [.invalidArgument, .outOfRange]
                         #expect(allowed.contains(error), "\(attribute.file), \(name): \(error)")
                     }
-                    if isReadable { #expect(try mount.text(attribute.file) == before, "\(attribute.file), \(name)") }
+                    // The root group's tasks are the host's, which come and go.
+                    guard isReadable, attribute.file != "sys/fs/cgroup/cgroup.procs" else { continue }
+                    #expect(try mount.text(attribute.file) == before, "\(attribute.file), \(name)")
                 }
                 #expect(try mount.placement("a") == [0: 256])
             }

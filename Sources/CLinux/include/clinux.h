@@ -24,6 +24,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+// memcpy(3) past the caches, for what is too much for them: glibc does so for one large copy, never for its parts.
+void clinux_copy_streaming(void *target, const void *source, size_t length);
+
 // The name of an error number, NULL for one that has none. By hand: Glibc's module has string.h without _GNU_SOURCE.
 const char *clinux_errno_name(int error);
 
@@ -97,6 +100,9 @@ enum { CLINUX_MADV_COLD = 20 };
 
 /// Has a page of a process mapped, as a load by that would, and the bytes forgotten; an end by SIGKILL need not wait for it.
 void clinux_touch_page(pid_t process, uint64_t address);
+
+/// Gives pages of the heap that nothing is on back to the host (malloc_trim(3)).
+void clinux_trim_heap(void);
 
 /// The device that a path is on, without asking its file system. 0, or -1 and errno.
 int clinux_cached_device(const char *path, uint32_t *major, uint32_t *minor);

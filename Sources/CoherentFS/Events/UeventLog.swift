@@ -45,7 +45,9 @@ final class UeventLog: Sendable {
     // MARK: What happens
 
     /// Appends an event. Takes no lock but its own and answers nobody; `deliver` does.
-    func post(_ event: Uevent) { state.withLock { $0.append(event) } }
+    ///
+    /// - Parameter event: makes it, where somebody reads events; takes no lock.
+    func post(_ event: () -> Uevent) { state.withLock { $0.append(event()) } }
 
     /// Appends what a change of the machine is to user space.
     func note(_ event: MachineEvent) {
@@ -74,8 +76,13 @@ final class UeventLog: Sendable {
             case .nodeRemoved(let id): state.append(Uevent("remove", node: id))
             case .deviceAdded(let name): state.append(Uevent("add", device: name))
             case .deviceRemoved(let name): state.append(Uevent("remove", device: name))
+            case .link(let name, let word):
+                state.append(
+                    Uevent(
+                        action: "change", path: "/class/cdm/\(name)", subsystem: "cdm",
+                        details: [("CDM_EVENT", "link_\(word.rawValue)")]))
             // Told with names, by who knows them.
-            case .pageFailed: break
+            case .pageFailed, .linkErrors: break
             case .migration, .nodeMigration, .commandCompleted: break
             }
         }
@@ -159,9 +166,14 @@ final class UeventLog: Sendable {
 }
 
 extension UeventLog.State {
-    fileprivate mutating func append(_ event: Uevent) {
+    fileprivate mutating func append(_ event: @autoclosure () -> Uevent) {
         last += 1
-        events.append(event.text(sequence: last))
+        guard !readers.isEmpty else {
+            // Whoever comes begins with what comes then.
+            events.removeAll()
+            return
+        }
+        events.append(event().text(sequence: last))
         if events.count > UeventLog.capacity { events.removeFirst() }
     }
 

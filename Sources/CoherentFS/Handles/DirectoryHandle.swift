@@ -2,12 +2,18 @@ import CoherentMemory
 import Fuse
 import SystemPackage
 
-/// An open directory: its names as they were when the listing began, so that a listing neither repeats nor skips one.
+/// An open directory: what it had when the listing began, so that a listing ends, and neither repeats nor skips a name.
 final class DirectoryHandle: OpenHandle, @unchecked Sendable {
+    private struct State {
+        /// The last place to list, where names have places that they keep.
+        var last = UInt64(Int64.max) - 3
+        /// Every name, where they have not. Empty until the listing begins.
+        var entries: [(name: FileName, type: FileType)] = []
+    }
+
     private let directory: Inode
     private let inodes: InodeTable
-    /// Empty until the listing begins.
-    private let entries = Mutex<[(name: FileName, type: FileType)]>([])
+    private let state = Mutex(State())
 
     /// What d_ino says of a name whose inode was not asked for.
     private static let unknown: InodeNumber = 0xffff_ffff
@@ -17,45 +23,75 @@ final class DirectoryHandle: OpenHandle, @unchecked Sendable {
         self.inodes = inodes
     }
 
-    private static func entries(of directory: Inode) throws(Errno) -> [(name: FileName, type: FileType)] {
-        [(".", .directory), ("..", .directory)] + (try directory.entries())
+    /// Lists from now on what there is now: rewinddir(3), too.
+    private func begin() throws(Errno) {
+        if let last = directory.lastPlace {
+            state.withLock { $0.last = last }
+        } else {
+            let now = try directory.entries()
+            state.withLock { $0.entries = now }
+        }
+    }
+
+    /// Names from a place on; none at the end.
+    private func entries(from place: UInt64) -> [(place: UInt64, name: FileName, type: FileType)] {
+        let (entries, last) = state.withLock { ($0.entries, $0.last) }
+        guard entries.isEmpty else {
+            guard place < entries.count else { return [] }
+            return (Int(place)..<min(entries.count, Int(place) + 128)).map {
+                (UInt64($0), entries[$0].name, entries[$0].type)
+            }
+        }
+        return place <= last ? directory.entries(at: place...last) : []
     }
 
     override func list(_ request: consuming Request, size: Int, offset: Int64, isPlus: Bool) {
-        // From the start is as of now: rewinddir(3).
         if offset == 0 {
             do throws(Errno) {
-                let now = try Self.entries(of: directory)
-                entries.withLock { $0 = now }
+                try begin()
             } catch {
                 request.error(error)
                 return
             }
         }
-        let entries = entries.withLock { $0 }
         var buffer = DirectoryBuffer(capacity: size, plus: isPlus)
         var told: [InodeNumber] = []
-        var place = Int(max(0, offset))
-        while place < entries.count {
-            let (name, type) = entries[place]
-            let next = Int64(place + 1)
-            if place < 2 || !isPlus {
-                let number = place == 0 ? directory.number : Self.unknown
-                guard buffer.append(name, inode: number, type: type, next: next) else { break }
-            } else if let (inode, timeout) = try? directory.child(name) {
-                let entry = Entry(inode, timeout: timeout)
-                inodes.remember(inode)
-                guard buffer.append(name, entry: entry, next: next) else {
-                    inodes.forget(inode.number, count: 1)
-                    break
-                }
-                told.append(inode.number)
+        var isFull = false
+        for (place, name) in [".", ".."].enumerated() where place >= offset && !isFull {
+            let number = place == 0 ? directory.number : Self.unknown
+            isFull = !buffer.append(FileName(name), inode: number, type: .directory, next: Int64(place) + 1)
+        }
+        var place = UInt64(max(2, offset)) - 2
+        while !isFull {
+            let entries = entries(from: place)
+            if entries.isEmpty { break }
+            for entry in entries {
+                isFull = !append(entry, to: &buffer, isPlus: isPlus, &told)
+                if isFull { break }
+                place = entry.place + 1
             }
-            place += 1
         }
         if !request.directory(buffer) {
             for number in told { inodes.forget(number, count: 1) }
         }
+    }
+
+    /// Adds a name to an answer; false when it does not fit. One that has gone meanwhile is left out.
+    private func append(
+        _ entry: (place: UInt64, name: FileName, type: FileType), to buffer: inout DirectoryBuffer, isPlus: Bool,
+        _ told: inout [InodeNumber]
+    ) -> Bool {
+        // Behind the place itself, and behind the two names that come first.
+        let next = Int64(entry.place) + 3
+        guard isPlus else { return buffer.append(entry.name, inode: Self.unknown, type: entry.type, next: next) }
+        guard let (inode, timeout) = try? directory.child(entry.name) else { return true }
+        inodes.remember(inode)
+        guard buffer.append(entry.name, entry: Entry(inode, timeout: timeout), next: next) else {
+            inodes.forget(inode.number, count: 1)
+            return false
+        }
+        told.append(inode.number)
+        return true
     }
 }
 

@@ -9,7 +9,7 @@ final class BufferDirectory: Inode, @unchecked Sendable {
     private let services: Services
     private let metadata: Mutex<Metadata>
     // Guarded by the namespace lock, as is `isRemoved`: a rename changes two directories at once.
-    private var children: [FileName: Inode] = [:]
+    private var children = NameTable<Inode>()
     private var isRemoved = false
     /// Where the directory stands; nil for buffers/ itself.
     private weak var parent: BufferDirectory?
@@ -29,6 +29,9 @@ final class BufferDirectory: Inode, @unchecked Sendable {
         return attributes
     }
 
+    // Every change comes through the kernel, which then asks anew for what may have changed.
+    override var attributeTimeout: Double { TreeCache.forever }
+
     override func child(_ name: FileName) throws(Errno) -> (inode: Inode, timeout: Double)? {
         guard name.string.utf8.count <= 255 else { throw .fileNameTooLong }
         // Names come and go only through the kernel, which therefore may trust them.
@@ -38,14 +41,14 @@ final class BufferDirectory: Inode, @unchecked Sendable {
     /// The child of a name, nil where there is none.
     func lookup(_ name: FileName) -> Inode? { services.namespace.withLock { _ in children[name] } }
 
-    /// Every name, in no order.
-    var names: [FileName] { services.namespace.withLock { _ in Array(children.keys) } }
+    /// Every name, in the order in which they came.
+    var names: [FileName] { services.namespace.withLock { _ in children.all.map(\.name) } }
 
     /// The buffers here and below, each with its path from here.
     func files() -> [(path: String, file: BufferFile)] { services.namespace.withLock { _ in files(below: "") } }
 
     private func files(below path: String) -> [(path: String, file: BufferFile)] {
-        children.flatMap { name, child -> [(path: String, file: BufferFile)] in
+        children.all.flatMap { name, child -> [(path: String, file: BufferFile)] in
             switch child {
             case let file as BufferFile: [(path + name.string, file)]
             case let directory as BufferDirectory: directory.files(below: path + name.string + "/")
@@ -56,9 +59,19 @@ final class BufferDirectory: Inode, @unchecked Sendable {
 
     override func entries() -> [(name: FileName, type: FileType)] {
         services.namespace.withLock { _ in
-            children.map { ($0.key, $0.value is BufferDirectory ? FileType.directory : .regular) }
+            children.all.map { ($0.name, Self.type(of: $0.child)) }
         }
     }
+
+    override var lastPlace: UInt64? { services.namespace.withLock { _ in children.lastPlace } }
+
+    override func entries(at places: ClosedRange<UInt64>) -> [(place: UInt64, name: FileName, type: FileType)] {
+        services.namespace.withLock { _ in
+            children.list(places, limit: 64).map { ($0.place, $0.name, Self.type(of: $0.child)) }
+        }
+    }
+
+    private static func type(of child: Inode) -> FileType { child is BufferDirectory ? .directory : .regular }
 
     override func change(_ changes: AttributeChanges, caller: Caller, isOpen: Bool) throws(Errno) {
         guard changes.size == nil else { throw .isDirectory }
@@ -81,10 +94,11 @@ final class BufferDirectory: Inode, @unchecked Sendable {
 
     /// Notes what became of a name; the caller holds the namespace lock and calls `deliver` without it.
     private func note(_ action: String, _ name: FileName, _ child: Inode, from old: String? = nil) {
-        var details = [("DEVTYPE", child is BufferDirectory ? "directory" : "buffer")]
-        if let old { details.append(("DEVPATH_OLD", old)) }
-        services.uevents.post(
-            Uevent(action: action, path: controlPath(of: name), subsystem: "cdm", details: details))
+        services.uevents.post {
+            var details = [("DEVTYPE", child is BufferDirectory ? "directory" : "buffer")]
+            if let old { details.append(("DEVPATH_OLD", old)) }
+            return Uevent(action: action, path: controlPath(of: name), subsystem: "cdm", details: details)
+        }
     }
 
     /// The place below sys/ of the controls of a child. The caller holds the namespace lock.
@@ -95,7 +109,11 @@ final class BufferDirectory: Inode, @unchecked Sendable {
     }
 
     private func place(_ child: Inode, under name: FileName) {
-        children[name] = child
+        children.set(child, for: name)
+        located(child, under: name)
+    }
+
+    private func located(_ child: Inode, under name: FileName) {
         guard let directory = child as? BufferDirectory else { return }
         directory.parent = self
         directory.name = name
@@ -134,7 +152,7 @@ final class BufferDirectory: Inode, @unchecked Sendable {
             } else if isDirectory {
                 throw .notDirectory
             }
-            children.removeValue(forKey: name)
+            children.remove(name)
             note("remove", name, child)
             touch(subdirectories: isDirectory ? -1 : 0)
             return child
@@ -182,8 +200,14 @@ final class BufferDirectory: Inode, @unchecked Sendable {
             }
             let old = controlPath(of: name)
             if let target { newParent.note("remove", newName, target) }
-            children.removeValue(forKey: name)
-            newParent.place(child, under: newName)
+            if newParent === self {
+                children.remove(newName)
+                children.rename(name, to: newName)
+                located(child, under: newName)
+            } else {
+                children.remove(name)
+                newParent.place(child, under: newName)
+            }
             newParent.note("move", newName, child, from: old)
             let isDirectory = child is BufferDirectory
             touch(subdirectories: isDirectory ? -1 : 0)

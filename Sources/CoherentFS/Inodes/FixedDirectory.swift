@@ -26,7 +26,7 @@ final class FixedDirectory: Inode, @unchecked Sendable {
     override var attributeTimeout: Double { TreeCache.forever }
 
     override func child(_ name: FileName) -> (inode: Inode, timeout: Double)? {
-        children[name].map { ($0, TreeCache.forever) }
+        children[name].map { ($0.current, TreeCache.forever) }
     }
 
     override func entries() -> [(name: FileName, type: FileType)] {

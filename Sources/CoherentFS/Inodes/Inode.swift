@@ -17,6 +17,9 @@ class Inode: @unchecked Sendable {
 
     init(number: InodeNumber) { self.number = number }
 
+    /// The inode that a lookup of its name finds now.
+    var current: Inode { self }
+
     /// What stat(2) tells.
     var attributes: FileAttributes { FileAttributes(inode: number, type: .regular, permissions: 0) }
 
@@ -31,6 +34,13 @@ class Inode: @unchecked Sendable {
 
     /// Every name in this directory.
     func entries() throws(Errno) -> [(name: FileName, type: FileType)] { throw .notDirectory }
+
+    /// The place of the last name of a directory whose names keep their places in the listing, so that it can be listed bit
+    /// by bit; nil where a listing takes every name at once.
+    var lastPlace: UInt64? { nil }
+
+    /// Names in such places, in their order; not all of them where there are many.
+    func entries(at places: ClosedRange<UInt64>) -> [(place: UInt64, name: FileName, type: FileType)] { [] }
 
     /// Opens a file. ESTALE makes the kernel look the name up again, once.
     func open(flags: Int32, caller: Caller) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
@@ -71,7 +81,7 @@ class Inode: @unchecked Sendable {
 
 /// The inodes that the kernel knows.
 final class InodeTable: Sendable {
-    private let inodes = Mutex<[UInt64: Inode]>([:])
+    private let inodes = Mutex(IDTable<Inode>())
     private let next = Atomic<UInt64>(InodeNumber.root.rawValue + 1)
 
     /// A number that no inode had before.
@@ -101,7 +111,7 @@ final class InodeTable: Sendable {
             guard let inode = inodes[number.rawValue] else { return nil }
             inode.lookups -= min(inode.lookups, count)
             guard inode.lookups == 0 else { return nil }
-            inodes.removeValue(forKey: number.rawValue)
+            inodes.remove(number.rawValue)
             return inode
         }
         gone?.forgotten()

@@ -96,27 +96,48 @@ final class BufferFile: MemoryFile, @unchecked Sendable {
         services.pageCache.unregister(buffer)
         services.machine.remove(buffer)
         releaseBacking()
+        services.trimmer.freedFile()
     }
 }
 
 /// A file below dev/: the memory of one coherent device.
 final class DeviceFile: MemoryFile, @unchecked Sendable {
     private let device: Device
+    /// Which coming of the device it is the file of: to the mappings of another it is dead.
+    private let incarnation: UInt32
+    /// The file of the device as it came last. Of the first file only.
+    private let latest = Mutex<DeviceFile?>(nil)
 
-    init(device: Device, services: Services) {
+    /// - Parameter metadata: as of an accelerator's render node, whoever is let in may compute.
+    init(
+        device: Device, services: Services,
+        metadata: Metadata = Metadata(permissions: 0o666, uid: owner.uid, gid: owner.gid)
+    ) {
         self.device = device
-        // As of an accelerator's render node: whoever is let in may compute.
-        super.init(
-            buffer: device.memory, metadata: Metadata(permissions: 0o666, uid: owner.uid, gid: owner.gid),
-            services: services)
+        incarnation = device.node.incarnation
+        super.init(buffer: device.memory, metadata: metadata, services: services)
         services.processes.add(device, inode: number)
+    }
+
+    /// A device that came back has a file of its own, for the mappings of the old one share its page cache.
+    override var current: Inode {
+        latest.withLock { latest in
+            let file = latest ?? self
+            guard device.isPresent, device.node.incarnation != file.incarnation else { return file }
+            let made = DeviceFile(device: device, services: services, metadata: file.metadata.withLock { $0 })
+            latest = made
+            return made
+        }
     }
 
     // The file is everybody's to use, its placement is not.
     override func mayStore(_ caller: Caller) -> Bool { caller.uid == 0 || caller.uid == owner.uid }
 
     override func makeHandle(_ caller: Caller) throws(Errno) -> MemoryHandle {
-        guard let lifetime = device.node.lifetime else { throw .operationNotSupportedByDevice }
+        guard device.isPresent else { throw .operationNotSupportedByDevice }
+        let (node, incarnation) = (device.node, incarnation)
+        guard node.incarnation == incarnation else { throw .staleNFSFileHandle }
+        let lifetime = Lifetime { node.incarnation != incarnation }
         let opener = services.processes.opened(device, by: caller.pid)
         return DeviceHandle(self, opener: opener, of: device, lifetime: lifetime)
     }

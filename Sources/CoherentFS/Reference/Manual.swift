@@ -45,7 +45,7 @@ struct ManualPage: Sendable {
 /// All chapters. A new directory gets a chapter in the file of its neighbours, a new file a page in its chapter.
 enum Manual {
     static let chapters: [Chapter] =
-        common + nodes + memory + processors + tiers + devices + kernel + buffers
+        common + nodes + memory + processors + tiers + devices + failures + kernel + buffers
 
     /// The chapters that are for a directory, the most specific first.
     static func chapters(for path: String) -> [Chapter] {

@@ -106,10 +106,11 @@ extension Services {
         }
         logger.warning(
             "\(device.name) is removed: killed process \(process) (\(name)), which maps memory of it that cannot move")
-        uevents.post(
+        uevents.post {
             Uevent(
                 action: "change", path: "/class/cdm/\(device.name)", subsystem: "cdm",
-                details: [("KILLED", "\(process)"), ("COMM", name)]))
+                details: [("KILLED", "\(process)"), ("COMM", name)])
+        }
         uevents.deliver()
         for _ in 0..<100 {
             var entry = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)

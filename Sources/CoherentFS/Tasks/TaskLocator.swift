@@ -32,6 +32,11 @@ final class TaskLocator: Sendable {
         Origin(pid: caller.pid, node: isTrivial || caller.pid <= 0 ? home : node(ofTask: caller.pid))
     }
 
+    /// A task that does something, and where.
+    func origin(ofTask task: Int32) -> Origin {
+        Origin(pid: task, node: isTrivial || task <= 0 ? home : node(ofTask: task))
+    }
+
     private func node(ofTask task: Int32) -> Int {
         var time = timespec()
         unsafe clock_gettime(CLOCK_MONOTONIC_COARSE, &time)

@@ -140,7 +140,6 @@ extension PageRun {
             (isDirty, "dirty"), (isPinned, "pinned"), (isPoisoned, "poisoned"), (isLost, "lost"), (isHuge, "huge"),
             (isMigrating, "migrating"),
         ].filter(\.0).map(\.1)
-        func hex(_ value: UInt64) -> String { "0x" + String(value, radix: 16) }
         return "\(hex(offset)) \(hex(length)) \(node) \(hex(physicalAddress)) "
             + (flags.isEmpty ? "-" : flags.joined(separator: ","))
     }

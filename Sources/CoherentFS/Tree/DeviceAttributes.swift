@@ -61,9 +61,38 @@ enum LinkAttributes {
             "pace", summary: "off: the model only counts; real: faults and copies take at least the modelled time.",
             show: { choices(selected: $0.pace) },
             store: { device, text throws(Errno) in device.pace = try text.keyword(as: LinkPace.self) }),
+        .readWrite(
+            "retrain", summary: "Nanoseconds that the link carries nothing after an error, 0 to 100000000.",
+            show: { "\($0.retraining)" },
+            store: { device, text throws(Errno) in try device.setRetraining(try text.unsigned()) }),
+        .readOnly("stalled_ns", summary: "How long errors have kept the link from carrying anything.") {
+            "\($0.stalledNanoseconds)"
+        },
+        .readWrite(
+            "on_loss", summary: "What becomes of tasks that map memory which is lost with the link.",
+            show: { choices(selected: $0.onLoss) },
+            store: { device, text throws(Errno) in device.onLoss = try text.keyword(as: LossPolicy.self) }),
         .readOnly("modelled_ns", summary: "How long faults and copies over the link take by its model.") {
             "\($0.modelledNanoseconds)"
         },
+    ]
+
+    /// What takes the mount, too.
+    static let state: [Attribute<Subject<Device>>] = [
+        .readWrite(
+            "state", isPollable: true,
+            summary: "Whether the link is up; down is a surprise: what is on the device is lost.",
+            show: { $0.part.linkState.rawValue },
+            start: { subject, text throws(Errno) in
+                let (services, device) = (subject.services, subject.part)
+                let state = try text.keyword(as: LinkState.self)
+                return Job("link-\(state.rawValue)") { _ throws(Errno) in
+                    switch state {
+                    case .up: services.machine.restoreLink(of: device)
+                    case .down: services.machine.cutLink(of: device) { services.mourn($0, of: device) }
+                    }
+                }
+            })
     ]
 
     private static func figure(

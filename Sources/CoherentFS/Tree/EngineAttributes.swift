@@ -76,6 +76,21 @@ enum DeviceMMUAttributes {
         figure("invalidations", \.invalidations, "Entries that were taken away."),
         figure("dirty", \.dirty, "Mapped pages that the device has stored to."),
         figure("accessed", \.accessed, "Mapped pages that the device has used."),
+        .readWrite(
+            "migrate_after_device_faults",
+            summary: "After how many faults of the device a page moves to it, 1 to 1000; 0 for never.",
+            show: { "\($0.policy.deviceFaults)" },
+            store: { device, text throws(Errno) in try device.policy.setDeviceFaults(try text.integer()) }),
+        .readWrite(
+            "migrate_after_cpu_faults",
+            summary:
+                "How often the CPU takes a page of the device back from it before it moves away, 1 to 1000; 0 for ever.",
+            show: { "\($0.policy.cpuFaults)" },
+            store: { device, text throws(Errno) in try device.policy.setCPUFaults(try text.integer()) }),
+        .readOnly("migrated", summary: "Pages that moved because of who touches them, either way.") { device in
+            let moved = device.policy.moved
+            return nameValueLines([("to_device", moved.toDevice), ("to_cpu", moved.toCPU)])
+        },
     ]
 
     fileprivate static func figure(

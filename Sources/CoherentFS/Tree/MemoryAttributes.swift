@@ -22,20 +22,28 @@ enum MemoryAttributes {
             store: { subject, text throws(Errno) in try subject.machine.probe(address: try text.unsigned()) }),
         .writeOnly(
             "soft_offline_page",
-            summary: "Takes a page out of use, once it has moved: not yet, its address is only checked.",
-            store: { subject, text throws(Errno) in
-                switch subject.machine.kind(ofAddress: try address(text)) {
-                case .online: throw .notSupported
+            summary: "A physical address: the page there moves to another frame, and its own is out of use.",
+            start: { subject, text throws(Errno) in
+                let (machine, address) = (subject.machine, try address(text))
+                switch machine.kind(ofAddress: address) {
+                case .online:
+                    return Job("soft-offline") { cancellation throws(Errno) in
+                        try machine.softOffline(address: address) { cancellation.isCancelled }
+                    }
                 case .offline: throw .ioError
                 case .none: throw .noSuchAddressOrDevice
                 }
             }),
         .writeOnly(
             "hard_offline_page",
-            summary: "Poisons a page: not yet, its address is only checked.",
-            store: { subject, text throws(Errno) in
-                switch subject.machine.kind(ofAddress: try address(text)) {
-                case .online: throw .notSupported
+            summary: "A physical address: the page there is poisoned.",
+            start: { subject, text throws(Errno) in
+                let (machine, address) = (subject.machine, try address(text))
+                switch machine.kind(ofAddress: address) {
+                case .online:
+                    return Job("poison") { cancellation throws(Errno) in
+                        try machine.poison(address: address) { cancellation.isCancelled }
+                    }
                 case .offline, .none: throw .noSuchAddressOrDevice
                 }
             }),

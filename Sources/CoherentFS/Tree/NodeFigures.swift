@@ -4,11 +4,13 @@ import CoherentMemory
 ///
 /// Buffers are to the simulation what shared memory is to Linux: page cache without a disk behind it.
 enum NodeMeminfo {
+    /// With HardwareCorrupted, which in Linux only /proc/meminfo has, once there was any on some node: until then the keys are
+    /// Linux's.
     static func text(of subject: Subject<CoherentMemory.Node>) -> String {
         let node = subject.part
         let usage = node.usage
         let (active, inactive, unevictable) = usage.lists(pinned: subject.machine.pinnedPages(on: node))
-        let pages: [(String, Int)] = [
+        var pages: [(String, Int)] = [
             ("MemTotal", usage.present), ("MemFree", usage.free), ("MemUsed", usage.present - usage.free),
             ("SwapCached", 0), ("Active", active), ("Inactive", inactive), ("Active(anon)", 0),
             ("Inactive(anon)", 0), ("Active(file)", active), ("Inactive(file)", inactive), ("Unevictable", unevictable),
@@ -19,6 +21,7 @@ enum NodeMeminfo {
             ("ShmemHugePages", usage.huge * HugePage.frames), ("ShmemPmdMapped", 0), ("FileHugePages", 0),
             ("FilePmdMapped", 0),
         ]
+        if subject.machine.hasPoisonedMemory { pages.append(("HardwareCorrupted", usage.poisoned)) }
         var lines = pages.map { name, count in
             "Node \(node.id) \(padded(name + ":", to: 15)) \(padded(count * 4, to: 8)) kB"
         }

@@ -54,7 +54,7 @@ enum DeviceFileAttributes {
                 let event = try Uevent(synthetic: text, path: subject.part.path, subsystem: subject.part.bus ?? "")
                 // As in Linux, what is on no bus is not spoken of.
                 guard subject.part.bus != nil else { return }
-                subject.services.uevents.post(event)
+                subject.services.uevents.post { event }
                 subject.services.uevents.deliver()
             }
         ).verbatim()

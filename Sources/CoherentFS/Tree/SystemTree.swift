@@ -48,7 +48,8 @@ struct SystemTree {
                         "debug",
                         Directory(
                             permissions: .ownerReadWriteExecute,
-                            [.attributes(TaskAttributes.debugging, of: services)])),
+                            [.attributes(TaskAttributes.debugging, of: services)]
+                                + FailureTree.debugging(services))),
                     .directory("mm", MemoryManagementTree.directory(services)),
                     .directory(
                         "cdm",
@@ -57,6 +58,7 @@ struct SystemTree {
                             .attributes(TaskAttributes.table, of: services),
                             .attributes(JobAttributes.table, of: services),
                             .attributes(PressureAttributes.table, of: services.machine),
+                            .attributes(HardwarePoisonAttributes.table, of: services.machine),
                             PressureAttributes.directory(services),
                             .attribute(NumaMapsQuestion.attribute) { NumaMapsQuestion(services) },
                             .stream(UeventLog.stream(services.uevents)),
@@ -131,29 +133,47 @@ struct SystemTree {
         return [
             .attributes(DeviceClassAttributes.table, of: machine),
             .mortal(
-                .directory, list: { machine.devices.filter(\.isPresent).map(\.name) },
+                .directory, list: { machine.devices.filter { $0.lifetime != nil }.map(\.name) },
                 lookup: { name in
-                    guard let device = machine.device(named: name), let lifetime = device.node.lifetime else {
+                    guard let device = machine.device(named: name), let lifetime = device.lifetime else {
                         return nil
                     }
                     return (
-                        .directory(
-                            Directory(identity: .init(device.node.incarnation), Self.device(device, services))),
+                        .directory(Directory(identity: .init(device.presence), Self.device(device, services))),
                         lifetime
                     )
                 }),
         ]
     }
 
+    /// A device whose link was cut is there, but nothing of it but the link and what was counted.
     private static func device(_ device: Device, _ services: Services) -> [Child] {
         [
+            .directory(
+                "link",
+                [
+                    .attributes(LinkAttributes.table, of: device),
+                    .attributes(LinkAttributes.state, of: Subject(services, device)),
+                ]),
+            .directory("ras", [.attributes(ErrorCountAttributes.table, of: device)]),
+        ] + FailureTree.reachable(Directory(reachable(device, services)), over: device)
+    }
+
+    private static func reachable(_ device: Device, _ services: Services) -> [Child] {
+        [
             .attributes(DeviceAttributes.table, of: Subject(services, device)),
-            .directory("link", [.attributes(LinkAttributes.table, of: device)]),
             .directory("dma", [.attributes(CopyEngineAttributes.table, of: device)]),
             .directory("queue", [.attributes(QueueAttributes.table, of: Subject(services, device))]),
             .directory("mmu", [.attributes(DeviceMMUAttributes.table, of: device)]),
             .directory("lru", [.attributes(DeviceLRUAttributes.table, of: device)]),
-            .directory("buffer", [.attributes(BufferAttributes.table, of: Subject(services, device.memory))]),
+            .directory("buffer", buffer(device.memory, services)),
+        ]
+    }
+
+    private static func buffer(_ buffer: Buffer, _ services: Services) -> [Child] {
+        let subject = Subject(services, buffer)
+        return [
+            .attributes(BufferAttributes.table, of: subject), .attributes(BufferFailureAttributes.table, of: subject),
         ]
     }
 
@@ -171,7 +191,7 @@ struct SystemTree {
                             .directory(
                                 Directory(
                                     identity: .init(file.number),
-                                    [.attributes(BufferAttributes.table, of: Subject(services, file.buffer))]))
+                                    buffer(file.buffer, services)))
                         default: nil
                         }
                     })

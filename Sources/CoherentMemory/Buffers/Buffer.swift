@@ -33,7 +33,8 @@ public final class Buffer: Sendable, Identifiable {
         var size: UInt64
         var table: PageTable
         var policy: MemoryPolicy
-        var effective: EffectivePolicy
+        /// The policy made ready, which is long and mostly the default: none then.
+        private var boxed: Boxed<EffectivePolicy>?
         /// Whether it is a device's own memory.
         let isDevice: Bool
         var huge = HugeMode.never
@@ -54,8 +55,25 @@ public final class Buffer: Sendable, Identifiable {
         var isPinned = false
         /// The devices whose MMUs map pages, or whose commands are at work on some.
         var contexts: [DeviceContext] = []
+        /// Touches of pages that may move to who touches them, while any device wants that.
+        var touches: [UInt64: PageTouches] = [:]
         /// Pages whose memory failed: entries of the page table without a frame.
         var markers = 0
+
+        init(
+            size: UInt64, table: consuming PageTable, policy: MemoryPolicy, effective: EffectivePolicy, isDevice: Bool
+        ) {
+            self.size = size
+            self.table = table
+            self.policy = policy
+            self.isDevice = isDevice
+            self.effective = effective
+        }
+
+        var effective: EffectivePolicy {
+            get { boxed?.value ?? .default }
+            set { boxed = newValue.isDefault ? nil : Boxed(newValue) }
+        }
 
         mutating func addPages(_ count: Int, node: Int) {
             if pagesByNode.count <= node {
@@ -63,6 +81,13 @@ public final class Buffer: Sendable, Identifiable {
             }
             pagesByNode[node] += count
         }
+    }
+
+    /// A value that is too long to have a place of its own in every buffer.
+    final class Boxed<Value: Sendable>: Sendable {
+        let value: Value
+
+        init(_ value: Value) { self.value = value }
     }
 
     let state: Mutex<State>

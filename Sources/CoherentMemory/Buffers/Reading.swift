@@ -48,7 +48,7 @@ extension Machine {
     public func linkTime(
         ofReading buffer: Buffer, at offset: UInt64, length: Int, origin: Origin
     ) throws(Errno) -> Duration? {
-        let paced = devices.filter { $0.pace == .real }
+        let paced = devices.filter { $0.pace == .real || $0.stall != nil }
         let origin = asked(origin, for: buffer, pages: touched(offset, min(length, Self.maximumRead)))
         let bytes = try buffer.state.withLock { state throws(Errno) -> Range<UInt64>? in
             guard !paced.isEmpty, offset < state.size, length > 0 else { return nil }
@@ -58,10 +58,11 @@ extension Machine {
         }
         guard let bytes else { return nil }
         let nodes = residentPages(of: buffer, bytes: bytes).nodes
-        let time = paced.compactMap { device in
-            nodes.first { $0.node == device.node.id }.map { device.link.readTime(of: UInt64($0.pages) << Page.shift) }
+        return paced.compactMap { device -> Duration? in
+            guard let node = nodes.first(where: { $0.node == device.node.id }) else { return nil }
+            let time = device.pace == .real ? device.link.readTime(of: UInt64(node.pages) << Page.shift) : 0
+            return .nanoseconds(Int64(clamping: time)) + (device.stall ?? .zero)
         }.max()
-        return time.map { .nanoseconds(Int64(clamping: $0)) }
     }
 
     /// The pages that bytes lie in.
@@ -70,8 +71,8 @@ extension Machine {
         return offset >> Page.shift..<Page.count(of: offset + UInt64(max(0, length)))
     }
 
-    /// Whether any link is to take its time.
-    public var hasPacedLink: Bool { devices.contains { $0.pace == .real } }
+    /// Whether any link is to take its time, or recovers from an error.
+    public var hasPacedLink: Bool { devices.contains { $0.pace == .real || $0.stall != nil } }
 
     /// A read under way: the pieces to send, and the frames kept from reuse until they are sent.
     @safe

@@ -37,10 +37,14 @@ public final class CommandQueue: Sendable {
     // A serial queue has a thread of its own at once, and none while nothing waits.
     private let thread: DispatchQueue
     private let work = DispatchGroup()
+    private let beside: DispatchQueue
     /// Signalled once for good, so that nobody waits out a latency.
     private let closing = DispatchSemaphore(value: 0)
 
-    init(label: String) { thread = DispatchQueue(label: "cdmfs.queue.\(label)") }
+    init(label: String) {
+        thread = DispatchQueue(label: "cdmfs.queue.\(label)")
+        beside = DispatchQueue(label: "cdmfs.policy.\(label)")
+    }
 
     // MARK: Figures
 
@@ -141,7 +145,7 @@ public final class CommandQueue: Sendable {
 
     private func execute(_ sequence: UInt64, _ command: DeviceCommand, by process: Int32, in machine: Machine) {
         var result = CommandResult(sequence: sequence, error: .canceled, value: 0)
-        if !state.withLock({ $0.isClosed }) {
+        if !isClosed {
             (result.error, result.value) = machine.execute(command, of: self, by: process)
         }
         state.withLock { [result] state in
@@ -152,7 +156,15 @@ public final class CommandQueue: Sendable {
         machine.completed(self)
     }
 
+    /// Does something that commands do not wait for, one after the other; the queue is idle only when that is done, too.
+    func runBeside(_ body: @escaping @Sendable () -> Void) {
+        guard !isClosed else { return }
+        beside.async(group: work, execute: body)
+    }
+
     // MARK: The end
+
+    var isClosed: Bool { state.withLock { $0.isClosed } }
 
     /// Takes no more commands; those that wait fail with ECANCELED, and invalidations are done at once.
     public func close() {

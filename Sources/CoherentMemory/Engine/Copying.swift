@@ -1,7 +1,11 @@
+import CLinux
 import Glibc
 import SystemPackage
 
 extension Machine {
+    /// From so many bytes on a copy does not go through the host's caches, which would not hold it.
+    private static let streamed = 8 << 20
+
     /// Copies bytes between two ranges of the same length.
     func copy(
         _ source: BufferRange, to target: BufferRange, reading: DeviceActor, writing: DeviceActor, _ done: inout UInt64
@@ -10,6 +14,7 @@ extension Machine {
             return try move(source, to: target, reading: reading, writing: writing, &done)
         }
         var writtenBack: (source: UInt64, target: UInt64) = (0, 0)
+        let isLong = source.bytes.count >= Self.streamed
         while done < source.bytes.count {
             try check(reading.device)
             let from = source.part(at: done)
@@ -21,11 +26,11 @@ extension Machine {
                     try withStates(of: source.buffer, target.buffer) { first, second throws(Errno) in
                         try resolve(from, in: &first, for: reading, into: &read)
                         try resolve(to, in: &second, for: writing, into: &write)
-                        read.copy(to: write)
+                        read.copy(to: write, isLong: isLong)
                     } same: { state throws(Errno) in
                         try resolve(from, in: &state, for: reading, into: &read)
                         try resolve(to, in: &state, for: writing, into: &write)
-                        read.copy(to: write)
+                        read.copy(to: write, isLong: isLong)
                     }
                     lengths = (read.length, write.length)
                     return min(read.length, write.length)
@@ -91,17 +96,18 @@ extension Machine {
 
 extension DevicePieces {
     /// Copies as many bytes as both have.
-    fileprivate func copy(to target: borrowing DevicePieces) {
-        var (from, to) = (0, 0)
+    fileprivate func copy(to target: borrowing DevicePieces, isLong: Bool) {
+        var (first, second) = (0, 0)
         var (skipped, filled) = (0, 0)
-        while from < count, to < target.count {
-            let (source, place) = unsafe (self[from], target[to])
+        while first < count, second < target.count {
+            let (source, place) = unsafe (self[first], target[second])
             let bytes = min(source.count - skipped, place.count - filled)
-            unsafe memcpy(place.baseAddress! + filled, source.baseAddress! + skipped, bytes)
+            let (to, from) = unsafe (place.baseAddress! + filled, source.baseAddress! + skipped)
+            if isLong { unsafe clinux_copy_streaming(to, from, bytes) } else { unsafe memcpy(to, from, bytes) }
             skipped += bytes
             filled += bytes
-            if skipped == source.count { (from, skipped) = (from + 1, 0) }
-            if filled == place.count { (to, filled) = (to + 1, 0) }
+            if skipped == source.count { (first, skipped) = (first + 1, 0) }
+            if filled == place.count { (second, filled) = (second + 1, 0) }
         }
     }
 }

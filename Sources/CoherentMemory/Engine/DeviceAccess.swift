@@ -103,6 +103,7 @@ extension Machine {
                 }
                 new.isWritable = old.isWritable || actor.touch != .read
                 if !old.isPresent || new.isWritable && !old.isWritable { tally.faults += 1 }
+                if !old.isPresent { noteFaults(CollectionOfOne(page), in: &state, by: context) }
                 if isShared { settle(page, for: context, actor.touch, in: &state) }
                 if actor.touch == .exclusive { new.isExclusive = true }
                 new.use(isStore: actor.touch == .write)
@@ -189,6 +190,7 @@ extension Machine {
     ) throws(Errno) {
         guard let context = state.context(of: actor.device) else { return }
         var tally = DeviceTally()
+        var faulted: [UInt64] = []
         var failure: Errno?
         unsafe forEachMatch(pages, filter: .all, in: state) { page, slot in
             var entry = PageTableEntry(rawValue: unsafe slot.pointee)
@@ -202,12 +204,14 @@ extension Machine {
                 context.table.insert(PageTableEntry(rawValue: mapping.rawValue), at: page, leaf: leaf)
                 tally.mapped += 1
                 tally.faults += 1
+                faulted.append(page)
                 entry.isDeviceMapped = true
             } catch {
                 failure = error
             }
         }
         actor.device.mmu.add(tally)
+        noteFaults(faulted, in: &state, by: context)
         if let failure { throw failure }
     }
 }

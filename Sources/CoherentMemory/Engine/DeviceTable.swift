@@ -82,6 +82,8 @@ final class DeviceContext: @unchecked Sendable {
     var table: PageTable
     /// Pages that stay where they are until the command is done.
     var pinned: [Range<UInt64>] = []
+    /// Pages that are to move to the device when the command is done.
+    var misplaced: [UInt64] = []
 
     init(_ device: Device, table: consuming PageTable) {
         self.device = device

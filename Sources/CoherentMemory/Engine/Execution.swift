@@ -84,11 +84,14 @@ extension Machine {
     }
 
     private func unpin(_ range: BufferRange, for device: Device) {
-        range.buffer.state.withLock { state in
-            guard let context = state.context(of: device) else { return }
+        let misplaced = range.buffer.state.withLock { state -> [UInt64] in
+            guard let context = state.context(of: device) else { return [] }
+            defer { context.misplaced = [] }
             if let index = context.pinned.firstIndex(of: range.pages) { context.pinned.remove(at: index) }
             state.dropContext(context)
+            return context.misplaced
         }
+        moveBeside(misplaced, of: range.buffer, to: device.node, for: device) { device.policy.count(toDevice: $0) }
     }
 
     // MARK: Bytes

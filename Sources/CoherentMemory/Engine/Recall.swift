@@ -53,6 +53,7 @@ extension Machine {
             let countdown = Countdown(concerned.count, body)
             for device in concerned.map(\.device) {
                 device.queue.invalidate(in: self) {
+                    self.noteRecall(pages, of: buffer, from: device)
                     self.unmap(pages, of: buffer, from: device)
                     countdown.step()
                 }

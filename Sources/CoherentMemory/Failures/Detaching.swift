@@ -67,6 +67,14 @@ extension Machine {
         return first
     }
 
+    /// How many bytes of a range come before the first page whose memory failed; all of them where it begins with one.
+    public func goodLength(of buffer: Buffer, at offset: UInt64, length: Int) -> Int {
+        let end = Page.count(of: offset + UInt64(max(0, length)))
+        let failed = buffer.state.withLock { firstMarker(in: offset >> Page.shift..<end, of: $0) }
+        guard let failed, failed > offset >> Page.shift else { return length }
+        return Int(failed << Page.shift - offset)
+    }
+
     /// Calls `body` with the markers of a range, in order, until it returns false. The caller holds the buffer's lock.
     func forEachMarker(
         in pages: Range<UInt64>, of state: borrowing Buffer.State,

@@ -33,6 +33,8 @@ struct FailedFrames {
 
     var isEmpty: Bool { frames.isEmpty }
 
+    var count: Int { frames.count }
+
     /// How many were poisoned (num_poisoned_pages).
     var poisoned: Int { records.values.count { $0.reason.isPoison } }
 

@@ -1,4 +1,5 @@
 import Glibc
+import Synchronization
 import SystemPackage
 
 /// What befell a page of memory, for whoever is told of it.
@@ -11,6 +12,8 @@ public struct PageFailure: Sendable, Hashable {
         case offline
         /// The frame is in service again.
         case clear
+        /// The device corrected errors of the page.
+        case correctable
     }
 
     /// What it was.
@@ -23,6 +26,8 @@ public struct PageFailure: Sendable, Hashable {
     public var buffer: Buffer.ID?
     /// Where the page is in the buffer, in bytes.
     public var offset: UInt64 = 0
+    /// How many errors it is about.
+    public var count: UInt64 = 1
 }
 
 /// Frames of one node that follow each other and are out of use for one reason.
@@ -108,6 +113,7 @@ extension Machine {
     func poison(_ pfn: PFN, _ reason: FailureReason, isCancelled: () -> Bool) throws(Errno) {
         let node = node(of: pfn)
         let frame = node.index(of: pfn)
+        system.hasPoison.store(true, ordering: .relaxed)
         switch node.zone.withLock({ $0.fail(frame, reason, table: node.frames) }) {
         case .absent: throw .noSuchAddressOrDevice
         case .failed: throw .hardwarePoisoned
@@ -119,6 +125,8 @@ extension Machine {
             let victim = try takeAway(pfn, of: node, isCancelled: isCancelled)
             count(onNode: node)
             if let (buffer, pages) = victim { invalidate(buffer, pages: pages) }
+            // A reply may still read from it, but not for long.
+            while node.failures({ $0[frame] })?.isRetired == false { try? pause() }
             var event = PageFailure(kind: .poison, pfn, node)
             if let record = node.failures({ $0[frame] }), record.buffer != 0 {
                 event.buffer = record.buffer
@@ -178,6 +186,9 @@ extension Machine {
         guard node(of: pfn).span.contains(pfn) else { throw .noSuchAddressOrDevice }
         return pfn
     }
+
+    /// Whether any memory was ever poisoned.
+    public var hasPoisonedMemory: Bool { system.hasPoison.load(ordering: .relaxed) }
 
     /// The frames of a node that are out of use, in runs, ascending.
     public func failedRanges(of node: Node) -> [FailedRange] {

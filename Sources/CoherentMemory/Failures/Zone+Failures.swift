@@ -102,4 +102,7 @@ extension Node {
     func failures<Result>(_ body: (borrowing FailedFrames) -> sending Result) -> Result {
         zone.withLock { body($0.failed) }
     }
+
+    /// Pages of the node that are poisoned, and all that are out of use.
+    public var failureUsage: (poisoned: Int, retired: Int) { failures { ($0.poisoned, $0.count) } }
 }

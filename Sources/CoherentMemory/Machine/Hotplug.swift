@@ -51,6 +51,7 @@ extension Machine {
                     note(.blockRemoved(number(ofBlock: block, of: node)))
                 }
                 node.reincarnate()
+                device.changePresence()
                 note(.nodeRemoved(node.id))
                 note(.deviceRemoved(device.name))
             }
@@ -80,13 +81,13 @@ extension Machine {
         }
     }
 
-    /// Brings every device that was removed back, as new memory: the node, and the blocks that it began with, which
+    /// Brings every device that was removed, or whose link was cut and is up again, back, as new memory: the node, and the blocks that it began with, which
     /// become what ``autoOnline`` says. Isolation and link are as the topology has them.
     ///
     /// - Throws: EBUSY where a device is just being removed; the others are back then.
     public func rescan() throws(Errno) {
         var failure: Errno?
-        for device in devices where !device.isPresent {
+        for device in devices where !device.isPresent && device.linkState == .up {
             do throws(Errno) { try restore(device) } catch { failure = error }
         }
         if let failure { throw failure }
@@ -101,7 +102,13 @@ extension Machine {
                 guard !node.isPresent else { return }
                 isRestored = true
                 try? device.updateLink { $0 = description.link ?? Link() }
-                note(.deviceAdded(device.name))
+                // A device without a link was still there.
+                if device.isSevered {
+                    device.isSevered = false
+                } else {
+                    device.changePresence()
+                    note(.deviceAdded(device.name))
+                }
                 node.resetIsolation(description.isolation)
                 note(.nodeAdded(node.id))
                 for block in 0..<node.span.base.count / pagesPerBlock {

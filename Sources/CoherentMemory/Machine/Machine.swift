@@ -23,6 +23,10 @@ public enum MachineEvent: Sendable, Hashable {
     /// A device came, or went.
     case deviceAdded(String)
     case deviceRemoved(String)
+    /// The link of a device went down, and its node with it, or came up again.
+    case link(name: String, LinkState)
+    /// The link of a device erred, and recovered.
+    case linkErrors(name: String, count: UInt64)
     /// A device has done a command of its queue, or has failed to.
     case commandCompleted(device: String)
     /// A page failed, or is in service again.
@@ -179,7 +183,7 @@ public final class Machine: Sendable {
 
     func announce(_ event: MachineEvent) {
         switch event {
-        case .block, .isolation, .nodeAdded, .nodeRemoved: updateWatermarks()
+        case .block, .isolation, .nodeAdded, .nodeRemoved, .link: updateWatermarks()
         default: break
         }
         system.hooks.withLock { $0.observer }?(event)
@@ -209,9 +213,12 @@ public final class Machine: Sendable {
     }
 
     /// Every buffer and device memory there is, in the order they were made.
-    public var buffers: [Buffer] { system.buffers.withLock { $0.values.sorted { $0.id < $1.id } } }
+    public var buffers: [Buffer] { system.buffers.withLock { $0.elements } }
 
     func buffer(id: UInt64) -> Buffer? { system.buffers.withLock { $0[id] } }
+
+    /// The first buffer made, of those with an id or a higher one.
+    func nextBuffer(from id: UInt64) -> Buffer? { system.buffers.withLock { $0.next(from: id)?.element } }
 
     /// Frees a buffer's memory for good. A reply that still reads from a frame keeps just that frame until it is done.
     public func remove(_ buffer: Buffer) {
@@ -224,7 +231,7 @@ public final class Machine: Sendable {
             }
         }
         discard(buffer, pages: 0..<UInt64.max >> Page.shift)
-        system.buffers.withLock { _ = $0.removeValue(forKey: buffer.id) }
+        _ = system.buffers.withLock { $0.remove(buffer.id) }
         system.pinned.withLock { _ = $0.remove(buffer.id) }
     }
 }
@@ -240,7 +247,7 @@ final class SystemState: Sendable {
 
     let hooks = Mutex(Hooks())
     let autoOnline = Mutex(OnlineType.offline)
-    let buffers = Mutex<[UInt64: Buffer]>([:])
+    let buffers = Mutex(IDTable<Buffer>())
     let hasOwnWeights = Atomic(false)
     let transfers = TransferMatrix()
     /// The buffers whose pages are pinned.
@@ -248,6 +255,8 @@ final class SystemState: Sendable {
     let pressure = PressureState()
     /// Held while a page fails, before every other lock (mf_mutex of mm/memory-failure.c).
     let failureTurn = FairSemaphore()
+    /// Whether any page was ever poisoned.
+    let hasPoison = Atomic(false)
     private let nextID = Atomic<UInt64>(1)
 
     func makeBuffer(

@@ -65,7 +65,9 @@ extension Machine {
             outcome.add(moved)
         }
         // Its buffer may be on its way out, which takes the pages one by one.
-        buffer.state.withLock { state in if state.contiguous != nil { state.contiguous = new } }
+        // And so may be the target, and all of the pages with it.
+        buffer.state.withLock { state in if state.contiguous != nil { state.contiguous = target.isPresent ? new : nil }
+        }
         return outcome
     }
 

@@ -125,6 +125,10 @@ extension Machine {
             guard device.copies.begin(unless: { mayGiveUp && isCancelled() }) else { return nil }
             held += 1
         }
+        // Whether the link is paced or not.
+        while let stall = devices.compactMap(\.stall).max(), !isCancelled() {
+            Self.sleep(min(stall, .milliseconds(10)))
+        }
         let start = ContinuousClock.now
         let outcome = body()
         system.transfers.add(outcome.crossings, reason)

@@ -29,7 +29,9 @@ extension Machine {
         var origin = 0
         let isMoved = buffer.state.withLock { state in
             // Its buffer may have been emptied and used anew meanwhile.
-            guard !state.isPinned, isPooled == (state.huge == .pool), isHuge(unit, filter: filter, in: state) else {
+            guard !state.isPinned, isPooled == (state.huge == .pool), isHuge(unit, filter: filter, in: state),
+                destination.node.isPresent
+            else {
                 return false
             }
             origin = nodeIndex(of: state.table[unit.lowerBound].pfn)
@@ -71,7 +73,8 @@ extension Machine {
     /// Whether a unit is a huge page that a migration takes.
     private func isHuge(_ unit: Range<UInt64>, filter: PageFilter, in state: borrowing Buffer.State) -> Bool {
         let first = state.table[unit.lowerBound]
-        return first.isHuge && matches(first, filter) && !unit.contains { state.table[$0].isDeviceMapped }
+        return first.isPresent && first.isHuge && matches(first, filter)
+            && !unit.contains { state.table[$0].isDeviceMapped }
     }
 
     /// Ends the migration of pages that stay where they are.

@@ -198,6 +198,7 @@ extension Machine {
         }
         while page < pages.upperBound, let next = buffer.nextPage(from: page), next < pages.upperBound {
             if isOver() { throw .interrupted }
+            guard targets.contains(where: \.isPresent) else { throw .operationNotSupportedByDevice }
             if next >= writtenBack {
                 writtenBack = writeBackAhead(of: buffer, from: next, to: pages.upperBound, filter: filter)
             }
@@ -209,7 +210,8 @@ extension Machine {
             page = part.upperBound
         }
         if result.pinned > 0 { throw .resourceBusy }
-        if result.failed > result.poisoned { throw .noMemory }
+        guard result.failed > result.poisoned else { return }
+        throw targets.contains(where: \.isPresent) ? .noMemory : .operationNotSupportedByDevice
     }
 }
 

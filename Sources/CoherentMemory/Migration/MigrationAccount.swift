@@ -23,6 +23,8 @@ public enum MoveReason: String, Sendable, Hashable, CaseIterable {
     case promotion
     /// It moved to the node that touches it.
     case balancing
+    /// A device touched it again and again, or the CPU took it back from the device as often.
+    case access
 }
 
 /// The account of one operation that moves pages, while it runs and after: any thread may look, or cancel it.

@@ -346,6 +346,8 @@ private struct FrameSupply {
 
     /// Whether there is a next frame.
     mutating func hasNext() -> Bool {
+        // Its link may have been cut since.
+        if run.count > 0, prepaid == nil, !targets[current].isPresent { releaseRest() }
         while run.count == 0 {
             if let prepaid {
                 guard let more = prepaid.take() else { return false }

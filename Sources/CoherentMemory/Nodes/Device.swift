@@ -27,10 +27,16 @@ public final class Device: Sendable {
     public let memory: Buffer
     /// What copies pages to, from and within the memory.
     public let copies = CopyEngine()
+    /// How the memory and the link err.
+    public let errors = ErrorModel()
+    let condition = LinkCondition()
+    private let presenceWord = Atomic<UInt32>(0)
     /// The commands that it executes.
     public let queue: CommandQueue
     /// Its page tables.
     public let mmu = DeviceMMU()
+    /// Which pages move because the device touches them, or no more.
+    public let policy = AccessPolicy()
     private let paceWord = Atomic(false)
     private let faultTime = Atomic<UInt64>(0)
     private let linkFigures: Mutex<Link>
@@ -56,6 +62,12 @@ public final class Device: Sendable {
 
     /// Whether the device is there.
     public var isPresent: Bool { node.isPresent }
+
+    /// How often the device was removed and came back; odd while it is not there. A link that is cut takes the node away,
+    /// but not the device.
+    public var presence: UInt32 { presenceWord.load(ordering: .acquiring) }
+
+    func changePresence() { presenceWord.wrappingAdd(1, ordering: .acquiringAndReleasing) }
 
     /// How fast the link is.
     public var link: Link { linkFigures.withLock { $0 } }

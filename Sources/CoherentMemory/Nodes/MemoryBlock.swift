@@ -18,7 +18,7 @@ public struct MemoryBlock: Sendable {
 
     /// The state. The caller holds the zone's lock.
     func state(in zone: borrowing Zone) -> MemoryBlockState {
-        guard node.incarnation == incarnation else { return .absent }
+        guard node.incarnation == incarnation, node.isPresent else { return .absent }
         return node.isDriverOwned ? .offline : zone.state(of: index)
     }
 
@@ -61,11 +61,11 @@ extension Machine {
 
     /// The numbers of a node's blocks that are there, ascending.
     public func blockNumbers(of node: Node) -> [UInt64] {
-        node.zone.withLock { $0.presentBlocks }.map { number(ofBlock: $0, of: node) }
+        node.zone.withLock { node.isPresent ? $0.presentBlocks : [] }.map { number(ofBlock: $0, of: node) }
     }
 
     /// Whether a node has any block, online or not.
-    public func hasBlocks(_ node: Node) -> Bool { node.zone.withLock { $0.blocks } > 0 }
+    public func hasBlocks(_ node: Node) -> Bool { node.isPresent && node.zone.withLock { $0.blocks } > 0 }
 
     func number(ofBlock index: Int, of node: Node) -> UInt64 {
         node.span.pfn(at: index * pagesPerBlock) / UInt64(pagesPerBlock)
@@ -132,11 +132,13 @@ extension Machine {
         do throws(Errno) {
             try drain(block, account, isCancelled: isCancelled)
         } catch {
-            block.node.zone.withLock { zone in
+            let isThere = block.node.zone.withLock { zone in
+                guard block.state(in: zone) == .goingOffline else { return false }
                 zone.cancelIsolation(of: block.index, frames: block.node.frames)
                 note(.block(block.number, .online))
+                return true
             }
-            announce(.block(block.number, .online))
+            if isThere { announce(.block(block.number, .online)) }
             throw error
         }
         if !block.node.hasMemory { tasks.nodesChanged(in: self) }
@@ -149,7 +151,9 @@ extension Machine {
         let targets = refuges(from: node)
         while true {
             if isCancelled() { throw .interrupted }
-            let isDrained = node.zone.withLock { zone in
+            let isDrained = try node.zone.withLock { zone throws(Errno) in
+                // Its link may be cut.
+                guard block.state(in: zone) == .goingOffline else { throw .operationNotSupportedByDevice }
                 zone.dissolvePool(in: block.index, table: node.frames)
                 guard zone.isDrained(block.index) else { return false }
                 zone.offline(block.index)

@@ -8,7 +8,7 @@ extension Node {
     /// Takes an aligned run of 512 frames, zeroed; nil when the node has none.
     func allocateHuge() -> FrameRun? {
         zone.withLock { zone -> FrameRun? in
-            guard !isDriverOwned, let frames = zone.allocateHuge() else { return nil }
+            guard isPresent, !isDriverOwned, let frames = zone.allocateHuge() else { return nil }
             self.frames.setOwner(of: frames, to: FrameTable.unmapped)
             wakeKswapd(zone)
             return run(frames)
@@ -18,7 +18,7 @@ extension Node {
     /// Takes a reserved huge page, zeroed; nil when the pool has none free.
     func takePooled() -> FrameRun? {
         zone.withLock { zone -> FrameRun? in
-            guard let frames = zone.takePooled() else { return nil }
+            guard isPresent, let frames = zone.takePooled() else { return nil }
             self.frames.setOwner(of: frames, to: FrameTable.unmapped)
             return run(frames)
         }
@@ -27,7 +27,7 @@ extension Node {
     /// Takes a huge page that makes the pool larger by one; nil when the node has none.
     func growPool() -> FrameRun? {
         zone.withLock { zone -> FrameRun? in
-            guard !isDriverOwned, let frames = zone.growPool() else { return nil }
+            guard isPresent, !isDriverOwned, let frames = zone.growPool() else { return nil }
             self.frames.setOwner(of: frames, to: FrameTable.unmapped)
             return run(frames)
         }
@@ -44,7 +44,7 @@ extension Node {
     func take(in unit: Int, limit: Int) -> [FrameRun] {
         zone.withLock { zone -> [FrameRun] in
             let range = unit * HugePage.frames..<(unit + 1) * HugePage.frames
-            guard zone.state(of: range.lowerBound / zone.framesPerBlock) == .online else { return [] }
+            guard isPresent, zone.state(of: range.lowerBound / zone.framesPerBlock) == .online else { return [] }
             let taken = zone.allocator.take(in: range, limit: limit)
             for frames in taken {
                 zone.allocated += frames.count
@@ -66,8 +66,9 @@ extension Machine {
         let isLocal = currentNode === node
         node.poolTurn.withLock { _ in
             while true {
-                let step = node.zone.withLock {
-                    $0.resizePool(to: node.isDriverOwned ? 0 : count, limit: 64, table: node.frames)
+                let step = node.zone.withLock { zone -> (taken: Int, isDone: Bool) in
+                    guard node.isPresent else { return (0, true) }
+                    return zone.resizePool(to: node.isDriverOwned ? 0 : count, limit: 64, table: node.frames)
                 }
                 // An event an allocation, whatever its order, as zone_statistics() counts.
                 if step.taken > 0 { account(step.taken, on: node, intended: node, isLocal: isLocal) }

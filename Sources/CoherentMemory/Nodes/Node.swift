@@ -151,7 +151,7 @@ public final class Node: Sendable {
         let active = counters.active.load(ordering: .relaxed)
         return zone.withLock { zone in
             // What the driver has is nobody's memory to count.
-            guard !isDriverOwned else {
+            guard !isDriverOwned, isPresent else {
                 return NodeUsage(
                     present: 0, free: 0, allocated: 0, active: 0, cached: 0, written: 0, huge: 0,
                     hugePool: HugePoolUsage(), contiguous: ContiguousUsage(),
@@ -178,12 +178,12 @@ public final class Node: Sendable {
     public var memoryFailures: MemoryFailureStatistics { counters.memoryFailures.withLock { $0 } }
 
     /// Whether any memory block of the node is online (a member of `has_memory`).
-    public var hasMemory: Bool { zone.withLock { $0.present } > 0 && !isDriverOwned }
+    public var hasMemory: Bool { isPresent && zone.withLock { $0.present } > 0 && !isDriverOwned }
 
     /// Whether any of it is memory that the kernel itself may use (a member of `has_normal_memory`).
-    public var hasNormalMemory: Bool { zone.withLock { $0.normalBlocks } > 0 && !isDriverOwned }
+    public var hasNormalMemory: Bool { isPresent && zone.withLock { $0.normalBlocks } > 0 && !isDriverOwned }
 
-    var hasFreeFrames: Bool { zone.withLock { $0.allocator.freeCount } > 0 }
+    var hasFreeFrames: Bool { isPresent && zone.withLock { $0.allocator.freeCount } > 0 }
 
     /// Takes up to `count` frames that follow each other, zeroed; nil when the node has none.
     ///
@@ -191,7 +191,7 @@ public final class Node: Sendable {
     func allocateRun(upTo count: Int, isDevice: Bool = false) -> FrameRun? {
         zone.withLock { zone -> FrameRun? in
             // Asked under the lock: nothing may slip in while the memory passes to the driver.
-            guard isDevice || !isDriverOwned else { return nil }
+            guard isPresent, isDevice || !isDriverOwned else { return nil }
             guard let run = zone.allocator.allocateRun(upTo: count) else { return nil }
             zone.allocated += run.count
             wakeKswapd(zone)
@@ -205,6 +205,7 @@ public final class Node: Sendable {
     func allocateContiguous(_ count: Int) throws(Errno) -> FrameRun {
         try zone.withLock { zone throws(Errno) -> FrameRun in
             guard !isDriverOwned else { throw .notPermitted }
+            guard isPresent else { throw .operationNotSupportedByDevice }
             guard let run = zone.takeContiguous(count) else { throw .noMemory }
             frames.setOwner(of: run, to: FrameTable.unmapped)
             return FrameRun(start: span.pfn(at: run.lowerBound), count: run.count)

@@ -77,6 +77,26 @@ struct Zone: ~Copyable {
         blocks -= 1
     }
 
+    /// Takes a block away of which nobody has a frame, in whatever state it is.
+    mutating func vanish(_ block: Int, table: FrameTable) {
+        let frames = frames(of: block)
+        let part = share.part(of: frames)
+        if state(of: block) == .online {
+            _ = allocator.isolate(frames)
+            _ = share.isolate(part)
+        }
+        if state(of: block).isPresent {
+            if kind(of: block) == .normal { normalBlocks -= 1 }
+            present -= framesPerBlock
+            share.total -= part.count
+        }
+        isolated -= Int(freeInBlock[block])
+        freeInBlock[block] = 0
+        forgetFailures(in: frames, table: table)
+        states[block] = MemoryBlockState.absent.rawValue
+        blocks -= 1
+    }
+
     func frames(of block: Int) -> Range<Int> { block * framesPerBlock..<(block + 1) * framesPerBlock }
 
     /// The zone of a block, nil while it is offline.

@@ -5,6 +5,8 @@ struct EffectivePolicy: Sendable {
     var flag: MemoryPolicy.NodeFlag?
 
     static let `default` = EffectivePolicy(mode: .default)
+
+    var isDefault: Bool { mode == .default && nodes.isEmpty && flag == nil }
 }
 
 /// Who asks for frames, and what he may be given: policy, cpuset and isolation put together.

@@ -48,13 +48,21 @@ extension Machine {
     /// Marks up to `count` pages, so that the next touch of each is a hinting fault (change_prot_numa()): of buffers
     /// under the default policy, on nodes that are not isolated, and for tiering alone on slower tiers only.
     func mark(_ count: Int, _ mode: BalancingMode, from position: inout ScanPosition, isCancelled: () -> Bool) {
-        let all = buffers
-        guard !all.isEmpty else { return }
-        let start = all.firstIndex { $0.id >= position.buffer } ?? 0
-        if all[start].id != position.buffer { position.page = 0 }
+        let start = position.buffer
         var left = count
-        for buffer in all[start...] + all[..<start] {
-            position.buffer = buffer.id
+        // Buffers without pages take their time, too.
+        var visits = max(count, Self.fewestVisits)
+        var isWrapped = false
+        while true {
+            guard let buffer = nextBuffer(from: position.buffer), !isWrapped || buffer.id < start else {
+                if isWrapped || start == 0 { break }
+                isWrapped = true
+                position = ScanPosition()
+                continue
+            }
+            if buffer.id != position.buffer { position = ScanPosition(buffer: buffer.id) }
+            visits -= 1
+            if visits < 0 { return }
             while let next = buffer.nextPage(from: position.page) {
                 if left <= 0 || isCancelled() { return }
                 let part = max(position.page, next)..<HugePage.pages(around: next).upperBound
@@ -63,11 +71,13 @@ extension Machine {
                 }
                 position.page = part.upperBound
             }
-            position.page = 0
+            position = ScanPosition(buffer: buffer.id + 1)
         }
         // Every page has been looked at: the next slice begins anew.
-        position.buffer = 0
+        position = ScanPosition()
     }
+
+    private static let fewestVisits = 4096
 
     private func mark(_ pages: Range<UInt64>, of buffer: Buffer, _ mode: BalancingMode) -> Int {
         var cached = PageRuns()

@@ -103,6 +103,30 @@ struct CommandTests {
         try machine.checkInvariants()
     }
 
+    @Test("copies much at once, wherever it begins", arguments: [(0, 0), (16, 4096), (5, 9), (4096, 16400)])
+    func copyingMuch(from: UInt64, to: UInt64) throws {
+        let machine = try Machine(ram: 64, coherent: [32])
+        let (source, target) = (
+            try machine.makeBuffer("bind:0", size: 10 << 20), try machine.makeBuffer("bind:1", size: 10 << 20)
+        )
+        var random = SplitMix64(seed: from)
+        var bytes: [UInt8] = []
+        while bytes.count < 9 << 20 {
+            unsafe withUnsafeBytes(of: random.next()) { unsafe bytes.append(contentsOf: $0) }
+        }
+        try machine.store(bytes, to: source, at: from)
+        let length = UInt64(bytes.count)
+        try machine.run(
+            .copy(
+                from: try BufferRange(source, at: from, length: length),
+                to: try BufferRange(target, at: to, length: length)))
+        machine.unmapAll(target)
+        for start in stride(from: 0, to: bytes.count, by: 1 << 20) {
+            let part = try machine.bytes(of: target, at: to + UInt64(start), count: 1 << 20)
+            #expect(part == Array(bytes[start..<start + (1 << 20)]), "from \(start) on")
+        }
+    }
+
     @Test("sees what a program stored, and a program sees what it did")
     func oneMemory() throws {
         let (machine, buffer, cache) = try scene()

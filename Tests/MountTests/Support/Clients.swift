@@ -4,8 +4,8 @@ import Testing
 
 /// The C programs of Tests/Clients, each compiled once a run.
 enum Client: String, CaseIterable {
-    case dmirror, engine, fault, fsx, increment, numa, openmany, pattern, pollpri
-    case pollstorm, rename, share, sigbus, sparse, stale
+    case dmirror, engine, fault, fsx, increment, numa, openmany, pattern, poison, pollpri
+    case pollstorm, rename, scale, share, sigbus, sparse, stale
 
     private static let sources = Host.package.appending("Tests/Clients")
 
@@ -24,6 +24,7 @@ enum Client: String, CaseIterable {
         return folder
     }
 
+    static let database = sources.appending("database.py").string
     static let memmap = sources.appending("memmap.py").string
     static let tasks = sources.appending("tasks.py").string
 

@@ -62,7 +62,7 @@ extension Manual {
                     reads: "`N0=12 N1=4`: pages of 4 KiB, nodes without any left out", linux: "/proc/PID/numa_maps"),
                 "pages": ManualPage(
                     reads:
-                        "lines of `OFFSET LENGTH NODE PHYS FLAGS`: bytes in hexadecimal, a number, an address; flags dirty, pinned, huge, migrating or `-`",
+                        "lines of `OFFSET LENGTH NODE PHYS FLAGS`: bytes in hexadecimal, a number, an address; flags dirty, pinned, poisoned, lost, huge, migrating or `-`. What is poisoned or lost has no memory: NODE and PHYS tell where it had been",
                     linux: "move_pages(2) and /proc/PID/pagemap"),
                 "migrate": ManualPage(
                     reads: result,
@@ -84,6 +84,17 @@ extension Manual {
                     text:
                         "While it is 1, no page of the buffer moves: migrations fail for it with EBUSY and move the rest, a block with a page of it does not go offline (EBUSY), and reclaim leaves it alone. nodeN/cdm/blockers tells where; nodeN/meminfo counts it as Unevictable and Mlocked, and no more as Active or Inactive.",
                     linux: "mlock(2); FOLL_LONGTERM of mm/gup.c"),
+                "poison": ManualPage(
+                    writes: "`OFFSET` or `OFFSET LENGTH`: bytes, in any base, multiples of 4096 within the size",
+                    errors: [
+                        "EINVAL": "malformed, or a bad range", "ERANGE": "a number beyond 64 bits",
+                        "ENOSPC": "a page that had no frame got none; those before it are poisoned",
+                        "EPERM": "the same, for a restricted node that the writer may not use",
+                        "EINTR": "interrupted; pages until then are poisoned",
+                    ],
+                    text:
+                        "As hard_offline_page for each page, which gets a frame first if it has none. No extended attribute: root's alone.",
+                    linux: "madvise(2), MADV_HWPOISON"),
                 "mapping": ManualPage(
                     reads: "`[tracked] direct`, the one in force in brackets", writes: "either word",
                     errors: [

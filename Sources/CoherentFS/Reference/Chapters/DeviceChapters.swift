@@ -15,7 +15,7 @@ extension Manual {
                     writes: "`1`",
                     errors: ["EINVAL": "another word", "EBUSY": "a device is just being removed"],
                     text:
-                        "A device comes back with its node, the memory blocks it began with, and the isolation and link of the topology.",
+                        "A device that was removed, or whose link was cut and is up again, comes back with its node, the memory blocks it began with, and the isolation and link of the topology. Its memory is new: zero, and nothing of it has failed.",
                     linux: "drivers/pci/pci-sysfs.c, rescan")
             ]),
         Chapter(
@@ -64,6 +64,23 @@ extension Manual {
                     text:
                         "Of pages of the device that faults and read(2) fetch, latency plus bytes by bandwidth for each run of them, and of what dma/modelled_ns counts. Counted whether `pace` imposes it or not."
                 ),
+                "state": ManualPage(
+                    reads: "up or down", writes: "`up` or `down`; what is so already stays so",
+                    errors: ["EINVAL": "another word"],
+                    text:
+                        "down: a surprise removal. The node and its memory blocks are gone at once, and of this device only link/ and ras/ are left. Every page on it is lost, whoever has it mapped or cached: touches of it are SIGBUS, read(2) and write(2) EIO, `pages` of its buffer says lost, until it is punched, truncated or unlinked away. Pages elsewhere stay. dev/cdmN answers ENODEV. up: nothing comes back before `rescan`, and then as new memory, zeroed.",
+                    linux: "none; PCI surprise removal, pciehp"),
+                "on_loss": ManualPage(
+                    reads: "`[touch] sigbus sigkill`, the one in force in brackets", writes: "one of the words",
+                    errors: ["EINVAL": "another word"],
+                    text:
+                        "touch: nothing but SIGBUS at the next touch. sigbus, sigkill: the signal at once to every process that maps a page that is lost, or the device's file; its si_code is SI_USER.",
+                    linux: "PR_MCE_KILL of prctl(2)"),
+                "retrain": ManualPage(
+                    reads: "nanoseconds, decimal", writes: "nanoseconds, 0 to 100000000",
+                    errors: ["EINVAL": "no number", "ERANGE": "out of range"], text: "1000000 to begin with.",
+                    linux: "none; the Recovery state of PCI Express"),
+                "stalled_ns": ManualPage(reads: "nanoseconds, decimal"),
             ]),
         Chapter(
             "sys/class/cdm/cdmN/dma", summary: "The copy engine of the device, which migrations use.",
@@ -123,6 +140,21 @@ extension Manual {
                 "faults": ManualPage(reads: "a number, decimal"),
                 "invalidations": ManualPage(reads: "pages, decimal"), "dirty": ManualPage(reads: "pages, decimal"),
                 "accessed": ManualPage(reads: "pages, decimal"),
+                "migrate_after_device_faults": ManualPage(
+                    reads: "a number, decimal", writes: "a number, 0 to 1000",
+                    errors: ["EINVAL": "no number", "ERANGE": "out of range"],
+                    text:
+                        "Counted for each page that is not on the device's node, of buffers whose policy is the default; it moves when the command is done.",
+                    linux: "none; the access counters of nouveau and of uvm"),
+                "migrate_after_cpu_faults": ManualPage(
+                    reads: "a number, decimal", writes: "a number, 0 to 1000",
+                    errors: ["EINVAL": "no number", "ERANGE": "out of range"],
+                    text:
+                        "It moves to the nearest node of RAM. A page that is not mapped by the device is not counted.",
+                    linux: "none; the access counters of nouveau and of uvm"),
+                "migrated": ManualPage(
+                    reads: "`to_device PAGES` and `to_cpu PAGES`, a line each",
+                    text: "Where both grow, pages thrash: a higher number for either leaves them on one side."),
             ]),
         Chapter(
             "sys/class/cdm/cdmN/lru", summary: "The pages that the device uses, on lists of its own.",

@@ -84,6 +84,10 @@ extension Manual {
                         "ENOMEM": "not all could be moved; what was moved stays moved",
                         "EINTR": "interrupted; what was moved stays moved",
                     ], text: "Of the memory of devices, nothing moves.", linux: "migrate_pages(2)"),
+                "retired": ManualPage(
+                    reads:
+                        "lines of `PHYS LENGTH NODE WHY`: a physical address and bytes in hexadecimal, a number; why: injected, internal, external or offlined, as in poison_list of a device",
+                    linux: "/sys/kernel/debug/cxl; HardwareCorrupted of /proc/meminfo"),
                 "jobs": ManualPage(
                     reads:
                         "lines of `ID KIND FROM TO DONE/TOTAL BYTES STATE`, ascending; FROM and TO lists of nodes or `-`, DONE and TOTAL pages, BYTES a second; nothing for none",
@@ -95,7 +99,7 @@ extension Manual {
                 "migrations": ManualPage(
                     reads: "lines of `FROM TO REASON PAGES`, counted since the mount began; nothing for none",
                     text:
-                        "REASON is buffer, node, task, range, offline, cpuset, compaction, demotion, promotion or balancing. FROM and TO are the same where pages only changed their frames.",
+                        "REASON is buffer, node, task, range, offline, cpuset, compaction, demotion, promotion, balancing or access (`migrate_after_…` of a device's mmu). FROM and TO are the same where pages only changed their frames.",
                     linux: "pgmigrate_success of /proc/vmstat; enum migrate_reason"),
                 "numa_maps": ManualPage(
                     reads:

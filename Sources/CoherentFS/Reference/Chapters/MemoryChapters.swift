@@ -25,14 +25,25 @@ extension Manual {
                     writes: "a physical address, in any base, as `pages` of a buffer shows it",
                     errors: [
                         "EINVAL": "no number", "ENXIO": "no block has the address", "EIO": "its block is offline",
-                        "EOPNOTSUPP": "its block is online: pages are not retired yet",
-                    ]),
+                        "EBUSY": "the page is pinned or contiguous", "ENOMEM": "there is no other frame for it",
+                        "EINTR": "interrupted before it was done",
+                    ],
+                    text:
+                        "The page moves on its node, else to RAM by distance, and who has it notices nothing. The frame is nobody's any more; a page that has failed already is left as it is. sys/kernel/cdm/retired lists such frames.",
+                    linux:
+                        "soft_offline_page() of mm/memory-failure.c; Documentation/ABI/testing/sysfs-memory-page-offline"
+                ),
                 "hard_offline_page": ManualPage(
                     writes: "a physical address, in any base, as `pages` of a buffer shows it",
                     errors: [
                         "EINVAL": "no number", "ENXIO": "no block has the address, or its block is offline",
-                        "EOPNOTSUPP": "its block is online: pages are not poisoned yet",
-                    ]),
+                        "EHWPOISON": "the page has failed before", "EINTR": "interrupted before it was done",
+                    ],
+                    text:
+                        "What the page held is lost, dirty or not. Its next touch is SIGBUS in every process that maps it (BUS_ADRERR: no file system of user space can send BUS_MCEERR_AR; `pages` of the buffer and sys/kernel/cdm/uevents tell), read(2) and write(2) are EIO or end before it. The pages around it are untouched: a huge page is split, one of a pool fails as a whole and leaves the pool. Punching, truncating or unlinking the page away makes room for a good one; a contiguous buffer keeps it until it is cleared or given back. Migrations count it as failed and go on, and its block goes offline without it. The frame is nobody's any more: nodeN/memory_failure counts it, sys/kernel/cdm/retired lists it, and once there is any, meminfo has HardwareCorrupted.",
+                    linux:
+                        "memory_failure() of mm/memory-failure.c; Documentation/ABI/testing/sysfs-memory-page-offline"
+                ),
             ]),
         Chapter(
             "sys/devices/system/memory/memoryM",
@@ -46,7 +57,9 @@ extension Manual {
                         "EINVAL":
                             "another word, the state that is set already, or online_kernel for memory of a device",
                         "EBUSY": "the block is going offline, or a page in it has nowhere to go",
+                        "EHWPOISON": "to go online, while pages of it are poisoned or out of use",
                         "EINTR": "interrupted while pages were moved away",
+                        "ENODEV": "the link of its device was cut meanwhile",
                     ],
                     text:
                         "Before a block goes offline its pages move to the same node, else to RAM by distance. On an error it is online with all its data."
@@ -57,7 +70,9 @@ extension Manual {
                     errors: [
                         "EINVAL": "another word",
                         "EBUSY": "the block is going offline, or a page in it has nowhere to go",
+                        "EHWPOISON": "to go online, while pages of it are poisoned or out of use",
                         "EINTR": "interrupted while pages were moved away",
+                        "ENODEV": "the link of its device was cut meanwhile",
                     ], linux: "drivers/base/core.c; Documentation/ABI/testing/sysfs-devices-online"),
                 "phys_index": ManualPage(reads: "eight hexadecimal digits"),
                 "phys_device": ManualPage(reads: "`0`"),

@@ -1,0 +1,67 @@
+import Foundation
+import SystemPackage
+import Testing
+
+extension Mounts {
+    /// Many buffers, a large one, and many who use one.
+    @Suite("Scale")
+    struct ScaleTests {
+        /// Resident memory of the daemon that is its own, bytes.
+        private func resident(_ mount: TestMount) throws -> Int {
+            let pid = try mount.text("sys/kernel/cdm/pid").trimmingCharacters(in: .whitespacesAndNewlines)
+            let status = try String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8)
+            let line = try #require(status.split(separator: "\n").first { $0.hasPrefix("RssAnon:") })
+            return try #require(Int(line.split(whereSeparator: { " \t".contains($0) })[1])) << 10
+        }
+
+        @Test("20,000 buffers: each is listed once whatever comes and goes meanwhile, and their memory goes back")
+        func manyBuffers() throws {
+            try TestMount.with { mount in
+                let folder = mount.path + "/buffers/many"
+                try check(unsafe mkdir(folder, 0o755))
+                let count = 20_000
+                // What is made once stays.
+                try Client.scale("make", folder, 0, 100)
+                let before = try resident(mount)
+                try Client.scale("make", folder, 100, count - 100)
+                let peak = try resident(mount)
+                #expect(peak - before < count * 2048, "\((peak - before) / count) bytes a buffer")
+                let outcome = try Client.scale("list", folder, count)
+                #expect(outcome["listed"] == count, "\(outcome.output)")
+                #expect(outcome["strange"] == 0 && outcome["repeated"] == 0, "\(outcome.output)")
+                let controls = try FileManager.default.contentsOfDirectory(
+                    atPath: mount.path + "/sys/kernel/cdm/buffers/many")
+                #expect(controls.count == count)
+                #expect(try mount.text("sys/kernel/cdm/buffers/many/19999/size") == "0\n")
+                try Client.scale("remove", folder, count)
+                #expect(try FileManager.default.contentsOfDirectory(atPath: folder).isEmpty)
+                let isBack = try eventually(within: 20) { try resident(mount) < before + (peak - before) / 2 }
+                let after = try resident(mount)
+                #expect(isBack, "\(before) bytes before, \(peak) then, \(after) now")
+            }
+        }
+
+        @Test("Touches anywhere in a buffer of 16 TiB, of which nothing is left behind")
+        func sixteenTebibytes() throws {
+            try TestMount.with(Machines.large) { mount in
+                let size = 16 << 40, free = try mount.meminfo(0)["MemFree"]!
+                let file = try mount.makeBuffer("a", size: size)
+                let outcome = try Client.scale("anywhere", file, size, 2000, 7)
+                #expect(outcome["lost"] == 0)
+                let pages = try mount.placement("a").values.reduce(0, +)
+                #expect(pages >= 2000)
+                try check(unsafe unlink(file))
+                #expect(try eventually(within: 20) { try mount.meminfo(0)["MemFree"] == free })
+            }
+        }
+
+        @Test("300 processes map one buffer and count in every page of it")
+        func manyProcesses() throws {
+            try TestMount.with { mount in
+                let file = try mount.makeBuffer("a", size: 1 << 20)
+                let outcome = try Client.scale("processes", file, 300)
+                #expect(outcome["failed"] == 0 && outcome["wrong"] == 0, "\(outcome.output)")
+            }
+        }
+    }
+}
