@@ -198,7 +198,7 @@ extension Mounts {
     }
 
     /// Dirty pages leave the page cache in bulk before they move.
-    @Suite("Write-back")
+    @Suite("Write-back", .overEachTransport)
     struct WriteBackTests {
         /// A program that has stored to every page of a buffer, and keeps it mapped.
         private func holder(of file: String, megabytes: Int) throws -> Child {
