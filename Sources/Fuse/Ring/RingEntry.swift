@@ -20,11 +20,25 @@ struct RingEntry: ~Copyable {
 
     /// The request's number; 0 before the first.
     let unique = Atomic<UInt64>(0)
+
+    // Beside the structure, which the ring's thread reads while another answers.
+
     /// What the answer is committed by.
-    private(set) var commit: UInt64 = 0
-    var isAnswered = false
+    private(set) var commit: UInt64 {
+        get { unsafe base.load(fromByteOffset: 1088, as: UInt64.self) }
+        nonmutating set { unsafe base.storeBytes(of: newValue, toByteOffset: 1088, as: UInt64.self) }
+    }
+
+    private(set) var isAnswered: Bool {
+        get { unsafe base.load(fromByteOffset: 1096, as: Bool.self) }
+        nonmutating set { unsafe base.storeBytes(of: newValue, toByteOffset: 1096, as: Bool.self) }
+    }
+
     /// Set by the ring's thread alone, before anybody else knows the request.
-    var isDeferred = false
+    var isDeferred: Bool {
+        get { unsafe base.load(fromByteOffset: 1104, as: Bool.self) }
+        nonmutating set { unsafe base.storeBytes(of: newValue, toByteOffset: 1104, as: Bool.self) }
+    }
 
     /// An entry with room for payloads of `capacity` bytes.
     init(_ ring: Ring, queue: Int, capacity: Int) throws(Errno) {
@@ -60,7 +74,7 @@ struct RingEntry: ~Copyable {
 
     /// The request that the kernel has put here, as /dev/fuse would have given it: header, the operation's structure and payload in
     /// one piece. The first two are moved in front of the third, which stays where it is. Nil where it makes no sense.
-    mutating func takeRequest() -> UnsafeMutableRawBufferPointer? {
+    func takeRequest() -> UnsafeMutableRawBufferPointer? {
         let header = unsafe self.header
         let length = unsafe Int(UnsafeRawPointer(header).load(as: UInt32.self))
         let payloadSize = unsafe Int(header.pointee.payload_size)
@@ -78,7 +92,7 @@ struct RingEntry: ~Copyable {
 
     /// Takes an answer as it would have been written to /dev/fuse: `fuse_out_header` first. False where it is too long; the answer is
     /// EIO then.
-    mutating func putAnswer(_ vectors: UnsafeBufferPointer<iovec>) -> Bool {
+    func putAnswer(_ vectors: UnsafeBufferPointer<iovec>) -> Bool {
         let header = unsafe self.header
         unsafe header.copyMemory(from: vectors[0])
         isAnswered = true
@@ -100,7 +114,7 @@ struct RingEntry: ~Copyable {
     }
 
     /// Answers with EIO what libfuse cannot be given.
-    mutating func refuse() {
+    func refuse() {
         var answer: (UInt32, Int32, UInt64) = unsafe (
             16, -EIO, UnsafeRawPointer(header).load(fromByteOffset: 8, as: UInt64.self)
         )
