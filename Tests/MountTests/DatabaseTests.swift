@@ -26,7 +26,7 @@ extension Mounts {
                         "\(outcome.ending) \(outcome.errors)")
                     #expect(try !mount.pages("db", "lost").isEmpty)
 
-                    for name in ["db", "db-lock"] { unlink(mount.path + "/buffers/" + name) }
+                    for name in ["db", "db-lock"] { _ = unsafe unlink(mount.path + "/buffers/" + name) }
                     try mount.store("up", in: "sys/class/cdm/cdm0/link/state")
                     try mount.store("online", in: "sys/devices/system/memory/auto_online_blocks")
                     try mount.store("1", in: "sys/class/cdm/rescan")

@@ -15,7 +15,8 @@ struct TextFormats {
         "numastat": counters, "vmstat": counters, "refused": counters,
         // Of a buffer, and of the MMU of a device.
         "faults": counters + "|" + number,
-        "state": #"(online|offline|going-offline|(online|offline)_(in_progress|failed))\n"#,
+        // Of a memory block, a device, and a link.
+        "state": #"(online|offline|going-offline|(online|offline)_(in_progress|failed)|up|down)\n"#,
         "valid_zones": #"(none|(DMA|DMA32|Normal|Movable)( (Normal|Movable))*)\n"#,
         "phys_index": #"[0-9a-f]{8}\n"#, "block_size_bytes": #"[0-9a-f]+\n"#,
         "removable": number, "phys_device": number, "resident": number, "size": number, "numa_node": number,
