@@ -257,9 +257,19 @@ extension Mounts {
         /// Whether a thread of the daemon has a file of its own mount open: it writes back.
         private func isWritingBack(_ daemon: pid_t, _ file: String) -> Bool {
             let tasks = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(daemon)/task")) ?? []
+            // Quickly, for it is not open for long.
+            var target = [UInt8](repeating: 0, count: 256)
             return tasks.contains { task in
                 // Its own table of descriptors has few.
-                (0..<8).contains { FilePath(resolving: "/proc/\(daemon)/task/\(task)/fd/\($0)").string.hasSuffix(file) }
+                (0..<8).contains { number in
+                    let length = unsafe target.withUnsafeMutableBytes {
+                        unsafe readlink(
+                            "/proc/\(daemon)/task/\(task)/fd/\(number)",
+                            $0.baseAddress!.assumingMemoryBound(to: CChar.self),
+                            $0.count)
+                    }
+                    return length > 0 && target.prefix(length).suffix(file.utf8.count).elementsEqual(file.utf8)
+                }
             }
         }
 
