@@ -26,7 +26,7 @@ struct HostPlacementTests {
         defer { unsafe munmap(gap, 3 * 4096) }
         let start = unsafe mmap(
             gap + 4096, 4096, PROT_READ, MAP_SHARED | MAP_FIXED, file.rawValue, off_t(offset))!
-        let address = unsafe String(UInt(bitPattern: start), radix: 16)
+        let address = String(UInt(bitPattern: start), radix: 16)
         let lines = try String(contentsOfFile: "/proc/self/numa_maps", encoding: .utf8).split(separator: "\n")
         let line = try #require(lines.first { $0.hasPrefix(address + " ") })
         return String(line.split(separator: " ")[1])
