@@ -31,8 +31,12 @@ extension Mounts {
                 #expect(outcome["strange"] == 0 && outcome["repeated"] == 0, "\(outcome.output)")
                 let controls = try FileManager.default.contentsOfDirectory(
                     atPath: mount.path + "/sys/kernel/cdm/buffers/many")
-                #expect(controls.count == count)
+                #expect(Set(controls).count == count && controls.count == count)
                 #expect(try mount.text("sys/kernel/cdm/buffers/many/19999/size") == "0\n")
+                let listed = try resident(mount)
+                #expect(try run(["ls", "-l", mount.path + "/sys/kernel/cdm/buffers/many"]).succeeded)
+                let known = try resident(mount)
+                #expect(known - listed < count * 2048, "\((known - listed) / count) bytes a directory of controls")
                 try Client.scale("remove", folder, count)
                 #expect(try FileManager.default.contentsOfDirectory(atPath: folder).isEmpty)
                 let isBack = try eventually(within: 20) { try resident(mount) < before + (peak - before) / 2 }
@@ -61,6 +65,34 @@ extension Mounts {
                 let file = try mount.makeBuffer("a", size: 1 << 20)
                 let outcome = try Client.scale("processes", file, 300)
                 #expect(outcome["failed"] == 0 && outcome["wrong"] == 0, "\(outcome.output)")
+            }
+        }
+
+        @Test(
+            "1,000 processes keep one buffer mapped while it moves and goes offline; blockers name them all",
+            arguments: ["tracked", "direct"])
+        func heldByMany(mapping: String) throws {
+            try TestMount.with(options: ["mapping=\(mapping)"]) { mount in
+                let file = try mount.makeBuffer("a", size: 0, policy: "bind:1")
+                try check(unsafe truncate(file, 64 * 4096))
+                let crowd = try Client.scale.start("hold", file, 1000)
+                #expect(try crowd.line(within: 60) == "ready")
+                for node in [0, 1] {
+                    try mount.store("\(node)", in: mount.control("a") + "/migrate")
+                    #expect(try mount.placement("a") == [node: 64])
+                }
+                try mount.store("1", in: mount.control("a") + "/pinned")
+                let blockers = try mount.word("sys/devices/system/node/node1/cdm/blockers").split(separator: "\n")
+                let holders = Set(blockers.flatMap { $0.split(separator: " ").last!.split(separator: ",") })
+                // The one that started them has it open, not mapped.
+                #expect(holders.count == 1000, "\(holders.count)")
+                try mount.store("0", in: mount.control("a") + "/pinned")
+                try mount.store("offline", in: "sys/class/cdm/cdm0/state")
+                #expect(try mount.placement("a") == [0: 64])
+                crowd.kill(SIGTERM)
+                let outcome = try crowd.finish(within: 60)
+                #expect(outcome.output == "failed=0\nwrong=0\n", "\(outcome.output) \(outcome.errors)")
+                try mount.store("online", in: "sys/class/cdm/cdm0/state")
             }
         }
     }
