@@ -50,6 +50,6 @@ struct PartedTable<Key: Hashable, Value> {
 
     /// The keys and values that a test says yes to.
     func filter(_ isIncluded: (Value) -> Bool) -> [(key: Key, value: Value)] {
-        parts.flatMap { part in part.lazy.filter { isIncluded($0.value) }.map { ($0.key, $0.value) } }
+        parts.flatMap { part in part.filter { isIncluded($0.value) }.map { ($0.key, $0.value) } }
     }
 }
