@@ -42,6 +42,16 @@ int clients_hop(void *mapped, size_t bytes, long count, int is_storing, double *
 /// msync(2) of the whole mapping with MS_SYNC.
 int clients_sync(void *mapped, size_t bytes, double *seconds);
 
+// Crowds
+
+/// `threads` threads touch every page of new files, each page once, at random, and all begin at once: of `files` files of
+/// together `bytes` bytes, whose names are `path` and a number. Both numbers of two powers, no more files than threads.
+int clients_touch_by_threads(const char *path, size_t bytes, int files, int threads, double *seconds);
+
+/// `count` processes, each of which has the file mapped, count in every page of it, all at once, and end. EILSEQ where a count got
+/// lost. The time includes their ends.
+int clients_touch_by_processes(const char *path, size_t bytes, int count, double *seconds);
+
 // Descriptors
 
 enum clients_transfer {
