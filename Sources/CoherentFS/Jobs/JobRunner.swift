@@ -49,7 +49,7 @@ final class JobRunner: Sendable {
         }
         guard let number else { return false }
         group.enter()
-        threads.run {
+        threads.run(isShort: job.isShort) {
             defer { self.group.leave() }
             var failure: Errno?
             do throws(Errno) {

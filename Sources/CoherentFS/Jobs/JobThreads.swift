@@ -6,25 +6,29 @@ import Glibc
 /// Threads for jobs: as many as there are jobs. One that has nothing to do waits a while for the next, for to start a
 /// thread takes longer than many a job.
 final class JobThreads: Sendable {
+    typealias Work = @Sendable () -> Void
+
     private let idle = Mutex<[Worker]>([])
 
     /// Runs `work` on a thread of its own, at once.
     ///
     /// It begins on the CPU of who asks, who mostly has no more to do than to wait for the next request: to go from thread to
     /// thread takes a few microseconds, to wake a CPU that sleeps ten times as long. Once it runs it may go elsewhere.
-    func run(_ work: @escaping @Sendable () -> Void) {
+    ///
+    /// - Parameter isShort: whether it shall stay on that CPU, for the requests that it may wait for come from there, too.
+    func run(isShort: Bool, _ work: @escaping Work) {
         let worker = idle.withLock { $0.popLast() }
         if let worker {
             _ = clinux_put_on_cpu(worker.thread.withLock { $0 }, sched_getcpu())
-            worker.give(work)
-        } else if !start(Worker(), work) {
+            worker.give(work, isShort)
+        } else if !start(Worker(), work, isShort) {
             // The host has no more threads; the queue has one when another ends.
             DispatchQueue(label: "cdmfs.job").async(execute: work)
         }
     }
 
-    private func start(_ worker: Worker, _ work: @escaping @Sendable () -> Void) -> Bool {
-        worker.give(work)
+    private func start(_ worker: Worker, _ work: @escaping Work, _ isShort: Bool) -> Bool {
+        worker.give(work, isShort)
         let task = unsafe Unmanaged.passRetained(Task(self, worker))
         var all = sigset_t()
         var before = sigset_t()
@@ -58,20 +62,20 @@ final class JobThreads: Sendable {
         private static let patience = 10
 
         let thread = Mutex<Int32>(0)
-        private let work = Mutex<(@Sendable () -> Void)?>(nil)
+        private let given = Mutex<(work: Work, isShort: Bool)?>(nil)
         private let wake = DispatchSemaphore(value: 0)
 
-        func give(_ work: @escaping @Sendable () -> Void) {
-            self.work.withLock { $0 = work }
+        func give(_ work: @escaping Work, _ isShort: Bool) {
+            given.withLock { $0 = (work, isShort) }
             wake.signal()
         }
 
         /// Waits for work; nil where none comes for a while.
-        func take() -> (@Sendable () -> Void)? {
+        func take() -> (work: Work, isShort: Bool)? {
             guard wake.wait(timeout: .now() + .seconds(Self.patience)) == .success else { return nil }
-            return work.withLock { work in
-                defer { work = nil }
-                return work
+            return given.withLock { given in
+                defer { given = nil }
+                return given
             }
         }
     }
@@ -79,8 +83,8 @@ final class JobThreads: Sendable {
     private func serve(_ worker: Worker) {
         worker.thread.withLock { $0 = gettid() }
         while true {
-            if let work = worker.take() {
-                _ = clinux_leave_cpu()
+            if let (work, isShort) = worker.take() {
+                if !isShort { _ = clinux_leave_cpu() }
                 work()
                 idle.withLock { $0.append(worker) }
             } else {

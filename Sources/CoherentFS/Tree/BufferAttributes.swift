@@ -107,6 +107,7 @@ enum BufferAttributes {
         let sources = machine.placement(of: buffer).map(\.node).filter { $0 != target }
         let job = Job(
             buffer.fixedSize == nil ? .buffer : .device, from: IDSet(sources), to: [target], subject: buffer,
+            isShort: machine.isShortMigration(of: buffer, bytes: bytes),
             attempt: { account throws(Errno) in
                 try machine.migrateAtOnce(buffer, bytes: bytes, to: target, account: account)
             }

@@ -1,6 +1,7 @@
 /// Bytes to store into frames, gathered into runs: a run is stored by one call.
 ///
 /// Must be flushed before the buffer's lock is given up.
+@safe
 struct StoredRun: ~Copyable {
     private var node: Node?
     private var first: PFN = 0
@@ -9,13 +10,13 @@ struct StoredRun: ~Copyable {
     private var start = 0
     /// Whether the frames are holes.
     private var isFresh = false
-    private var bytes = UnsafeRawBufferPointer(start: nil, count: 0)
+    private var bytes = unsafe UnsafeRawBufferPointer(start: nil, count: 0)
 
     /// Adds bytes of one page, from `start` on; what does not follow the bytes before it is the start of a new run.
     mutating func add(
         _ bytes: UnsafeRawBufferPointer, to page: PageTableEntry, at start: Int, in machine: Machine
     ) {
-        guard let source = unsafe bytes.baseAddress else { return }
+        guard let source = bytes.baseAddress else { return }
         if let node, page.pfn == end, start == 0, page.isWritten != isFresh, node.span.contains(page.pfn),
             node.span.isInOnePiece(first, page.pfn), let base = unsafe self.bytes.baseAddress,
             unsafe base + self.bytes.count == source

@@ -123,7 +123,7 @@ extension Machine {
     }
 
     /// Runs a migration, whose account is a part of another, for a buffer.
-    func track(
+    private func track(
         _ buffer: Buffer, _ whole: MigrationAccount, _ body: (MigrationAccount) throws(Errno) -> Void
     ) throws(Errno) {
         let account = MigrationAccount(partOf: whole)

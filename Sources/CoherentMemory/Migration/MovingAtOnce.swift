@@ -2,7 +2,7 @@ import SystemPackage
 
 extension Machine {
     /// The most pages that move at once: about as long as a long read takes.
-    private static let atOnce = 16
+    private static let atOnce: UInt64 = 16
 
     /// Moves pages of a buffer to a node as ``migrate(_:bytes:to:account:isCancelled:)`` does, where that takes but a moment
     /// and waits for nobody: few pages, none of which the page cache may have, and nobody else at work on them.
@@ -26,6 +26,7 @@ extension Machine {
         defer { buffer.unmapTurn.signal() }
         let wanted = buffer.state.withLock { state in selectAtOnce(pages, filter: filter, in: &state) }
         guard let wanted else { return false }
+        let part = MigrationAccount(partOf: account)
         let outcome = copyAtOnce(from: wanted.sources, to: node, reason: account.reason) {
             guard wanted.count > 0 else { return MigrationResult() }
             return move(
@@ -35,12 +36,20 @@ extension Machine {
             leave(pages, of: buffer, filter: filter)
             return false
         }
-        try track(buffer, account) { account throws(Errno) in
-            account.expect(wanted.count)
-            account.add(outcome)
-            if let failure = failure(of: outcome, targets: [node]) { throw failure }
-        }
+        let failure = failure(of: outcome, targets: [node])
+        part.expect(wanted.count)
+        part.add(outcome)
+        part.end(failure)
+        buffer.state.withLock { $0.migrations.note(part) }
+        announce(.migration(buffer: buffer.id))
+        if let failure { throw failure }
         return true
+    }
+
+    /// Whether a migration of a range of a buffer, in bytes, or of all of it is of so few pages that it is soon over.
+    public func isShortMigration(of buffer: Buffer, bytes: Range<UInt64>?) -> Bool {
+        if let bytes, Page.count(of: UInt64(bytes.count)) <= Self.atOnce { return true }
+        return buffer.residentPages <= Self.atOnce
     }
 
     /// Finds the pages to move, and marks them; nil where they are many, or somebody would have to be asked for one of them.
@@ -49,7 +58,7 @@ extension Machine {
     ) -> Selection? {
         guard state.huge == .never, state.backing == nil, state.contiguous == nil, !state.isPinned,
             state.contexts.isEmpty, state.markers == 0,
-            pages.count <= Self.atOnce || state.pagesByNode.reduce(0, +) <= Self.atOnce
+            UInt64(pages.count) <= Self.atOnce || state.pagesByNode.reduce(0, +) <= Self.atOnce
         else { return nil }
         var isPlain = true
         unsafe forEachMatch(pages, filter: filter, in: state) { _, slot in
