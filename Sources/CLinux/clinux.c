@@ -92,14 +92,26 @@ int clinux_allowed_cpus(int *cpus, int capacity) {
     return count;
 }
 
-int clinux_stay_on_cpu(int cpu) {
+int clinux_stay_on_cpu(int cpu) { return clinux_put_on_cpu(0, cpu); }
+
+int clinux_put_on_cpu(int thread, int cpu) {
     size_t size = CPU_ALLOC_SIZE(clinux_most_cpus);
     cpu_set_t *set = CPU_ALLOC(clinux_most_cpus);
     if (!set)
         return -1;
     CPU_ZERO_S(size, set);
     CPU_SET_S(cpu, size, set);
-    int result = sched_setaffinity(0, size, set);
+    int result = sched_setaffinity(thread, size, set);
+    CPU_FREE(set);
+    return result;
+}
+
+int clinux_leave_cpu(void) {
+    size_t size = CPU_ALLOC_SIZE(clinux_most_cpus);
+    cpu_set_t *set = CPU_ALLOC(clinux_most_cpus);
+    if (!set)
+        return -1;
+    int result = sched_getaffinity(getpid(), size, set) < 0 ? -1 : sched_setaffinity(0, size, set);
     CPU_FREE(set);
     return result;
 }

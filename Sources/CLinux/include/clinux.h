@@ -27,6 +27,13 @@
 // memcpy(3) past the caches, for what is too much for them: glibc does so for one large copy, never for its parts.
 void clinux_copy_streaming(void *target, const void *source, size_t length);
 
+// Loads a byte of each of some pages.
+static inline void clinux_load_pages(const void *start, uint64_t pages) {
+    const volatile char *page = start;
+    for (uint64_t i = 0; i < pages; i++)
+        (void)page[i * 4096];
+}
+
 // The name of an error number, NULL for one that has none. By hand: Glibc's module has string.h without _GNU_SOURCE.
 const char *clinux_errno_name(int error);
 
@@ -69,6 +76,12 @@ int clinux_allowed_cpus(int *cpus, int capacity);
 
 /// Keeps the calling thread on one CPU. 0, or -1 and errno.
 int clinux_stay_on_cpu(int cpu);
+
+/// The same for another thread, by its id.
+int clinux_put_on_cpu(int thread, int cpu);
+
+/// Lets the calling thread run wherever the process's first thread may. 0, or -1 and errno.
+int clinux_leave_cpu(void);
 
 /// A run of pages that PAGEMAP_SCAN reports (struct page_region of linux/fs.h, since Linux 6.7).
 struct clinux_page_region {

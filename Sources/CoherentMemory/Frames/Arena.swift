@@ -62,6 +62,50 @@ final class Arena: @unchecked Sendable {
         }
     }
 
+    /// Frames copied by one call: what stays in a processor's cache between reading and storing.
+    private static let piece = 16
+
+    /// Copies frames into others that are holes.
+    ///
+    /// By way of memory of our own, not through the mapping: frames that this process has mapped cost a fault when they are
+    /// read, and an interrupt of every CPU that runs a thread of it when they are freed.
+    func copy(_ count: Int, from source: Int, of arena: Arena, to target: Int) {
+        unsafe withUnsafeTemporaryAllocation(
+            byteCount: min(count, Self.piece) << Int(Page.shift), alignment: Int(Page.size)
+        ) { room in
+            var done = 0
+            while done < count {
+                let part = min(Self.piece, count - done)
+                unsafe arena.read(part, from: source + done, into: room.baseAddress!)
+                unsafe fill(
+                    target + done, with: UnsafeRawBufferPointer(rebasing: room[..<(part << Int(Page.shift))]))
+                done += part
+            }
+        }
+    }
+
+    private func read(_ count: Int, from first: Int, into room: UnsafeMutableRawPointer) {
+        let size = count << Int(Page.shift)
+        var done = 0
+        while done < size {
+            let length = unsafe pread(
+                descriptor.rawValue, room + done, size - done, off_t(first << Int(Page.shift) + done))
+            guard length > 0 else { break }
+            done += length
+        }
+        if done < size { unsafe memcpy(room + done, address(of: first) + done, size - done) }
+    }
+
+    /// Stores bytes into frames, from a place in the first one on. Into frames that were stored to before it is faster than
+    /// ``fill(_:with:)``.
+    func store(_ bytes: UnsafeRawBufferPointer, to first: Int, at offset: Int) {
+        guard let source = unsafe bytes.baseAddress else { return }
+        let target = address(of: first)
+        // A load has the host map the frames around, too; a store would have it map one after the other.
+        unsafe clinux_load_pages(target, Page.count(of: UInt64(offset + bytes.count)))
+        unsafe memcpy(target + offset, source, bytes.count)
+    }
+
     /// Makes the frames holes again: zeros to the next owner, and nothing to the host.
     func punch(_ frames: Range<Int>) {
         let result = fallocate(

@@ -236,4 +236,14 @@ public final class Node: Sendable {
 
     /// Stores bytes into frames of this node that follow each other and are holes yet.
     func fill(_ pfn: PFN, with bytes: UnsafeRawBufferPointer) { unsafe arena.fill(index(of: pfn), with: bytes) }
+
+    /// Copies frames of a node that follow each other into some of this node that do so and are holes yet.
+    func copy(_ count: Int, from source: PFN, of node: Node, to target: PFN) {
+        arena.copy(count, from: node.index(of: source), of: node.arena, to: index(of: target))
+    }
+
+    /// Stores bytes into frames that follow each other, from a place in the first of them on.
+    func store(_ bytes: UnsafeRawBufferPointer, to pfn: PFN, at offset: Int) {
+        unsafe arena.store(bytes, to: index(of: pfn), at: offset)
+    }
 }
