@@ -24,7 +24,7 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
         let devices = machine.devices.map { device in
             (FileName(device.name), DeviceFile(device: device, services: services) as Inode)
         }
-        let mirrors = MirrorDevice.makeAll().map { device in
+        let mirrors = MirrorDevice.makeAll(in: machine).map { device in
             (FileName(device.name), MirrorFile(device: device, services: services) as Inode)
         }
         services.inodes.add(

@@ -6,11 +6,13 @@
 //   exec          what a mirror is worth once its opener runs another program
 //   many          how many mirrors one user may open; prints opened=N errno=E
 //   own FILE      memory of the mount itself
+//   take PAGES    has pages go to the device; prints errno=E local=N, and at each SIGUSR1 how many still are there
 //   stuck         a device read that waits for a page that never comes; prints ready, and is to be killed
 //   storm SECONDS threads that map, unmap, store and let the device at it
 #include "client.h"
 #include <linux/userfaultfd.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -197,6 +199,28 @@ static void in_child(int fd) {
     printf("parent=%d\n", a[0]);
 }
 
+static unsigned on_device(int fd, char *a, uint64_t pages) {
+    static unsigned char seen[1 << 17];
+    unsigned local = 0;
+    must(device(fd, SNAPSHOT, a, seen, pages), "snapshot");
+    for (uint64_t i = 0; i < pages; i++) local += (seen[i] & 0x70) != 0;
+    return local;
+}
+
+static void take(int fd, uint64_t pages) {
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGUSR1);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    char *a = memory(pages), *b = memory(pages);
+    for (uint64_t i = 0; i < pages && pages < 10000; i++) a[i * PAGE] = 1;
+    printf("errno=%d", device(fd, TO_DEVICE, a, b, pages));
+    for (int which;; sigwait(&signals, &which)) {
+        printf(" local=%u\n", on_device(fd, a, pages));
+        fflush(stdout);
+    }
+}
+
 static void *volatile stuck_at;
 
 static void *read_stuck(void *fd) {
@@ -261,6 +285,8 @@ int main(int argc, char **argv) {
         touch(fd, is_coherent, number(argument));
     } else if (!strcmp(what, "model")) {
         model(fd, open_file(argv[1], O_RDWR), number(argument));
+    } else if (!strcmp(what, "take")) {
+        take(fd, number(argument));
     } else if (!strcmp(what, "fork")) {
         in_child(fd);
     } else if (!strcmp(what, "exec")) {

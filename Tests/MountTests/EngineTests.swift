@@ -10,20 +10,6 @@ extension Mounts {
     /// A device that computes on the memory that programs have mapped.
     @Suite("Engine")
     struct EngineTests {
-        /// Submits commands and waits until they are done; their results.
-        private func run(_ mount: TestMount, _ commands: String) throws -> [String] {
-            let before = try Int(mount.word(queue + "/completed"))! + Int(mount.word(queue + "/failed"))!
-            let count = commands.split(separator: "\n").count
-            try mount.store(commands, in: queue + "/submit")
-            #expect(
-                try eventually(within: 20) {
-                    try Int(mount.word(queue + "/completed"))! + Int(mount.word(queue + "/failed"))! == before + count
-                })
-            return try mount.text(queue + "/results").split(separator: "\n").suffix(count).map {
-                $0.split(separator: " ").dropFirst().joined(separator: " ")
-            }
-        }
-
         @Test("Commands, their results and their errors")
         func commands() throws {
             try TestMount.with { mount in
@@ -33,12 +19,12 @@ extension Mounts {
                 _ = try mount.makeBuffer("d/b", size: 1 << 20)
                 #expect(try mount.text(queue + "/results") == "")
                 #expect(
-                    try run(
-                        mount,
+                    try mount.execute(
                         "fill a 0 0x1000 255\ncopy a 0 d/b 4096 4096\ncrc32 d/b 4096 4096\nread a 0 8192\nfence\n")
                         == ["ok 4096", "ok 4096", "ok 4048840458", "ok 8192", "ok 0"])
-                #expect(try run(mount, "write dev/cdm0 0 4096\nexclusive buffers/a 0 4096") == ["ok 4096", "ok 4096"])
-                #expect(try run(mount, "crc32 a 1048576 1\nfill a 1044480 8192 1") == ["EFAULT 0", "EFAULT 0"])
+                #expect(
+                    try mount.execute("write dev/cdm0 0 4096\nexclusive buffers/a 0 4096") == ["ok 4096", "ok 4096"])
+                #expect(try mount.execute("crc32 a 1048576 1\nfill a 1044480 8192 1") == ["EFAULT 0", "EFAULT 0"])
                 #expect(try mount.text(queue + "/results").hasPrefix("1 ok 4096\n2 ok 4096\n3 ok 4048840458\n"))
                 for (line, error) in [
                     ("", Errno.invalidArgument), ("fence\nnonsense", .invalidArgument), ("fence 1", .invalidArgument),
@@ -86,66 +72,13 @@ extension Mounts {
             }
         }
 
-        @Test("A mapped store is seen by the next command, a command's result by the next load")
-        func oneMemory() throws {
-            try TestMount.with { mount in
-                let file = try mount.makeBuffer("a", size: 1 << 20)
-                try Client.engine(file, "1M", "a", mount.path + "/" + queue, 200)
-                let invalidations = try Int(mount.word(device + "/mmu/invalidations"))!
-                #expect(invalidations > 0)
-            }
-        }
-
-        @Test("The same while its pages move and its device goes offline")
-        func moving() throws {
-            try TestMount.with { mount in
-                let file = try mount.makeBuffer("a", size: 1 << 20)
-                let client = try Client.engine.start(file, "1M", "a", mount.path + "/" + queue, 200)
-                var moves = 0
-                for _ in 0..<12 {
-                    for (text, file) in [
-                        ("1", mount.control("a") + "/migrate"), ("offline", device + "/state"),
-                        ("online", device + "/state"), ("0", mount.control("a") + "/migrate"),
-                    ] {
-                        do { try mount.store(text, in: file) } catch Errno.resourceBusy {
-                            // Pages of a command under way.
-                            if text == "offline" { try? mount.store("online", in: file) }
-                        } catch Errno.operationNotSupportedByDevice {
-                            // A device that is offline is no target.
-                        }
-                        moves += 1
-                    }
-                }
-                let outcome = try client.finish(within: 60)
-                #expect(outcome.succeeded, "\(outcome.errors)")
-                #expect(moves == 48)
-                #expect(try eventually { try mount.word(queue + "/depth") == "0" })
-            }
-        }
-
-        @Test("No atomic increment is lost to a device that stores what is there")
-        func increments() throws {
-            try TestMount.with { mount in
-                let file = try mount.makeBuffer("a", size: 4 << 20)
-                let client = try Client.increment.start(file, "4M", 2)
-                #expect(try client.line() == "ready")
-                for _ in 0..<20 {
-                    #expect(try run(mount, "write a 0 4194304\ncrc32 a 0 65536").first == "ok 4194304")
-                }
-                client.kill(SIGTERM)
-                let outcome = try client.finish()
-                #expect(outcome.succeeded, "\(outcome.ending) \(outcome.output) \(outcome.errors)")
-                #expect(outcome["counted"] == outcome["found"])
-            }
-        }
-
         @Test("A touch waits for its invalidation's turn in the queue, others do not")
         func latency() throws {
             try TestMount.with { mount in
                 let file = try mount.makeBuffer("a", size: 4 << 20)
                 let descriptor = try FileDescriptor.open(FilePath(file), .readWrite)
                 defer { try? descriptor.close() }
-                #expect(try run(mount, "fill a 0 4096 7") == ["ok 4096"])
+                #expect(try mount.execute("fill a 0 4096 7") == ["ok 4096"])
                 try mount.store("500000000", in: queue + "/latency")
                 func seconds(_ body: () throws -> Void) rethrows -> Double {
                     let start = Date()
@@ -169,7 +102,7 @@ extension Mounts {
                         }
                     } >= 0.5)
                 #expect(byte == [7])
-                #expect(try run(mount, "fill a 0 4096 8") == ["ok 4096"])
+                #expect(try mount.execute("fill a 0 4096 8") == ["ok 4096"])
                 #expect(
                     try seconds {
                         _ = try unsafe [UInt8](repeating: 9, count: 4096).withUnsafeBytes {

@@ -64,6 +64,58 @@ extension Mounts {
             }
         }
 
+        @Test("Pages on a device take frames of its node; where that is full it is ENOMEM, and nothing has gone")
+        func frames() throws {
+            try TestMount.with { mount in
+                for device in [0, 2] {
+                    let hits = try mount.allocations(1)
+                    let client = try Client.dmirror.start("\(mount.path)/\(Self.devices[device])", "take", 1000)
+                    #expect(try client.line() == "errno=0 local=1000")
+                    #expect(try mount.meminfo(1)["MemUsed"] == 4000)
+                    #expect(try mount.allocations(1) == hits + 1000)
+                    let full = try Client.dmirror.start("\(mount.path)/\(Self.devices[device + 1])", "take", 64537)
+                    #expect(try full.line() == "errno=\(ENOMEM) local=0")
+                    #expect(try mount.meminfo(1)["MemUsed"] == 4000)
+                    full.kill(SIGKILL)
+                    _ = try full.finish()
+                    let big = try Client.dmirror.start("\(mount.path)/\(Self.devices[device + 1])", "take", 64536)
+                    #expect(try big.line() == "errno=0 local=64536")
+                    #expect(try mount.meminfo(1)["MemFree"] == 0)
+                    for client in [client, big] {
+                        client.kill(SIGKILL)
+                        _ = try client.finish()
+                    }
+                    #expect(try eventually { try mount.meminfo(1)["MemUsed"] == 0 })
+                }
+            }
+        }
+
+        @Test("What is on a device comes back when its memory goes", arguments: ["offline", "poison", "down"])
+        func evicted(how: String) throws {
+            try TestMount.with(checkingLeaks: false) { mount in
+                let client = try Client.dmirror.start("\(mount.path)/\(Self.devices[2])", "take", 1000)
+                #expect(try client.line() == "errno=0 local=1000")
+                switch how {
+                case "offline": try mount.store("offline", in: "sys/class/cdm/cdm0/state")
+                // The device's only frames in use are those.
+                case "poison":
+                    for address in stride(from: 0, to: 16 << 20, by: 1 << 20) {
+                        try mount.store("\(address)", in: TestMount.debug + "/inject_poison")
+                    }
+                default: try mount.store("down", in: "sys/class/cdm/cdm0/link/state")
+                }
+                client.kill(SIGUSR1)
+                #expect(try client.line() == " local=0")
+                client.kill(SIGKILL)
+                _ = try client.finish()
+                #expect(try eventually { try mount.meminfo(0)["MemUsed"] == 0 })
+                let again = try Client.dmirror.start("\(mount.path)/\(Self.devices[2])", "take", 10)
+                #expect(try again.line() == (how == "poison" ? "errno=0 local=10" : "errno=\(ENOMEM) local=0"))
+                again.kill(SIGKILL)
+                _ = try again.finish()
+            }
+        }
+
         @Test("One user's mirrors are limited, and given back")
         func many() throws {
             try TestMount.with { mount in

@@ -4,7 +4,8 @@ import SystemPackage
 extension Mirror {
     /// HMM_DMIRROR_MIGRATE_TO_DEV: anonymous memory goes to the device, and is read there.
     ///
-    /// - Throws: EINVAL where nothing is mapped, it cannot be read, or it is of hugetlbfs; ENOENT when some pages have not come
+    /// - Throws: EINVAL where nothing is mapped, it cannot be read, or it is of hugetlbfs; ENOMEM where the device has not the
+    ///   memory for all of it, and then nothing has gone there; ENOENT when some pages have not come
     ///   to the device: those of files, of shared memory, in swap, or on a device already. The others have.
     func migrateToDevice(_ pages: Range<UInt64>, _ copy: Copy) throws(Errno) -> MirrorOutcome {
         try copy.check(UInt64(pages.count) * Page.size, isWrite: true)
@@ -20,6 +21,11 @@ extension Mirror {
                 isWhole = false
             }
         }
+        // What has come back just now has its frames no more.
+        process.placements.giveBack()
+        var frames = try device.memory.take(moving.count)
+        // Those that did not go after all go back.
+        defer { device.memory.give(back: frames.slots, generation: frames.generation) }
         bringIn(pages, states, areas)
         // Before anything is noted: the copy maps what was never touched.
         if isWhole {
@@ -27,7 +33,7 @@ extension Mirror {
         } else {
             for page in moving where !states[Int(page - pages.lowerBound)].isPresent { try populate(page) }
         }
-        try place(moving, of: pages, before: states, areas)
+        try place(moving, in: &frames, of: pages, before: states, areas)
         rest(pages, areNew: true)
         guard isWhole else { throw .noSuchFileOrDirectory }
         return MirrorOutcome(pages: UInt64(pages.count))
@@ -39,7 +45,8 @@ extension Mirror {
     }
 
     private func place(
-        _ moving: [UInt64], of pages: Range<UInt64>, before: [PageState], _ areas: MemoryAreas
+        _ moving: [UInt64], in frames: inout MirrorFrames, of pages: Range<UInt64>, before: [PageState],
+        _ areas: MemoryAreas
     ) throws(Errno) {
         let after = try pageMap.states(of: pages)
         for page in moving {
@@ -47,8 +54,10 @@ extension Mirror {
             // Gone or paged out meanwhile: then it has come back at once.
             guard new.isPresent, !new.isFile, let area = areas[page << Page.shift] else { continue }
             let isWritable = area.isWritable && (!old.isPresent || new.isZero || new.isExclusive)
+            guard let slot = frames.slots.popLast() else { return }
             process.placements[page] = DevicePlacement(
-                device: device, generation: device.generation, isWritable: isWritable, identity: new.identity,
+                device: device, generation: frames.generation, slot: slot, isWritable: isWritable,
+                identity: new.identity,
                 isWatched: device.kind == .hidden && !new.isZero && new.isExclusive)
             entries[page] = Entry(
                 identity: new.identity, device: device.number, access: isWritable ? .write : .read)
@@ -112,7 +121,8 @@ extension Mirror {
             // From memory that the CPU cannot reach it comes back first.
             if placement?.device?.kind != .coherent { placement = nil }
             process.placements[page] = DevicePlacement(
-                device: placement?.device, generation: placement?.generation ?? 0, exclusive: id, isWritable: true,
+                device: placement?.device, generation: placement?.generation ?? 0, slot: placement?.slot ?? 0,
+                exclusive: id, isWritable: true,
                 identity: state.identity, isWatched: !state.isZero && state.isExclusive)
             entries[page] = Entry(
                 identity: state.identity, device: placement?.device?.number, access: .exclusive)

@@ -59,6 +59,7 @@ final class Mirror: @unchecked Sendable {
     ) throws(Errno) -> MirrorOutcome {
         try process.turn.withLock { _ throws(Errno) in
             if entries.count > Self.entryLimit { entries.removeAll() }
+            defer { process.placements.giveBack() }
             let copy = Copy(pointer: command.pointer, caller: caller, cancellation: cancellation)
             switch command.action {
             case .read: return try read(command.pages, copy)
@@ -69,7 +70,7 @@ final class Mirror: @unchecked Sendable {
             case .exclusive: return try makeExclusive(command.pages, copy)
             case .checkExclusive: return try checkExclusive(command.pages)
             case .release:
-                device.release()
+                device.memory.release()
                 return MirrorOutcome()
             case .flags: return MirrorOutcome()
             }
@@ -82,6 +83,7 @@ final class Mirror: @unchecked Sendable {
     func settle(_ pages: Range<UInt64>, _ areas: MemoryAreas) throws(Errno) -> [PageState] {
         let states = try pageMap.states(of: pages)
         if process.placements.isEmpty { return states }
+        for device in process.placements.devices { device.memory.check() }
         var watched: [MemoryArea] = []
         areas.forEachPage(pages) { page, area in
             guard let placement = process.placements[page] else { return }
@@ -100,9 +102,8 @@ final class Mirror: @unchecked Sendable {
         }
         for area in watched {
             // All of the mapping, for the look forgets what it does not ask for.
-            let addresses = area.addresses
-            let pages = process.placements.filter { $1.isWatched && addresses.contains($0 << Page.shift) }
-            for page in touches.touched(pages.keys.sorted(), in: area) { comeBack(page) }
+            let pages = process.placements.watched(in: area.addresses)
+            for page in touches.touched(pages, in: area) { comeBack(page) }
         }
         return states
     }
@@ -126,7 +127,7 @@ final class Mirror: @unchecked Sendable {
         let watched = pages.filter { process.placements[$0]?.isWatched == true }
         if areNew, !watched.isEmpty { touches.settleNewPages() }
         for group in TouchDetector.groups(of: watched) where !touches.rest(TouchDetector.addresses(of: group)) {
-            for page in group { process.placements[page]?.isWatched = false }
+            for page in group { process.placements.unwatch(page) }
         }
     }
 

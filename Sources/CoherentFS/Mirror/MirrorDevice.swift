@@ -1,5 +1,4 @@
-import Fuse
-import Synchronization
+import CoherentMemory
 
 /// A device of the HMM test driver (`struct dmirror_device`), which mirrors the address space of whoever opens its file.
 final class MirrorDevice: Sendable {
@@ -12,24 +11,22 @@ final class MirrorDevice: Sendable {
     }
 
     /// The devices of a mount, which Linux calls private (0, 1) and coherent (2, 3).
-    static func makeAll() -> [MirrorDevice] {
-        (0..<4).map { MirrorDevice(number: $0, kind: $0 < 2 ? .hidden : .coherent) }
+    static func makeAll(in machine: Machine) -> [MirrorDevice] {
+        (0..<4).map {
+            MirrorDevice(
+                number: $0, kind: $0 < 2 ? .hidden : .coherent, memory: MirrorMemory(machine: machine, number: $0))
+        }
     }
 
     let number: Int
     let kind: Kind
-    private let released = Atomic<UInt64>(0)
+    let memory: MirrorMemory
 
-    private init(number: Int, kind: Kind) {
+    private init(number: Int, kind: Kind, memory: MirrorMemory) {
         self.number = number
         self.kind = kind
+        self.memory = memory
     }
 
     var name: String { "hmm_dmirror\(number)" }
-
-    /// What a page that is on the device now has noted; another number later says that it has been brought back.
-    var generation: UInt64 { released.load(ordering: .acquiring) }
-
-    /// Brings everything back that is on the device, whoever put it there.
-    func release() { released.add(1, ordering: .releasing) }
 }

@@ -119,7 +119,7 @@ final class MirrorHandle: OpenHandle, @unchecked Sendable {
 
     override func closed() {
         // As in Linux, the last close of any file of a device brings back what is on it.
-        mirror.device.release()
+        mirror.device.memory.release()
         services.mirrors.close(user)
     }
 }

@@ -9,6 +9,8 @@ struct DevicePlacement: Sendable {
     var device: MirrorDevice?
     /// The device's generation when the page came to it.
     var generation: UInt64 = 0
+    /// The frame that it has there.
+    var slot: UInt64 = 0
     /// The mirror that has exclusive access; 0 for none.
     var exclusive: UInt64 = 0
     /// Whether the page may be written where it is.
@@ -22,7 +24,7 @@ struct DevicePlacement: Sendable {
     var endsWithTouch: Bool { exclusive != 0 || device?.kind == .hidden }
 
     /// Whether the device has given up all that it had since then.
-    var isOver: Bool { device.map { $0.generation != generation } ?? false }
+    var isOver: Bool { device.map { $0.memory.generation != generation } ?? false }
 }
 
 /// A process with mirrors. What its mirrors know of its pages they share, as drivers do through the kernel's page table.
@@ -31,7 +33,7 @@ final class MirroredProcess: @unchecked Sendable {
 
     /// Held for as long as an ioctl on one of the mirrors takes. Never taken by those who serve requests.
     let turn = Mutex<Void>(())
-    var placements: [UInt64: DevicePlacement] = [:]
+    var placements = DevicePlacements()
     let id: Int32
 
     init(id: Int32) { self.id = id }

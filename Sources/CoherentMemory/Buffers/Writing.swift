@@ -43,7 +43,7 @@ extension Machine {
             do throws(Errno) {
                 stored = try buffer.state.withLock { state throws(Errno) in
                     if isFirst {
-                        if waitsForDevices {
+                        if waitsForDevices, state.backing == nil {
                             try checkDevices(
                                 offset >> Page.shift..<Page.count(of: end), isWrite: true, in: state)
                         }

@@ -15,11 +15,15 @@ public final class CommandQueue: Sendable {
     private enum Work: Sendable {
         case command(UInt64, DeviceCommand, process: Int32)
         case invalidation(@Sendable () -> Void)
+        /// One that another device waits for in the midst of a command.
+        case surrender(@Sendable () -> Void)
     }
 
     private struct Entry: Sendable {
         let work: Work
         let submitted: DispatchTime
+        /// Of the device's node, when it was submitted.
+        let incarnation: UInt32
     }
 
     private struct State {
@@ -38,12 +42,15 @@ public final class CommandQueue: Sendable {
     private let thread: DispatchQueue
     private let work = DispatchGroup()
     private let beside: DispatchQueue
-    /// Signalled once for good, so that nobody waits out a latency.
-    private let closing = DispatchSemaphore(value: 0)
+    /// Signalled when the thread, if it waits, is to look whether it still has to; once too often does no harm.
+    private let bell = DispatchSemaphore(value: 0)
+    private let incarnation: @Sendable () -> UInt32
 
-    init(label: String) {
+    /// - Parameter incarnation: how often the device's node has come and gone.
+    init(label: String, incarnation: @escaping @Sendable () -> UInt32) {
         thread = DispatchQueue(label: "cdmfs.queue.\(label)")
         beside = DispatchQueue(label: "cdmfs.policy.\(label)")
+        self.incarnation = incarnation
     }
 
     // MARK: Figures
@@ -69,13 +76,14 @@ public final class CommandQueue: Sendable {
     public func setLatency(_ nanoseconds: UInt64) throws(Errno) {
         guard Self.latencyRange.contains(nanoseconds) else { throw .outOfRange }
         state.withLock { $0.latency = nanoseconds }
+        ring()
     }
 
     // MARK: Submission
 
     /// Appends commands, all or none; EAGAIN where they do not all find room.
     func submit(_ commands: [DeviceCommand], by process: Int32, in machine: Machine) throws(Errno) -> Range<UInt64> {
-        let now = DispatchTime.now()
+        let (now, incarnation) = (DispatchTime.now(), incarnation())
         let (sequences, starts) = try state.withLock { state throws(Errno) in
             guard !state.isClosed else { throw .operationNotSupportedByDevice }
             guard state.waiting.count + commands.count <= Self.capacity else { throw .resourceTemporarilyUnavailable }
@@ -83,7 +91,9 @@ public final class CommandQueue: Sendable {
             for command in commands {
                 state.lastSequence += 1
                 state.waiting.append(
-                    Entry(work: .command(state.lastSequence, command, process: process), submitted: now))
+                    Entry(
+                        work: .command(state.lastSequence, command, process: process), submitted: now,
+                        incarnation: incarnation))
             }
             return (first..<state.lastSequence + 1, begin(&state))
         }
@@ -94,9 +104,19 @@ public final class CommandQueue: Sendable {
     /// Appends what is to happen to the device's page tables. May be called with the lock of a buffer held; `body` runs
     /// without any.
     func invalidate(in machine: Machine, _ body: @escaping @Sendable () -> Void) {
-        let now = DispatchTime.now()
+        append(.invalidation(body), in: machine)
+    }
+
+    /// The same for another device, of which a command waits for it: see ``serve(until:)``.
+    func surrender(in machine: Machine, _ body: @escaping @Sendable () -> Void) {
+        append(.surrender(body), in: machine)
+        ring()
+    }
+
+    private func append(_ work: Work, in machine: Machine) {
+        let entry = Entry(work: work, submitted: .now(), incarnation: incarnation())
         let starts = state.withLock { state in
-            state.waiting.append(Entry(work: .invalidation(body), submitted: now))
+            state.waiting.append(entry)
             return begin(&state)
         }
         if starts { start(in: machine) }
@@ -119,11 +139,15 @@ public final class CommandQueue: Sendable {
         while let entry = next() {
             wait(for: entry)
             switch entry.work {
-            case .invalidation(let body): body()
-            case .command(let sequence, let command, let process): execute(sequence, command, by: process, in: machine)
+            case .invalidation(let body), .surrender(let body): body()
+            case .command(let sequence, let command, let process):
+                execute(sequence, command, by: process, in: machine, isLate: isLate(entry))
             }
         }
     }
+
+    /// Whether the device that an entry was for has gone since.
+    private func isLate(_ entry: Entry) -> Bool { incarnation() != entry.incarnation }
 
     private func next() -> Entry? {
         state.withLock { state in
@@ -137,15 +161,47 @@ public final class CommandQueue: Sendable {
     }
 
     private func wait(for entry: Entry) {
-        let (latency, isClosed) = state.withLock { ($0.latency, $0.isClosed) }
-        guard latency > 0, !isClosed else { return }
-        // Signalled when the queue is closed, for everybody.
-        if closing.wait(timeout: entry.submitted + .nanoseconds(Int(latency))) == .success { closing.signal() }
+        while let start = state.withLock({ start(of: entry, $0) }) { _ = bell.wait(timeout: start) }
     }
 
-    private func execute(_ sequence: UInt64, _ command: DeviceCommand, by process: Int32, in machine: Machine) {
+    /// When an entry may start; nil for at once.
+    private func start(of entry: Entry, _ state: borrowing State) -> DispatchTime? {
+        guard state.latency > 0, !state.isClosed, !isLate(entry) else { return nil }
+        let start = entry.submitted + .nanoseconds(Int(state.latency))
+        return start > .now() ? start : nil
+    }
+
+    /// Has the thread look whether it still has to wait.
+    func ring() { bell.signal() }
+
+    /// Waits on behalf of the command under way until other devices have let go of pages. What they ask for meanwhile is
+    /// done in between, for two that wait for each other would wait for ever.
+    func serve(until isOver: () -> Bool) {
+        while !isOver() {
+            let (body, next) = state.withLock { state -> ((@Sendable () -> Void)?, DispatchTime) in
+                var next = DispatchTime.distantFuture
+                for place in state.waiting.indices {
+                    let entry = state.waiting[place]
+                    guard case .surrender(let body) = entry.work else { continue }
+                    guard let start = start(of: entry, state) else {
+                        state.waiting.remove(at: place)
+                        return (body, next)
+                    }
+                    next = min(next, start)
+                }
+                return (nil, next)
+            }
+            if let body { body() } else { _ = bell.wait(timeout: next) }
+        }
+    }
+
+    private func execute(
+        _ sequence: UInt64, _ command: DeviceCommand, by process: Int32, in machine: Machine, isLate: Bool
+    ) {
         var result = CommandResult(sequence: sequence, error: .canceled, value: 0)
-        if !isClosed {
+        if isLate {
+            result.error = .operationNotSupportedByDevice
+        } else if !isClosed {
             (result.error, result.value) = machine.execute(command, of: self, by: process)
         }
         state.withLock { [result] state in
@@ -166,13 +222,13 @@ public final class CommandQueue: Sendable {
 
     var isClosed: Bool { state.withLock { $0.isClosed } }
 
-    /// Takes no more commands; those that wait fail with ECANCELED, and invalidations are done at once.
+    /// Takes no more commands; those that wait and the one under way fail with ECANCELED, and invalidations are done at once.
     public func close() {
         let isFirst = state.withLock { state in
             defer { state.isClosed = true }
             return !state.isClosed
         }
-        if isFirst { closing.signal() }
+        if isFirst { ring() }
     }
 
     /// Waits until nothing waits or is being executed; false when it still is after `seconds`.

@@ -16,7 +16,7 @@ extension Machine {
         var writtenBack: (source: UInt64, target: UInt64) = (0, 0)
         let isLong = source.bytes.count >= Self.streamed
         while done < source.bytes.count {
-            try check(reading.device)
+            try check(reading)
             let from = source.part(at: done)
             let start = target.bytes.lowerBound + done
             let to = start..<start + UInt64(from.count)

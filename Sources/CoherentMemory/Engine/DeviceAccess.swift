@@ -4,14 +4,18 @@ import SystemPackage
 /// How a command touches pages.
 enum DeviceTouch {
     case read, write, exclusive
-
 }
 
 /// Who touches pages for a command.
 struct DeviceActor {
     let device: Device
+    /// Of the device's node, when the command began.
+    let incarnation: UInt32
     let origin: Origin
     let touch: DeviceTouch
+
+    /// Whether the device has been there since then.
+    var isPresent: Bool { incarnation & 1 == 0 && device.node.incarnation == incarnation }
 }
 
 /// Bytes of a buffer where they are, as pieces that follow each other: valid while the buffer's lock is held.
@@ -57,17 +61,27 @@ extension Machine {
     /// Finds bytes of a buffer for a device: gives their pages frames where they have none, and the device entries in its
     /// page table where the page cache does not have the page (hmm_range_fault()). The caller holds the buffer's lock.
     ///
-    /// - Parameter pieces: gets the bytes, up to the first page that the page cache may have.
-    /// - Throws: EFAULT behind the end of the buffer, EIO where the memory of the first page failed, ENOMEM where a page can get no frame, EPERM where the task may not
-    ///   use those there are.
+    /// - Parameter pieces: gets the bytes, up to the first page that the page cache may have, or that another device has to
+    ///   let go of.
+    /// - Throws: EFAULT behind the end of the buffer; EIO where the memory of the first page failed; ENOMEM where a page can get
+    ///   no frame; EPERM where the task may not use those there are; EOPNOTSUPP for exclusive access to a direct buffer, which
+    ///   programs map past everybody.
     func resolve(
         _ bytes: Range<UInt64>, in state: inout Buffer.State, for actor: DeviceActor, into pieces: inout DevicePieces
     ) throws(Errno) {
+        // Under the lock, or a device might be given pages after all were taken from it.
+        guard actor.isPresent else { throw .operationNotSupportedByDevice }
         guard bytes.upperBound <= state.size else { throw .badAddress }
+        guard state.backing == nil || actor.touch != .exclusive else { throw .notSupported }
         guard let context = state.context(of: actor.device) else {
             preconditionFailure("a command is at work on a buffer that its device does not know")
         }
-        let pages = bytes.lowerBound >> Page.shift..<Page.count(of: bytes.upperBound)
+        var pages = bytes.lowerBound >> Page.shift..<Page.count(of: bytes.upperBound)
+        if let withheld = state.backing?.firstWithheld(from: bytes.lowerBound), withheld < bytes.upperBound {
+            // Touching it is SIGBUS for everybody.
+            guard withheld >> Page.shift > pages.lowerBound else { throw .ioError }
+            pages = pages.lowerBound..<withheld >> Page.shift
+        }
         var end = try populate(pages, of: &state, origin: actor.origin, policy: .prefix)
         if let failed = firstMarker(in: pages, of: state) {
             guard failed > pages.lowerBound else { throw .ioError }
@@ -89,6 +103,7 @@ extension Machine {
             while page < stop {
                 let slot = Int(page) & (TablePool.entries - 1)
                 var entry = PageTableEntry(rawValue: unsafe entries[slot])
+                if isShared, isTaken(page, from: context, actor.touch, in: state) { return }
                 var old = DeviceTableEntry(rawValue: 0)
                 if let mapping { old.rawValue = unsafe context.table.entries(of: mapping)[slot] }
                 var new = old
@@ -104,7 +119,6 @@ extension Machine {
                 new.isWritable = old.isWritable || actor.touch != .read
                 if !old.isPresent || new.isWritable && !old.isWritable { tally.faults += 1 }
                 if !old.isPresent { noteFaults(CollectionOfOne(page), in: &state, by: context) }
-                if isShared { settle(page, for: context, actor.touch, in: &state) }
                 if actor.touch == .exclusive { new.isExclusive = true }
                 new.use(isStore: actor.touch == .write)
                 if new != old {
@@ -139,18 +153,6 @@ extension Machine {
         }
         unsafe pieces.append(
             node(of: entry.pfn).address(of: entry.pfn) + Int(bytes.lowerBound & (Page.size - 1)), bytes.count)
-    }
-
-    /// What one device has for itself alone no other one maps; who comes later takes it away.
-    private func settle(
-        _ page: UInt64, for context: DeviceContext, _ touch: DeviceTouch, in state: inout Buffer.State
-    ) {
-        for other in state.contexts where other !== context {
-            let mapping = other[page]
-            guard mapping.isPresent, touch == .exclusive || mapping.isExclusive else { continue }
-            other.unmap(page)
-            state.dropContext(other)
-        }
     }
 
     /// Takes pages that the page cache may have out of it, which brings what was stored to them, and maps for the device
@@ -188,24 +190,45 @@ extension Machine {
     private func mapUncached(
         _ pages: Range<UInt64>, in state: inout Buffer.State, for actor: DeviceActor
     ) throws(Errno) {
-        guard let context = state.context(of: actor.device) else { return }
+        unsafe forEachMatch(pages, filter: .unmapping, in: state) { _, slot in
+            var entry = PageTableEntry(rawValue: unsafe slot.pointee)
+            entry.isUnmapping = false
+            unsafe slot.pointee = entry.rawValue
+        }
+        try map(pages, in: &state, for: actor)
+    }
+
+    /// Maps those pages of a range for a device that neither the page cache nor another device has in a way that forbids it.
+    /// The caller holds the buffer's lock.
+    func map(_ pages: Range<UInt64>, in state: inout Buffer.State, for actor: DeviceActor) throws(Errno) {
+        guard actor.isPresent, let context = state.context(of: actor.device), !context.pinned.isEmpty else { return }
         var tally = DeviceTally()
         var faulted: [UInt64] = []
         var failure: Errno?
         unsafe forEachMatch(pages, filter: .all, in: state) { page, slot in
             var entry = PageTableEntry(rawValue: unsafe slot.pointee)
-            entry.isUnmapping = false
-            defer { unsafe slot.pointee = entry.rawValue }
-            guard !entry.isCached, !context[page].isPresent else { return }
+            guard !entry.isCached, !entry.isUnmapping, !isTaken(page, from: context, actor.touch, in: state) else {
+                return
+            }
+            var mapping = context[page]
+            guard !mapping.isPresent || actor.touch == .exclusive else { return }
             do throws(Errno) {
-                var mapping = DeviceTableEntry(pfn: entry.pfn)
-                mapping.isWritable = actor.touch != .read
                 let leaf = try context.table.makeLeaf(of: page)
-                context.table.insert(PageTableEntry(rawValue: mapping.rawValue), at: page, leaf: leaf)
-                tally.mapped += 1
-                tally.faults += 1
-                faulted.append(page)
-                entry.isDeviceMapped = true
+                if !mapping.isPresent {
+                    mapping = DeviceTableEntry(pfn: entry.pfn)
+                    mapping.isWritable = actor.touch != .read
+                    context.table.insert(PageTableEntry(rawValue: mapping.rawValue), at: page, leaf: leaf)
+                    tally.mapped += 1
+                    tally.faults += 1
+                    faulted.append(page)
+                    entry.isDeviceMapped = true
+                    unsafe slot.pointee = entry.rawValue
+                }
+                if actor.touch == .exclusive {
+                    // At once, or another device could be there before the command goes on.
+                    mapping.isExclusive = true
+                    unsafe context.table.entries(of: leaf)[Int(page) & (TablePool.entries - 1)] = mapping.rawValue
+                }
             } catch {
                 failure = error
             }

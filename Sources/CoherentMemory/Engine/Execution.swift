@@ -34,12 +34,16 @@ extension Machine {
         for range in command.ranges { pin(range, for: device) }
         defer { for range in command.ranges { unpin(range, for: device) } }
         let origin = Origin(pid: process, node: device.node.id, isDevice: true)
-        func actor(_ touch: DeviceTouch) -> DeviceActor { DeviceActor(device: device, origin: origin, touch: touch) }
+        let incarnation = device.node.incarnation
+        func actor(_ touch: DeviceTouch) -> DeviceActor {
+            DeviceActor(device: device, incarnation: incarnation, origin: origin, touch: touch)
+        }
         var done: UInt64 = 0
         do throws(Errno) {
+            try check(actor(.read))
             for range in command.ranges where range.bytes.upperBound > range.buffer.size { throw Errno.badAddress }
             switch command {
-            case .fence: try check(device)
+            case .fence: break
             case .fill(let range, let byte):
                 try unsafe forEachPiece(of: range, for: actor(.write), &done) { piece in
                     unsafe memset(piece.baseAddress!, Int32(byte), piece.count)
@@ -63,9 +67,10 @@ extension Machine {
         return (nil, done)
     }
 
-    /// Whether a device can work at all.
-    func check(_ device: Device) throws(Errno) {
-        guard device.isPresent else { throw .operationNotSupportedByDevice }
+    /// Whether a command can go on. ENODEV when the device, or its link, has gone; ECANCELED when its queue is closed.
+    func check(_ actor: DeviceActor) throws(Errno) {
+        guard actor.isPresent else { throw .operationNotSupportedByDevice }
+        if actor.device.queue.isClosed { throw .canceled }
     }
 
     // MARK: Pins
@@ -103,7 +108,7 @@ extension Machine {
     ) throws(Errno) {
         var writtenBack: UInt64 = 0
         while done < range.bytes.count {
-            try check(actor.device)
+            try check(actor)
             let part = range.part(at: done)
             let length = try withPieces { pieces throws(Errno) in
                 try range.buffer.state.withLock { state throws(Errno) in
@@ -117,18 +122,20 @@ extension Machine {
         }
     }
 
-    /// Takes pages of a range out of the page cache, from one on that is in it.
+    /// Takes pages of a range from other devices, or out of the page cache, from one on that is there.
     ///
     /// - Parameter writtenBack: the page from which on nothing was written back in bulk yet.
     func makeWay(
         in range: BufferRange, at done: UInt64, for actor: DeviceActor, _ writtenBack: inout UInt64
     ) throws(Errno) {
         let page = (range.bytes.lowerBound + done) >> Page.shift
+        // A few at a time, so that who uses them does not have the first ones back before the last one is out.
+        let pages = page..<min(range.pages.upperBound, page + 64)
+        if try takeFromDevices(range.buffer, pages: pages, for: actor) { return }
         if page >= writtenBack {
             writtenBack = writeBackAhead(of: range.buffer, from: page, to: range.pages.upperBound, filter: .all)
         }
-        // A few at a time, so that programs that use them do not have the first ones back before the last one is out.
-        try takeFromPageCache(range.buffer, pages: page..<min(range.pages.upperBound, page + 64), for: actor)
+        try takeFromPageCache(range.buffer, pages: pages, for: actor)
     }
 
     func withPieces(_ body: (inout DevicePieces) throws(Errno) -> Int) throws(Errno) -> Int {

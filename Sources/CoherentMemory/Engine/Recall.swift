@@ -13,7 +13,7 @@ public enum Recall: Sendable, Hashable {
 }
 
 /// Runs something when the last of several has happened.
-private final class Countdown: Sendable {
+final class Countdown: Sendable {
     private let left: Atomic<Int>
     private let body: @Sendable () -> Void
 
@@ -85,9 +85,16 @@ extension Machine {
         throw .resourceTemporarilyUnavailable
     }
 
+    /// How long, in milliseconds, somebody who waits for devices may not notice that nobody wants the move any more.
+    private static let patience = 10
+
     /// Takes pages that are about to move away from devices, and waits until these have let go; but for pages of a command
     /// that is just under way. For a thread that neither a request nor a device waits for.
-    func recall(_ pages: Range<UInt64>, of buffer: Buffer, moving filter: PageFilter) {
+    ///
+    /// - Throws: EINTR when cancelled; the devices let go all the same.
+    func recall(
+        _ pages: Range<UInt64>, of buffer: Buffer, moving filter: PageFilter, isCancelled: () -> Bool
+    ) throws(Errno) {
         let over = DispatchSemaphore(value: 0)
         let isNeeded = buffer.state.withLock { state in
             guard !state.contexts.isEmpty else { return false }
@@ -102,7 +109,7 @@ extension Machine {
             let countdown = Countdown(concerned.count) { over.signal() }
             for device in concerned {
                 device.queue.invalidate(in: self) {
-                    self.unmap(pages, of: buffer, from: device) { page, entry in
+                    self.unmap(pages, of: buffer, from: device) { page, entry, _ in
                         self.matches(entry, filter) && !busy.contains { $0.contains(page) }
                     }
                     countdown.step()
@@ -110,13 +117,16 @@ extension Machine {
             }
             return true
         }
-        if isNeeded { over.wait() }
+        guard isNeeded else { return }
+        while over.wait(timeout: .now() + .milliseconds(Self.patience)) == .timedOut {
+            if isCancelled() { throw .interrupted }
+        }
     }
 
     /// Empties a device's page table of pages; what it knows of them comes back.
     func unmap(
         _ pages: Range<UInt64>, of buffer: Buffer, from device: Device,
-        where isWanted: (UInt64, PageTableEntry) -> Bool = { _, _ in true }
+        where isWanted: (UInt64, PageTableEntry, DeviceTableEntry) -> Bool = { _, _, _ in true }
     ) {
         buffer.state.withLock { state in
             guard let context = state.context(of: device) else { return }
@@ -134,8 +144,8 @@ extension Machine {
                 context.table.remove(part, leaf: leaf) { page, mapping in
                     let slot = unsafe entries + (Int(page) & (TablePool.entries - 1))
                     var entry = PageTableEntry(rawValue: unsafe slot.pointee)
-                    guard isWanted(page, entry) else { return false }
                     let mapping = DeviceTableEntry(rawValue: mapping.rawValue)
+                    guard isWanted(page, entry, mapping) else { return false }
                     tally.change(mapping, to: DeviceTableEntry(rawValue: 0))
                     tally.invalidations += 1
                     entry.isDeviceMapped = state.contexts.contains { $0 !== context && $0[page].isPresent }

@@ -52,6 +52,8 @@ extension Machine {
         announce(.link(name: device.name, .down))
         guard wasPresent else { return }
         device.isSevered = true
+        // What waits for the device to be ready waits no longer.
+        device.queue.ring()
         node.cancelMigrations()
         tasks.nodesChanged(in: self)
         // Whatever changes the device's state finds that it is gone, and ends.

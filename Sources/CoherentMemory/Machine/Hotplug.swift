@@ -55,6 +55,7 @@ extension Machine {
                 note(.nodeRemoved(node.id))
                 note(.deviceRemoved(device.name))
             }
+            device.queue.ring()
             announce(.deviceRemoved(device.name))
             // Pages that moved away when the node went offline. No more can come: there is nowhere to take one from.
             invalidate(device.memory, pages: 0..<Page.count(of: device.memory.size))

@@ -41,7 +41,7 @@ extension Machine {
         let frames = PrepaidFrames(places: new)
         defer { frames.releaseRest(to: target) }
 
-        recall(0..<UInt64(run.count), of: buffer, moving: .all)
+        try recall(0..<UInt64(run.count), of: buffer, moving: .all, isCancelled: isCancelled)
         try takeOut(allOf: buffer, count: UInt64(run.count), isCancelled: isCancelled)
         guard !buffer.isPinned else {
             leave(0..<UInt64(run.count), of: buffer, filter: .all)

@@ -91,7 +91,8 @@ extension Machine {
         reason: MoveReason, isCancelled: () -> Bool
     ) throws(Errno) -> MigrationResult {
         var refused = MigrationResult()
-        guard let wanted = takeOut(pages, of: buffer, filter: filter, &refused) else { return refused }
+        let selection = try takeOut(pages, of: buffer, filter: filter, isCancelled: isCancelled, &refused)
+        guard let wanted = selection else { return refused }
         let outcome = copyInChannels(
             from: wanted.sources, to: targets, reason: reason, isCancelled: isCancelled, mayGiveUp: true
         ) {

@@ -39,10 +39,18 @@ extension Machine {
     ///   - pages: at most ``batch`` pages.
     ///   - outcome: gets those that cannot be moved at all.
     /// - Returns: nil where nothing is to be moved.
+    /// - Throws: EINTR when cancelled while devices were still to let go of pages.
     func takeOut(
-        _ pages: Range<UInt64>, of buffer: Buffer, filter: PageFilter, _ outcome: inout MigrationResult
-    ) -> Selection? {
-        recall(pages, of: buffer, moving: filter)
+        _ pages: Range<UInt64>, of buffer: Buffer, filter: PageFilter, isCancelled: () -> Bool,
+        _ outcome: inout MigrationResult
+    ) throws(Errno) -> Selection? {
+        do throws(Errno) {
+            try recall(pages, of: buffer, moving: filter, isCancelled: isCancelled)
+        } catch {
+            // Whoever chose the pages may have marked them.
+            leave(pages, of: buffer, filter: filter)
+            throw error
+        }
         let wanted = buffer.unmapTurn.withLock { _ in
             let wanted = buffer.state.withLock { state in
                 guard !state.isPinned else {
@@ -66,7 +74,7 @@ extension Machine {
         return wanted
     }
 
-    /// Ends what ``takeOut(_:of:filter:_:)`` began without moving anything.
+    /// Ends what ``takeOut(_:of:filter:isCancelled:_:)`` began without moving anything.
     func leave(_ pages: Range<UInt64>, of buffer: Buffer, filter: PageFilter) {
         buffer.state.withLock { state in
             unsafe forEachMatch(pages, filter: filter, in: state) { _, slot in

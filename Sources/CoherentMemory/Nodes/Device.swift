@@ -56,7 +56,7 @@ public final class Device: Sendable {
         self.name = name
         self.node = node
         self.memory = memory
-        queue = CommandQueue(label: name)
+        queue = CommandQueue(label: name) { node.incarnation }
         linkFigures = Mutex(link)
     }
 
@@ -131,6 +131,15 @@ public final class Device: Sendable {
 }
 
 extension Machine {
+    /// Memory of a device that a driver hands out by other means than the device's file: nothing at first, at most as large as
+    /// the node, always bound to it, and open to no task's policy. Its pages move away as all others when the node goes.
+    public func makeMemory(of device: Device) -> Buffer {
+        system.makeBuffer(
+            tables: tables, policy: .bind(device.node.id),
+            effective: EffectivePolicy(mode: .bind, nodes: NodeMask([device.node.index])),
+            fixedSize: device.memory.fixedSize)
+    }
+
     /// The device `name`, if there is one.
     public func device(named name: String) -> Device? { devices.first { $0.name == name } }
 

@@ -12,6 +12,7 @@ struct OneMemoryTests {
 
     private final class Scene: Sendable {
         let machine: Machine
+        /// Two in the page cache, and a direct one.
         let buffers: [Buffer]
         let cache: PageCache
         let isOver = Atomic(false)
@@ -20,9 +21,29 @@ struct OneMemoryTests {
 
         init() throws {
             machine = try Machine(ram: 16, coherent: [8, 4], isolation: .none)
-            buffers = [machine.makeBuffer(), machine.makeBuffer()]
+            var buffers = [machine.makeBuffer(), machine.makeBuffer()]
             for buffer in buffers { try machine.resize(buffer, to: UInt64(OneMemoryTests.pages) * 4096) }
             cache = PageCache(machine, mapping: buffers)
+            buffers.append(machine.makeBuffer())
+            try machine.resize(buffers[2], to: UInt64(OneMemoryTests.pages) * 4096)
+            try machine.makeDirect(buffers[2], in: BackingFile(anonymous: "test"), origin: onNode0)
+            self.buffers = buffers
+        }
+
+        /// A load of a page, and a store to it, by a program.
+        func touch(_ buffer: Buffer, page: Int, storing value: UInt8?, at offset: Int) -> [UInt8]? {
+            guard let backing = buffer.backing else {
+                return cache.touch(buffer, page: page) { bytes in
+                    let seen = bytes
+                    if let value { bytes[offset] = value }
+                    return (seen, stored: value != nil)
+                }
+            }
+            // As through a mapping of the file: without a lock.
+            let address = unsafe backing.address(of: UInt64(page) * 4096)
+            let seen = unsafe [UInt8](UnsafeRawBufferPointer(start: address, count: 4096))
+            if let value { unsafe address.storeBytes(of: value, toByteOffset: offset, as: UInt8.self) }
+            return seen
         }
 
         func report(_ problem: String) { problems.withLock { $0.append(problem) } }
@@ -40,7 +61,8 @@ struct OneMemoryTests {
                         try machine.online(device)
                     case 1:
                         cache.writeBack(
-                            buffer, page: Int.random(in: 0..<OneMemoryTests.pages, using: &random),
+                            buffers[Int.random(in: 0...1, using: &random)],
+                            page: Int.random(in: 0..<OneMemoryTests.pages, using: &random),
                             drops: random.oneIn(2))
                     default: try machine.migrate(buffer, to: Int.random(in: 0...2, using: &random))
                     }
@@ -65,20 +87,16 @@ struct OneMemoryTests {
             { scene.disturb(seed + 100) },
             {
                 var random = SplitMix64(seed: seed)
-                var model = [[UInt8]](repeating: [UInt8](repeating: 0, count: size), count: 2)
+                var model = [[UInt8]](repeating: [UInt8](repeating: 0, count: size), count: 3)
                 for step in 0..<1200 {
-                    let which = Int.random(in: 0...1, using: &random)
+                    let which = Int.random(in: 0...2, using: &random)
                     let buffer = scene.buffers[which]
                     let page = Int.random(in: 0..<Self.pages, using: &random)
                     if random.oneIn(2) {
                         let offset = Int.random(in: 0..<4096, using: &random)
                         let value = UInt8.random(in: 0...255, using: &random)
                         let stores = random.oneIn(2)
-                        let seen: [UInt8]? = scene.cache.touch(buffer, page: page) { bytes in
-                            let seen = bytes
-                            if stores { bytes[offset] = value }
-                            return (seen, stored: stores)
-                        }
+                        let seen = scene.touch(buffer, page: page, storing: stores ? value : nil, at: offset)
                         let start = page * 4096
                         if seen != Array(model[which][start..<start + 4096]) {
                             scene.report("step \(step): page \(page) of \(which) differs")
@@ -119,7 +137,7 @@ struct OneMemoryTests {
             command = .fill(range, value)
             model[which].replaceSubrange(offset..<offset + length, with: repeatElement(value, count: length))
         case 1:
-            let other = Int.random(in: 0...1, using: &random)
+            let other = Int.random(in: 0...2, using: &random)
             let to = Int.random(in: 0...size - length, using: &random)
             command = .copy(
                 from: range, to: try BufferRange(scene.buffers[other], at: UInt64(to), length: UInt64(length)))
@@ -127,7 +145,7 @@ struct OneMemoryTests {
             model[other].replaceSubrange(to..<to + length, with: bytes)
         case 2: command = .read(range)
         case 3: command = .write(range)
-        case 4: command = .exclusive(range)
+        case 4 where which < 2: command = .exclusive(range)
         default:
             command = .crc32(range)
             expected = UInt64(checksum(model[which][offset..<offset + length]))

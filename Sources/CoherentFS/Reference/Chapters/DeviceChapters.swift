@@ -120,7 +120,7 @@ extension Manual {
                     reads:
                         "`SEQ STATUS VALUE`, a line a command: its number, from 1 on; `ok` or the name of an errno; the checksum of `crc32` in decimal, of the others the bytes that were done",
                     text:
-                        "EFAULT: the range reaches behind the end of the buffer. EIO: the memory of a page failed. ENOMEM, EPERM: a page got no frame, or not under isolation. ENODEV: the device went. ECANCELED: the mount ended. What a command did before it failed stays done."
+                        "EFAULT: the range reaches behind the end of the buffer. EIO: the memory of a page failed, or was lost with the link of another device. ENOMEM, EPERM: a page got no frame, or not under isolation. EOPNOTSUPP: exclusive access to a direct buffer, of which nobody sees the CPU touch it. ENODEV: the device or its link went; what waits then fails at once. ECANCELED: the mount ended. What a command did before it failed stays done."
                 ),
                 "depth": ManualPage(reads: "a number, decimal"),
                 "completed": ManualPage(reads: "a number, decimal"),
@@ -133,7 +133,7 @@ extension Manual {
         Chapter(
             "sys/class/cdm/cdmN/mmu", summary: "The device's page tables.",
             text:
-                "There is one for each buffer that the device uses. Its entries are made as commands touch pages, read-only or writable; they go when the CPU touches the page (all touches: the page is with the CPU or with devices), when it moves, and when it is freed, whose frame is used anew only when the invalidation has had its turn in the queue.",
+                "There is one for each buffer that the device uses. Its entries are made as commands touch pages, read-only or writable; they go when the CPU touches the page (all touches: the page is with the CPU or with devices), when it moves, and when it is freed, whose frame is used anew only when the invalidation has had its turn in the queue. What one device has for itself another one takes by an invalidation that waits its turn in the first one's queue, before it maps the page, and so does who takes for itself what others map; two that wait for each other serve each other meanwhile.",
             linux: "mm/hmm.c, mm/mmu_notifier.c",
             [
                 "contexts": ManualPage(reads: "a number, decimal"), "mapped": ManualPage(reads: "pages, decimal"),
@@ -172,7 +172,7 @@ extension Manual {
                     summary:
                         "A device that mirrors the address space of whoever opens its file, as Linux's HMM tests want it.",
                     text:
-                        "0 and 1 have private memory, 2 and 3 coherent memory. The ioctls (magic 'H', one `struct hmm_dmirror_cmd`) are READ, WRITE, MIGRATE_TO_DEV, MIGRATE_TO_SYS, SNAPSHOT, EXCLUSIVE, CHECK_EXCLUSIVE, RELEASE and FLAGS; others are ENOTTY. An address or range that is malformed is EINVAL, memory that is not there or not permitted EFAULT or EPERM, more than 1 GiB in one call ENOMEM, too many open files of one user EMFILE.",
+                        "0 and 1 have private memory, 2 and 3 coherent memory; pages on a device take frames of the node of the first (0, 2) or second (1, 3) coherent device, as far as there are two. The ioctls (magic 'H', one `struct hmm_dmirror_cmd`) are READ, WRITE, MIGRATE_TO_DEV, MIGRATE_TO_SYS, SNAPSHOT, EXCLUSIVE, CHECK_EXCLUSIVE, RELEASE and FLAGS; others are ENOTTY. An address or range that is malformed is EINVAL, memory that is not there or not permitted EFAULT or EPERM, more than 1 GiB in one call, or more than the node has room for, ENOMEM, too many open files of one user EMFILE.",
                     linux: "lib/test_hmm.c, lib/test_hmm_uapi.h"),
                 "cdmN": ManualPage(
                     summary: "The device's memory: open, mmap, read, write, fallocate.",
