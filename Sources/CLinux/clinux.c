@@ -116,7 +116,7 @@ static inline void stream_line(char *target, const char *source) {
 
 // Four pages at a time, as glibc does, so that more of the memory's banks are at work.
 void clinux_copy_streaming(void *target, const void *source, size_t length) {
-    enum { page = 4096, pages = 4, line = 64 };
+    enum { page = 4096, pages = 8, line = 64 };
     char *to = target;
     const char *from = source;
     if ((uintptr_t)to % 16 == 0) {

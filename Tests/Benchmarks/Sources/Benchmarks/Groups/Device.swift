@@ -11,7 +11,7 @@ extension Group {
     }
 
     private static let plain = Contestant("plain C over ordinary memory")
-    private static let size = 64 << 20
+    private static let size = 128 << 20
 
     private static func queue(_ site: Site) -> String { site.path + "/sys/class/cdm/cdm0/queue" }
 
@@ -29,12 +29,12 @@ extension Group {
         func rate(_ seconds: Double) -> Double { Double(size) / seconds * 1e-9 }
         try body([
             Trial(
-                "crc32 of 64 MiB by a device", .gigabytesPerSecond, ours: site.contestant, peer: plain,
+                "crc32 of 128 MiB by a device", .gigabytesPerSecond, ours: site.contestant, peer: plain,
                 atMostOrLeast: 0.8,
                 measurePeer: { rate(try timed("crc32") { unsafe clients_checksum(size, &$0) }) },
                 measureOurs: { rate(try execute(site, "crc32 bench 0 \(size)")) }),
             Trial(
-                "copy of 64 MiB by a device", .gigabytesPerSecond, ours: site.contestant, peer: plain,
+                "copy of 128 MiB by a device", .gigabytesPerSecond, ours: site.contestant, peer: plain,
                 atMostOrLeast: 0.8,
                 measurePeer: { rate(try timed("memcpy") { unsafe clients_copy_resident(size, &$0) }) },
                 measureOurs: { rate(try execute(site, "copy bench 0 bench \(size) \(size)")) }),
