@@ -147,9 +147,9 @@ static inline void stream_line(char *target, const char *source) {
     for (int i = 0; i < 4; i++) _mm_stream_si128((__m128i *)target + i, part[i]);
 }
 
-// Four pages at a time, as glibc does, so that more of the memory's banks are at work.
+// Eight pages at a time, where glibc takes four, so that more of the memory's banks are at work.
 void clinux_copy_streaming(void *target, const void *source, size_t length) {
-    enum { page = 4096, pages = 4, line = 64 };
+    enum { page = 4096, pages = 8, line = 64 };
     char *to = target;
     const char *from = source;
     if ((uintptr_t)to % 16 == 0) {

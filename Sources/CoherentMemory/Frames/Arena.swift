@@ -99,8 +99,8 @@ final class Arena: @unchecked Sendable {
     /// Stores bytes into frames, from a place in the first one on. Into frames that were stored to before it is faster than
     /// ``fill(_:with:)``.
     func store(_ bytes: UnsafeRawBufferPointer, to first: Int, at offset: Int) {
-        guard let source = unsafe bytes.baseAddress else { return }
-        let target = address(of: first)
+        guard let source = bytes.baseAddress else { return }
+        let target = unsafe address(of: first)
         // A load has the host map the frames around, too; a store would have it map one after the other.
         unsafe clinux_load_pages(target, Page.count(of: UInt64(offset + bytes.count)))
         unsafe memcpy(target + offset, source, bytes.count)
