@@ -1,4 +1,5 @@
 import CLinux
+import CoherentMemory
 import Dispatch
 import Foundation
 import Synchronization

@@ -1,4 +1,5 @@
 import CLinux
+import CoherentMemory
 import Foundation
 import SystemPackage
 import Testing

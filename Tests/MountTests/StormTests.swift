@@ -1,4 +1,5 @@
 import CLinux
+import CoherentMemory
 import Foundation
 import SystemPackage
 import Testing
@@ -254,6 +255,17 @@ extension Mounts {
             }
         }
 
+        /// A shell that migrates a buffer, at the moment when the daemon has the buffer's file open.
+        private func shellWritingBack(_ buffer: String, of mount: TestMount, by daemon: pid_t) throws -> Child {
+            let migrate = "\(mount.path)/\(mount.control(buffer))/migrate"
+            let shell = try Child(["sh", "-c", "echo ready; echo 1 > \(migrate)"])
+            #expect(try shell.line() == "ready")
+            let deadline = ContinuousClock.now + .seconds(10)
+            while !isWritingBack(daemon, "buffers/\(buffer)"), ContinuousClock.now < deadline {}
+            #expect(ContinuousClock.now < deadline, "never seen")
+            return shell
+        }
+
         /// Whether a thread of the daemon has a file of its own mount open: it writes back.
         private func isWritingBack(_ daemon: pid_t, _ file: String) -> Bool {
             let tasks = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(daemon)/task")) ?? []
@@ -279,12 +291,8 @@ extension Mounts {
                 let file = try mount.makeBuffer("a", size: 128 << 20)
                 let holder = try holder(of: file, megabytes: 128)
                 let daemon = try #require(mount.daemons().first)
-                let shell = try Child(["sh", "-c", "echo ready; echo 1 > \(mount.path)/\(mount.control("a"))/migrate"])
-                #expect(try shell.line() == "ready")
-                let deadline = ContinuousClock.now + .seconds(10)
-                while !isWritingBack(daemon, "buffers/a"), ContinuousClock.now < deadline {}
+                let shell = try shellWritingBack("a", of: mount, by: daemon)
                 kill(daemon, SIGKILL)
-                #expect(ContinuousClock.now < deadline, "never seen")
                 _ = try shell.finish(within: 15)
                 #expect(eventually(within: 10) { mount.daemons().isEmpty })
                 holder.kill(SIGKILL)
@@ -300,10 +308,7 @@ extension Mounts {
                 let file = try mount.makeBuffer("a", size: 128 << 20)
                 let holder = try holder(of: file, megabytes: 128)
                 let daemon = try #require(mount.daemons().first)
-                let shell = try Child(["sh", "-c", "echo ready; echo 1 > \(mount.path)/\(mount.control("a"))/migrate"])
-                #expect(try shell.line() == "ready")
-                let deadline = ContinuousClock.now + .seconds(10)
-                while !isWritingBack(daemon, "buffers/a"), ContinuousClock.now < deadline {}
+                let shell = try shellWritingBack("a", of: mount, by: daemon)
                 try check(unsafe umount2(mount.path, Int32(MNT_DETACH)))
                 _ = try shell.finish(within: 30)
                 holder.kill(SIGKILL)

@@ -1,14 +1,17 @@
-/// Random numbers that a seed determines (Steele, Lea and Flood's SplitMix).
-struct SplitMix64: RandomNumberGenerator {
+/// Random numbers that a seed determines, so that what they led to can be had again (Steele, Lea and Flood's SplitMix).
+package struct SplitMix64: RandomNumberGenerator {
     private var state: UInt64
 
-    init(seed: UInt64) { state = seed }
+    package init(seed: UInt64) { state = seed }
 
-    mutating func next() -> UInt64 {
+    package mutating func next() -> UInt64 {
         state &+= 0x9e37_79b9_7f4a_7c15
         var value = state
         value = (value ^ value >> 30) &* 0xbf58_476d_1ce4_e5b9
         value = (value ^ value >> 27) &* 0x94d0_49bb_1331_11eb
         return value ^ value >> 31
     }
+
+    /// True once in `n` times.
+    package mutating func oneIn(_ n: Int) -> Bool { Int.random(in: 0..<n, using: &self) == 0 }
 }

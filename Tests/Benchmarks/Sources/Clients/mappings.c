@@ -128,6 +128,22 @@ int clients_store(void *mapped, size_t bytes, long passes, double budget, double
     return 0;
 }
 
+int clients_stride(void *mapped, size_t bytes, double budget, double *seconds) {
+    size_t pages = bytes / page;
+    BEGIN_TOUCHING
+    long done = 0;
+    double start = now(), passed;
+    do {
+        for (size_t i = 0; i < pages; i++)
+            ((volatile uint64_t *)((char *)mapped + i * page))[i % 64 * 8] = (uint64_t)done;
+        done++;
+        passed = now() - start;
+    } while (passed < budget);
+    *seconds = passed / ((double)pages * (double)done);
+    END_TOUCHING;
+    return 0;
+}
+
 int clients_load(void *mapped, size_t bytes, double budget, double *rate) {
     const uint64_t *words = mapped;
     BEGIN_TOUCHING
@@ -198,5 +214,21 @@ int clients_copy(size_t bytes, double *seconds) {
     __builtin_memcpy(memory[1], memory[0], bytes);
     __asm__ volatile("" : : "r"(memory[1]) : "memory");
     *seconds = now() - start;
+    return 0;
+}
+
+int clients_warm(size_t bytes) {
+    char *memory = reserve(bytes);
+    if (memory == MAP_FAILED)
+        return errno;
+    if (mprotect(memory, bytes, PROT_READ | PROT_WRITE) != 0) {
+        int error = errno;
+        munmap(memory, bytes);
+        return error;
+    }
+    madvise(memory, bytes, MADV_HUGEPAGE);
+    for (size_t at = 0; at < bytes; at += page)
+        ((volatile char *)memory)[at] = 1;
+    munmap(memory, bytes);
     return 0;
 }

@@ -23,10 +23,10 @@ extension Group {
                     ], sites
                 ) { site in
                     [
-                        try transfer(site, 4096, 20_000, clients_read) * 1e6,
-                        try transfer(site, 4096, 4000, clients_write) * 1e6,
-                        try transfer(site, 1 << 20, 256, clients_read) * 1e6,
-                        try transfer(site, 1 << 20, 128, clients_write) * 1e6,
+                        try transfer(site, 4096, 10_000, clients_read) * 1e6,
+                        try transfer(site, 4096, 2000, clients_write) * 1e6,
+                        try transfer(site, 1 << 20, 128, clients_read) * 1e6,
+                        try transfer(site, 1 << 20, 64, clients_write) * 1e6,
                     ]
                 }
             ])

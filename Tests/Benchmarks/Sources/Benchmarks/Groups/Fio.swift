@@ -4,7 +4,7 @@ extension Group {
     /// What others measure with.
     static let fio: Group = Group(
         name: "fio", title: "fio, 4 KiB at random, reads and writes half and half, 64 MiB",
-        columns: [.tmpfs, .tracked, .direct, .memfs, .passthrough]
+        columns: [.tmpfs, .tracked, .direct, .memfs]
     ) { stage, body in
         guard FileManager.default.isExecutableFile(atPath: "/usr/bin/fio") else {
             return stage.leaveOut("fio is not installed: its rows are left out")

@@ -54,11 +54,17 @@ extension Group {
     static let draining: Group = Group(name: "draining", title: "Offlining", columns: []) { stage, body in
         try stage.withSites([.tracked, .direct]) { sites in
             for site in sites {
+                let size = 1 << 30
+                let one = ["one"]
+                let thousand = (0..<1000).map(String.init)
+                for name in one + thousand { try site.fill(name, name == "one" ? size : size / 1000 & ~4095) }
+                defer { for name in one + thousand { try? site.remove(name) } }
                 try body([
                     Trial(
                         "offline of a full device of 1 GiB, 1,000 buffers", .gigabytesPerSecond, ours: site.contestant,
-                        peer: oneBuffer, atMostOrLeast: 0.9, measurePeer: { try drain(site, buffers: 1) },
-                        measureOurs: { try drain(site, buffers: 1000) })
+                        peer: oneBuffer, atMostOrLeast: 0.9,
+                        measurePeer: { try drain(site, one) * Double(size) * 1e-9 },
+                        measureOurs: { try drain(site, thousand) * Double(size) * 1e-9 })
                 ])
             }
         }
@@ -66,24 +72,18 @@ extension Group {
 
     private static let oneBuffer = Contestant("the same, one buffer")
 
-    private static func drain(_ site: Site, buffers: Int) throws -> Double {
-        let size = 1 << 30
-        let names = (0..<buffers).map(String.init)
-        for name in names {
-            guard FileManager.default.createFile(atPath: site.file(name), contents: nil) else { throw Failure(name) }
-            try command(site.control(name, "policy"), "bind:1\n")
-            try site.fill(name, size / buffers & ~4095)
-        }
+    /// How often in a second the device, full of some buffers, could go offline.
+    private static func drain(_ site: Site, _ buffers: [String]) throws -> Double {
         let state = site.path + "/sys/class/cdm/cdm0/state"
+        for name in buffers { try command(site.control(name, "migrate"), "1\n") }
         let seconds = try command(state, "offline\n")
         try command(state, "online\n")
-        for name in names { try site.remove(name) }
-        return Double(size) / seconds * 1e-9
+        return 1 / seconds
     }
 
     /// Memory that a program has mapped and stored to, against a plain C server.
     static let dirty: Group = Group(name: "dirty", title: "Migration of what is mapped", columns: []) { stage, body in
-        let bytes = stage.settings.bytes
+        let bytes = 256 << 20
         let plain = try PlainMover(beside: stage.settings.plainLoop, at: stage.newPath(), bytes: bytes)
         defer { plain.end() }
         try stage.withSites([.tracked, .direct]) { sites in

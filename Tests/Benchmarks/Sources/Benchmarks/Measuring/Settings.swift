@@ -11,7 +11,7 @@ struct Settings {
     /// The directory to mount in.
     let scratch: String
     /// Bytes of a file that is gone through from end to end.
-    let bytes = 256 << 20
+    let bytes = 128 << 20
     /// Bytes of a file that is accessed at random.
     let randomBytes: Int
     /// Buffers of the mount that is measured against one with 1,000.

@@ -28,6 +28,10 @@ int clients_touch(void *mapped, size_t bytes, size_t block, long count, unsigned
 /// `rate` gets bytes a second.
 int clients_store(void *mapped, size_t bytes, long passes, double budget, double *rate);
 
+/// Stores to one word of each page, of another line in each, in whole passes until `budget` seconds are over: what the page
+/// tables and write-back cost, rather than the memory. `seconds` gets the time of a store.
+int clients_stride(void *mapped, size_t bytes, double budget, double *seconds);
+
 /// Loads every word of a mapping in whole passes until `budget` seconds are over. `rate` gets bytes a second.
 int clients_load(void *mapped, size_t bytes, double budget, double *rate);
 
@@ -92,6 +96,10 @@ int clients_command(const char *path, const char *text, double *seconds);
 
 /// One memcpy(3) of `bytes` from one memory file to another that has no pages yet.
 int clients_copy(size_t bytes, double *seconds);
+
+/// Has the host of a virtual machine, which may have taken back what was free, give it: touches `bytes` of memory of its own and
+/// frees them. Whoever touches memory next finds it warm.
+int clients_warm(size_t bytes);
 
 /// Keeps the calling thread, and what it starts from now on, on one CPU; a negative number lifts that.
 int clients_pin(int cpu);
