@@ -2,6 +2,7 @@
 
 #include <linux/ioctl.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <string.h>
 #ifdef __SSE2__
 #include <emmintrin.h>
@@ -113,6 +114,25 @@ int clinux_leave_cpu(void) {
     int result = sched_getaffinity(getpid(), size, set) < 0 ? -1 : sched_setaffinity(0, size, set);
     CPU_FREE(set);
     return result;
+}
+
+int clinux_set_idle(int is_idle) {
+    struct sched_param none = {0};
+    return sched_setscheduler(0, is_idle ? SCHED_IDLE : SCHED_OTHER, &none);
+}
+
+static void *go_and_return(void *may) {
+    *(int *)may = sched_getscheduler(0) == SCHED_OTHER && clinux_set_idle(1) == 0 && clinux_set_idle(0) == 0;
+    return NULL;
+}
+
+int clinux_may_be_idle(void) {
+    // It takes CAP_SYS_NICE or RLIMIT_NICE to return: a thread that can be lost finds out.
+    int may = 0;
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, go_and_return, &may) == 0)
+        pthread_join(thread, NULL);
+    return may;
 }
 
 void clinux_trim_heap(void) { malloc_trim(0); }

@@ -141,6 +141,47 @@ struct SessionTests {
         }
     }
 
+    @Test func whoIsMovedToAndFroIsKeptInPlace() throws {
+        let cpus = allowedCPUs()
+        guard EachTransport.current == .ioUring, cpus.count > 1, clinux_may_be_idle() == 1 else { return }
+        try withMount(MemoryFileSystem(files: [("a", .plain)])) { mount in
+            let client = Client {
+                // Asks here and there, as one does whom the scheduler moves to idle CPUs.
+                for _ in 0..<1000 {
+                    for cpu in [cpus[0], cpus[1], cpus[0], cpus[1]] {
+                        _ = clinux_stay_on_cpu(cpu)
+                        _ = readFile(mount.file("a"))
+                    }
+                    if idleThreads > 0 { return true }
+                }
+                return false
+            }
+            #expect(client.result(seconds: 20) == true, "no ring makes way")
+            // It has to be seen anew, or else the ring is for its CPU like everybody.
+            let end = ContinuousClock.now + .seconds(10)
+            while idleThreads > 0, ContinuousClock.now < end { sched_yield() }
+            #expect(idleThreads == 0)
+            #expect(readFile(mount.file("a")) == .success(""))
+        }
+    }
+
+    private func allowedCPUs() -> [Int32] {
+        var cpus = [Int32](repeating: 0, count: 8192)
+        let count = unsafe clinux_allowed_cpus(&cpus, Int32(cpus.count))
+        return Array(cpus.prefix(max(0, Int(count))))
+    }
+
+    /// Threads of this process that are of SCHED_IDLE.
+    private var idleThreads: Int {
+        names(in: "/proc/self/task").count { name in
+            // Field 41 of stat; the third is the first behind the name in brackets.
+            guard case .success(let text) = readFile("/proc/self/task/\(name)/stat"),
+                let fields = text.split(separator: ")").last?.split(separator: " "), fields.count > 38
+            else { return false }
+            return fields[38] == "5"
+        }
+    }
+
     @Test func nothingIsLeftOpen() throws {
         func descriptors() -> Int { names(in: "/proc/self/fd").count }
         try withMount(MemoryFileSystem()) { _ in }

@@ -83,6 +83,12 @@ int clinux_put_on_cpu(int thread, int cpu);
 /// Lets the calling thread run wherever the process's first thread may. 0, or -1 and errno.
 int clinux_leave_cpu(void);
 
+/// Makes the calling thread one of SCHED_IDLE, or of SCHED_OTHER again. 0, or -1 and errno.
+int clinux_set_idle(int is_idle);
+
+/// Whether a thread like the calling one is of SCHED_OTHER and, once it is of SCHED_IDLE, may be that again. 1 or 0.
+int clinux_may_be_idle(void);
+
 /// A run of pages that PAGEMAP_SCAN reports (struct page_region of linux/fs.h, since Linux 6.7).
 struct clinux_page_region {
     uint64_t start;

@@ -31,6 +31,7 @@ final class Ring: @unchecked Sendable {
     /// Of each queue: entries that no deferred request holds.
     private var ready: [Int: Int] = [:]
     private var isLost = false
+    private var priority: RingPriority
 
     init(_ set: RingSet, cpu: Int, queues: [Int], device: Int32, options: RingOptions) throws(Errno) {
         unsafe self.set = set
@@ -38,6 +39,7 @@ final class Ring: @unchecked Sendable {
         self.queues = queues
         self.device = device
         self.options = options
+        priority = RingPriority(set.askers, cpu: cpu)
         unsafe entries = []
         wake = eventfd(0, Int32(EFD_CLOEXEC))
         guard wake >= 0 else { throw lastError() }
@@ -123,15 +125,25 @@ final class Ring: @unchecked Sendable {
                     isUp()
                 }
                 let isStopping = shared.withLock { $0.isStopping }
-                let result = unsafe isStopping ? curing_submit(raw, 0) : curing_submit(raw, 1)
-                if isStopping { break }
-                if result < 0, result != -EINTR, result != -EAGAIN, result != -EBUSY { throw Errno(rawValue: -result) }
+                if isStopping {
+                    unsafe curing_submit(raw, 0)
+                    break
+                }
+                let result = unsafe submitAndWait()
+                if result < 0, ![-EINTR, -EAGAIN, -EBUSY, -ETIME].contains(result) { throw Errno(rawValue: -result) }
             } catch {
                 failure = error
             }
         }
         end()
         return failure
+    }
+
+    /// Gives the kernel the answers, which wakes those who wait for them, and waits for the next request.
+    private func submitAndWait() -> Int32 {
+        priority.settle()
+        let patience = priority.patience
+        return unsafe patience == 0 ? curing_submit(raw, 1) : curing_submit_and_wait(raw, patience)
     }
 
     private func drain(_ session: OpaquePointer) throws(Errno) {
@@ -161,6 +173,8 @@ final class Ring: @unchecked Sendable {
             try unsafe commit(entry)
             return
         }
+        // The pid of struct fuse_in_header.
+        unsafe priority.noteAsker(message.load(fromByteOffset: 32, as: UInt32.self))
         var buffer = unsafe fuse_buf()
         unsafe buffer.mem = message.baseAddress
         unsafe buffer.size = message.count

@@ -28,6 +28,7 @@ final class RingSet: @unchecked Sendable {
     /// Whether the answer to INIT is to say that requests shall come this way.
     let isWanted = Atomic<Bool>(false)
     private(set) var rings: [Ring] = []
+    let askers = AskerTable()
 
     /// One ring for each CPU that this process may run on.
     init(device: Int32, options: RingOptions) throws(Errno) {

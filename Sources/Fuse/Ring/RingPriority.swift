@@ -1,0 +1,83 @@
+import CLinux
+import Glibc
+import Synchronization
+
+/// On which CPU tasks made their last requests.
+final class AskerTable: Sendable {
+    private static let slotCount = 256
+
+    /// Whether a ring's thread may become one of SCHED_IDLE, for it can become what it was again.
+    let mayBeIdle = clinux_may_be_idle() != 0
+    /// By thread: 32 bits of its number, 32 of the CPU. Written only by what changes it, so that rings share it.
+    private let last = InlineArray<256, Atomic<UInt64>> { _ in Atomic(0) }
+
+    /// Notes where a task asks; whether it asked elsewhere the last time.
+    @inline(__always)
+    func note(_ task: UInt32, on cpu: Int) -> Bool {
+        let word = UInt64(task) << 32 | UInt64(cpu)
+        let slot = Int(task) % Self.slotCount
+        let before = last[slot].load(ordering: .relaxed)
+        if before == word { return false }
+        last[slot].store(word, ordering: .relaxed)
+        return task != 0 && before >> 32 == UInt64(task)
+    }
+}
+
+/// Sees to it that who asks over a ring stays on its CPU, where there are idle ones to be moved to.
+///
+/// When a ring's thread answers, its CPU is busy with that thread, so Linux wakes the task that asked on an idle CPU, if there
+/// is one (select_idle_sibling()). There the next request wakes another ring, which sends the task back: every answer waits
+/// until an idle CPU has woken up, 5 to 40 µs. A CPU on which nothing but SCHED_IDLE runs counts as idle, and the task stays.
+/// But such a thread has to wait for everybody else who wants the CPU. So a ring is that only once it has seen tasks come from
+/// elsewhere, which tells of idle CPUs, and only for a while: then it must see it again.
+struct RingPriority {
+    /// Milliseconds that it is good for to have seen it.
+    private static let trust: UInt64 = 20
+    private static let movesUntilIdle = 3
+
+    private let askers: AskerTable
+    private let cpu: Int
+    private var isIdle = false
+    /// Tasks that came from elsewhere since `start`.
+    private var moves = 0
+    /// Milliseconds of a clock.
+    private var start: UInt64 = 0
+
+    init(_ askers: AskerTable, cpu: Int) {
+        self.askers = askers
+        self.cpu = cpu
+    }
+
+    /// To be called for each request, with the thread that made it, or 0.
+    @inline(__always)
+    mutating func noteAsker(_ task: UInt32) {
+        if askers.note(task, on: cpu), askers.mayBeIdle, !isIdle { moves += 1 }
+    }
+
+    /// To be called on the ring's thread before answers are given to the kernel.
+    @inline(__always)
+    mutating func settle() {
+        if isIdle || moves > 0 { change() }
+    }
+
+    /// Nanoseconds that the ring's thread may wait at most for another request before it calls `settle()`; 0 for ever.
+    var patience: UInt64 { isIdle ? Self.trust * 1_000_000 : 0 }
+
+    private mutating func change() {
+        var time = timespec()
+        unsafe clock_gettime(CLOCK_MONOTONIC_COARSE, &time)
+        let now = UInt64(time.tv_sec) * 1000 + UInt64(time.tv_nsec) / 1_000_000
+        if isIdle {
+            guard now >= start + Self.trust, clinux_set_idle(0) == 0 else { return }
+            isIdle = false
+            moves = 0
+        } else if now > start + Self.trust {
+            // The first for a while.
+            start = now
+            moves = 1
+        } else if moves >= Self.movesUntilIdle, clinux_set_idle(1) == 0 {
+            isIdle = true
+            start = now
+        }
+    }
+}
