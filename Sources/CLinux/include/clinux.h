@@ -123,6 +123,18 @@ void clinux_touch_page(pid_t process, uint64_t address);
 /// Gives pages of the heap that nothing is on back to the host (malloc_trim(3)).
 void clinux_trim_heap(void);
 
+/// The nodes of the host that this process may have memory of, a bit each. 0, or -1 and errno: ENOSYS where it knows of none.
+int clinux_allowed_nodes(unsigned long *mask, unsigned long bits);
+
+/// Has pages of a range of a file's mapping that are made from now on taken from a node of the host, as far as that has any
+/// (mbind(2)); the file keeps that. -1 for any node. 0, or -1 and errno.
+int clinux_prefer_node(void *start, size_t length, int node);
+
+/// Moves pages that this process maps to a node of the host, whoever else maps them. 0, or -1 and errno.
+///
+/// - `moved`, `failed`: get added how many were elsewhere and are there now, or are not.
+int clinux_move_to_node(void *start, size_t pages, int node, uint64_t *moved, uint64_t *failed);
+
 /// The device that a path is on, without asking its file system. 0, or -1 and errno.
 int clinux_cached_device(const char *path, uint32_t *major, uint32_t *minor);
 

@@ -13,7 +13,8 @@ final class Arena: @unchecked Sendable {
     private let base: UnsafeMutableRawPointer
     private let size: Int
 
-    init(name: String, size: UInt64) throws(Errno) {
+    /// - Parameter hostNode: the node of the host to take the memory from, as far as that has any.
+    init(name: String, size: UInt64, hostNode: Int? = nil) throws(Errno) {
         self.size = Int(size)
         let raw = unsafe memfd_create(name, UInt32(MFD_CLOEXEC))
         guard raw >= 0 else { throw Errno.last }
@@ -21,7 +22,8 @@ final class Arena: @unchecked Sendable {
         guard ftruncate(raw, off_t(size)) == 0,
             let address = unsafe mmap(
                 nil, max(1, Int(size)), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, raw, 0),
-            unsafe address != MAP_FAILED
+            unsafe address != MAP_FAILED,
+            unsafe hostNode == nil || clinux_prefer_node(address, max(4096, Int(size)), Int32(hostNode!)) == 0
         else {
             let error = Errno.last
             close(raw)
@@ -97,8 +99,8 @@ final class Arena: @unchecked Sendable {
     /// Stores bytes into frames, from a place in the first one on. Into frames that were stored to before it is faster than
     /// ``fill(_:with:)``.
     func store(_ bytes: UnsafeRawBufferPointer, to first: Int, at offset: Int) {
-        guard let source = unsafe bytes.baseAddress else { return }
-        let target = address(of: first)
+        guard let source = bytes.baseAddress else { return }
+        let target = unsafe address(of: first)
         // A load has the host map the frames around, too; a store would have it map one after the other.
         unsafe clinux_load_pages(target, Page.count(of: UInt64(offset + bytes.count)))
         unsafe memcpy(target + offset, source, bytes.count)

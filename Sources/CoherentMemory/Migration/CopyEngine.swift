@@ -100,6 +100,7 @@ extension Machine {
             from: wanted.sources, to: targets, reason: reason, isCancelled: isCancelled, mayGiveUp: true
         ) {
             var outcome = move(wanted, in: pages, of: buffer, filter: filter, targets: targets, prepaid: prepaid)
+            if outcome.moved > 0, buffer.isDirect { settle(pages, of: buffer, moving: true) }
             outcome.add(refused)
             return outcome
         }

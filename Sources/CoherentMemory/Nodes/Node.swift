@@ -38,6 +38,10 @@ public final class Node: Sendable {
     /// The distances to every node, in ascending order of their ids; 10 to itself.
     public let distances: [Int]
 
+    /// The node of the host that the memory is taken from, as far as that has any; nil for whichever the host chooses.
+    public let hostNode: Int?
+    let hostPages = HostPages()
+
     /// The node's place among the machine's nodes.
     let index: Int
     let span: NodeSpan
@@ -73,7 +77,9 @@ public final class Node: Sendable {
         self.kswapd = kswapd
         let distances = topology.nodes.map { topology.distance(from: description.id, to: $0.id) }
         self.distances = distances
-        arena = try Arena(name: "cdmfs-node\(description.id)", size: UInt64(span.count) << Page.shift)
+        hostNode = description.hostNode
+        arena = try Arena(
+            name: "cdmfs-node\(description.id)", size: UInt64(span.count) << Page.shift, hostNode: description.hostNode)
         frames = try FrameTable(frameCount: span.count)
         var zone = try Zone(
             frameCount: span.count, framesPerBlock: Int(topology.blockSize >> Page.shift),
