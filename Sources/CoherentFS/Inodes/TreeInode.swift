@@ -178,7 +178,7 @@ final class TreeCache: Sendable {
         var isGone: Bool { lifetime?.isOver ?? false }
 
         /// The file or directory below buffers/ whose controls it is.
-        var controlled: InodeNumber? { identity?.value(as: InodeNumber.self) }
+        var controlled: InodeNumber? { identity?.subject(as: InodeNumber.self) }
     }
 
     let services: Services
