@@ -56,7 +56,8 @@ extension Mounts {
                 try Client.scale("remove", mount.path + "/buffers/many", count)
                 // The kernel would keep what it knows as long as it has memory.
                 let isBack = try eventually(within: 20) { try resident(mount) < before }
-                #expect(isBack, "\(before) bytes before, \(try resident(mount)) now")
+                let after = try resident(mount)
+                #expect(isBack, "\(before) bytes before, \(after) now")
             }
         }
 
