@@ -12,6 +12,9 @@ public final class Directory: Sendable {
         /// The identity that a value gives: equal for equal values of one type.
         public init(_ value: some Hashable & Sendable) { self.value = value }
 
+        /// What it is the identity of, where that is of this type.
+        public func subject<Subject: Hashable & Sendable>(as type: Subject.Type) -> Subject? { value as? Subject }
+
         /// Whether the two stand for the same subject.
         public static func == (left: Identity, right: Identity) -> Bool {
             erased(left.value) == erased(right.value)

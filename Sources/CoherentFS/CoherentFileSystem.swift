@@ -19,6 +19,7 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
             metadata: Metadata(permissions: 0o1777, uid: owner.uid, gid: owner.gid), services: services)
         services.buffers.withLock { $0.directory = buffers }
         let tree = TreeCache(services: services)
+        services.tree.withLock { $0.cache = tree }
         services.onDeparture { [weak tree] in tree?.sweep() }
         let system = SystemTree(services: services, buffers: buffers).root
         let devices = machine.devices.map { device in

@@ -15,6 +15,11 @@ struct WeakDirectory {
     weak var directory: BufferDirectory?
 }
 
+/// A tree that somebody else keeps.
+struct WeakTree {
+    weak var cache: TreeCache?
+}
+
 /// What the parts of a mount share.
 final class Services: Sendable {
     let machine: Machine
@@ -34,6 +39,8 @@ final class Services: Sendable {
     let processes = ProcTasks()
     let mirrors = MirrorRegistry()
     let numaMaps = NumaMapsQuestion.Last()
+    /// The sys/ tree.
+    let tree = Mutex(WeakTree())
     /// The directory buffers/.
     let buffers = Mutex(WeakDirectory())
     /// Guards every directory below buffers/.
@@ -108,6 +115,12 @@ final class Services: Sendable {
     private let departures = Mutex<(@Sendable () -> Void)?>(nil)
 
     private func departed() { departures.withLock { $0 }?() }
+
+    /// Something below buffers/ has lost its name.
+    func unlinked(_ inode: Inode) {
+        tree.withLock { $0.cache }?.unlinked(inode.number)
+        (inode as? BufferFile)?.unlinked()
+    }
 
     /// Sets what is to be done when a part of the machine has gone.
     func onDeparture(_ body: @escaping @Sendable () -> Void) { departures.withLock { $0 = body } }

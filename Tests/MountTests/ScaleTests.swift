@@ -54,6 +54,10 @@ extension Mounts {
                 let rise = try resident(mount) - before
                 #expect(rise < count * 2048, "\(rise / count) bytes a directory of controls")
                 try Client.scale("remove", mount.path + "/buffers/many", count)
+                // The kernel would keep what it knows as long as it has memory.
+                let isBack = try eventually(within: 20) { try resident(mount) < before }
+                let after = try resident(mount)
+                #expect(isBack, "\(before) bytes before, \(after) now")
             }
         }
 

@@ -154,7 +154,7 @@ final class BufferDirectory: Inode, @unchecked Sendable {
             touch(subdirectories: isDirectory ? -1 : 0)
             return child
         }
-        (removed as? BufferFile)?.unlinked()
+        services.unlinked(removed)
     }
 
     /// Closes an empty directory for good. The caller holds the namespace lock.
@@ -211,6 +211,6 @@ final class BufferDirectory: Inode, @unchecked Sendable {
             newParent.touch(subdirectories: (isDirectory ? 1 : 0) - (target is BufferDirectory ? 1 : 0))
             return target
         }
-        (replaced as? BufferFile)?.unlinked()
+        if let replaced { services.unlinked(replaced) }
     }
 }

@@ -1,5 +1,6 @@
 import AttributeTree
 import CoherentMemory
+import Dispatch
 import Fuse
 import Glibc
 import Logging
@@ -175,10 +176,14 @@ final class TreeCache: Sendable {
         var lifetime: Lifetime?
 
         var isGone: Bool { lifetime?.isOver ?? false }
+
+        /// The file or directory below buffers/ whose controls it is.
+        var controlled: InodeNumber? { identity?.subject(as: InodeNumber.self) }
     }
 
     let services: Services
     private let born = Timestamp.now
+    private let forgetting = DispatchQueue(label: "cdmfs.forgetting", qos: .utility)
     private let state = Mutex(State())
 
     /// An inode whose writes take long, while it is open.
@@ -195,6 +200,8 @@ final class TreeCache: Sendable {
     private struct State {
         var byKey = PartedTable<Key, Entry>()
         var keys = PartedTable<InodeNumber, Key>()
+        /// The directories of controls that the kernel knows, by what they control.
+        var controls = PartedTable<InodeNumber, Key>()
         var uses: [InodeNumber: Use] = [:]
         /// Names at which somebody was refused. From then on each lookup finds an inode of its own, for nobody is to
         /// be refused twice.
@@ -251,6 +258,7 @@ final class TreeCache: Sendable {
                 inode: inode, identity: identity, kind: kind, isLasting: isLasting, startsJob: startsJob,
                 lifetime: lifetime)
             state.keys[inode.number] = key
+            if let controlled = state.byKey[key]?.controlled { state.controls[controlled] = key }
             return inode
         }
     }
@@ -275,13 +283,22 @@ final class TreeCache: Sendable {
             }
             return gone.map(\.key)
         }
-        for key in gone {
-            do throws(Errno) {
-                try services.notifier.invalidateEntry(key.parent, key.name)
-            } catch {
-                services.logger.debug("invalidating \(key.name) in inode \(key.parent.rawValue): \(error)")
-            }
+        for key in gone { forget(key) }
+    }
+
+    private func forget(_ key: Key) {
+        do throws(Errno) {
+            try services.notifier.invalidateEntry(key.parent, key.name)
+        } catch {
+            services.logger.debug("invalidating \(key.name) in inode \(key.parent.rawValue): \(error)")
         }
+    }
+
+    /// Makes the kernel forget, soon, the controls of what has no name any more; it would keep them as long as it has memory.
+    func unlinked(_ controlled: InodeNumber) {
+        guard let key = state.withLock({ $0.controls.removeValue(forKey: controlled) }) else { return }
+        // Not from a worker: it may wait for one.
+        forgetting.async { [weak self] in self?.forget(key) }
     }
 
     /// Counts an open of an inode whose writes take long; ESTALE where the kernel is to look for another.
@@ -316,7 +333,11 @@ final class TreeCache: Sendable {
         state.withLock { state in
             if !state.contended.isEmpty { state.contended = state.contended.filter { $0.parent != inode.number } }
             guard let key = state.keys.removeValue(forKey: inode.number) else { return }
-            if state.byKey[key]?.inode === inode { state.byKey.removeValue(forKey: key) }
+            guard let entry = state.byKey[key], entry.inode === inode else { return }
+            state.byKey.removeValue(forKey: key)
+            if let controlled = entry.controlled, state.controls[controlled] == key {
+                state.controls.removeValue(forKey: controlled)
+            }
         }
     }
 }
