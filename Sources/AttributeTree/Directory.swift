@@ -40,12 +40,49 @@ public final class Directory: Sendable {
         }
     }
 
+    /// Names that keep their places in a listing while others come and go, so that it can be had bit by bit.
+    public struct Places: Sendable {
+        /// The place of the last name there is.
+        public let last: @Sendable () -> UInt64
+        /// Names in a range of places, in their order; not all of them where there are many, but one at least if there is any.
+        public let list: @Sendable (ClosedRange<UInt64>) -> [(place: UInt64, name: String, kind: Node.Kind)]
+
+        /// Places from what finds them; both may be called on any thread at any time.
+        public init(
+            last: @escaping @Sendable () -> UInt64,
+            list: @escaping @Sendable (ClosedRange<UInt64>) -> [(place: UInt64, name: String, kind: Node.Kind)]
+        ) {
+            self.last = last
+            self.list = list
+        }
+
+        fileprivate var all: [(name: String, kind: Node.Kind)] {
+            let last = last()
+            var all: [(name: String, kind: Node.Kind)] = []
+            var next: UInt64 = 0
+            while next <= last {
+                let some = list(next...last)
+                guard let end = some.last?.place else { break }
+                all += some.map { ($0.name, $0.kind) }
+                next = end + 1
+            }
+            return all
+        }
+    }
+
     /// Children that are found when asked for.
     struct Source: Sendable {
         /// What every child is, where a name stands for the same child for as long as the directory exists.
         let lastingKind: Node.Kind?
         let list: @Sendable () -> [String]
         let lookup: @Sendable (String) -> (node: Node, lifetime: Lifetime?)?
+        /// Where the names keep their places.
+        var places: Places?
+
+        var entries: [(name: String, kind: Node.Kind)] {
+            if let places { return places.all }
+            return list().compactMap { name in (lastingKind ?? lookup(name)?.node.kind).map { (name, $0) } }
+        }
     }
 
     /// Whose directory it is; `nil` where the name alone says it.
@@ -57,9 +94,26 @@ public final class Directory: Sendable {
     /// How directories are made in it; `nil` where none can be.
     public let maker: Maker?
 
-    private let fixed: [String: Node]
-    private let order: [String]
-    private let fixedEntries: [(name: String, kind: Node.Kind)]
+    /// Children that are there as long as the directory, made when they are found: there may be a million directories.
+    struct Fixed: Sendable {
+        let list: @Sendable () -> [(name: String, kind: Node.Kind)]
+        let lookup: @Sendable (String) -> Node?
+
+        init(
+            list: @escaping @Sendable () -> [(name: String, kind: Node.Kind)],
+            lookup: @escaping @Sendable (String) -> Node?
+        ) {
+            self.list = list
+            self.lookup = lookup
+        }
+
+        init(_ name: String, _ node: Node) {
+            list = { [(name, node.kind)] }
+            lookup = { $0 == name ? node : nil }
+        }
+    }
+
+    private let fixed: [Fixed]
     private let sources: [Source]
 
     /// A directory of some children, whose fixed names must differ; mode 0755 as in sysfs unless `permissions` says
@@ -74,12 +128,14 @@ public final class Directory: Sendable {
         self.identity = identity
         self.maker = maker
         self.permissions = permissions
-        let nodes = children.flatMap(\.nodes)
-        fixed = Dictionary(uniqueKeysWithValues: nodes)
-        order = nodes.map(\.name)
-        fixedEntries = nodes.map { ($0.name, $0.node.kind) }
+        fixed = children.compactMap(\.fixed)
         sources = children.compactMap(\.source)
+        assert(Set(order).count == order.count, "two children of one name: \(order)")
     }
+
+    private var order: [String] { fixedEntries.map(\.name) }
+
+    private var fixedEntries: [(name: String, kind: Node.Kind)] { fixed.flatMap { $0.list() } }
 
     /// Whether a name stands for the same child for as long as the directory exists, so that it may be cached.
     public func isFixed(_ name: String) -> Bool { find(name)?.isLasting ?? false }
@@ -90,7 +146,9 @@ public final class Directory: Sendable {
     /// The child of a name; whether the name stands for it for as long as the directory exists, or until the end of the
     /// child's lifetime, so that it may be cached; and that lifetime, `nil` for the directory's own.
     public func find(_ name: String) -> (node: Node, isLasting: Bool, lifetime: Lifetime?)? {
-        if let node = fixed[name] { return (node, true, nil) }
+        for part in fixed {
+            if let node = part.lookup(name) { return (node, true, nil) }
+        }
         for source in sources {
             if let found = source.lookup(name) { return (found.node, source.lastingKind != nil, found.lifetime) }
         }
@@ -101,6 +159,7 @@ public final class Directory: Sendable {
     /// sources list them.
     public var names: [String] {
         if sources.isEmpty { return order }
+        let order = order
         var seen = Set(order)
         return order + sources.flatMap { $0.list() }.filter { seen.insert($0).inserted }
     }
@@ -108,16 +167,14 @@ public final class Directory: Sendable {
     /// The names of all children and what they are, in the order of ``names``, without making those that last.
     public var entries: [(name: String, kind: Node.Kind)] {
         if sources.isEmpty { return fixedEntries }
-        var seen = Set(order)
+        let fixedEntries = fixedEntries
+        var seen = Set(fixedEntries.lazy.map(\.name))
         return fixedEntries
-            + sources.flatMap { source in
-                source.list().compactMap { name in
-                    guard seen.insert(name).inserted, let kind = source.lastingKind ?? source.lookup(name)?.node.kind
-                    else { return nil }
-                    return (name, kind)
-                }
-            }
+            + sources.flatMap { $0.entries.filter { seen.insert($0.name).inserted } }
     }
+
+    /// The places of the names; `nil` where a listing takes all of them at once, as ``entries``.
+    public var places: Places? { fixed.isEmpty && sources.count == 1 ? sources[0].places : nil }
 
     /// All children with their names, in the order of ``names``. A dynamic one that goes meanwhile is left out.
     public var children: [(name: String, node: Node)] {
@@ -158,30 +215,47 @@ public enum Node: Sendable {
 
 /// A part of what a directory is made of.
 public struct Child: Sendable {
-    let nodes: [(name: String, node: Node)]
+    let fixed: Directory.Fixed?
     let source: Directory.Source?
+
+    private init(_ name: String, _ node: Node) {
+        fixed = Directory.Fixed(name, node)
+        source = nil
+    }
+
+    private init(_ source: Directory.Source) {
+        fixed = nil
+        self.source = source
+    }
+
+    private init(_ fixed: Directory.Fixed) {
+        self.fixed = fixed
+        source = nil
+    }
 
     /// The attributes of a table, for one subject (an `attribute_group`).
     public static func attributes<Subject>(_ table: [Attribute<Subject>], of subject: Subject) -> Child {
-        Child(nodes: table.map { ($0.name, .attribute($0.bound(to: subject))) }, source: nil)
+        Child(
+            Directory.Fixed(list: { table.map { ($0.name, .file) } }) { name in
+                table.first { $0.name == name }.map { .attribute($0.bound(to: subject)) }
+            })
     }
 
     /// An attribute whose open files have a subject each.
     public static func attribute<Subject>(
         _ attribute: Attribute<Subject>, perOpenFile makeSubject: @escaping @Sendable () -> Subject
     ) -> Child {
-        Child(
-            nodes: [(attribute.name, .attribute(BoundAttribute(attribute, perOpenFile: makeSubject)))], source: nil)
+        Child(attribute.name, .attribute(BoundAttribute(attribute, perOpenFile: makeSubject)))
     }
 
     /// A stream under its name.
     public static func stream(_ stream: Stream) -> Child {
-        Child(nodes: [(stream.name, .stream(stream))], source: nil)
+        Child(stream.name, .stream(stream))
     }
 
     /// A directory under a name.
     public static func directory(_ name: String, _ directory: Directory) -> Child {
-        Child(nodes: [(name, .directory(directory))], source: nil)
+        Child(name, .directory(directory))
     }
 
     /// A directory under a name, made of some children.
@@ -191,7 +265,7 @@ public struct Child: Sendable {
 
     /// A symbolic link under a name; the target is relative to the directory in which it stands.
     public static func link(_ name: String, target: String) -> Child {
-        Child(nodes: [(name, .link(target))], source: nil)
+        Child(name, .link(target))
     }
 
     /// Children that come and go: `list` names those of this moment, `lookup` finds one by its name.
@@ -200,9 +274,17 @@ public struct Child: Sendable {
     public static func dynamic(
         list: @escaping @Sendable () -> [String], lookup: @escaping @Sendable (String) -> Node?
     ) -> Child {
+        Child(Directory.Source(lastingKind: nil, list: list) { name in lookup(name).map { ($0, nil) } })
+    }
+
+    /// Children that come and go, as many as there may be: `places` lists them bit by bit, `lookup` finds one by its name.
+    ///
+    /// `lookup` may be called on any thread at any time, and decides.
+    public static func dynamic(places: Directory.Places, lookup: @escaping @Sendable (String) -> Node?) -> Child {
         Child(
-            nodes: [], source: Directory.Source(lastingKind: nil, list: list) { name in lookup(name).map { ($0, nil) } }
-        )
+            Directory.Source(
+                lastingKind: nil, list: { places.all.map(\.name) }, lookup: { name in lookup(name).map { ($0, nil) } },
+                places: places))
     }
 
     /// Children of one kind that are made when asked for. More may come, but none goes while the directory exists.
@@ -211,9 +293,7 @@ public struct Child: Sendable {
     public static func lasting(
         _ kind: Node.Kind, list: @escaping @Sendable () -> [String], lookup: @escaping @Sendable (String) -> Node?
     ) -> Child {
-        Child(
-            nodes: [],
-            source: Directory.Source(lastingKind: kind, list: list) { name in lookup(name).map { ($0, nil) } })
+        Child(Directory.Source(lastingKind: kind, list: list) { name in lookup(name).map { ($0, nil) } })
     }
 
     /// Children of one kind that are made when asked for, each with the lifetime of its subject; `nil` for as long as the
@@ -225,6 +305,6 @@ public struct Child: Sendable {
         _ kind: Node.Kind, list: @escaping @Sendable () -> [String],
         lookup: @escaping @Sendable (String) -> (node: Node, lifetime: Lifetime?)?
     ) -> Child {
-        Child(nodes: [], source: Directory.Source(lastingKind: kind, list: list, lookup: lookup))
+        Child(Directory.Source(lastingKind: kind, list: list, lookup: lookup))
     }
 }

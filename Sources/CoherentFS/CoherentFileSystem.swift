@@ -230,6 +230,11 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
 
     override func read(_ request: consuming Request, inode: InodeNumber, size: Int, offset: Int64, file: OpenFile) {
         let handle = handle(of: file)
+        // What sendfile(2) finds shorter than the file is would be as short for whoever comes after: it is to use read(2).
+        guard file.lockOwner != 0 || handle.isCacheable else {
+            request.error(.invalidArgument)
+            return
+        }
         handle.read(request, size: size, offset: offset, flags: file.flags)
         // Only what read(2) asks for has an owner.
         if file.lockOwner == 0 { handle.wasCached(offset: offset, size: size) }

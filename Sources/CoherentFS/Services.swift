@@ -82,6 +82,17 @@ final class Services: Sendable {
     func run(
         _ job: Job, for request: consuming Request, _ success: @escaping @Sendable (consuming Request) -> Bool
     ) {
+        do throws(Errno) {
+            if try jobs.runAtOnce(job) {
+                changes.kick()
+                _ = success(request)
+                return
+            }
+        } catch {
+            changes.kick()
+            request.error(error)
+            return
+        }
         let cancellation = Cancellation()
         let deferred = request.deferred()
         deferred.onInterrupt { cancellation.cancel() }

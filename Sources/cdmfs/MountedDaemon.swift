@@ -18,7 +18,9 @@ enum MountedDaemon {
     /// Finds the daemon of a mount: by the connection that a process holds, where the kernel shows it; otherwise by
     /// asking it, for at most a second.
     init(of mount: MountInfo) {
-        if let pid = Self.holder(of: mount.minor), let running = Self.running(pid) {
+        // Several: the number of a connection that has ended is used again, and who still holds that one is another.
+        let holders = Self.holders(of: mount.minor)
+        if holders.count == 1, let running = Self.running(holders[0]) {
             self = running
             return
         }
@@ -32,26 +34,37 @@ enum MountedDaemon {
         }
         _ = done.wait(timeout: .now() + 1)
         self = answer.value.withLock { $0 }
+        // Where it does not say, whoever came last is the one that has the mount.
+        if case .silent = self, let last = holders.max(by: { Self.start(of: $0) < Self.start(of: $1) }),
+            let running = Self.running(last)
+        {
+            self = running
+        }
+    }
+
+    /// When a process was started, in ticks after boot; 0 for one that is gone.
+    private static func start(of pid: pid_t) -> Int {
+        // The name may have blanks and parentheses in it; the time is the 20th word behind that.
+        let text = (try? readAll(FilePath("/proc/\(pid)/stat"))) ?? ""
+        let words = text[(text.lastIndex(of: ")") ?? text.startIndex)...].split(separator: " ")
+        return words.count > 20 ? Int(words[20]) ?? 0 : 0
     }
 
     private final class Answer: Sendable {
         let value = Mutex<MountedDaemon>(.silent)
     }
 
-    /// The process of this name that holds a FUSE connection, which newer kernels show in /proc/PID/fdinfo.
-    private static func holder(of connection: Int) -> pid_t? {
-        for pid in names(of: "/proc").lazy.compactMap({ pid_t($0) }) {
+    /// The processes of this name that hold a FUSE connection, which newer kernels show in /proc/PID/fdinfo.
+    private static func holders(of connection: Int) -> [pid_t] {
+        names(of: "/proc").compactMap { pid_t($0) }.filter { pid in
             let process = FilePath("/proc/\(pid)")
-            guard (try? readAll(process.appending("comm"))) == "cdmfs\n" else { continue }
-            for descriptor in names(of: process.appending("fdinfo")) {
+            guard (try? readAll(process.appending("comm"))) == "cdmfs\n" else { return false }
+            return names(of: process.appending("fdinfo")).contains { descriptor in
                 let lines = (try? readAll(process.appending("fdinfo").appending(descriptor)))?.split(separator: "\n")
                 let line = lines?.first { $0.hasPrefix("fuse_connection:") }
-                if let number = line?.split(whereSeparator: \.isWhitespace).last, Int(number) == connection {
-                    return pid
-                }
+                return line?.split(whereSeparator: \.isWhitespace).last.flatMap { Int($0) } == connection
             }
         }
-        return nil
     }
 
     /// The names in a directory that begin with a digit; none where it cannot be read.

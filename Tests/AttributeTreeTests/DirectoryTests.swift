@@ -43,6 +43,23 @@ import Testing
         #expect(directory.children.map(\.name) == ["fixed", "lamp2"])
     }
 
+    @Test func placesAreListedBitByBit() {
+        let places = Directory.Places(last: { 9 }) { range in
+            range.filter { $0.isMultiple(of: 3) }.prefix(2).map { ($0, "lamp\($0)", .directory) }
+        }
+        let lamps = Child.dynamic(places: places) { name in
+            name == "lamp3" ? .directory(Directory(identity: .init(name))) : nil
+        }
+        let directory = Directory([lamps])
+        #expect(directory.places?.list(4...9).map(\.name) == ["lamp6", "lamp9"])
+        #expect(directory.entries.map(\.name) == ["lamp0", "lamp3", "lamp6", "lamp9"])
+        #expect(directory.names == directory.entries.map(\.name) && directory.find("lamp3")?.isLasting == false)
+        #expect(directory.lookup("lamp6") == nil)
+        // Beside other children there is but the whole.
+        let mixed = Directory([.link("fixed", target: "a"), lamps])
+        #expect(mixed.places == nil && mixed.names == ["fixed", "lamp0", "lamp3", "lamp6", "lamp9"])
+    }
+
     @Test func anOpenFileHasASubjectOfItsOwn() throws {
         let level = try #require(Lamp.attributes.first { $0.name == "on" })
         let directory = Directory([.attribute(level, perOpenFile: { Lamp() })])

@@ -17,7 +17,7 @@ let package = Package(
     ],
     targets: [
         // What is timed: plain C, so that the language of the clients is no part of any figure.
-        .target(name: "Clients"),
+        .target(name: "Clients", linkerSettings: [.linkedLibrary("z")]),
         // The peer of the rows about requests.
         .executableTarget(name: "plainloop", linkerSettings: [.linkedLibrary("fuse3")]),
         // The peer of moving memory that is mapped and dirty.

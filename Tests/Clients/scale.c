@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <err.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -128,6 +129,56 @@ static void processes(char **arguments) {
     printf("failed=%ld\nwrong=%ld\n", failed, wrong);
 }
 
+/// FILE COUNT: that many processes map it and store to every page; when told to end, each counts once more in every page. Says
+/// ready when they have it mapped.
+static void hold(char **arguments) {
+    long count = number(arguments[1]);
+    int file = open(arguments[0], O_RDWR);
+    struct stat status;
+    if (file < 0 || fstat(file, &status) != 0) err(1, "%s", arguments[0]);
+    int ready[2], gate[2];
+    if (pipe(ready) != 0 || pipe(gate) != 0) err(1, "pipe");
+    sigset_t end;
+    sigemptyset(&end);
+    sigaddset(&end, SIGTERM);
+    sigprocmask(SIG_BLOCK, &end, NULL);
+    for (long i = 0; i < count; i++) {
+        pid_t child = fork();
+        if (child < 0) err(1, "fork");
+        if (child > 0) continue;
+        close(gate[1]);
+        unsigned char *memory = mmap(NULL, status.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+        if (memory == MAP_FAILED) _exit(1);
+        char byte = 0;
+        for (int round = 0; round < 2; round++) {
+            for (off_t at = 0; at < status.st_size; at += 4096) {
+                atomic_fetch_add_explicit((_Atomic uint32_t *)(memory + at), 1, memory_order_relaxed);
+            }
+            if (round == 0 && (write(ready[1], &byte, 1) != 1 || read(gate[0], &byte, 1) != 0)) _exit(2);
+        }
+        _exit(0);
+    }
+    char byte;
+    for (long i = 0; i < count; i++) {
+        if (read(ready[0], &byte, 1) != 1) err(1, "ready");
+    }
+    puts("ready");
+    fflush(stdout);
+    int signal;
+    sigwait(&end, &signal);
+    close(gate[1]);
+    long failed = 0, wrong = 0;
+    for (long i = 0; i < count; i++) {
+        int ending;
+        if (wait(&ending) < 0 || ending != 0) failed++;
+    }
+    for (off_t at = 0; at < status.st_size; at += 4096) {
+        uint32_t value = 0;
+        if (pread(file, &value, sizeof value, at) != sizeof value || value != 2 * count) wrong++;
+    }
+    printf("failed=%ld\nwrong=%ld\n", failed, wrong);
+}
+
 int main(int count, char **arguments) {
     const struct {
         const char *name;
@@ -135,6 +186,7 @@ int main(int count, char **arguments) {
         void (*run)(char **);
     } commands[] = {
         {"make", 3, make}, {"remove", 2, removeAll}, {"list", 2, list}, {"anywhere", 4, anywhere}, {"processes", 2, processes},
+        {"hold", 2, hold},
     };
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         if (count < 2 || strcmp(arguments[1], commands[i].name) != 0 || count != commands[i].arguments + 2) continue;

@@ -21,6 +21,7 @@ struct ConcurrencyTests {
         let isOver = Atomic<Bool>(false)
         let problems = Mutex<[String]>([])
         let moves = Atomic<Int>(0)
+        let movesAtOnce = Atomic<Int>(0)
         static let zeros = [UInt8](repeating: 0, count: 4096)
 
         /// - Parameter isHuge: whether pages are huge where they can be, beside a pool that takes some.
@@ -110,6 +111,11 @@ struct ConcurrencyTests {
                 let first = UInt64.random(in: 0..<256, using: &random) * 4096
                 // The range may be cut off meanwhile.
                 scene.tryTo("migrate range", allowing: [.noMemory, .invalidArgument]) { () throws(Errno) in
+                    // What nobody has mapped goes at once, now and then; the rest takes the long way.
+                    let few = first..<first + UInt64.random(in: 1...16, using: &random) * 4096
+                    if try scene.machine.migrateAtOnce(buffer, bytes: few, to: target) {
+                        scene.movesAtOnce.wrappingAdd(1, ordering: .relaxed)
+                    }
                     try scene.machine.migrate(buffer, bytes: first..<first + 64 * 4096, to: target)
                 }
             default:

@@ -40,7 +40,7 @@ private let wrongValues: [Malformed] = [
     Malformed(7, "unknown key \"nodes\"", "block_size, node, distance", "# 1\n# 2\n# 3\n# 4\n# 5\n# 6\nnodes = 1"),
     Malformed(
         11, "unknown key \"speed\"",
-        "id, kind, memory, cpus, device, isolation, contiguous, online, link, cache", device + "speed = 1"),
+        "id, kind, memory, cpus, device, isolation, contiguous, online, host_node, link, cache", device + "speed = 1"),
     Malformed(
         12, "unknown key \"latency\"", "read_latency, write_latency, read_bandwidth, write_bandwidth",
         device + "[node.link]\nlatency = 1"),
@@ -122,6 +122,8 @@ private let wrongValues: [Malformed] = [
         11, "isolation \"strict\"", "one of \"none\", \"exclusive\", \"restricted\", \"driver\"",
         device + "isolation = \"strict\""),
     Malformed(11, "contiguous 2G", "at most the memory of the node, 1G", device + "contiguous = \"2G\""),
+    Malformed(11, "host_node -1", "an integer from 0 to 1023", device + "host_node = -1"),
+    Malformed(11, "host_node of type string", "an integer from 0 to 1023", device + "host_node = \"0\""),
     Malformed(11, "online of type string", "true or false", device + "online = \"yes\""),
     Malformed(11, "link of type integer", "a table", device + "link = 3"),
     Malformed(12, "read_latency 0", "an integer from 1 to 1000000000", device + "[node.link]\nread_latency = 0"),

@@ -62,6 +62,33 @@ struct WritingTests {
         #expect(machine.node(1)!.usage.free == 512)
     }
 
+    @Test("Stores over frames of several nodes, new ones and old ones, in any pieces, are what a plain array has")
+    func pieces() throws {
+        let machine = try Machine(ram: 4, coherent: [4, 4], isolation: .none)
+        let buffer = try machine.makeBuffer("interleave:0-2")
+        var model = [UInt8](repeating: 0, count: 96 * 4096)
+        try machine.resize(buffer, to: UInt64(model.count))
+        var random = SplitMix64(seed: 11)
+        for step in 0..<400 {
+            let offset = Int.random(in: 0..<model.count, using: &random) & (random.oneIn(2) ? ~4095 : ~0)
+            let length = min(
+                model.count - offset, Int.random(in: 1...(random.oneIn(4) ? 300_000 : 9000), using: &random))
+            switch step % 8 {
+            case 0:
+                machine.punch(buffer, bytes: UInt64(offset)..<UInt64(offset + length))
+                for at in offset..<offset + length { model[at] = 0 }
+            case 1:
+                try machine.migrate(buffer, to: step % 3)
+            default:
+                let bytes = (0..<length).map { UInt8(truncatingIfNeeded: $0 * 31 + step) }
+                try machine.store(bytes, to: buffer, at: UInt64(offset), isGrowing: random.oneIn(2))
+                model.replaceSubrange(offset..<offset + length, with: bytes)
+            }
+        }
+        #expect(try machine.bytes(of: buffer, at: 0, count: model.count) == model)
+        try machine.checkInvariants()
+    }
+
     @Test("A write-back behind the end is dropped, across the end cut")
     func writeBack() throws {
         let machine = try Machine(ram: 2, coherent: [2])

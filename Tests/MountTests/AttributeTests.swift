@@ -67,6 +67,27 @@ extension Mounts {
             for folder in folders { try expectListingsAgree(mount, folder) }
         }
 
+        @Test("sendfile(2) is EINVAL, and cuts nothing off for those who read")
+        func sendfile() throws {
+            try TestMount.with { mount in
+                let file = mount.path + "/" + mount.control("a") + "/policy"
+                try mount.makeBuffer("a", size: 4096, policy: "bind:1")
+                let outcome = try run([
+                    "python3", "-c",
+                    """
+                    import os
+                    source, target = os.open('\(file)', os.O_RDWR), os.memfd_create('target')
+                    for policy in b'bind:1', b'interleave:0-1':
+                        os.write(source, policy)
+                        try: os.sendfile(target, source, 0, 1 << 20)
+                        except OSError as error: print(error.errno, end=' ')
+                        print(os.pread(source, 4096, 0) == policy + b'\\n', os.fstat(source).st_size)
+                    """,
+                ])
+                #expect(outcome.output == "22 True 4096\n22 True 4096\n", "\(outcome.output) \(outcome.errors)")
+            }
+        }
+
         @Test("The wrong way round is EACCES, for root too")
         func accessModes() throws {
             try TestMount.with { mount in

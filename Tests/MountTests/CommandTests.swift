@@ -125,6 +125,40 @@ extension Mounts {
             }
         }
 
+        @Test("Who holds the connection of a mount that is gone is not taken for the daemon of the next one")
+        func staleHolder() throws {
+            let script = """
+                import ctypes, os, signal, sys
+                call = ctypes.CDLL(None).syscall
+                daemon = sys.argv[1]
+                handle = call(434, int(daemon), 0) # pidfd_open
+                for name in os.listdir(f'/proc/{daemon}/fd'):
+                    if os.readlink(f'/proc/{daemon}/fd/{name}') == '/dev/fuse':
+                        assert call(438, handle, int(name), 0) >= 0 # pidfd_getfd
+                open('/proc/self/comm', 'w').write('cdmfs')
+                print('ready', flush=True)
+                signal.pause()
+                """
+            var device: dev_t = 0
+            var holder: Child?
+            try TestMount.with(endsItself: true) { mount in
+                let child = try Child(["python3", "-c", script, "\(try #require(mount.daemons().first))"])
+                #expect(try child.line() == "ready")
+                holder = child
+                device = try status(mount.path).st_dev
+                let unmount = try run([Host.cdmfs, "unmount", mount.path])
+                #expect(unmount.succeeded && unmount.errors.isEmpty, "\(unmount.errors)")
+            }
+            try TestMount.with(endsItself: true) { mount in
+                // Unless the kernel has given the number to somebody else.
+                let isSame = try status(mount.path).st_dev == device
+                let unmount = try run([Host.cdmfs, "unmount", mount.path])
+                #expect(unmount.succeeded && unmount.errors.isEmpty, "\(isSame) \(unmount.errors)")
+            }
+            holder?.kill(SIGKILL)
+            _ = try holder?.finish()
+        }
+
         @Test("Unmounting leaves foreign file systems alone")
         func foreign() throws {
             try TestMount.unmounted { mount in

@@ -45,6 +45,29 @@ extension Mounts {
             try mount.store("real", in: "\(device)/link/pace")
         }
 
+        @Test("Few pages move, whether a program has just used them or not, and are listed like others")
+        func few() throws {
+            try TestMount.with { mount in
+                let file = try mount.makeBuffer("a", size: 64 << 10)
+                try Client.pattern("write", file, 0, "64K", 5)
+                let migrate = mount.control("a") + "/migrate"
+                for round in 1...12 {
+                    if round % 3 == 0 { try Client.pattern("verify", file, 0, "64K", 5) }
+                    if round % 5 == 0 { try Client.pattern("store", file, 0, "64K", 5) }
+                    try mount.store("\(round % 2)", in: migrate)
+                    #expect(try mount.word(migrate).hasPrefix("state=done moved=16 failed=0 bytes=65536 "))
+                    let job = try #require(try list(mount).last)
+                    #expect(job.id == round && job.kind == "buffer" && job.state == "done")
+                    #expect(job.from == "\(1 - round % 2)" && job.to == "\(round % 2)")
+                    #expect(job.moved == 16 && job.total == 16)
+                }
+                try Client.pattern("read", file, 0, "64K", 5)
+                #expect(throws: Errno.invalidArgument) { try mount.store("0 1 0", in: migrate) }
+                #expect(throws: Errno.operationNotSupportedByDevice) { try mount.store("7", in: migrate) }
+                #expect(try list(mount).last?.id == 12)
+            }
+        }
+
         @Test("The list shows what runs, wakes who polls it, and cancels")
         func cancel() throws {
             try TestMount.with { mount in

@@ -82,6 +82,7 @@ extension Mounts {
             Malformed("a CPU list of letters", replacing: "cpus = \"all\"", with: "cpus = \"a-b\""),
             Malformed("an unknown isolation", replacing: "isolation = \"exclusive\"", with: "isolation = \"strict\""),
             Malformed("online that is no truth", replacing: "online = true", with: "online = \"yes\""),
+            Malformed("a node that the host has not", replacing: "online = true", with: "host_node = 1023"),
             Malformed("a negative latency", replacing: "read_latency = 350", with: "read_latency = -1"),
             Malformed("a device's name out of form", replacing: "device = \"cdm0\"", with: "device = \"../cdm0\""),
             Malformed("a distance below 10", replacing: "value = 40", with: "value = 9"),

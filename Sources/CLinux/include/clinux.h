@@ -27,6 +27,13 @@
 // memcpy(3) past the caches, for what is too much for them: glibc does so for one large copy, never for its parts.
 void clinux_copy_streaming(void *target, const void *source, size_t length);
 
+// Loads a byte of each of some pages.
+static inline void clinux_load_pages(const void *start, uint64_t pages) {
+    const volatile char *page = start;
+    for (uint64_t i = 0; i < pages; i++)
+        (void)page[i * 4096];
+}
+
 // The name of an error number, NULL for one that has none. By hand: Glibc's module has string.h without _GNU_SOURCE.
 const char *clinux_errno_name(int error);
 
@@ -70,6 +77,12 @@ int clinux_allowed_cpus(int *cpus, int capacity);
 /// Keeps the calling thread on one CPU. 0, or -1 and errno.
 int clinux_stay_on_cpu(int cpu);
 
+/// The same for another thread, by its id.
+int clinux_put_on_cpu(int thread, int cpu);
+
+/// Lets the calling thread run wherever the process's first thread may. 0, or -1 and errno.
+int clinux_leave_cpu(void);
+
 /// Makes the calling thread one of SCHED_IDLE, or of SCHED_OTHER again. 0, or -1 and errno.
 int clinux_set_idle(int is_idle);
 
@@ -109,6 +122,18 @@ void clinux_touch_page(pid_t process, uint64_t address);
 
 /// Gives pages of the heap that nothing is on back to the host (malloc_trim(3)).
 void clinux_trim_heap(void);
+
+/// The nodes of the host that this process may have memory of, a bit each. 0, or -1 and errno: ENOSYS where it knows of none.
+int clinux_allowed_nodes(unsigned long *mask, unsigned long bits);
+
+/// Has pages of a range of a file's mapping that are made from now on taken from a node of the host, as far as that has any
+/// (mbind(2)); the file keeps that. -1 for any node. 0, or -1 and errno.
+int clinux_prefer_node(void *start, size_t length, int node);
+
+/// Moves pages that this process maps to a node of the host, whoever else maps them. 0, or -1 and errno.
+///
+/// - `moved`, `failed`: get added how many were elsewhere and are there now, or are not.
+int clinux_move_to_node(void *start, size_t pages, int node, uint64_t *moved, uint64_t *failed);
 
 /// The device that a path is on, without asking its file system. 0, or -1 and errno.
 int clinux_cached_device(const char *path, uint32_t *major, uint32_t *minor);

@@ -12,6 +12,8 @@ final class UeventHandle: OpenHandle, @unchecked Sendable {
         reader = log.open()
     }
 
+    override var isCacheable: Bool { false }
+
     override func read(_ request: consuming Request, size: Int, offset: Int64, flags: Int32) {
         if let bytes = log.take(reader, size: size) {
             request.bytes(bytes)

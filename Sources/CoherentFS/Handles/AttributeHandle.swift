@@ -22,6 +22,8 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
         self.services = services
     }
 
+    override var isCacheable: Bool { false }
+
     /// Whether the text differs from what was read last; so it is before the first read, as kernfs has it.
     var hasChanged: Bool {
         guard attribute.isPollable else { return false }

@@ -32,6 +32,9 @@ class OpenHandle: @unchecked Sendable {
     /// What mappings of the file go to; nil for the page cache. Set before the kernel knows the handle.
     var backing: BackingID?
 
+    /// Whether the page cache may have bytes of the file, as sendfile(2) and splice(2) want it even of what goes past it.
+    var isCacheable: Bool { true }
+
     /// The page cache got bytes of the file in answer to a READ.
     func wasCached(offset: Int64, size: Int) {}
 

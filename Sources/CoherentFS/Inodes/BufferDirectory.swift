@@ -41,9 +41,6 @@ final class BufferDirectory: Inode, @unchecked Sendable {
     /// The child of a name, nil where there is none.
     func lookup(_ name: FileName) -> Inode? { services.namespace.withLock { _ in children[name] } }
 
-    /// Every name, in the order in which they came.
-    var names: [FileName] { services.namespace.withLock { _ in children.all.map(\.name) } }
-
     /// The buffers here and below, each with its path from here.
     func files() -> [(path: String, file: BufferFile)] { services.namespace.withLock { _ in files(below: "") } }
 

@@ -77,15 +77,17 @@ final class TreeInode: Inode, @unchecked Sendable {
     override func entries() throws(Errno) -> [(name: FileName, type: FileType)] {
         guard case .directory(let directory) = node else { throw .notDirectory }
         if isGone { return [] }
-        return directory.entries.map { name, kind in
-            let type: FileType =
-                switch kind {
-                case .file: .regular
-                case .directory: .directory
-                case .link: .symbolicLink
-                }
-            return (FileName(name), type)
-        }
+        return directory.entries.map { (FileName($0.name), FileType($0.kind)) }
+    }
+
+    private var places: Directory.Places? {
+        if case .directory(let directory) = node, !isGone { directory.places } else { nil }
+    }
+
+    override var lastPlace: UInt64? { places?.last() }
+
+    override func entries(at places: ClosedRange<UInt64>) -> [(place: UInt64, name: FileName, type: FileType)] {
+        (self.places?.list(places) ?? []).map { ($0.place, FileName($0.name), FileType($0.kind)) }
     }
 
     override func open(
@@ -136,6 +138,16 @@ final class TreeInode: Inode, @unchecked Sendable {
     override func forgotten() { tree.drop(self) }
 }
 
+extension FileType {
+    fileprivate init(_ kind: AttributeTree.Node.Kind) {
+        switch kind {
+        case .file: self = .regular
+        case .directory: self = .directory
+        case .link: self = .symbolicLink
+        }
+    }
+}
+
 extension AttributeTree.Node {
     /// Whether this is an attribute whose writes may take long.
     fileprivate var startsJob: Bool {
@@ -181,8 +193,8 @@ final class TreeCache: Sendable {
     }
 
     private struct State {
-        var byKey: [Key: Entry] = [:]
-        var keys: [InodeNumber: Key] = [:]
+        var byKey = PartedTable<Key, Entry>()
+        var keys = PartedTable<InodeNumber, Key>()
         var uses: [InodeNumber: Use] = [:]
         /// Names at which somebody was refused. From then on each lookup finds an inode of its own, for nobody is to
         /// be refused twice.
@@ -256,12 +268,12 @@ final class TreeCache: Sendable {
     /// waits for that.
     func sweep() {
         let gone = state.withLock { state -> [Key] in
-            let gone = state.byKey.filter { $0.value.isGone }
+            let gone = state.byKey.filter { $0.isGone }
             for (key, entry) in gone {
                 state.byKey.removeValue(forKey: key)
                 state.keys.removeValue(forKey: entry.inode.number)
             }
-            return Array(gone.keys)
+            return gone.map(\.key)
         }
         for key in gone {
             do throws(Errno) {
@@ -300,6 +312,7 @@ final class TreeCache: Sendable {
     }
 
     func drop(_ inode: TreeInode) {
+        services.trimmer.freedFile()
         state.withLock { state in
             if !state.contended.isEmpty { state.contended = state.contended.filter { $0.parent != inode.number } }
             guard let key = state.keys.removeValue(forKey: inode.number) else { return }

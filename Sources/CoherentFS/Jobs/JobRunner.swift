@@ -30,6 +30,7 @@ final class JobRunner: Sendable {
 
     private let state = Mutex(State())
     private let group = DispatchGroup()
+    private let threads = JobThreads()
 
     /// Starts a job; `done` gets its error, on the thread that did the work. False when too many run,
     /// or the mount is closing.
@@ -47,8 +48,9 @@ final class JobRunner: Sendable {
             return state.next
         }
         guard let number else { return false }
-        // A serial queue for each job has a thread of its own at once; a shared one would wait for idle CPUs.
-        DispatchQueue(label: "cdmfs.job.\(job.name)").async(group: group) {
+        group.enter()
+        threads.run(isShort: job.isShort) {
+            defer { self.group.leave() }
             var failure: Errno?
             do throws(Errno) {
                 try job.run(cancellation)
@@ -62,14 +64,36 @@ final class JobRunner: Sendable {
         return true
     }
 
+    /// Does what a job is about on this thread, if nobody has to be waited for; false where nothing was done.
+    func runAtOnce(_ job: Job) throws(Errno) -> Bool {
+        var failure: Errno?
+        do throws(Errno) {
+            guard try job.runAtOnce() else { return false }
+        } catch {
+            failure = error
+        }
+        if let operation = job.details as? Operation {
+            state.withLock { state in
+                state.lastID += 1
+                let listed = Listed(id: state.lastID, operation: operation, cancellation: Cancellation())
+                Self.end(listed, failure, &state)
+            }
+        }
+        if let failure { throw failure }
+        return true
+    }
+
     /// Moves a job in the list to those that have ended, before anybody hears of its end.
     private func close(_ number: Int, _ failure: Errno?) {
         state.withLock { state in
-            guard let listed = state.listed.removeValue(forKey: number) else { return }
-            listed.operation.account.end(failure)
-            state.ended.append(listed)
-            if state.ended.count > Self.memory { state.ended.removeFirst() }
+            if let listed = state.listed.removeValue(forKey: number) { Self.end(listed, failure, &state) }
         }
+    }
+
+    private static func end(_ listed: Listed, _ failure: Errno?, _ state: inout State) {
+        listed.operation.account.end(failure)
+        state.ended.append(listed)
+        if state.ended.count > memory { state.ended.removeFirst() }
     }
 
     // MARK: The list

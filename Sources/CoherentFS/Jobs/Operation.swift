@@ -63,14 +63,17 @@ struct Operation: Sendable {
 extension Job {
     /// A job that moves memory, and so stands in the list of the jobs; its work adds what it moves to the account.
     init(
-        _ kind: Operation.Kind, from: IDSet = [], to: IDSet = [], subject: AnyObject? = nil,
+        _ kind: Operation.Kind, from: IDSet = [], to: IDSet = [], subject: AnyObject? = nil, isShort: Bool = false,
+        attempt: (@Sendable (MigrationAccount) throws(Errno) -> Bool)? = nil,
         _ work: @escaping @Sendable (Cancellation, MigrationAccount) throws(Errno) -> Void
     ) {
         let account = MigrationAccount(kind.reason)
         self.init(
             kind.rawValue,
             details: Operation(
-                kind: kind, from: from, to: to, account: account, subject: subject.map(ObjectIdentifier.init))
+                kind: kind, from: from, to: to, account: account, subject: subject.map(ObjectIdentifier.init)),
+            isShort: isShort,
+            attempt: { () throws(Errno) in try attempt?(account) ?? false }
         ) { cancellation throws(Errno) in try work(cancellation, account) }
     }
 }

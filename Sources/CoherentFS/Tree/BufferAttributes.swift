@@ -106,7 +106,11 @@ enum BufferAttributes {
         if let node = machine.node(target) { try machine.checkAccess(to: node, by: text.writer) }
         let sources = machine.placement(of: buffer).map(\.node).filter { $0 != target }
         let job = Job(
-            buffer.fixedSize == nil ? .buffer : .device, from: IDSet(sources), to: [target], subject: buffer
+            buffer.fixedSize == nil ? .buffer : .device, from: IDSet(sources), to: [target], subject: buffer,
+            isShort: machine.isShortMigration(of: buffer, bytes: bytes),
+            attempt: { account throws(Errno) in
+                try machine.migrateAtOnce(buffer, bytes: bytes, to: target, account: account)
+            }
         ) { cancellation, account throws(Errno) in
             try machine.migrate(buffer, bytes: bytes, to: target, account: account) { cancellation.isCancelled }
         }

@@ -58,6 +58,7 @@ struct SystemTree {
                             .attributes(TaskAttributes.table, of: services),
                             .attributes(JobAttributes.table, of: services),
                             .attributes(PressureAttributes.table, of: services.machine),
+                            .attributes(HostNodeAttributes.table, of: services.machine),
                             .attributes(HardwarePoisonAttributes.table, of: services.machine),
                             PressureAttributes.directory(services),
                             .attribute(NumaMapsQuestion.attribute) { NumaMapsQuestion(services) },
@@ -183,7 +184,9 @@ struct SystemTree {
             identity: .init(directory.number),
             [
                 .dynamic(
-                    list: { directory.names.map(\.string) },
+                    places: .init(last: { directory.lastPlace ?? 0 }) { places in
+                        directory.entries(at: places).map { ($0.place, $0.name.string, .directory) }
+                    },
                     lookup: { name in
                         switch directory.lookup(FileName(name)) {
                         case let child as BufferDirectory: .directory(controls(of: child, services))

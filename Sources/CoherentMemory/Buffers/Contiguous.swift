@@ -36,8 +36,8 @@ extension Machine {
     ///   - task: who asks, 0 for nobody in particular.
     /// - Throws: ENODEV for a node that does not exist or has no memory online; EINVAL for one that is not coherent, for a
     ///   buffer without a size, and for one of reserved huge pages; EPERM for a device's memory, for a node that is the
-    ///   driver's, and for a restricted one that the task may not use; EBUSY where the buffer has pages; ENOMEM where the
-    ///   share has no such run.
+    ///   driver's, and for a restricted one that the task may not use; EOPNOTSUPP for a direct buffer; EBUSY where the buffer has pages; ENOMEM where the share
+    ///   has no such run.
     public func makeContiguous(_ buffer: Buffer, on id: Int, by task: Int32 = 0) throws(Errno) {
         guard buffer.fixedSize == nil else { throw .notPermitted }
         guard let node = node(id), node.isPresent else { throw .operationNotSupportedByDevice }
@@ -47,6 +47,7 @@ extension Machine {
         try checkAccess(to: node, by: task)
         try buffer.migrationTurn.withLock { _ throws(Errno) in
             try buffer.state.withLock { state throws(Errno) in
+                guard state.backing == nil else { throw .notSupported }
                 guard state.table.isEmpty else { throw .resourceBusy }
                 guard state.size > 0, state.huge != .pool else { throw .invalidArgument }
                 let count = Page.count(of: state.size)

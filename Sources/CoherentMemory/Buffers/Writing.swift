@@ -89,6 +89,7 @@ extension Machine {
         let stop = min(end, populated << Page.shift)
         var newlyCached = PageTally()
         var newlyWritten = PageTally()
+        var run = StoredRun()
         var page = pages.lowerBound
         while page < populated {
             guard let leaf = state.table.leaf(of: page) else { preconditionFailure("a populated page has no leaf") }
@@ -108,16 +109,17 @@ extension Machine {
                 newlyCached.add(entry.pfn, in: self) { $0.counters.cached.add($1) }
                 entry.isCached = true
             }
+            let from = max(offset, page << Page.shift)
+            let to = min(stop, (page + 1) << Page.shift)
+            unsafe run.add(
+                UnsafeRawBufferPointer(rebasing: bytes[Int(from - offset)..<Int(to - offset)]), to: entry,
+                at: Int(from & (Page.size - 1)), in: self)
             if !entry.isWritten { newlyWritten.add(entry.pfn, in: self) { $0.counters.written.add($1) } }
             entry.isWritten = true
             unsafe entries[slot] = entry.rawValue
-            let from = max(offset, page << Page.shift)
-            let to = min(stop, (page + 1) << Page.shift)
-            unsafe memcpy(
-                node(of: entry.pfn).address(of: entry.pfn) + Int(from & (Page.size - 1)),
-                bytes.baseAddress! + Int(from - offset), Int(to - from))
             page += 1
         }
+        run.flush()
         newlyCached.flush { $0.counters.cached.add($1) }
         newlyWritten.flush { $0.counters.written.add($1) }
         if isGrowing { state.size = max(state.size, stop) }

@@ -69,6 +69,7 @@ extension Machine {
             let old = buffer.size
             guard size > old else { return }
             try allocate(buffer, bytes: old..<size, keepsSize: true, origin: origin)
+            settle(old >> Page.shift..<Page.count(of: size), of: buffer, moving: false)
             let isDone = try buffer.state.withLock { state throws(Errno) in
                 // Somebody may have made it shorter, and freed what was just taken.
                 guard state.size >= old else { return false }

@@ -53,6 +53,7 @@ extension Machine {
                 try uncache(buffer)
                 let size = buffer.size
                 if size > 0 { try allocate(buffer, bytes: 0..<size, keepsSize: true, origin: origin) }
+                settle(0..<Page.count(of: size), of: buffer, in: backing, moving: false)
                 try buffer.state.withLock { state throws(Errno) in
                     guard state.size == size, state.contiguous == nil, state.huge != .pool, state.markers == 0
                     else {

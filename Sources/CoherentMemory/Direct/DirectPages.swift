@@ -6,19 +6,25 @@ extension Machine {
     func punchDirect(_ buffer: Buffer, bytes: Range<UInt64>) -> Bool {
         let first = Page.count(of: bytes.lowerBound)
         let whole = first..<max(first, bytes.upperBound >> Page.shift)
-        return buffer.state.withLock { state in
-            guard let backing = state.backing else { return false }
-            restoreDirect(whole, of: &state)
+        let restored = buffer.state.withLock { state -> RangeSet<UInt64>? in
+            guard let backing = state.backing else { return nil }
+            let restored = restoreDirect(whole, of: &state)
             backing.zero(bytes)
-            return true
+            return restored
         }
+        for pages in restored?.ranges ?? RangeSet().ranges { settle(pages, of: buffer, moving: true) }
+        return restored != nil
     }
 
     /// Gives the pages of a direct buffer that were withheld back, as zeros; those for which there is no frame stay away. The
-    /// caller holds the buffer's lock.
-    func restoreDirect(_ pages: Range<UInt64>, of state: inout Buffer.State) {
-        guard let backing = state.backing else { return }
-        for range in backing.withheld.intersection(RangeSet(pages)).ranges {
+    /// caller holds the buffer's lock, and then has what came back where it belongs (``settle(_:of:in:moving:)``).
+    ///
+    /// - Returns: the pages that were withheld.
+    @discardableResult
+    func restoreDirect(_ pages: Range<UInt64>, of state: inout Buffer.State) -> RangeSet<UInt64> {
+        guard let backing = state.backing else { return RangeSet() }
+        let wanted = backing.withheld.intersection(RangeSet(pages))
+        for range in wanted.ranges {
             for first in stride(from: range.lowerBound, to: range.upperBound, by: HugePage.frames) {
                 let part = first..<min(range.upperBound, first + UInt64(HugePage.frames))
                 removeMarkers(part, of: &state)
@@ -30,6 +36,7 @@ extension Machine {
                 }
             }
         }
+        return wanted
     }
 
     /// Takes pages of a direct buffer away from everybody, with what they held; does nothing to a tracked one. The caller holds

@@ -34,6 +34,7 @@ extension Machine {
                 node.zone.withLock { $0.unfail(frame, table: node.frames) }
                 if isMarked { restoreDirect(record.page..<record.page + 1, of: &state) }
             }
+            if buffer.isDirect { settle(record.page..<record.page + 1, of: buffer, moving: true) }
             return record
         }
         guard let record else { return false }

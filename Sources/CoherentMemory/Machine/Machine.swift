@@ -65,6 +65,8 @@ public final class Machine: Sendable {
     /// The coherent devices in ascending order of their nodes.
     public let devices: [Device]
 
+    /// Whether any node names one of the host.
+    let hasHostNodes: Bool
     let tables: TablePool
     let tasks = TaskTable()
     let system: SystemState
@@ -82,6 +84,7 @@ public final class Machine: Sendable {
     /// - Throws: ENOMEM and the like where the host refuses address space.
     public init(topology: Topology) throws(Errno) {
         self.topology = topology
+        hasHostNodes = topology.nodes.contains { $0.hostNode != nil }
         let system = SystemState()
         var nodes: [Node] = []
         var start: PFN = 0

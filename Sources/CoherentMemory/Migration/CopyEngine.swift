@@ -47,6 +47,9 @@ public final class CopyEngine: Sendable {
     /// Batches with a page whose memory had failed. Pages that are pinned, or that found no frame, are no errors.
     public var errors: UInt64 { uncopied.load(ordering: .relaxed) }
 
+    /// Takes a channel if one is free.
+    func tryBegin() -> Bool { turns.tryWait() }
+
     /// Waits for a channel; false where it is not wanted any more.
     func begin(unless isCancelled: () -> Bool) -> Bool { turns.wait(unless: isCancelled) }
 
@@ -97,6 +100,7 @@ extension Machine {
             from: wanted.sources, to: targets, reason: reason, isCancelled: isCancelled, mayGiveUp: true
         ) {
             var outcome = move(wanted, in: pages, of: buffer, filter: filter, targets: targets, prepaid: prepaid)
+            if outcome.moved > 0, buffer.isDirect { settle(pages, of: buffer, moving: true) }
             outcome.add(refused)
             return outcome
         }
@@ -137,6 +141,24 @@ extension Machine {
         return outcome
     }
 
+    /// The same where each device concerned has a channel free, and its link does not take its time; nil otherwise.
+    func copyAtOnce(
+        from sources: NodeMask, to target: Node, reason: MoveReason, _ body: () -> MigrationResult
+    ) -> MigrationResult? {
+        let devices = devices.filter { sources.contains($0.node.index) || target === $0.node }
+        guard devices.allSatisfy({ $0.pace == .off && $0.stall == nil }) else { return nil }
+        var held = 0
+        defer { for device in devices.prefix(held) { device.copies.end() } }
+        for device in devices {
+            guard device.copies.tryBegin() else { return nil }
+            held += 1
+        }
+        let outcome = body()
+        system.transfers.add(outcome.crossings, reason)
+        for device in devices { _ = count(outcome, through: device) }
+        return outcome
+    }
+
     /// Counts what a batch carried over the links, and lets it take its time where a link is to.
     private func pace(
         _ outcome: MigrationResult, through devices: [Device], since start: ContinuousClock.Instant,
@@ -145,16 +167,7 @@ extension Machine {
         var total: UInt64 = 0
         var isPaced = false
         for device in devices {
-            var (bytes, time): (UInt64, UInt64) = (0, 0)
-            for crossing in outcome.crossings {
-                let part = UInt64(crossing.pages) << Page.shift
-                let (leaves, arrives) = (crossing.from == device.node.index, crossing.to == device.node.index)
-                if leaves || arrives { bytes += part }
-                // What stays on the device does not cross its link.
-                guard leaves != arrives else { continue }
-                time += leaves ? device.link.readTime(of: part) : device.link.writeTime(of: part)
-            }
-            device.copies.count(bytes: bytes, nanoseconds: time, failed: outcome.poisoned > 0)
+            let time = count(outcome, through: device)
             // From device to device the slower link counts, and both are busy at once.
             if device.pace == .real {
                 total = max(total, time)
@@ -169,6 +182,21 @@ extension Machine {
             guard rest > .zero, !isCancelled() else { return }
             Self.sleep(min(rest, .milliseconds(10)))
         }
+    }
+
+    /// Counts what a batch carried over the link of one device, and says how long that takes by its model.
+    private func count(_ outcome: MigrationResult, through device: Device) -> UInt64 {
+        var (bytes, time): (UInt64, UInt64) = (0, 0)
+        for crossing in outcome.crossings {
+            let part = UInt64(crossing.pages) << Page.shift
+            let (leaves, arrives) = (crossing.from == device.node.index, crossing.to == device.node.index)
+            if leaves || arrives { bytes += part }
+            // What stays on the device does not cross its link.
+            guard leaves != arrives else { continue }
+            time += leaves ? device.link.readTime(of: part) : device.link.writeTime(of: part)
+        }
+        device.copies.count(bytes: bytes, nanoseconds: time, failed: outcome.poisoned > 0)
+        return time
     }
 
     private static func sleep(_ duration: Duration) {

@@ -58,6 +58,15 @@ final class FairSemaphore: Sendable {
         return true
     }
 
+    /// Takes a turn if one is to be had at once.
+    func tryWait() -> Bool {
+        state.withLock { state in
+            guard state.held < state.limit, state.waiting.isEmpty else { return false }
+            state.held += 1
+            return true
+        }
+    }
+
     /// Takes a turn that is to be had at once, nil then, or queues for one.
     private func queue() -> DispatchSemaphore? {
         state.withLock { state in

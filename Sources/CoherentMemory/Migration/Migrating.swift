@@ -106,12 +106,12 @@ extension Machine {
         _ = try pageRange(bytes, of: buffer)
     }
 
-    private func migrationTarget(_ id: Int) throws(Errno) -> Node {
+    func migrationTarget(_ id: Int) throws(Errno) -> Node {
         guard let node = node(id), node.hasMemory else { throw .operationNotSupportedByDevice }
         return node
     }
 
-    private func pageRange(_ bytes: Range<UInt64>?, of buffer: Buffer) throws(Errno) -> Range<UInt64> {
+    func pageRange(_ bytes: Range<UInt64>?, of buffer: Buffer) throws(Errno) -> Range<UInt64> {
         let end = Page.count(of: buffer.size)
         // Pages behind the end, which fallocate(2) may have made, go along.
         guard let bytes else { return 0..<UInt64.max >> Page.shift }
@@ -209,9 +209,14 @@ extension Machine {
                     isCancelled: isOver))
             page = part.upperBound
         }
-        if result.pinned > 0 { throw .resourceBusy }
-        guard result.failed > result.poisoned else { return }
-        throw targets.contains(where: \.isPresent) ? .noMemory : .operationNotSupportedByDevice
+        if let failure = failure(of: result, targets: targets) { throw failure }
+    }
+
+    /// Why pages that were to move did not, if there are any.
+    func failure(of result: MigrationResult, targets: [Node]) -> Errno? {
+        if result.pinned > 0 { return .resourceBusy }
+        guard result.failed > result.poisoned else { return nil }
+        return targets.contains(where: \.isPresent) ? .noMemory : .operationNotSupportedByDevice
     }
 }
 

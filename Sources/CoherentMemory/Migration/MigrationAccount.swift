@@ -114,6 +114,9 @@ struct Migrations {
         running.append(account)
     }
 
+    /// One that has ended before anybody knew of it.
+    mutating func note(_ account: MigrationAccount) { last = account }
+
     mutating func end(_ account: MigrationAccount) { running.removeAll { $0 === account } }
 
     var result: MigrationResult { last?.result ?? MigrationResult() }

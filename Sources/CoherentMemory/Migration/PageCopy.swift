@@ -26,10 +26,7 @@ struct PageCopy: ~Copyable {
 
     /// Copies what is gathered.
     mutating func flush() {
-        if count > 0, let source, let target {
-            unsafe target.fill(
-                to, with: UnsafeRawBufferPointer(start: source.address(of: from), count: count << Int(Page.shift)))
-        }
+        if count > 0, let source, let target { target.copy(count, from: from, of: source, to: to) }
         count = 0
     }
 }

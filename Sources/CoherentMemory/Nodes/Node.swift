@@ -38,6 +38,10 @@ public final class Node: Sendable {
     /// The distances to every node, in ascending order of their ids; 10 to itself.
     public let distances: [Int]
 
+    /// The node of the host that the memory is taken from, as far as that has any; nil for whichever the host chooses.
+    public let hostNode: Int?
+    let hostPages = HostPages()
+
     /// The node's place among the machine's nodes.
     let index: Int
     let span: NodeSpan
@@ -73,7 +77,9 @@ public final class Node: Sendable {
         self.kswapd = kswapd
         let distances = topology.nodes.map { topology.distance(from: description.id, to: $0.id) }
         self.distances = distances
-        arena = try Arena(name: "cdmfs-node\(description.id)", size: UInt64(span.count) << Page.shift)
+        hostNode = description.hostNode
+        arena = try Arena(
+            name: "cdmfs-node\(description.id)", size: UInt64(span.count) << Page.shift, hostNode: description.hostNode)
         frames = try FrameTable(frameCount: span.count)
         var zone = try Zone(
             frameCount: span.count, framesPerBlock: Int(topology.blockSize >> Page.shift),
@@ -230,4 +236,14 @@ public final class Node: Sendable {
 
     /// Stores bytes into frames of this node that follow each other and are holes yet.
     func fill(_ pfn: PFN, with bytes: UnsafeRawBufferPointer) { unsafe arena.fill(index(of: pfn), with: bytes) }
+
+    /// Copies frames of a node that follow each other into some of this node that do so and are holes yet.
+    func copy(_ count: Int, from source: PFN, of node: Node, to target: PFN) {
+        arena.copy(count, from: node.index(of: source), of: node.arena, to: index(of: target))
+    }
+
+    /// Stores bytes into frames that follow each other, from a place in the first of them on.
+    func store(_ bytes: UnsafeRawBufferPointer, to pfn: PFN, at offset: Int) {
+        unsafe arena.store(bytes, to: index(of: pfn), at: offset)
+    }
 }

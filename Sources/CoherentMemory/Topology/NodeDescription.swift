@@ -24,6 +24,8 @@ public struct NodeDescription: Sendable, Hashable {
     public var contiguous: UInt64
     /// Whether its memory blocks are online from the start; otherwise they appear offline, as after hot-add.
     public var isOnline: Bool
+    /// The node of the host that its memory is taken from, as far as that has any; `nil` for whichever the host chooses.
+    public var hostNode: Int?
     /// The model of the device's link, `nil` on a RAM node.
     public var link: Link?
     /// The caches in front of its memory, each of another level.
@@ -33,7 +35,7 @@ public struct NodeDescription: Sendable, Hashable {
     public static func ram(id: Int, memory: UInt64, cpus: IDSet = [], isOnline: Bool = true) -> NodeDescription {
         NodeDescription(
             id: id, kind: .ram, memory: memory, cpus: cpus, device: nil, isolation: .none, contiguous: 0,
-            isOnline: isOnline, link: nil)
+            isOnline: isOnline, hostNode: nil, link: nil)
     }
 
     /// A coherent device node of `memory` bytes. Without a `device`, the topology gives it the first free name
@@ -44,6 +46,6 @@ public struct NodeDescription: Sendable, Hashable {
     ) -> NodeDescription {
         NodeDescription(
             id: id, kind: .coherent, memory: memory, cpus: [], device: device, isolation: isolation,
-            contiguous: contiguous, isOnline: isOnline, link: link)
+            contiguous: contiguous, isOnline: isOnline, hostNode: nil, link: link)
     }
 }

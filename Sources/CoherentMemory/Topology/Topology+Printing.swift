@@ -22,6 +22,7 @@ extension NodeDescription {
             lines.append("contiguous = \"\(String(byteSize: contiguous))\"")
         }
         lines.append("online = \(isOnline)")
+        if let hostNode { lines.append("host_node = \(hostNode)") }
         if let link {
             lines += [
                 "[node.link]", "read_latency = \(link.readLatency)", "write_latency = \(link.writeLatency)",

@@ -68,7 +68,7 @@ extension Topology {
 extension NodeDescription {
     fileprivate init(_ table: TOMLReader) throws(TopologyError) {
         try table.allow(
-            "id", "kind", "memory", "cpus", "device", "isolation", "contiguous", "online", "link", "cache")
+            "id", "kind", "memory", "cpus", "device", "isolation", "contiguous", "online", "host_node", "link", "cache")
         let id = try table.required("id", table.integer("id", in: 0...IDSet.maxNodes - 1), in: "node")
         let kind: Kind = try table.required("kind", table.word("kind"), in: "node")
         let memory = try table.required("memory", table.size("memory"), in: "node")
@@ -88,6 +88,7 @@ extension NodeDescription {
                 link: try table.table("link").map { table throws(TopologyError) in try Link(table) } ?? Link())
             self.cpus = cpus
         }
+        hostNode = try table.integer("host_node", in: 0...IDSet.maxNodes - 1)
         for (place, cache) in try table.tables("cache").enumerated() {
             caches.append(try MemorySideCache(cache, place: place))
         }

@@ -37,6 +37,9 @@ struct TopologyRules {
                 try fail("memory", "more than 128T of memory in all", "at most 128T in one machine")
             }
             try checkKind(of: node, at: index)
+            if let hostNode = node.hostNode, !IDSet.hostNodes.contains(hostNode) {
+                try fail("host_node", "host_node \(hostNode)", "one of the host's nodes, \(IDSet.hostNodes)")
+            }
             try checkCaches(of: node, at: index)
             for cpu in node.cpus {
                 guard cpu < IDSet.maxCPUs else { try fail("cpus", "CPU \(cpu)", "0 to \(IDSet.maxCPUs - 1)") }

@@ -10,10 +10,15 @@ extension Walk {
         var bytes: Range<UInt64>?
         if random.oneIn(2) {
             let first = UInt64.random(in: 0..<300, using: &random) * 4096
-            bytes = first..<first + UInt64.random(in: 0..<300, using: &random) * 4096 + (random.oneIn(16) ? 512 : 0)
+            let most: UInt64 = random.oneIn(2) ? 300 : 17
+            bytes = first..<first + UInt64.random(in: 0..<most, using: &random) * 4096 + (random.oneIn(16) ? 512 : 0)
         }
         note("migrate \(bytes.map { "\($0)" } ?? "all") of \(buffer.id) to \(target)")
-        let real = outcome { () throws(Errno) in try machine.migrate(buffer, bytes: bytes, to: target) }
+        let isTriedAtOnce = random.oneIn(2)
+        let real = outcome { () throws(Errno) in
+            if isTriedAtOnce, try machine.migrateAtOnce(buffer, bytes: bytes, to: target) { return }
+            try machine.migrate(buffer, bytes: bytes, to: target)
+        }
         let (expected, moved, failed) = model.migrate(buffer.id, bytes, to: target)
         try expect(real, expected, "migrate")
         guard expected.errno == nil || expected.errno == .noMemory else { return }

@@ -132,8 +132,10 @@ final class TestMount: Sendable {
             TestMount.abort(path)
         }
         if !eventually(within: 10, { self.daemons().isEmpty }) {
-            problems.append("the daemon did not end")
-            for pid in daemons() { kill(pid, SIGKILL) }
+            for pid in daemons() {
+                problems.append("the daemon did not end\n" + Self.threads(of: pid))
+                kill(pid, SIGKILL)
+            }
             TestMount.abort(path)
         }
         TestMount.mounted.withLock { _ = $0.remove(path) }
@@ -144,6 +146,19 @@ final class TestMount: Sendable {
         // Never below a mount point that is still there.
         if !TestMount.isMounted(path) { try? FileManager.default.removeItem(atPath: scratch) }
         return problems
+    }
+
+    /// What the threads of a process wait for.
+    private static func threads(of pid: pid_t) -> String {
+        func text(_ file: String) -> String { (try? String(contentsOfFile: file, encoding: .utf8)) ?? "" }
+        let tasks = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(pid)/task")) ?? []
+        let kernel = tasks.map { task in
+            let folder = "/proc/\(pid)/task/\(task)"
+            return "\(task) \(text(folder + "/comm"))\(text(folder + "/syscall"))\(text(folder + "/stack"))"
+        }
+        guard Host.has("gdb") else { return kernel.joined(separator: "\n") }
+        let program = try? run(["gdb", "--batch", "-p", "\(pid)", "-ex", "thread apply all bt 20"], within: 60)
+        return kernel.joined(separator: "\n") + (program?.output ?? "")
     }
 
     /// Fails every request of the mount, which frees whoever hangs in one, and takes it away.

@@ -51,6 +51,7 @@ extension Manual {
                         "ERANGE": "a number beyond 64 bits",
                         "ENODEV": "there is no such node, or it has no memory online",
                         "EBUSY": "the buffer has pages already; or `none` while programs go on touching them",
+                        "EOPNOTSUPP": "the buffer's `mapping` is `direct`",
                         "ENOMEM": "the share has no run that long",
                         "EPERM":
                             "a device file, a node under `driver`, or one under `restricted` that the writer may not use",

@@ -40,6 +40,11 @@ extension Manual {
             "sys/kernel/cdm", summary: "What has no Linux counterpart.", linux: "none",
             [
                 "pid": ManualPage(reads: "a number, decimal"),
+                "host_nodes": ManualPage(
+                    reads: "lines of `nodeN host=M moved=PAGES failed=PAGES`, in pages of 4 KiB",
+                    text:
+                        "One for each node with `host_node` in the topology. Its memory is taken from that node of the host as long as there is some (MPOL_PREFERRED). A page of a direct buffer that comes to it moves there, too: moved counts those that were elsewhere, failed those that the host could not move. /proc/PID/numa_maps of the process in `pid` shows where the memory is.",
+                    linux: "mbind(2), move_pages(2)"),
                 "pressure": ManualPage(summary: "Memory pressure of each node."),
                 "vmstat": ManualPage(
                     reads: "lines of `NAME VALUE`, in pages of 4 KiB or events",

@@ -12,7 +12,6 @@ struct Group: Sendable {
 
     static let all = [
         mapped, random, descriptors, names, requestsOnOneCPU, requestsUnpinned, fio, moving, draining, dirty, poison,
-        listing,
-        scale,
+        device, listing, scale, crowds,
     ]
 }

@@ -42,6 +42,16 @@ int clients_hop(void *mapped, size_t bytes, long count, int is_storing, double *
 /// msync(2) of the whole mapping with MS_SYNC.
 int clients_sync(void *mapped, size_t bytes, double *seconds);
 
+// Crowds
+
+/// `threads` threads touch every page of new files, each page once, at random, and all begin at once: of `files` files of
+/// together `bytes` bytes, whose names are `path` and a number. Both numbers of two powers, no more files than threads.
+int clients_touch_by_threads(const char *path, size_t bytes, int files, int threads, double *seconds);
+
+/// `count` processes, each of which has the file mapped, count in every page of it, all at once, and end. EILSEQ where a count got
+/// lost. The time includes their ends.
+int clients_touch_by_processes(const char *path, size_t bytes, int count, double *seconds);
+
 // Descriptors
 
 enum clients_transfer {
@@ -81,6 +91,29 @@ int clients_write_attribute(const char *path, const char *text, long count, doub
 
 /// Writes `text` to a file once; the write(2) is timed.
 int clients_command(const char *path, const char *text, double *seconds);
+
+// Devices
+
+/// Has a device, whose queue is the directory, execute one command, which must succeed.
+int clients_execute(const char *queue, const char *command, double *seconds);
+
+/// CRC-32 of `bytes` of ordinary memory that is there already.
+int clients_checksum(size_t bytes, double *seconds);
+
+/// One memcpy(3) of `bytes` between ordinary memory that is there already.
+int clients_copy_resident(size_t bytes, double *seconds);
+
+/// Makes a file and loads `count` of its pages, each for the first time, through a mapping; `seconds` gets what `percent` of
+/// them stay below. The file goes.
+int clients_touch_percentile(const char *path, long count, int percent, double *seconds);
+
+struct clients_recall;
+
+/// Begins to have a device do a command that takes the first page of a file, and to read that page then, every 20 ms.
+int clients_begin_recall(const char *queue, const char *path, const char *command, struct clients_recall **begun);
+
+/// Ends that; `seconds` gets what half of the reads stay below.
+int clients_end_recall(struct clients_recall *recall, double *seconds);
 
 // The rest
 

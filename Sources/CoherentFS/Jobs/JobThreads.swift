@@ -1,0 +1,101 @@
+import CLinux
+import CoherentMemory
+import Dispatch
+import Glibc
+
+/// Threads for jobs: as many as there are jobs. One that has nothing to do waits a while for the next, for to start a
+/// thread takes longer than many a job.
+final class JobThreads: Sendable {
+    typealias Work = @Sendable () -> Void
+
+    private let idle = Mutex<[Worker]>([])
+
+    /// Runs `work` on a thread of its own, at once.
+    ///
+    /// It begins on the CPU of who asks, who mostly has no more to do than to wait for the next request: to go from thread to
+    /// thread takes a few microseconds, to wake a CPU that sleeps ten times as long. Once it runs it may go elsewhere.
+    ///
+    /// - Parameter isShort: whether it shall stay on that CPU, for the requests that it may wait for come from there, too.
+    func run(isShort: Bool, _ work: @escaping Work) {
+        let worker = idle.withLock { $0.popLast() }
+        if let worker {
+            _ = clinux_put_on_cpu(worker.thread.withLock { $0 }, sched_getcpu())
+            worker.give(work, isShort)
+        } else if !start(Worker(), work, isShort) {
+            // The host has no more threads; the queue has one when another ends.
+            DispatchQueue(label: "cdmfs.job").async(execute: work)
+        }
+    }
+
+    private func start(_ worker: Worker, _ work: @escaping Work, _ isShort: Bool) -> Bool {
+        worker.give(work, isShort)
+        let task = unsafe Unmanaged.passRetained(Task(self, worker))
+        var all = sigset_t()
+        var before = sigset_t()
+        unsafe sigfillset(&all)
+        unsafe pthread_sigmask(SIG_SETMASK, &all, &before)
+        var thread = pthread_t()
+        let error = unsafe pthread_create(
+            &thread, nil,
+            { argument in
+                let task = unsafe Unmanaged<Task>.fromOpaque(argument!).takeRetainedValue()
+                task.threads.serve(task.worker)
+                return nil
+            }, task.toOpaque())
+        unsafe pthread_sigmask(SIG_SETMASK, &before, nil)
+        if error == 0 { pthread_detach(thread) } else { unsafe task.release() }
+        return error == 0
+    }
+
+    private final class Task: Sendable {
+        let threads: JobThreads
+        let worker: Worker
+
+        init(_ threads: JobThreads, _ worker: Worker) {
+            self.threads = threads
+            self.worker = worker
+        }
+    }
+
+    /// Who waits for work.
+    private final class Worker: Sendable {
+        private static let patience = 10
+
+        let thread = Mutex<Int32>(0)
+        private let given = Mutex<(work: Work, isShort: Bool)?>(nil)
+        private let wake = DispatchSemaphore(value: 0)
+
+        func give(_ work: @escaping Work, _ isShort: Bool) {
+            given.withLock { $0 = (work, isShort) }
+            wake.signal()
+        }
+
+        /// Waits for work; nil where none comes for a while.
+        func take() -> (work: Work, isShort: Bool)? {
+            guard wake.wait(timeout: .now() + .seconds(Self.patience)) == .success else { return nil }
+            return given.withLock { given in
+                defer { given = nil }
+                return given
+            }
+        }
+    }
+
+    private func serve(_ worker: Worker) {
+        worker.thread.withLock { $0 = gettid() }
+        while true {
+            if let (work, isShort) = worker.take() {
+                if !isShort { _ = clinux_leave_cpu() }
+                work()
+                idle.withLock { $0.append(worker) }
+            } else {
+                let isGone = idle.withLock { idle in
+                    guard let place = idle.firstIndex(where: { $0 === worker }) else { return false }
+                    idle.remove(at: place)
+                    return true
+                }
+                // Else the work comes just now.
+                if isGone { return }
+            }
+        }
+    }
+}

@@ -1,0 +1,17 @@
+import AttributeTree
+import CoherentMemory
+
+/// Where the nodes' memory is on the host: sys/kernel/cdm.
+enum HostNodeAttributes {
+    static let table: [Attribute<Machine>] = [
+        .readOnly("host_nodes", summary: "The nodes of the host that nodes take their memory from, a line each.") {
+            machine in
+            machine.nodes.compactMap { node in
+                node.hostNode.map { hostNode in
+                    let (moved, failed) = node.hostMigration
+                    return "node\(node.id) host=\(hostNode) moved=\(moved) failed=\(failed)\n"
+                }
+            }.joined()
+        }.verbatim()
+    ]
+}

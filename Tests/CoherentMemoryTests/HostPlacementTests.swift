@@ -1,0 +1,102 @@
+import Foundation
+import SystemPackage
+import Testing
+
+@testable import CoherentMemory
+
+/// Nodes whose memory is a certain one of the host's. What really moves only a host with several nodes can tell; what the host
+/// was told any can.
+@Suite("Nodes of the host")
+struct HostPlacementTests {
+    private let first = IDSet.hostNodes.min()!
+
+    /// Node 1 is on the host's first one, node 0 and 2 are anywhere.
+    private func makeMachine() throws -> Machine {
+        var topology = try Topology.small(ram: 16, coherent: [16, 16])
+        var nodes = topology.nodes
+        nodes[1].hostNode = first
+        topology = try Topology(blockSize: topology.blockSize, nodes: nodes)
+        return try Machine(topology: topology)
+    }
+
+    /// The policy of the host for the byte at an offset, as /proc/self/numa_maps words it.
+    private func policy(of file: FileDescriptor, at offset: UInt64) throws -> String {
+        // With a gap on each side, so that it does not become a part of a neighbour.
+        let gap = unsafe mmap(nil, 3 * 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)!
+        defer { unsafe munmap(gap, 3 * 4096) }
+        let start = unsafe mmap(
+            gap + 4096, 4096, PROT_READ, MAP_SHARED | MAP_FIXED, file.rawValue, off_t(offset))!
+        let address = String(UInt(bitPattern: start), radix: 16)
+        let lines = try String(contentsOfFile: "/proc/self/numa_maps", encoding: .utf8).split(separator: "\n")
+        let line = try #require(lines.first { $0.hasPrefix(address + " ") })
+        return String(line.split(separator: " ")[1])
+    }
+
+    private var placed: String { "prefer:\(first)" }
+
+    @Test("The key is read and printed; a node that the host has not is refused")
+    func topology() throws {
+        let text = """
+            [[node]]
+            id = 0
+            kind = "ram"
+            memory = "128M"
+            host_node = \(first)
+            [[node]]
+            id = 1
+            kind = "coherent"
+            memory = "128M"
+
+            """
+        let read = try Topology(toml: text)
+        #expect(read.nodes.map(\.hostNode) == [first, Int?.none])
+        #expect(try Topology(toml: read.toml) == read)
+        let missing = try #require((0..<1024).first { !IDSet.hostNodes.contains($0) })
+        #expect {
+            try Topology(toml: text + "host_node = \(missing)\n", file: "lab.toml")
+        } throws: { error in
+            "\(error)" == "lab.toml:10: host_node \(missing); expected one of the host's nodes, \(IDSet.hostNodes)"
+        }
+    }
+
+    @Test("The host is told where the pages of a direct buffer belong, when it is sized, grows, and wherever they move")
+    func direct() throws {
+        let machine = try makeMachine()
+        let buffer = try machine.makeBuffer("bind:1", size: 3 << 20)
+        let file = try BackingFile(anonymous: "test")
+        try machine.makeDirect(buffer, in: file, origin: onNode0)
+        func policies(_ offsets: UInt64...) throws -> [String] {
+            try offsets.map { try policy(of: file.descriptor, at: $0) }
+        }
+        #expect(try policies(0, 3 << 20 - 4096, 3 << 20) == [placed, placed, "default"])
+        try machine.migrate(buffer, bytes: 1 << 20..<2 << 20, to: 0)
+        #expect(try policies(0, 1 << 20, 2 << 20 - 4096, 2 << 20) == [placed, "default", "default", placed])
+        try machine.store([7], to: buffer, at: 1 << 20)
+        try machine.migrate(buffer, to: 2)
+        #expect(try policies(0, 1 << 20, 2 << 20) == ["default", "default", "default"])
+        try machine.migrate(buffer, to: 1)
+        #expect(try policies(0, 1 << 20, 2 << 20) == [placed, placed, placed])
+        try machine.resize(buffer, to: 5 << 20)
+        #expect(try policies(3 << 20, 5 << 20 - 4096) == [placed, placed])
+        #expect(try machine.bytes(of: buffer, at: 1 << 20, count: 2) == [7, 0])
+        #expect(machine.node(1)!.hostMigration.failed == 0)
+        try machine.checkInvariants()
+        machine.remove(buffer)
+    }
+
+    @Test("Pages that alternate between nodes each get theirs")
+    func interleaved() throws {
+        let machine = try makeMachine()
+        let buffer = try machine.makeBuffer("interleave:1-2", size: 8 << 20)
+        buffer.state.withLock { ($0.huge, $0.isHugeChosen) = (.never, true) }
+        let file = try BackingFile(anonymous: "test")
+        try machine.makeDirect(buffer, in: file, origin: onNode0)
+        for run in machine.runs(of: buffer) {
+            #expect(
+                try policy(of: file.descriptor, at: run.offset) == (run.node == 1 ? placed : "default"), "\(run.offset)"
+            )
+        }
+        #expect(machine.pages(of: buffer) == [1: 1024, 2: 1024])
+        machine.remove(buffer)
+    }
+}
