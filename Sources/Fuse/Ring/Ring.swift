@@ -129,7 +129,7 @@ final class Ring: @unchecked Sendable {
                     unsafe curing_submit(raw, 0)
                     break
                 }
-                let result = unsafe submitAndWait()
+                let result = submitAndWait()
                 if result < 0, ![-EINTR, -EAGAIN, -EBUSY, -ETIME].contains(result) { throw Errno(rawValue: -result) }
             } catch {
                 failure = error
