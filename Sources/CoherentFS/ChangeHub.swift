@@ -46,7 +46,7 @@ final class ChangeHub: Sendable {
             state.isKicked = true
             return true
         }
-        if isNeeded { queue.async { self.wake(isTold: isTold) } }
+        if isNeeded { queue.start { self.wake(isTold: isTold) } }
     }
 
     private func wake(isTold: Bool) {
@@ -82,7 +82,7 @@ final class ChangeHub: Sendable {
             return !state.isTicking
         }
         guard isFirst else { return }
-        queue.asyncAfter(deadline: .now() + .milliseconds(AttributeHandle.interval)) {
+        queue.start(at: .now() + .milliseconds(AttributeHandle.interval)) {
             self.state.withLock { $0.isTicking = false }
             self.wake(isTold: false)
         }

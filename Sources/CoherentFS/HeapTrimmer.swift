@@ -1,4 +1,5 @@
 import CLinux
+import CoherentMemory
 import Dispatch
 import Synchronization
 
@@ -12,7 +13,7 @@ final class HeapTrimmer: Sendable {
     func freedFile() {
         guard freed.add(1, ordering: .relaxed).newValue == Self.many else { return }
         // There may be more to come: at most once a second.
-        DispatchQueue.global().asyncAfter(deadline: .now() + .seconds(1)) {
+        DispatchQueue.global().start(at: .now() + .seconds(1)) {
             self.freed.store(0, ordering: .relaxed)
             clinux_trim_heap()
         }

@@ -54,7 +54,7 @@ final class PageCache: MappingInvalidator {
     /// they are.
     func dropSoon(_ buffer: Buffer, bytes: Range<UInt64>) {
         let pages = bytes.lowerBound >> Page.shift..<(bytes.upperBound + Page.size - 1) >> Page.shift
-        DispatchQueue.global().async { self.invalidate(buffer, pages: pages) }
+        DispatchQueue.global().start { self.invalidate(buffer, pages: pages) }
     }
 
     func writeBack(_ buffer: Buffer, pages: Range<UInt64>, next: Range<UInt64>) {

@@ -83,6 +83,10 @@ int clinux_put_on_cpu(int thread, int cpu);
 /// Lets the calling thread run wherever the process's first thread may. 0, or -1 and errno.
 int clinux_leave_cpu(void);
 
+/// Once in a thread: lets it run wherever the process's first thread may, and in the same class. For threads of a pool that
+/// inherit what the thread has that happened to start them.
+void clinux_be_like_first(void);
+
 /// Makes the calling thread one of SCHED_IDLE, or of SCHED_OTHER again. 0, or -1 and errno.
 int clinux_set_idle(int is_idle);
 

@@ -84,7 +84,7 @@ final class DirectMappings: Sendable {
             if isToMake { state.isMakingSpares = true }
             return (spare, isToMake)
         }
-        if isToMake { DispatchQueue.global().async { [self] in makeSpares() } }
+        if isToMake { DispatchQueue.global().start { [self] in makeSpares() } }
         if let spare { return spare }
         return try BackingFile(isHuge: true)
     }

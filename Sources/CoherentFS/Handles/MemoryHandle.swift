@@ -79,7 +79,7 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
             let deferred = request.deferred()
             let (seconds, attoseconds) = time.components
             let nanoseconds = Int(seconds) * 1_000_000_000 + Int(attoseconds / 1_000_000_000)
-            Self.timers.asyncAfter(deadline: start + .nanoseconds(nanoseconds)) {
+            Self.timers.start(at: start + .nanoseconds(nanoseconds)) {
                 deferred.answer { self.answer($0, touch) }
             }
         } catch {

@@ -298,7 +298,7 @@ final class TreeCache: Sendable {
     func unlinked(_ controlled: InodeNumber) {
         guard let key = state.withLock({ $0.controls.removeValue(forKey: controlled) }) else { return }
         // Not from a worker: it may wait for one.
-        forgetting.async { [weak self] in self?.forget(key) }
+        forgetting.start { [weak self] in self?.forget(key) }
     }
 
     /// Counts an open of an inode whose writes take long; ESTALE where the kernel is to look for another.

@@ -23,7 +23,7 @@ final class JobThreads: Sendable {
             worker.give(work, isShort)
         } else if !start(Worker(), work, isShort) {
             // The host has no more threads; the queue has one when another ends.
-            DispatchQueue(label: "cdmfs.job").async(execute: work)
+            DispatchQueue(label: "cdmfs.job").start(work)
         }
     }
 

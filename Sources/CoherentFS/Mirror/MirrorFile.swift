@@ -84,7 +84,7 @@ final class MirrorHandle: OpenHandle, @unchecked Sendable {
         let cancellation = Cancellation()
         weak let waiting = request
         request.onInterrupt {
-            DispatchQueue.global().asyncAfter(deadline: .now() + Self.patience) {
+            DispatchQueue.global().start(at: .now() + Self.patience) {
                 cancellation.cancel()
                 waiting?.error(.interrupted)
             }
@@ -96,7 +96,7 @@ final class MirrorHandle: OpenHandle, @unchecked Sendable {
         }
         // Not among the jobs that the end of the mount waits for: where the process handles its own page faults, this may
         // wait for as long as that lives.
-        DispatchQueue(label: "cdmfs.dmirror").async {
+        DispatchQueue(label: "cdmfs.dmirror").start {
             defer { mirrors.end(user) }
             do throws(Errno) {
                 let outcome = try mirror.run(command, for: caller, cancellation)

@@ -147,7 +147,7 @@ final class ProcTasks: TaskDirectory {
         let last = state.withLock { $0.mapped[holder] }
         if let last, now - last.at < Self.mappingTrust { return last.isMapped }
         let done = DispatchSemaphore(value: 0)
-        DispatchQueue(label: "cdmfs.maps").async { [self] in
+        DispatchQueue(label: "cdmfs.maps").start { [self] in
             let mappings = try? ProcMaps.mappings(of: holder.process, on: mount)
             let isMapped = mappings?.contains { $0.inode == inode } ?? false
             state.withLock { state in

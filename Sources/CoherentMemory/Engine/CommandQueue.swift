@@ -131,7 +131,7 @@ public final class CommandQueue: Sendable {
     }
 
     /// The machine lives until the queue is empty, and no longer.
-    private func start(in machine: Machine) { thread.async { self.run(in: machine) } }
+    private func start(in machine: Machine) { thread.start { self.run(in: machine) } }
 
     // MARK: Execution
 
@@ -215,7 +215,7 @@ public final class CommandQueue: Sendable {
     /// Does something that commands do not wait for, one after the other; the queue is idle only when that is done, too.
     func runBeside(_ body: @escaping @Sendable () -> Void) {
         guard !isClosed else { return }
-        beside.async(group: work, execute: body)
+        beside.start(group: work, body)
     }
 
     // MARK: The end

@@ -74,7 +74,9 @@ final class Mount {
     }
 
     private static func isMounted(_ path: String) throws -> Bool {
-        try String(contentsOfFile: "/proc/self/mounts", encoding: .utf8).contains(" \(path) ")
+        // To its end: reads of procfs are short, which String(contentsOfFile:) takes for the end.
+        let mounts = try FileHandle(forReadingFrom: URL(fileURLWithPath: "/proc/self/mounts")).readToEnd() ?? Data()
+        return String(decoding: mounts, as: UTF8.self).contains(" \(path) ")
     }
 
     private static func make(_ path: String) throws {
