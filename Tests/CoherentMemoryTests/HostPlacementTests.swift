@@ -27,9 +27,14 @@ struct HostPlacementTests {
         let start = unsafe mmap(
             gap + 4096, 4096, PROT_READ, MAP_SHARED | MAP_FIXED, file.rawValue, off_t(offset))!
         let address = String(UInt(bitPattern: start), radix: 16)
-        let lines = try String(contentsOfFile: "/proc/self/numa_maps", encoding: .utf8).split(separator: "\n")
-        let line = try #require(lines.first { $0.hasPrefix(address + " ") })
-        return String(line.split(separator: " ")[1])
+        // The file skips a line now and then while others map and unmap.
+        for _ in 0..<100 {
+            let lines = try String(contentsOfFile: "/proc/self/numa_maps", encoding: .utf8).split(separator: "\n")
+            if let line = lines.first(where: { $0.hasPrefix(address + " ") }) {
+                return String(line.split(separator: " ")[1])
+            }
+        }
+        throw Errno.noSuchFileOrDirectory
     }
 
     private var placed: String { "prefer:\(first)" }
