@@ -20,21 +20,18 @@ struct HostPlacementTests {
     }
 
     /// The policy of the host for the byte at an offset, as /proc/self/numa_maps words it.
-    private func policy(of file: FileDescriptor, at offset: UInt64) throws -> String {
+    private func policy(of backing: FileDescriptor, at offset: UInt64) throws -> String {
         // With a gap on each side, so that it does not become a part of a neighbour.
         let gap = unsafe mmap(nil, 3 * 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)!
         defer { unsafe munmap(gap, 3 * 4096) }
         let start = unsafe mmap(
-            gap + 4096, 4096, PROT_READ, MAP_SHARED | MAP_FIXED, file.rawValue, off_t(offset))!
+            gap + 4096, 4096, PROT_READ, MAP_SHARED | MAP_FIXED, backing.rawValue, off_t(offset))!
         let address = String(UInt(bitPattern: start), radix: 16)
-        // The file skips a line now and then while others map and unmap.
-        for _ in 0..<100 {
-            let lines = try String(contentsOfFile: "/proc/self/numa_maps", encoding: .utf8).split(separator: "\n")
-            if let line = lines.first(where: { $0.hasPrefix(address + " ") }) {
-                return String(line.split(separator: " ")[1])
-            }
-        }
-        throw Errno.noSuchFileOrDirectory
+        // To its end: reads of procfs are short, which String(contentsOfFile:) takes for the end.
+        let file = try #require(FileHandle(forReadingAtPath: "/proc/self/numa_maps"))
+        let lines = try String(decoding: file.readToEnd() ?? Data(), as: UTF8.self).split(separator: "\n")
+        let line = try #require(lines.first { $0.hasPrefix(address + " ") })
+        return String(line.split(separator: " ")[1])
     }
 
     private var placed: String { "prefer:\(first)" }

@@ -1,4 +1,5 @@
 import CoherentMemory
+import Dispatch
 import Fuse
 import Glibc
 import Logging
@@ -10,7 +11,12 @@ final class DirectMappings: Sendable {
         var isAvailable = false
         var isDefault = false
         var hasComplained = false
+        /// Files for buffers to come: to make one takes longer than all else about a buffer.
+        var spares: [BackingFile] = []
+        var isMakingSpares = false
     }
+
+    private static let wantedSpares = 16
 
     private let notifier: Notifier
     private let logger: Logger
@@ -60,7 +66,7 @@ final class DirectMappings: Sendable {
         guard state.withLock({ $0.isDefault }) else { return }
         do throws(Errno) {
             try machine.makeDirect(
-                buffer, in: try BackingFile(isHuge: true), origin: Origin(pid: 0, node: machine.nodes[0].id))
+                buffer, in: try takeFile(), origin: Origin(pid: 0, node: machine.nodes[0].id))
         } catch {
             let isFirst = state.withLock { state in
                 defer { state.hasComplained = true }
@@ -68,6 +74,31 @@ final class DirectMappings: Sendable {
             }
             if isFirst { logger.notice("a new buffer is tracked, for it cannot be direct: \(error)") }
         }
+    }
+
+    /// A file for a new buffer; another thread makes the next ones meanwhile.
+    private func takeFile() throws(Errno) -> BackingFile {
+        let (spare, isToMake) = state.withLock { state -> (BackingFile?, Bool) in
+            let spare = state.spares.popLast()
+            let isToMake = !state.isMakingSpares && state.spares.count <= Self.wantedSpares / 2
+            if isToMake { state.isMakingSpares = true }
+            return (spare, isToMake)
+        }
+        if isToMake { DispatchQueue.global().async { [self] in makeSpares() } }
+        if let spare { return spare }
+        return try BackingFile(isHuge: true)
+    }
+
+    private func makeSpares() {
+        // Without a descriptor left there are no spares, either; the next buffer says so.
+        while let file = try? BackingFile(isHuge: true) {
+            let isEnough = state.withLock { state in
+                state.spares.append(file)
+                return state.spares.count >= Self.wantedSpares
+            }
+            if isEnough { break }
+        }
+        state.withLock { $0.isMakingSpares = false }
     }
 
     /// What the kernel maps for a buffer that is just being opened; nil of a tracked one.

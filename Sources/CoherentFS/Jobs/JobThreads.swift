@@ -82,6 +82,8 @@ final class JobThreads: Sendable {
 
     private func serve(_ worker: Worker) {
         worker.thread.withLock { $0 = gettid() }
+        // A ring that makes way for others may have started this thread; a job does not.
+        if sched_getscheduler(getpid()) == SCHED_OTHER { _ = clinux_set_idle(0) }
         while true {
             if let (work, isShort) = worker.take() {
                 if !isShort { _ = clinux_leave_cpu() }

@@ -18,6 +18,10 @@ extension Machine {
     func populate(
         _ pages: Range<UInt64>, of state: inout Buffer.State, origin: Origin, policy shortage: Shortage
     ) throws(Errno) -> UInt64 {
+        if pages.count == 1, state.huge == .never {
+            try populate(page: pages.lowerBound, of: &state, origin: origin)
+            return pages.upperBound
+        }
         var missing = missingPages(of: pages, in: state)
         guard missing > 0 else { return pages.upperBound }
         let context = context(for: state.effective, isDevice: state.isDevice, origin: origin)
@@ -63,6 +67,33 @@ extension Machine {
             return .success(isComplete ? pages.upperBound : firstMissing(of: pages, in: state))
         }
         return try result.get()
+    }
+
+    /// The same for one page, which is all that most faults are about.
+    private func populate(page: UInt64, of state: inout Buffer.State, origin: Origin) throws(Errno) {
+        guard state.table[page].isNone else { return }
+        let context = context(for: state.effective, isDevice: state.isDevice, origin: origin)
+        var taken: TakenRun?
+        let got = allocate(1, at: page, for: context) { taken = $0 }
+        countRefusals(got)
+        guard let taken else {
+            state.counters.refused += 1
+            throw got.notAllowed.isEmpty ? .noMemory : .notPermitted
+        }
+        let pfn = taken.frames.start
+        let leaf: UInt32
+        do throws(Errno) {
+            leaf = try state.table.makeLeaf(of: page)
+        } catch {
+            release(taken.frames)
+            throw error
+        }
+        let node = node(of: pfn)
+        state.table.insert(PageTableEntry(pfn: pfn), at: page, leaf: leaf)
+        node.frames.setOwner(of: node.index(of: pfn), to: leaf)
+        state.addPages(1, node: node.index)
+        account(taken, local: context.local)
+        state.counters.count(1, byDevice: origin.isDevice)
     }
 
     private func release(_ run: FrameRun) { node(of: run.start).release(run) }

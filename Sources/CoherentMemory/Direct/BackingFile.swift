@@ -20,6 +20,7 @@ public final class BackingFile: @unchecked Sendable {
     private var capacity = 0
     /// Pages that nobody can touch.
     var withheld = RangeSet<UInt64>()
+    private var isHuge: Bool
     /// Whether every page that is not withheld has a block.
     var isFull = false
 
@@ -31,6 +32,7 @@ public final class BackingFile: @unchecked Sendable {
         let tmpfs = try PrivateTmpfs(isHuge: isHuge)
         descriptor = try tmpfs.make("bytes")
         self.tmpfs = tmpfs
+        self.isHuge = isHuge
     }
 
     /// A file without bytes that needs no privilege. That pages are withheld only the machine knows, then.
@@ -39,6 +41,7 @@ public final class BackingFile: @unchecked Sendable {
         guard raw >= 0 else { throw Errno.last }
         descriptor = FileDescriptor(rawValue: raw)
         tmpfs = nil
+        isHuge = false
     }
 
     deinit {
@@ -53,7 +56,11 @@ public final class BackingFile: @unchecked Sendable {
     }
 
     /// Whether the host is to back it with huge pages from now on.
-    func setHuge(_ isHuge: Bool) throws(Errno) { try tmpfs?.setHuge(isHuge) }
+    func setHuge(_ isHuge: Bool) throws(Errno) {
+        guard isHuge != self.isHuge else { return }
+        try tmpfs?.setHuge(isHuge)
+        self.isHuge = isHuge
+    }
 
     /// Changes the size. What is new reads as zeros; touching what is cut off is SIGBUS in every mapping.
     ///

@@ -52,6 +52,7 @@ struct NodeMask: Sendable {
     }
 
     func forEach(_ body: (Int) -> Void) {
+        guard count > 0 else { return }
         for word in 0..<16 {
             var bits = words[word]
             while bits != 0 {
