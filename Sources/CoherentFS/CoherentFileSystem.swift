@@ -40,6 +40,8 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
 
     override var implementsReaddirplus: Bool { true }
 
+    override var zeros: UnsafeRawBufferPointer? { unsafe services.machine.zeroPages }
+
     /// Starts the threads that reclaim and balance memory; they end with the other jobs.
     func startBackgroundWork() {
         let machine = services.machine

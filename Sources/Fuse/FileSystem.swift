@@ -26,6 +26,10 @@ open class FileSystem: @unchecked Sendable {
     /// Whether `readdirplus` is overridden: the kernel has no way back to READDIR from a READDIRPLUS that fails.
     open var implementsReaddirplus: Bool { false }
 
+    /// Memory that is 0 for as long as the session lasts, if the file system has some. Where `read` answers with parts of it, over
+    /// io_uring they mostly need not be copied.
+    open var zeros: UnsafeRawBufferPointer? { nil }
+
     /// The kernel has said hello: the first thing called, once.
     open func initialize(_ connection: Connection) {}
 

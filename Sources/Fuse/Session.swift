@@ -126,7 +126,8 @@ public final class Session: @unchecked Sendable {
 
     private func makeRings() throws(Errno) {
         let device = unsafe fuse_session_fd(raw)
-        let rings = try RingSet(device: device, options: RingOptions(payload: payload))
+        let rings = try unsafe RingSet(
+            device: device, options: RingOptions(payload: payload), zeros: fileSystem.zeros)
         var hooks = fuse_custom_io()
         unsafe hooks.writev = { device, vectors, count, userdata in
             let buffers = unsafe UnsafeMutableBufferPointer(start: vectors, count: Int(count))

@@ -4,7 +4,7 @@ import Glibc
 import SystemPackage
 
 /// One directory of files in memory. Some names behave in a way of their own, see `Kind`.
-final class MemoryFileSystem: FileSystem, @unchecked Sendable {
+class MemoryFileSystem: FileSystem, @unchecked Sendable {
     enum Kind {
         case plain
         /// READ drops the request.

@@ -59,6 +59,27 @@ extension Mounts {
             }
         }
 
+        @Test("The device's thread runs on any CPU, whichever ring had it started", .overEachTransport)
+        func threads() throws {
+            try TestMount.with { mount in
+                _ = try mount.makeBuffer("a", size: 1 << 20)
+                for _ in 0..<4 { #expect(try mount.execute("fill a 0 1048576 1") == ["ok 1048576"]) }
+                let daemon = try #require(mount.daemons().first)
+                let tasks = try FileManager.default.contentsOfDirectory(atPath: "/proc/\(daemon)/task")
+                func cpus(_ task: String) throws -> Int {
+                    let status = try String(contentsOfFile: "/proc/\(daemon)/task/\(task)/status", encoding: .utf8)
+                    let line = try #require(status.split(separator: "\n").first { $0.hasPrefix("Cpus_allowed:") })
+                    return line.split(separator: "\t")[1].split(separator: ",").reduce(0) {
+                        $0 + UInt32($1, radix: 16)!.nonzeroBitCount
+                    }
+                }
+                let all = try cpus(String(daemon))
+                guard all > 1 else { return }
+                let kept = try tasks.filter { try cpus($0) == 1 }
+                #expect(kept.count == (EachTransport.current == "io_uring" ? all : 0))
+            }
+        }
+
         @Test("The example: one buffer, produced, transformed and consumed")
         func pipeline() throws {
             try TestMount.with { mount in

@@ -73,6 +73,12 @@ public final class Machine: Sendable {
     /// What stands for pages that were never stored to. Filled once: the kernel copies from pages of our own faster than
     /// from its shared zero page.
     let zeros: FlatMemory<UInt8>
+
+    /// Memory that is 0 for as long as the machine lasts, of which reads give pages that were never stored to.
+    public var zeroPages: UnsafeRawBufferPointer {
+        unsafe UnsafeRawBufferPointer(start: zeros.base, count: Self.maximumRead)
+    }
+
     private let starts: FlatMemory<PFN>
     private let windowStarts: FlatMemory<PFN>
     /// Where the nodes' own memory ends and that which may be added begins.

@@ -34,6 +34,18 @@ struct RingEntry: ~Copyable {
         nonmutating set { unsafe base.storeBytes(of: newValue, toByteOffset: 1096, as: Bool.self) }
     }
 
+    /// How many bytes at the payload's start may be something else than 0.
+    private var used: Int {
+        get { unsafe base.load(fromByteOffset: 1112, as: Int.self) }
+        nonmutating set { unsafe base.storeBytes(of: newValue, toByteOffset: 1112, as: Int.self) }
+    }
+
+    /// How many were ever stored to: the rest would be the host's shared zero page, which the kernel is slow to copy from.
+    private var stored: Int {
+        get { unsafe base.load(fromByteOffset: 1120, as: Int.self) }
+        nonmutating set { unsafe base.storeBytes(of: newValue, toByteOffset: 1120, as: Int.self) }
+    }
+
     /// Set by the ring's thread alone, before anybody else knows the request.
     var isDeferred: Bool {
         get { unsafe base.load(fromByteOffset: 1104, as: Bool.self) }
@@ -84,6 +96,8 @@ struct RingEntry: ~Copyable {
         unsafe message.copyMemory(from: header, byteCount: 40)
         unsafe (message + 40).copyMemory(from: UnsafeRawPointer(header) + 128, byteCount: operationSize)
         unsafe commit = header.pointee.commit_id
+        used = max(used, payloadSize)
+        stored = max(stored, payloadSize)
         isAnswered = false
         isDeferred = false
         unsafe unique.store(message.load(fromByteOffset: 8, as: UInt64.self), ordering: .sequentiallyConsistent)
@@ -91,8 +105,8 @@ struct RingEntry: ~Copyable {
     }
 
     /// Takes an answer as it would have been written to /dev/fuse: `fuse_out_header` first. False where it is too long; the answer is
-    /// EIO then.
-    func putAnswer(_ vectors: UnsafeBufferPointer<iovec>) -> Bool {
+    /// EIO then. What comes from `zeros`, which are that, is stored only over what is not 0 already.
+    func putAnswer(_ vectors: UnsafeBufferPointer<iovec>, zeros: UnsafeRawBufferPointer?) -> Bool {
         let header = unsafe self.header
         unsafe header.copyMemory(from: vectors[0])
         isAnswered = true
@@ -103,12 +117,22 @@ struct RingEntry: ~Copyable {
             return false
         }
         unsafe header.pointee.payload_size = UInt32(size)
-        var destination = unsafe payload
+        var start = 0
         for index in 1..<max(1, vectors.count) {
             let vector = unsafe vectors[index]
             guard let source = unsafe vector.iov_base else { continue }
-            unsafe destination.copyMemory(from: source, byteCount: vector.iov_len)
-            unsafe destination += vector.iov_len
+            let end = unsafe start + vector.iov_len
+            if unsafe zeros.map({ unsafe $0.holds(source, vector.iov_len) }) ?? false {
+                let fresh = max(start, stored)
+                if used > start { unsafe memset(payload + start, 0, min(used, end) - start) }
+                if end > fresh { unsafe memset(payload + fresh, 0, end - fresh) }
+                if end >= used { used = min(used, start) }
+            } else {
+                unsafe (payload + start).copyMemory(from: source, byteCount: end - start)
+                used = max(used, end)
+            }
+            stored = max(stored, end)
+            start = end
         }
         return true
     }
@@ -121,10 +145,17 @@ struct RingEntry: ~Copyable {
         unsafe withUnsafeMutableBytes(of: &answer) { bytes in
             let vector = unsafe iovec(iov_base: bytes.baseAddress, iov_len: 16)
             unsafe withUnsafePointer(to: vector) { vector in
-                _ = unsafe putAnswer(UnsafeBufferPointer(start: vector, count: 1))
+                _ = unsafe putAnswer(UnsafeBufferPointer(start: vector, count: 1), zeros: nil)
             }
         }
         unsafe commit = header.pointee.commit_id
+    }
+}
+
+extension UnsafeRawBufferPointer {
+    fileprivate func holds(_ start: UnsafeMutableRawPointer, _ length: Int) -> Bool {
+        guard let base = baseAddress else { return false }
+        return unsafe start >= base && start + length <= base + count
     }
 }
 

@@ -29,9 +29,11 @@ final class RingSet: @unchecked Sendable {
     let isWanted = Atomic<Bool>(false)
     private(set) var rings: [Ring] = []
     let askers = AskerTable()
+    private let zeros: UnsafeRawBufferPointer?
 
-    /// One ring for each CPU that this process may run on.
-    init(device: Int32, options: RingOptions) throws(Errno) {
+    /// One ring for each CPU that this process may run on; `zeros` as ``FileSystem/zeros``.
+    init(device: Int32, options: RingOptions, zeros: UnsafeRawBufferPointer?) throws(Errno) {
+        unsafe self.zeros = unsafe zeros
         var cpus = [Int32](repeating: 0, count: 8192)
         let count = unsafe clinux_allowed_cpus(&cpus, Int32(cpus.count))
         guard count > 0 else { throw lastError() }
@@ -92,7 +94,7 @@ final class RingSet: @unchecked Sendable {
 
     private func put(_ entry: UnsafeMutablePointer<RingEntry>, _ vectors: UnsafeBufferPointer<iovec>) -> Int {
         let isDeferred = unsafe entry.pointee.isDeferred
-        let fits = unsafe entry.pointee.putAnswer(vectors)
+        let fits = unsafe entry.pointee.putAnswer(vectors, zeros: zeros)
         if isDeferred, unsafe !entry.pointee.ring.complete(entry) {
             Glibc.errno = ENOENT
             return -1
