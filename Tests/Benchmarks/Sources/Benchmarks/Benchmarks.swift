@@ -38,7 +38,8 @@ struct Benchmarks: ParsableCommand {
     var random: Int?
 
     @Option(
-        help: "Seconds after which no other row is begun (default: 280, or a day if --group says what is measured).")
+        help: ArgumentHelp(
+            "Seconds after which no other row is begun (default: 280, or a day with --group and --update-readme)."))
     var seconds: Int?
 
     @Option(help: "Buffers that group scale measures against 1,000.")
@@ -78,7 +79,7 @@ struct Benchmarks: ParsableCommand {
         let host = Host.description
         let stage = Stage(settings)
         let groups = Group.all.filter { names.isEmpty ? $0.isUsual : names.contains($0.name) }
-        let end = ContinuousClock.now + .seconds(seconds ?? (names.isEmpty ? 280 : 86_400))
+        let end = ContinuousClock.now + .seconds(seconds ?? (names.isEmpty && !updateReadme ? 280 : 86_400))
         let sections = try groups.map { group in
             var outcomes: [Outcome] = []
             guard .now < end else {
