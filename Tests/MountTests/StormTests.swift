@@ -288,8 +288,8 @@ extension Mounts {
         @Test("kill -9 of the daemon at the very moment when it has a file of its own mount open", arguments: 1...3)
         func killedWithFileOpen(round: Int) throws {
             try TestMount.with(Machines.large, endsItself: true) { mount in
-                let file = try mount.makeBuffer("a", size: 128 << 20)
-                let holder = try holder(of: file, megabytes: 128)
+                let file = try mount.makeBuffer("a", size: 256 << 20)
+                let holder = try holder(of: file, megabytes: 256)
                 let daemon = try #require(mount.daemons().first)
                 let shell = try shellWritingBack("a", of: mount, by: daemon)
                 kill(daemon, SIGKILL)
