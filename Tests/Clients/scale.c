@@ -93,6 +93,20 @@ static void anywhere(char **arguments) {
     printf("lost=%ld\n", lost);
 }
 
+/// Waits for so many children, and says how many failed, and how many pages do not begin with a number.
+static void conclude(int file, off_t size, long children, long expected) {
+    long failed = 0, wrong = 0;
+    for (long i = 0; i < children; i++) {
+        int ending;
+        if (wait(&ending) < 0 || ending != 0) failed++;
+    }
+    for (off_t at = 0; at < size; at += 4096) {
+        uint32_t value = 0;
+        if (pread(file, &value, sizeof value, at) != sizeof value || value != expected) wrong++;
+    }
+    printf("failed=%ld\nwrong=%ld\n", failed, wrong);
+}
+
 /// FILE COUNT: that many processes map it at once, and each counts in every page.
 static void processes(char **arguments) {
     long count = number(arguments[1]);
@@ -117,16 +131,7 @@ static void processes(char **arguments) {
         _exit(0);
     }
     close(gate[1]);
-    long failed = 0, wrong = 0;
-    for (long i = 0; i < count; i++) {
-        int ending;
-        if (wait(&ending) < 0 || ending != 0) failed++;
-    }
-    for (off_t at = 0; at < status.st_size; at += 4096) {
-        uint32_t value = 0;
-        if (pread(file, &value, sizeof value, at) != sizeof value || value != count) wrong++;
-    }
-    printf("failed=%ld\nwrong=%ld\n", failed, wrong);
+    conclude(file, status.st_size, count, count);
 }
 
 /// FILE COUNT: that many processes map it and store to every page; when told to end, each counts once more in every page. Says
@@ -167,16 +172,7 @@ static void hold(char **arguments) {
     int signal;
     sigwait(&end, &signal);
     close(gate[1]);
-    long failed = 0, wrong = 0;
-    for (long i = 0; i < count; i++) {
-        int ending;
-        if (wait(&ending) < 0 || ending != 0) failed++;
-    }
-    for (off_t at = 0; at < status.st_size; at += 4096) {
-        uint32_t value = 0;
-        if (pread(file, &value, sizeof value, at) != sizeof value || value != 2 * count) wrong++;
-    }
-    printf("failed=%ld\nwrong=%ld\n", failed, wrong);
+    conclude(file, status.st_size, count, 2 * count);
 }
 
 int main(int count, char **arguments) {

@@ -36,8 +36,8 @@ extension Machine {
     ///   - task: who asks, 0 for nobody in particular.
     /// - Throws: ENODEV for a node that does not exist or has no memory online; EINVAL for one that is not coherent, for a
     ///   buffer without a size, and for one of reserved huge pages; EPERM for a device's memory, for a node that is the
-    ///   driver's, and for a restricted one that the task may not use; EOPNOTSUPP for a direct buffer; EBUSY where the buffer has pages; ENOMEM where the share
-    ///   has no such run.
+    ///   driver's, and for a restricted one that the task may not use; EOPNOTSUPP for a direct buffer; EBUSY where the
+    ///   buffer has pages; ENOMEM where the share has no such run.
     public func makeContiguous(_ buffer: Buffer, on id: Int, by task: Int32 = 0) throws(Errno) {
         guard buffer.fixedSize == nil else { throw .notPermitted }
         guard let node = node(id), node.isPresent else { throw .operationNotSupportedByDevice }

@@ -91,13 +91,14 @@ struct RingEntry: ~Copyable {
         let length = unsafe Int(UnsafeRawPointer(header).load(as: UInt32.self))
         let payloadSize = unsafe Int(header.pointee.payload_size)
         let operationSize = length - 40 - payloadSize
+        // Whatever becomes of the request, its payload is here.
+        used = min(max(used, payloadSize), capacity)
+        stored = max(stored, used)
         guard 0...128 ~= operationSize, payloadSize <= capacity else { return nil }
         let message = unsafe payload - operationSize - 40
         unsafe message.copyMemory(from: header, byteCount: 40)
         unsafe (message + 40).copyMemory(from: UnsafeRawPointer(header) + 128, byteCount: operationSize)
         unsafe commit = header.pointee.commit_id
-        used = max(used, payloadSize)
-        stored = max(stored, payloadSize)
         isAnswered = false
         isDeferred = false
         unsafe unique.store(message.load(fromByteOffset: 8, as: UInt64.self), ordering: .sequentiallyConsistent)
