@@ -4,8 +4,8 @@
 /// longer because there are many, a slot has the size of its element, and elements are walked in the order of their
 /// numbers while others come and go.
 ///
-/// Inlinable as ``TracedMutex`` is.
-package struct IDTable<Element> {
+/// Inlinable and public as ``TracedMutex`` is.
+public struct IDTable<Element> {
     @usableFromInline
     struct Chunk {
         /// As long as the last element needs that there was; none while the chunk is empty.
@@ -25,14 +25,14 @@ package struct IDTable<Element> {
     @usableFromInline var total = 0
 
     /// How many elements there are.
-    @inlinable package var count: Int { total }
+    @inlinable public var count: Int { total }
 
     /// A table without elements.
     @inlinable
-    package init() {}
+    public init() {}
 
     /// The element under a number, nil where there is none.
-    package subscript(id: UInt64) -> Element? {
+    public subscript(id: UInt64) -> Element? {
         @inlinable
         get {
             let (chunk, slot) = (Int(id >> Self.shift), Int(id & Self.mask))
@@ -60,7 +60,7 @@ package struct IDTable<Element> {
 
     /// Takes an element out and returns it; nil where there is none.
     @discardableResult @inlinable
-    package mutating func remove(_ id: UInt64) -> Element? {
+    public mutating func remove(_ id: UInt64) -> Element? {
         guard let old = self[id] else { return nil }
         let chunk = Int(id >> Self.shift)
         chunks[chunk].slots[Int(id & Self.mask)] = nil
@@ -73,7 +73,7 @@ package struct IDTable<Element> {
 
     /// The first element under a number or a higher one.
     @inlinable
-    package func next(from id: UInt64) -> (id: UInt64, element: Element)? {
+    public func next(from id: UInt64) -> (id: UInt64, element: Element)? {
         var chunk = Int(id >> Self.shift)
         var slot = Int(id & Self.mask)
         if chunk < first { (chunk, slot) = (first, 0) }
@@ -92,7 +92,7 @@ package struct IDTable<Element> {
 
     /// All elements in the order of their numbers.
     @inlinable
-    package var elements: [Element] {
+    public var elements: [Element] {
         var result: [Element] = []
         result.reserveCapacity(count)
         for chunk in chunks[first...] where chunk.count > 0 {
