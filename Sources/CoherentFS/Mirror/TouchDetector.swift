@@ -104,6 +104,8 @@ final class TouchDetector: Sendable {
             let isResting = rest(Self.addresses(of: group))
             guard let now = usage(of: area) else { return pages }
             if !isResting || now.referenced < last.referenced { touched += group }
+            // All that was touched has been found.
+            if isResting && now.referenced == 0 { break }
             last = now
         }
         return touched
