@@ -123,7 +123,7 @@ extension Mounts {
                 try mount.store("online", in: "sys/class/cdm/\(device)/state")
             }
             // The kernel gives up an unlinked inode some time after the last close.
-            _ = try eventually {
+            _ = try eventually(within: 10) {
                 for node in try mount.nodes() {
                     let figures = try mount.meminfo(node)
                     let used = figures["MemUsed"]! - figures["HugePages_Free"]! * 2048

@@ -160,7 +160,7 @@ extension Mounts {
                 #expect(throws: Errno.resourceBusy) { try mount.store("offline", in: "sys/class/cdm/cdm1/state") }
                 let reader = try UeventReader(mount)
                 try mount.store("force", in: "sys/class/cdm/cdm1/remove")
-                #expect(try victim.finish(within: 10).ending == .killed(SIGKILL))
+                #expect(try victim.finish().ending == .killed(SIGKILL))
                 #expect(try reader.events().compactMap { $0["KILLED"] } == ["\(victim.pid)"])
                 #expect(try mount.word(contiguous("a")) == "none")
             }

@@ -190,7 +190,7 @@ extension Mounts {
                 try mount.store("1", in: mount.control("a") + "/pinned")
                 #expect(throws: Errno.resourceBusy) { try mount.store("1", in: "sys/class/cdm/cdm0/remove") }
                 try mount.store("force", in: "sys/class/cdm/cdm0/remove")
-                #expect(try victim.finish(within: 10).ending == .killed(SIGKILL))
+                #expect(try victim.finish().ending == .killed(SIGKILL))
                 #expect(try mount.word("sys/devices/system/node/online") == "0")
             }
         }
@@ -279,14 +279,19 @@ extension Mounts {
                 let client = try Client.increment.start(file, "8M", 2)
                 #expect(try client.line() == "ready")
                 for node in [0, 1, 0, 1] { try mount.store("\(node)", in: mount.control("a") + "/migrate") }
-                let maps = try String(contentsOfFile: "/proc/\(client.pid)/numa_maps", encoding: .utf8)
-                let line = try #require(maps.split(separator: "\n").first { $0.contains("buffers/a") })
-                #expect(line.contains(" prefer:0 ") && line.contains(" N0=2048 "), "\(line)")
-                let pid = try mount.word("sys/kernel/cdm/pid")
-                let arenas = try String(contentsOfFile: "/proc/\(pid)/numa_maps", encoding: .utf8)
-                    .split(separator: "\n").filter { $0.contains("cdmfs-node") }
-                #expect(arenas.contains { $0.contains("node1") && $0.contains(" prefer:0 ") }, "\(arenas)")
-                #expect(arenas.contains { $0.contains("node0") && $0.contains(" default ") }, "\(arenas)")
+                // The file leaves a line out now and then while others map and unmap, and pages that the kernel is just moving.
+                func numaMaps(_ process: String, _ name: String, has words: String...) throws {
+                    var lines: [Substring] = []
+                    let isThere = try eventually {
+                        lines = try procfs("\(process)/numa_maps").split(separator: "\n").filter { $0.contains(name) }
+                        return lines.contains { line in words.allSatisfy { line.contains(" \($0) ") } }
+                    }
+                    #expect(isThere, "\(name): \(lines)")
+                }
+                try numaMaps("\(client.pid)", "buffers/a", has: "prefer:0", "N0=2048")
+                let daemon = try mount.word("sys/kernel/cdm/pid")
+                try numaMaps(daemon, "cdmfs-node1", has: "prefer:0")
+                try numaMaps(daemon, "cdmfs-node0", has: "default")
                 client.kill(SIGTERM)
                 let outcome = try client.finish()
                 #expect(outcome.succeeded, "\(outcome.output) \(outcome.errors)")

@@ -25,7 +25,7 @@ extension Mounts {
 
         /// KiB that a mapping of the process has in huge pages.
         private func hugeKilobytes(_ file: String) throws -> Int {
-            let lines = try run(["cat", "/proc/\(getpid())/smaps"]).output.split(separator: "\n")
+            let lines = try procfs("self/smaps").split(separator: "\n")
             guard let start = lines.firstIndex(where: { $0.hasSuffix(file) }) else { return -1 }
             return lines[start...].prefix(30).filter {
                 $0.hasPrefix("ShmemPmdMapped:") || $0.hasPrefix("FilePmdMapped:")
@@ -114,24 +114,37 @@ extension Mounts {
                 for (name, size, mode, expected) in [
                     ("a", 8 << 20, "", 8 << 10), ("b", 5 << 20, "always", 4 << 10), ("c", 8 << 20, "never", 0),
                 ] {
-                    let file = try mount.makeBuffer(name, size: 0)
-                    #expect(try mount.word(mount.control(name) + "/huge") == "never [within_size] always pool")
-                    if !mode.isEmpty { try mount.store(mode, in: mount.control(name) + "/huge") }
-                    try resize(file, to: size)
-                    let descriptor = try FileDescriptor.open(FilePath(file), .readWrite)
-                    defer { try? descriptor.close() }
-                    let length = size / (2 << 20) * (2 << 20)
-                    let address = unsafe mmap(nil, size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor.rawValue, 0)!
-                    defer { unsafe munmap(address, size) }
-                    unsafe memset(address, 1, length)
-                    #expect(try hugeKilobytes(file) == expected, "\(name)")
-                    let huge = try mount.pages(name).filter { $0.flags.contains("huge") }.reduce(0) { $0 + $1.length }
+                    var found = try hugeKilobytes(mount, name, size: size, mode: mode)
+                    if found.host < expected {
+                        // The host's memory may be in pieces.
+                        try FileManager.default.removeItem(atPath: mount.path + "/buffers/" + name)
+                        try "1".write(toFile: "/proc/sys/vm/compact_memory", atomically: false, encoding: .utf8)
+                        found = try hugeKilobytes(mount, name, size: size, mode: mode)
+                    }
+                    #expect(found.host == expected, "\(name)")
                     // With `always` the machine's huge pages reach behind the end; the host's do not.
-                    #expect(huge >> 10 == (mode == "always" ? 6 << 10 : expected), "\(name)")
+                    #expect(found.machine == (mode == "always" ? 6 << 10 : expected), "\(name)")
                 }
                 #expect(throws: Errno.notSupported) { try mount.store("pool", in: mount.control("a") + "/huge") }
                 try mount.expectAgreement()
             }
+        }
+
+        /// Makes a buffer and stores to all of it; KiB of it in huge pages, the host's and the machine's.
+        private func hugeKilobytes(
+            _ mount: TestMount, _ name: String, size: Int, mode: String
+        ) throws -> (host: Int, machine: Int) {
+            let file = try mount.makeBuffer(name, size: 0)
+            #expect(try mount.word(mount.control(name) + "/huge") == "never [within_size] always pool")
+            if !mode.isEmpty { try mount.store(mode, in: mount.control(name) + "/huge") }
+            try resize(file, to: size)
+            let descriptor = try FileDescriptor.open(FilePath(file), .readWrite)
+            defer { try? descriptor.close() }
+            let address = unsafe mmap(nil, size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor.rawValue, 0)!
+            defer { unsafe munmap(address, size) }
+            unsafe memset(address, 1, size / (2 << 20) * (2 << 20))
+            let huge = try mount.pages(name).filter { $0.flags.contains("huge") }.reduce(0) { $0 + $1.length }
+            return (try hugeKilobytes(file), huge >> 10)
         }
 
         @Test("Random operations beside an ordinary file", arguments: 1...3)
@@ -232,15 +245,14 @@ extension Mounts {
                 let bytes = unsafe mmap(nil, 16 << 20, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor.rawValue, 0)!
                 let resident = try Client.increment.start(try mount.makeBuffer("b", size: 8 << 20), "8M", 2)
                 #expect(try resident.line() == "ready")
-                kill(try #require(mount.daemons().first), SIGKILL)
-                #expect(eventually { mount.daemons().isEmpty })
+                try mount.killDaemon()
                 let words = unsafe UnsafeRawBufferPointer(start: bytes, count: 8 << 20)
                 #expect(unsafe words.contains { $0 != 0 })
                 unsafe bytes.storeBytes(of: 5, toByteOffset: 15 << 20, as: UInt8.self)
                 #expect(unsafe bytes.load(fromByteOffset: 15 << 20, as: UInt8.self) == 5)
                 #expect(throws: Errno.socketNotConnected) { try descriptor.writeAll([1]) }
                 resident.kill(SIGTERM)
-                let outcome = try resident.finish(within: 15)
+                let outcome = try resident.finish()
                 #expect(outcome.succeeded, "\(outcome.ending) \(outcome.output) \(outcome.errors)")
                 unsafe munmap(bytes, 16 << 20)
                 try? descriptor.close()

@@ -39,7 +39,8 @@ extension Mounts {
                 #expect(throws: Errno.outOfRange) { try mount.store("1000000001", in: queue + "/latency") }
                 #expect(try mount.word(queue + "/completed") == "7")
                 #expect(try mount.word(queue + "/failed") == "2")
-                #expect(try mount.word(queue + "/depth") == "0")
+                // The queue looks for more before it rests.
+                #expect(try eventually { try mount.word(queue + "/depth") == "0" })
                 // What the device touched first is its own, and counted so.
                 #expect(try mount.placement("d/b") == [1: 1])
                 #expect(try mount.values(mount.control("d/b") + "/faults")["device"] == 1)
@@ -67,7 +68,7 @@ extension Mounts {
                 let daemon = try #require(mount.daemons().first)
                 let tasks = try FileManager.default.contentsOfDirectory(atPath: "/proc/\(daemon)/task")
                 func cpus(_ task: String) throws -> Int {
-                    let status = try String(contentsOfFile: "/proc/\(daemon)/task/\(task)/status", encoding: .utf8)
+                    let status = try procfs("\(daemon)/task/\(task)/status")
                     let line = try #require(status.split(separator: "\n").first { $0.hasPrefix("Cpus_allowed:") })
                     return line.split(separator: "\t")[1].split(separator: ",").reduce(0) {
                         $0 + UInt32($1, radix: 16)!.nonzeroBitCount
@@ -75,7 +76,8 @@ extension Mounts {
                 }
                 let all = try cpus(String(daemon))
                 guard all > 1 else { return }
-                let kept = try tasks.filter { try cpus($0) == 1 }
+                // One that has ended meanwhile is none.
+                let kept = tasks.filter { (try? cpus($0)) == 1 }
                 #expect(kept.count == (EachTransport.current == "io_uring" ? all : 0))
             }
         }
@@ -107,15 +109,19 @@ extension Mounts {
                     return Date().timeIntervalSince(start)
                 }
                 var byte: [UInt8] = [0]
-                // Around it, and far away.
-                for page in [1, 2, 40, 500] as [Int64] {
-                    #expect(
+                // Around it, and far away. That the machine is slow may be once.
+                let invalidations = try mount.word(device + "/mmu/invalidations")
+                let isPrompt = try ([[1, 2, 40, 500], [3, 200, 600], [4, 300, 700]] as [[Int64]]).contains { pages in
+                    try pages.allSatisfy { page in
                         try seconds {
                             _ = try unsafe byte.withUnsafeMutableBytes {
                                 unsafe try descriptor.read(fromAbsoluteOffset: page * 4096, into: $0)
                             }
-                        } < 0.4)
+                        } < 0.4
+                    }
                 }
+                #expect(isPrompt)
+                #expect(try mount.word(device + "/mmu/invalidations") == invalidations)
                 #expect(
                     try seconds {
                         _ = try unsafe byte.withUnsafeMutableBytes {

@@ -205,12 +205,13 @@ extension Mounts {
                 try mount.store("online", in: "\(memory)/auto_online_blocks")
                 try mount.makeBuffer("go", size: 4096)
                 let readers = try (0..<2).map { _ in
-                    try Child([
-                        "bash", "-c",
-                        "cd \"$0\"; while [ -e buffers/go ]; do find sys -name uevents -prune -o -type f -readable -exec cat {} + -o -true; "
-                            + "ls -lR sys/devices/system sys/bus sys/class; done 2>&1 >/dev/null | sort -u",
-                        mount.path,
-                    ])
+                    try Child(
+                        [
+                            "bash", "-c",
+                            "cd \"$0\"; while [ -e buffers/go ]; do find sys -name uevents -prune -o -type f -readable -exec cat {} + -o -true; "
+                                + "ls -lR sys/devices/system sys/bus sys/class; done 2>&1 >/dev/null | sort -u",
+                            mount.path,
+                        ], environment: ["LC_ALL": "C"])
                 }
                 for round in 0..<12 {
                     let name = "cdm\(round % 2)"
@@ -225,6 +226,8 @@ extension Mounts {
                     let lines = (outcome.output + outcome.errors).split(separator: "\n").filter {
                         !$0.hasSuffix("No such file or directory") && !$0.hasSuffix("No such device")
                             && !$0.hasSuffix("Permission denied")
+                            // Two directories that go while find opens them look to it like one (fts_build() of gnulib).
+                            && !$0.contains("File system loop detected")
                     }
                     #expect(lines == [])
                 }

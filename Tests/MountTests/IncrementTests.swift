@@ -15,16 +15,16 @@ extension Mounts {
             #expect(try client.line() == "ready")
             let deadline = Date(timeIntervalSinceNow: seconds)
             var rounds = 0
-            while Date() < deadline {
+            // However slow the machine is.
+            while Date() < deadline || rounds < 2 {
                 try disturb(rounds)
                 rounds += 1
             }
             client.kill(SIGTERM)
-            let outcome = try client.finish()
+            let outcome = try client.finish(within: 60)
             #expect(outcome.succeeded, "\(outcome.ending) \(outcome.output) \(outcome.errors)")
             #expect(outcome["counted"] == outcome["found"])
             #expect(outcome["counted"]! > 0)
-            #expect(rounds >= 2, "\(rounds) rounds in \(seconds) s")
         }
 
         @Test("while migrate goes back and forth")

@@ -39,9 +39,11 @@ extension Mounts {
             #expect(try list(mount).first { $0.id == id }?.state == state)
         }
 
-        /// A batch of 2 MiB takes a fifth of a second from now on.
-        private func slowDown(_ mount: TestMount) throws {
-            for figure in ["read", "write"] { try mount.store("10", in: "\(device)/link/\(figure)_bandwidth") }
+        /// A batch of 2 MiB takes a fifth of a second from now on, or as long as other MB/s have it.
+        private func slowDown(_ mount: TestMount, to bandwidth: Int = 10) throws {
+            for figure in ["read", "write"] {
+                try mount.store("\(bandwidth)", in: "\(device)/link/\(figure)_bandwidth")
+            }
             try mount.store("real", in: "\(device)/link/pace")
         }
 
@@ -71,8 +73,8 @@ extension Mounts {
         @Test("The list shows what runs, wakes who polls it, and cancels")
         func cancel() throws {
             try TestMount.with { mount in
-                let file = try mount.makeBuffer("a", size: 64 << 20)
-                try Client.pattern("write", file, 0, "64M", 1)
+                let file = try mount.makeBuffer("a", size: 128 << 20)
+                try Client.pattern("write", file, 0, "128M", 1)
                 let migrate = mount.control("a") + "/migrate"
                 #expect(try mount.text(jobs) == "")
                 let watched = try FileDescriptor.open(FilePath("\(mount.path)/\(jobs)"), .readOnly)
@@ -85,20 +87,26 @@ extension Mounts {
                 #expect(unsafe poll(&entry, 1, 5000) == 1)
                 try waitForMoves(mount, 1)
                 let job = try #require(try list(mount).first)
-                #expect(job.kind == "buffer" && job.from == "0" && job.to == "1" && job.total == 16384 && job.rate > 0)
+                #expect(job.kind == "buffer" && job.from == "0" && job.to == "1" && job.total == 32768 && job.rate > 0)
                 let line = try mount.word(migrate)
                 #expect(line.hasPrefix("state=running ") && !line.hasSuffix("seconds=0.0000"))
 
                 // One page goes between two batches, on the same buffer and on another, and has an account of its own.
                 try mount.store("1", in: "\(device)/dma/channels")
-                let other = try mount.makeBuffer("b", size: 4096)
-                try Client.pattern("write", other, 0, 4096, 2)
-                for (name, offset) in [("a", 48 << 20), ("b", 0)] {
-                    let before = try list(mount)[0]
-                    try mount.store("\(offset) 4096 1", in: mount.control(name) + "/migrate")
-                    let after = try list(mount)[0]
-                    #expect(after.state == "running" && after.moved - before.moved <= 3 * 512)
-                    #expect(try mount.word(mount.control(name) + "/migrate").hasPrefix("state=done moved=1 failed=0 "))
+                let other = try mount.makeBuffer("b", size: 5 * 4096)
+                try Client.pattern("write", other, 0, 5 * 4096, 2)
+                for (name, offset) in [("a", 120 << 20), ("b", 0)] {
+                    // Where the machine is slow, not every time.
+                    let isPrompt = try (0..<5).contains { attempt in
+                        let before = try list(mount)[0]
+                        try mount.store("\(offset + attempt * 4096) 4096 1", in: mount.control(name) + "/migrate")
+                        let after = try list(mount)[0]
+                        #expect(after.state == "running")
+                        let line = try mount.word(mount.control(name) + "/migrate")
+                        #expect(line.hasPrefix("state=done moved=1 failed=0 "), "\(line)")
+                        return after.moved - before.moved <= 3 * 512
+                    }
+                    #expect(isPrompt)
                 }
                 for (text, error) in [
                     ("", Errno.invalidArgument), ("cancel", .invalidArgument), ("cancel x", .invalidArgument),
@@ -112,7 +120,7 @@ extension Mounts {
                 let shell = try Child(["bash", "-c", "echo 1 > \(mount.path)/\(migrate)"])
                 #expect(try eventually { try list(mount).last?.state == "running" })
                 try mount.store("cancel", in: migrate)
-                let outcome = try shell.finish(within: 10)
+                let outcome = try shell.finish()
                 #expect(!outcome.succeeded && outcome.errors.contains("Interrupted"), "\(outcome.errors)")
                 #expect(try list(mount).last?.state == "cancelled")
                 try mount.store("cancel", in: migrate)
@@ -120,7 +128,7 @@ extension Mounts {
                 try mount.store("0", in: "sys/devices/system/node/node1/cdm/migrate")
                 #expect(try list(mount).last?.kind == "node" && list(mount).last?.from == "1")
                 try mount.store("cancel", in: "sys/devices/system/node/node1/cdm/migrate")
-                try Client.pattern("verify", file, 0, "64M", 1)
+                try Client.pattern("verify", file, 0, "128M", 1)
                 let moves = try mount.text("sys/kernel/cdm/migrations")
                 #expect(moves.contains("0 1 buffer ") && moves.contains("1 0 node "), "\(moves)")
                 let copied = try #require(Int(try mount.word("\(device)/dma/bytes")))
@@ -132,7 +140,7 @@ extension Mounts {
         @Test("Who polls the list or a result is woken on the way, but not too often")
         func progress() throws {
             try TestMount.with { mount in
-                try Client.pattern("write", try mount.makeBuffer("a", size: 64 << 20), 0, "64M", 1)
+                try Client.pattern("write", try mount.makeBuffer("a", size: 192 << 20), 0, "192M", 1)
                 try slowDown(mount)
                 let migrate = mount.control("a") + "/migrate"
                 try mount.store("async 1", in: migrate)
@@ -143,7 +151,7 @@ extension Mounts {
                     var bytes = [UInt8](repeating: 0, count: 4096)
                     var texts: [String] = []
                     let start = ContinuousClock.now
-                    while ContinuousClock.now - start < .seconds(1) {
+                    for _ in 0..<8 {
                         let count = try unsafe bytes.withUnsafeMutableBytes {
                             unsafe try watched.read(fromAbsoluteOffset: 0, into: $0)
                         }
@@ -151,8 +159,8 @@ extension Mounts {
                         var entry = pollfd(fd: watched.rawValue, events: Int16(POLLPRI), revents: 0)
                         #expect(unsafe poll(&entry, 1, 5000) == 1)
                     }
-                    #expect((3...11).contains(texts.count), "\(texts.count)")
-                    #expect(Set(texts).count == texts.count)
+                    #expect(ContinuousClock.now - start > .milliseconds(600))
+                    #expect(Set(texts).count == texts.count, "\(texts)")
                 }
                 try mount.store("cancel 1", in: jobs)
                 try waitForEnd(mount, 1, "cancelled")
@@ -204,7 +212,7 @@ extension Mounts {
                 try mount.store("online", in: "\(device)/state")
                 let reader = try UeventReader(mount)
                 try mount.store("force", in: "\(device)/remove")
-                #expect(try victim.finish(within: 10).ending == .killed(SIGKILL))
+                #expect(try victim.finish().ending == .killed(SIGKILL))
                 let killed = try reader.events().filter { $0["KILLED"] != nil }
                 #expect(killed.map { $0["KILLED"] } == ["\(victim.pid)"] && killed.first?["COMM"] == "increment")
                 #expect(throws: Errno.noSuchFileOrDirectory) { try mount.entry(device) }
@@ -220,7 +228,8 @@ extension Mounts {
             try TestMount.with(topology) { mount in
                 let file = try mount.makeBuffer("a", size: 32 << 20, policy: "prefer:0")
                 try Client.pattern("write", file, 0, "32M", 1)
-                try slowDown(mount)
+                // What is to meet the job on its way has time.
+                try slowDown(mount, to: ["kill", "offline"].contains(what) ? 3 : 10)
                 let shell = try Child(["bash", "-c", "echo 1 > \(mount.path)/\(mount.control("a"))/migrate"])
                 #expect(try eventually { try !list(mount).isEmpty })
                 try waitForMoves(mount, 1)
@@ -269,8 +278,8 @@ extension Mounts {
                 try waitForMoves(mount, 1)
                 let daemon = try #require(mount.daemons().first)
                 kill(daemon, SIGTERM)
-                #expect(try !shell.finish(within: 20).succeeded)
-                #expect(eventually(within: 20) { mount.daemons().isEmpty })
+                #expect(try !shell.finish().succeeded)
+                #expect(eventually { mount.daemons().isEmpty })
                 #expect(!TestMount.isMounted(mount.path))
             }
         }

@@ -120,8 +120,12 @@ extension Mounts {
         func many() throws {
             try TestMount.with { mount in
                 for _ in 0..<4 {
-                    let outcome = try run(mount, 1, "many")
-                    #expect(outcome["opened"] == 32 && outcome["errno"] == Int(EMFILE))
+                    // The kernel releases files some time after they are closed.
+                    let isGivenBack = try eventually {
+                        let outcome = try run(mount, 1, "many")
+                        return outcome["opened"] == 32 && outcome["errno"] == Int(EMFILE)
+                    }
+                    #expect(isGivenBack)
                 }
             }
         }
@@ -131,7 +135,7 @@ extension Mounts {
             try TestMount.with { mount in
                 let client = try stuck(mount)
                 client.kill(SIGKILL)
-                #expect(try client.finish(within: 20).ending == .killed(SIGKILL))
+                #expect(try client.finish().ending == .killed(SIGKILL))
                 _ = try run(mount, 0, "fork")
             }
         }
@@ -143,7 +147,7 @@ extension Mounts {
                 kill(try #require(mount.daemons().first), SIGTERM)
                 #expect(eventually(within: 20) { !TestMount.isMounted(mount.path) && mount.daemons().isEmpty })
                 client.kill(SIGKILL)
-                #expect(try client.finish(within: 20).ending == .killed(SIGKILL))
+                #expect(try client.finish().ending == .killed(SIGKILL))
             }
         }
 

@@ -28,6 +28,12 @@ extension Mounts {
 
         @Test("reclaim takes what nobody uses before what somebody does")
         func coldFirst() throws {
+            // A tenth of a second without the CPU, and a page counts as unused. That may be, but not every time.
+            #expect(try (0..<4).contains { _ in try isColdFirst() })
+        }
+
+        private func isColdFirst() throws -> Bool {
+            var isColdFirst = false
             try TestMount.with(Machines.make(isolation: "none")) { mount in
                 let hot = try mount.makeBuffer("hot", size: 4 << 20)
                 let cold = try mount.makeBuffer("cold", size: 16 << 20)
@@ -37,9 +43,9 @@ extension Mounts {
                     let isResident = try eventually { try mount.placement("hot") == [0: 1024] }
                     #expect(isResident)
                     try mount.store("12M", in: "\(nodes)/node0/reclaim")
-                    // A tenth of a second without the CPU, and a page counts as unused.
-                    #expect(try mount.placement("hot")[0, default: 0] > 512)
-                    #expect(try mount.placement("cold")[1, default: 0] > 3072 - 512)
+                    isColdFirst =
+                        try mount.placement("hot")[0, default: 0] > 512
+                        && mount.placement("cold")[1, default: 0] > 3072 - 512
                     #expect(try mount.vmstat(0)["pgdemote_proactive"] == 3072)
                     #expect(try mount.values("sys/kernel/cdm/vmstat")["pgdemote_proactive"] == 3072)
                     let figures = try mount.meminfo(0)
@@ -50,10 +56,17 @@ extension Mounts {
                 try Client.pattern("verify", cold, 0, "16M", 8)
                 try mount.expectAgreement()
             }
+            return isColdFirst
         }
 
         @Test("kswapd demotes when memory is short, and only where it may", arguments: ["none", "exclusive"])
         func kswapd(isolation: String) throws {
+            // As above.
+            #expect(try (0..<4).contains { _ in try isHotSpared(isolation: isolation) })
+        }
+
+        private func isHotSpared(isolation: String) throws -> Bool {
+            var isHotSpared = true
             try TestMount.with(Machines.make(isolation: isolation)) { mount in
                 try mount.store("1", in: "sys/kernel/mm/numa/demotion_enabled")
                 let hot = try mount.makeBuffer("hot", size: 4 << 20)
@@ -71,7 +84,7 @@ extension Mounts {
                     if isolation == "none" {
                         #expect(try eventually(within: 20) { try isRelieved() })
                         #expect(try mount.vmstat(0)["pgdemote_kswapd", default: 0] > 0)
-                        #expect(try mount.placement("hot")[0, default: 0] > 512)
+                        isHotSpared = try mount.placement("hot")[0, default: 0] > 512
                     } else {
                         #expect(try !isRelieved())
                         #expect(try mount.vmstat(0)["pgdemote_kswapd"] == 0 && mount.placement("cold")[1] == nil)
@@ -82,6 +95,7 @@ extension Mounts {
                 let outcome = try run(["sh", "-c", "tr -d Z < \"$0\" | wc -c", mount.path + "/buffers/cold"])
                 #expect(outcome.output.trimmingCharacters(in: .whitespacesAndNewlines) == "0")
             }
+            return isHotSpared
         }
 
         @Test("Balancing brings pages to the node whose CPU touches them", .enabled(if: Host.has("taskset")))

@@ -23,8 +23,7 @@ extension Mounts {
                 #expect(try tool(mount, "cat", "/proc/sys/kernel/osrelease").output == uname)
                 let host = try String(contentsOfFile: "/sys/devices/system/cpu/online", encoding: .utf8)
                 #expect(try tool(mount, "cat", "/sys/devices/system/cpu/online").output == host)
-                // By cat: Foundation takes the short reads of procfs for the end.
-                let table = try run(["cat", "/proc/self/mountinfo"]).output
+                let table = try procfs("self/mountinfo")
                 #expect(!table.contains("/sys/devices/system/node "))
                 let wrong = try run([Host.cdmfs, "run", "--mount", "/", "--", "true"])
                 #expect(!wrong.succeeded)

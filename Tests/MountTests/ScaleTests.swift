@@ -10,7 +10,7 @@ extension Mounts {
         /// Resident memory of the daemon that is its own, bytes.
         private func resident(_ mount: TestMount) throws -> Int {
             let pid = try mount.text("sys/kernel/cdm/pid").trimmingCharacters(in: .whitespacesAndNewlines)
-            let status = try String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8)
+            let status = try procfs("\(pid)/status")
             let line = try #require(status.split(separator: "\n").first { $0.hasPrefix("RssAnon:") })
             return try #require(Int(line.split(whereSeparator: { " \t".contains($0) })[1])) << 10
         }

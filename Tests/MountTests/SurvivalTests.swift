@@ -14,19 +14,17 @@ extension Mounts {
                 let faulting = try Client.fault.start(a, "64M", 4), resident = try Client.increment.start(b, "16M", 1)
                 #expect(try faulting.line() == "ready")
                 #expect(try resident.line() == "ready")
-                let daemon = try #require(mount.daemons().first)
-                kill(daemon, SIGKILL)
-                #expect(eventually { mount.daemons().isEmpty })
+                try mount.killDaemon()
 
                 // An untouched page is SIGBUS, a call is ENOTCONN; neither hangs.
-                let ending = try faulting.finish(within: 15).ending
+                let ending = try faulting.finish().ending
                 #expect([.killed(SIGBUS), .exited(1)].contains(ending), "\(ending)")
                 #expect(throws: Errno.socketNotConnected) { try status(mount.path + "/buffers/b") }
                 #expect(throws: Errno.socketNotConnected) { try mount.text("sys/devices/system/node/online") }
 
                 // Resident pages stay readable until unmapped.
                 resident.kill(SIGTERM)
-                let outcome = try resident.finish(within: 15)
+                let outcome = try resident.finish()
                 #expect(outcome.succeeded, "\(outcome.ending) \(outcome.output) \(outcome.errors)")
 
                 let unmount = try run([Host.cdmfs, "unmount", mount.path])
@@ -44,7 +42,7 @@ extension Mounts {
                 #expect(try shell.line() == "ready")
                 usleep(50_000)
                 for daemon in mount.daemons() { kill(daemon, SIGKILL) }
-                _ = try shell.finish(within: 15)
+                _ = try shell.finish()
                 #expect(eventually { mount.daemons().isEmpty })
                 let unmount = try run([Host.cdmfs, "unmount", mount.path])
                 #expect(unmount.succeeded, "\(unmount.errors)")
@@ -85,7 +83,7 @@ extension Mounts {
                 let client = try Client.fault.start(file, "64M", 4)
                 #expect(try client.line() == "ready")
                 _ = unsafe umount2(mount.path, Int32(MNT_FORCE | MNT_DETACH))
-                let ending = try client.finish(within: 15).ending
+                let ending = try client.finish().ending
                 #expect([.killed(SIGBUS), .exited(1)].contains(ending), "\(ending)")
                 #expect(eventually { mount.daemons().isEmpty })
             }
@@ -102,7 +100,7 @@ extension Mounts {
                 #expect(eventually { !TestMount.isMounted(mount.path) })
                 client?.kill(SIGKILL)
                 _ = try client?.finish()
-                #expect(eventually(within: 10) { mount.daemons().isEmpty })
+                #expect(eventually { mount.daemons().isEmpty })
             }
         }
     }

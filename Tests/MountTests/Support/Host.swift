@@ -27,6 +27,20 @@ enum Host {
     }
 }
 
+/// The whole text of a file of /proc, whose reads are short: Foundation takes the first of them for all.
+func procfs(_ file: String) throws -> String {
+    let descriptor = try FileDescriptor.open(FilePath("/proc/" + file), .readOnly)
+    return try descriptor.closeAfter {
+        var bytes: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 65536)
+        while true {
+            let count = unsafe try chunk.withUnsafeMutableBytes { unsafe try descriptor.read(into: $0) }
+            if count == 0 { return String(decoding: bytes, as: UTF8.self) }
+            bytes += chunk[..<count]
+        }
+    }
+}
+
 extension FilePath {
     /// The target of a symbolic link.
     init(resolving link: String) {

@@ -48,7 +48,7 @@ final class TestMount: Sendable {
     ///     began with.
     ///   - endsItself: `body` unmounts or kills the daemon.
     static func with(
-        _ topology: String = Machines.small, options: [String] = [], seconds: Int = 120, checkingLeaks: Bool = true,
+        _ topology: String = Machines.small, options: [String] = [], seconds: Int = 240, checkingLeaks: Bool = true,
         endsItself: Bool = false, sourceLocation: SourceLocation = #_sourceLocation, _ body: (TestMount) throws -> Void
     ) throws {
         try unmounted(topology, seconds: seconds, endsItself: endsItself, sourceLocation: sourceLocation) { mount in
@@ -62,7 +62,7 @@ final class TestMount: Sendable {
 
     /// As `with`, but `body` is to mount.
     static func unmounted(
-        _ topology: String = Machines.small, seconds: Int = 120, endsItself: Bool = true,
+        _ topology: String = Machines.small, seconds: Int = 240, endsItself: Bool = true,
         sourceLocation: SourceLocation = #_sourceLocation, _ body: (TestMount) throws -> Void
     ) throws {
         let mount = try TestMount(topology: topology)
@@ -111,10 +111,26 @@ final class TestMount: Sendable {
         let processes = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
         return processes.compactMap { pid_t($0) }.filter { pid in
             guard FilePath(resolving: "/proc/\(pid)/exe").lastComponent?.stem == "cdmfs",
-                let line = FileManager.default.contents(atPath: "/proc/\(pid)/cmdline")
+                let line = try? procfs("\(pid)/cmdline")
             else { return false }
-            return String(decoding: line, as: UTF8.self).contains(path)
+            return line.contains(path)
         }
+    }
+
+    /// Kills the daemon with SIGKILL, and waits until the kernel has ended the connection: then every call is ENOTCONN. One that
+    /// comes while the process ends is ECONNABORTED.
+    func killDaemon() throws {
+        let daemon = try #require(daemons().first)
+        kill(daemon, SIGKILL)
+        let isOver = eventually {
+            do {
+                try FileDescriptor.open(FilePath(path + "/sys/kernel/cdm/pid"), .readOnly).close()
+                return false
+            } catch {
+                return error as? Errno == .socketNotConnected
+            }
+        }
+        try #require(isOver && eventually { daemons().isEmpty })
     }
 
     /// Unmounts, by force if need be, and returns what should not have been necessary.
@@ -122,7 +138,7 @@ final class TestMount: Sendable {
     private func end(unmounting: Bool) -> [String] {
         var problems: [String] = []
         if unmounting {
-            let outcome = try? run([Host.cdmfs, "unmount", path], within: 20)
+            let outcome = try? run([Host.cdmfs, "unmount", path], within: 30)
             if outcome?.succeeded != true {
                 problems.append("unmount: \(outcome.map { "\($0.ending) \($0.errors)" } ?? "hangs")")
             }
@@ -131,7 +147,7 @@ final class TestMount: Sendable {
             problems.append("still mounted at the end")
             TestMount.abort(path)
         }
-        if !eventually(within: 10, { self.daemons().isEmpty }) {
+        if !eventually(within: 30, { self.daemons().isEmpty }) {
             for pid in daemons() {
                 problems.append("the daemon did not end\n" + Self.threads(of: pid))
                 kill(pid, SIGKILL)
@@ -150,10 +166,10 @@ final class TestMount: Sendable {
 
     /// What the threads of a process wait for.
     private static func threads(of pid: pid_t) -> String {
-        func text(_ file: String) -> String { (try? String(contentsOfFile: file, encoding: .utf8)) ?? "" }
+        func text(_ file: String) -> String { (try? procfs(file)) ?? "" }
         let tasks = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(pid)/task")) ?? []
         let kernel = tasks.map { task in
-            let folder = "/proc/\(pid)/task/\(task)"
+            let folder = "\(pid)/task/\(task)"
             return "\(task) \(text(folder + "/comm"))\(text(folder + "/syscall"))\(text(folder + "/stack"))"
         }
         guard Host.has("gdb") else { return kernel.joined(separator: "\n") }
@@ -175,8 +191,7 @@ final class TestMount: Sendable {
 
     /// Whether something is mounted at `path`, found without touching it.
     static func isMounted(_ path: String) -> Bool {
-        let table = FileManager.default.contents(atPath: "/proc/self/mountinfo") ?? Data()
-        return String(decoding: table, as: UTF8.self).split(separator: "\n").contains {
+        ((try? procfs("self/mountinfo")) ?? "").split(separator: "\n").contains {
             $0.split(separator: " ").dropFirst(4).first.map(String.init) == path
         }
     }
@@ -190,7 +205,7 @@ func makeTemporaryDirectory() throws -> String {
 }
 
 /// Waits for what the kernel does in its own time and announces to nobody.
-func eventually(within seconds: Double = 5, _ condition: () throws -> Bool) rethrows -> Bool {
+func eventually(within seconds: Double = 20, _ condition: () throws -> Bool) rethrows -> Bool {
     let deadline = Date(timeIntervalSinceNow: seconds)
     while try !condition() {
         if Date() >= deadline { return false }
