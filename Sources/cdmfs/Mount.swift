@@ -11,13 +11,13 @@ struct Mount: ParsableCommand {
             A mount that cannot come up says why in one line and leaves nothing behind.
 
             Options after -o, separated by commas:
-              topology=FILE        as --topology
-              fault_around=SIZE    how much a first touch populates (128K)
-              huge=WORD            huge pages for new buffers: never, within_size, always, pool (never)
-              mapping=WORD         how new buffers are mapped: tracked, or direct (tracked)
-              numa_balancing=N     0 off, 1 pages follow the tasks, 2 hot pages are promoted, 3 both (0)
-              transport=WORD       how requests come from the kernel: auto, classic, io_uring (auto)
-              allow_other          other users get in, too
+              topology=FILE      as --topology
+              fault_around=SIZE  how much a first touch populates (128K)
+              huge=WORD          for new buffers: never, within_size, always, pool (never)
+              mapping=WORD       of new buffers: tracked, or direct (tracked)
+              numa_balancing=N   0 off, 1 pages follow tasks, 2 promotion, 3 both (0)
+              transport=WORD     of requests: auto, classic, io_uring (auto)
+              allow_other        other users get in, too
               ro, noexec, noatime, sync, …
 
             SIZE is a power of two from 4K to 1M. Words for mount(8) and /etc/fstab are ignored.

@@ -20,6 +20,12 @@ struct MountWords {
     /// The words that the kernel's mount takes.
     var kernel: [String] = []
 
+    /// The options with a value, as they are written.
+    private static let valued = [
+        "topology": "topology=FILE", "fault_around": "fault_around=SIZE", "huge": "huge=WORD",
+        "mapping": "mapping=WORD", "numa_balancing": "numa_balancing=N", "transport": "transport=WORD",
+    ]
+
     private static let faultArounds: ClosedRange<UInt64> = 4 << 10...1 << 20
 
     private static let kernelWords: Set = [
@@ -85,6 +91,9 @@ struct MountWords {
         case _ where key.hasPrefix("x-") || key.hasPrefix("X-"):
             break
         default:
+            if let form = Self.valued[key], value ?? "" == "" {
+                throw Failure(.usage, "mount: option \"\(word)\" without a value; expected \(form)")
+            }
             throw Failure(
                 .usage,
                 "mount: unknown option \"\(word)\"; expected topology=FILE, fault_around=SIZE, huge=WORD, mapping=WORD, numa_balancing=N, transport=WORD, allow_other or a word of mount(8)"

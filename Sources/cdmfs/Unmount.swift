@@ -41,7 +41,7 @@ struct Unmount: ParsableCommand {
     private func resolved() throws(Failure) -> String {
         var path = FilePath(mountpoint)
         // A path that ends in a slash would be looked at from inside.
-        if path.components.isEmpty { path = "/" }
+        if path.components.isEmpty, path.root != nil { path = "/" }
         if let resolved = unsafe realpath(path.string, nil) {
             defer { unsafe free(resolved) }
             return unsafe String(cString: resolved)

@@ -272,6 +272,7 @@ struct MigrationAccountTests {
         machine.giveUpBlockers(of: node)
         try machine.remove(device, isForced: true)
         #expect(pinned.residentPages == 0 && machine.pages(of: free) == [0: 8])
+        #expect(machine.runs(of: pinned).map(\.isLost) == [true])
         try machine.checkInvariants()
     }
 

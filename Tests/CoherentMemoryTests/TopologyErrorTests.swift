@@ -167,6 +167,7 @@ private func manyNodes(_ count: Int) -> String {
         #expect(description.hasPrefix("t.toml:\(line): "))
         #expect(!description.contains("\n") && description.utf8.count < 400)
         #expect(description.contains("malformed TOML") && error?.exitStatus == 65, "\(description)")
+        #expect(!description.contains("\\'") && !description.contains("\\\""), "\(description)")
     }
 
     @Test(

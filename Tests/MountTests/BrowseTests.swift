@@ -192,7 +192,8 @@ extension Mounts {
                 #expect(try mount.text(control + "/resident") == "0\n")
                 #expect(try mount.text(control + "/policy") == "default\n")
                 #expect(try mount.word(control + "/placement") == "")
-                #expect(try mount.word(control + "/pages") == "")
+                // As every file of a line each: no line for none.
+                #expect(try mount.text(control + "/pages") == "")
                 #expect(try mount.text(control + "/migrate").hasPrefix("state=idle "))
                 #expect(try mount.values(control + "/faults")["read"] == 0)
                 for (written, shown) in [

@@ -110,11 +110,19 @@ extension Mounts {
                 try expectFailure(mount.command(options: ["fault_around=3"]), status: 64)
                 try expectFailure(mount.command(options: ["huge=advise"]), status: 64)
                 try expectFailure(mount.command(options: ["numa_balancing=4"]), status: 64)
+                for option in ["mapping", "topology=", "transport", "fault_around", "huge", "numa_balancing"] {
+                    let outcome = try run(mount.command(options: [option]))
+                    let key = option.split(separator: "=")[0]
+                    #expect(
+                        outcome.ending == .exited(64) && outcome.errors.contains("without a value; expected \(key)="))
+                }
                 try expectFailure([Host.cdmfs, "topology", "--preset", "nonsense"], status: 64)
                 try expectFailure([Host.cdmfs, "topology", "--check", mount.path + "/missing"])
                 try expectFailure([Host.cdmfs, "mount", "--topology", mount.path + "/missing", mount.path])
                 try expectFailure([Host.cdmfs, "unmount", mount.path])
                 try expectFailure([Host.cdmfs, "unmount", mount.path + "/missing"])
+                // No name is no name of the root.
+                #expect(try run([Host.cdmfs, "unmount", ""]).errors.contains("No such file"))
                 for wrong in [
                     ["nonsense"], ["--nonsense"], ["mount"], ["mount", "--nonsense", "/x"], ["mount", "/x", "/y"],
                     ["mount", "-o"], ["unmount"], ["run"], ["topology", "--list", "--preset", "default"],

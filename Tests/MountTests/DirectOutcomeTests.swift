@@ -192,6 +192,12 @@ extension Mounts {
                 try mount.store("force", in: "sys/class/cdm/cdm0/remove")
                 #expect(try victim.finish().ending == .killed(SIGKILL))
                 #expect(try mount.word("sys/devices/system/node/online") == "0")
+                // What it held is no zeros, but lost, until a hole takes it away.
+                try mount.store("default", in: mount.control("a") + "/policy")
+                #expect(try Set(mount.pages("a").map(\.flags)) == ["lost"])
+                #expect(throws: Errno.ioError) { try mount.read(file, page: 0) }
+                try punch(file, pages: 0..<kind.pages)
+                _ = try mount.read(file, page: 0)
             }
         }
 

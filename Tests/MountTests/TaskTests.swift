@@ -39,6 +39,33 @@ extension Mounts {
             }
         }
 
+        @Test("mem/ of a device tells how much is given out, under driver, too, where no node has it")
+        func deviceMemory() throws {
+            try TestMount.with { mount in
+                let whole = Machines.nodeSize
+                func figures() throws -> [Int?] {
+                    try ["total", "free", "used", "largest_free"].map {
+                        Int(try mount.word("sys/class/cdm/cdm0/mem/" + $0))
+                    }
+                }
+                #expect(try figures() == [whole, whole, 0, whole])
+                for word in ["exclusive", "driver"] {
+                    try mount.store(word, in: "sys/devices/system/node/node1/cdm/isolation")
+                    try mount.fill(mount.path + "/dev/cdm0", limit: 1 << 20)
+                    let now = try figures()
+                    #expect(
+                        now.prefix(3) == [whole, whole - 1 << 20, 1 << 20] && now[3] == whole / 2, "\(word) \(now)")
+                    #expect(try mount.meminfo(1)["MemTotal"] == (word == "driver" ? 0 : whole / 1024))
+                    try mount.hollow("dev/cdm0")
+                    #expect(try eventually { try figures() == [whole, whole, 0, whole] })
+                }
+                try mount.store("exclusive", in: "sys/devices/system/node/node1/cdm/isolation")
+                try mount.store("offline", in: "sys/class/cdm/cdm0/state")
+                #expect(try figures() == [0, 0, 0, 0])
+                try mount.store("online", in: "sys/class/cdm/cdm0/state")
+            }
+        }
+
         @Test("Zonelists follow isolation")
         func zonelists() throws {
             try TestMount.with(Machines.four) { mount throws in

@@ -47,8 +47,8 @@ enum BufferAttributes {
             subject.machine.placement(of: subject.part).map { "N\($0.node)=\($0.pages)" }.joined(separator: " ")
         },
         .readOnly("pages", summary: "Where its pages are, a line a run.") { subject in
-            subject.machine.runs(of: subject.part).map(\.line).joined(separator: "\n")
-        },
+            subject.machine.runs(of: subject.part).map { "\($0.line)\n" }.joined()
+        }.verbatim(),
         .readWrite(
             "migrate", isPollable: true, summary: "Moves pages to a node, or cancels that; shows the last result.",
             show: { $0.part.migration.line }, start: migrate

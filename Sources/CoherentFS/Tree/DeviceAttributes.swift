@@ -50,6 +50,23 @@ enum DeviceClassAttributes {
     ]
 }
 
+/// sys/class/cdm/cdmN/mem.
+enum DeviceMemoryAttributes {
+    static let table: [Attribute<Device>] = [
+        figure("total", \.present, "Memory of blocks that are online, or that the driver has."),
+        figure("free", \.free, "What of it nobody has."),
+        figure(
+            "used", \.used, "What of it buffers, the device file and reserved huge pages have, or errors took away."),
+        figure("largest_free", \.largestFree, "The largest free block: a power of two of pages, aligned to its size."),
+    ]
+
+    private static func figure(
+        _ name: String, _ figure: any KeyPath<DeviceMemoryUsage, Int> & Sendable, _ summary: String
+    ) -> Attribute<Device> {
+        .readOnly(name, summary: summary) { "\(UInt64($0.memoryUsage[keyPath: figure]) << 12)" }
+    }
+}
+
 /// sys/class/cdm/cdmN/link.
 enum LinkAttributes {
     static let table: [Attribute<Device>] = [

@@ -163,6 +163,7 @@ struct SystemTree {
     private static func reachable(_ device: Device, _ services: Services) -> [Child] {
         [
             .attributes(DeviceAttributes.table, of: Subject(services, device)),
+            .directory("mem", [.attributes(DeviceMemoryAttributes.table, of: device)]),
             .directory("dma", [.attributes(CopyEngineAttributes.table, of: device)]),
             .directory("queue", [.attributes(QueueAttributes.table, of: Subject(services, device))]),
             .directory("mmu", [.attributes(DeviceMMUAttributes.table, of: device)]),

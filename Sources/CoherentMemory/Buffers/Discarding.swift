@@ -172,8 +172,6 @@ enum Discarded {
     case untouched
     /// Those of a node that hold nothing but zeros and that nobody has cached.
     case zeros(node: Int)
-    /// Those of a node.
-    case ofNode(Int)
 }
 
 extension Machine {
@@ -181,7 +179,6 @@ extension Machine {
         switch choice {
         case .all: true
         case _ where !entry.isPresent: false
-        case .ofNode(let node): nodeIndex(of: entry.pfn) == node
         case .untouched: !entry.isCached && !entry.isWritten && !entry.isMigrating
         case .zeros(let node):
             !entry.isCached && !entry.isMigrating && nodeIndex(of: entry.pfn) == node && isZero(entry)

@@ -114,6 +114,11 @@ extension Machine {
         }
     }
 
+    /// Loses the pages that a buffer has on a node, as if its link were cut.
+    func loseMemory(of buffer: Buffer, on node: Node) {
+        drop(LostMemory(buffer: buffer, ranges: lose(buffer, on: node)))
+    }
+
     private func loseAll(of node: Node) -> [LostMemory] {
         buffers.compactMap { buffer in
             let ranges = lose(buffer, on: node)

@@ -55,21 +55,16 @@ extension Machine {
         }
     }
 
-    /// Gives up the pages on a node that cannot be moved away, and what they hold: they read as zeros from then on, and a
-    /// contiguous buffer is so no more. For a node that goes whatever it costs.
+    /// Gives up the pages on a node that cannot be moved away, and what they hold: they are lost, as with a link that is cut.
+    /// A contiguous buffer is so no more, and reads as zeros. For a node that goes whatever it costs.
     ///
     /// Blocks while the page cache gives up the pages; never call it from a thread that the page cache may wait for.
     public func giveUpBlockers(of node: Node) {
         for (buffer, _) in immovable(on: node) {
             if buffer.isContiguous {
                 giveUpContiguous(buffer)
-                continue
-            }
-            for run in runs(of: buffer) where run.node == node.id {
-                let pages = run.offset >> Page.shift..<(run.offset + run.length) >> Page.shift
-                invalidate(buffer, pages: pages)
-                buffer.state.withLock { state in withhold(pages, of: &state) }
-                discard(buffer, pages: pages, .ofNode(node.index))
+            } else {
+                loseMemory(of: buffer, on: node)
             }
         }
     }

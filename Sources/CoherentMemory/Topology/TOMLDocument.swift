@@ -18,7 +18,10 @@ struct TOMLDocument {
         do {
             table = try TOMLTable(string: text)
         } catch let error as TOMLParseError {
-            let reason = error.description.unicodeScalars.map { $0.escaped(asASCII: false) }.joined()
+            // What it quotes may be a control character; its own quotation marks stay as they are.
+            let reason = error.description.unicodeScalars.map { scalar in
+                scalar == "'" || scalar == "\"" ? String(scalar) : scalar.escaped(asASCII: false)
+            }.joined()
             throw document.error(
                 line: error.source.begin.line, found: "malformed TOML (\(reason.prefix(160)))",
                 expected: "KEY = VALUE, [TABLE] or [[ARRAY]]")

@@ -26,7 +26,7 @@ struct TextFormats {
         "isolation": #"(\[[a-z]+\]|[a-z]+)( (\[[a-z]+\]|[a-z]+))*\n"#,
         "policy": #"[a-z]+( [a-z()]+)*(=[a-z|]+)?(:[0-9,-]+)?\n"#,
         "placement": #"(N\d+=\d+( N\d+=\d+)*)?\n"#,
-        "pages": #"((0x[0-9a-f]+ 0x[0-9a-f]+ \d+ 0x[0-9a-f]+ (-|[a-z,]+)\n)+|\n)"#,
+        "pages": #"(0x[0-9a-f]+ 0x[0-9a-f]+ \d+ 0x[0-9a-f]+ (-|[a-z,]+)\n)*"#,
         "migrate": #"state=[a-z]+ moved=\d+ failed=\d+ bytes=\d+ seconds=[0-9.]+\n"#,
     ]
 

@@ -23,12 +23,15 @@ extension Manual {
                 "size": ManualPage(reads: "bytes, decimal", linux: "stat(2)"),
                 "resident": ManualPage(reads: "bytes, decimal", linux: "mincore(2)"),
                 "policy": ManualPage(
-                    reads: "`default`, `bind:NODES`, `prefer:NODE` or `interleave:NODES`, NODES a list",
-                    writes: "the same; `interleave` alone means all nodes with memory",
+                    reads:
+                        "`default`, `local`, `bind:NODES`, `prefer:NODE`, `prefer (many):NODES`, `interleave:NODES` or `weighted interleave:NODES`, NODES a list; with `=static` or `=relative` behind the word",
+                    writes:
+                        "the same; `interleave` and `weighted interleave` alone mean all nodes with memory, `prefer` alone `local`",
                     errors: [
                         "EINVAL":
                             "another word, a list that the word does not go with, or a node that has no memory online",
-                        "EPERM": "a device file, which stays bound to its node",
+                        "EPERM":
+                            "a device file, which stays bound to its node, or a restricted node that the writer may not use",
                     ], text: "It holds for pages to come. Those that are there stay; `migrate` moves them.",
                     linux: "mbind(2); the words of /proc/PID/numa_maps and of tmpfs's mpol="),
                 "huge": ManualPage(
@@ -63,7 +66,7 @@ extension Manual {
                     reads: "`N0=12 N1=4`: pages of 4 KiB, nodes without any left out", linux: "/proc/PID/numa_maps"),
                 "pages": ManualPage(
                     reads:
-                        "lines of `OFFSET LENGTH NODE PHYS FLAGS`: bytes in hexadecimal, a number, an address; flags dirty, pinned, poisoned, lost, huge, migrating or `-`. What is poisoned or lost has no memory: NODE and PHYS tell where it had been",
+                        "lines of `OFFSET LENGTH NODE PHYS FLAGS`: bytes in hexadecimal, a number, an address; flags dirty, pinned, poisoned, lost, huge, migrating or `-`. What is poisoned or lost has no memory: NODE and PHYS tell where it had been. Nothing for none",
                     linux: "move_pages(2) and /proc/PID/pagemap"),
                 "migrate": ManualPage(
                     reads: result,
@@ -75,6 +78,7 @@ extension Manual {
                         "ENOMEM":
                             "the node is full, and what was moved stays moved; or the buffer is contiguous and the node's share has no run for it, then nothing moved",
                         "EBUSY": "pages are pinned; the others were moved",
+                        "EPERM": "a restricted node that the writer may not use",
                         "EINTR": "interrupted, or cancelled; what was moved stays moved",
                     ],
                     text:

@@ -43,7 +43,7 @@ extension Manual {
                         "EINTR": "interrupted while pages were moved away",
                     ],
                     text:
-                        "The node, its memory blocks and this directory go. dev/cdmN stays and answers ENODEV, mappings of it SIGBUS, open files of what has gone ENODEV. `force` moves what can be moved, then kills (SIGKILL) the tasks that map memory of the node that cannot, which is what nodeN/cdm/blockers lists, and no others; the log and an event (KILLED=PID, COMM=NAME) name them, and what those pages held is lost. Where `force` fails, what was online is so again.",
+                        "The node, its memory blocks and this directory go. dev/cdmN stays and answers ENODEV, mappings of it SIGBUS, open files of what has gone ENODEV. `force` moves what can be moved, then kills (SIGKILL) the tasks that map memory of the node that cannot, which is what nodeN/cdm/blockers lists, and no others; the log and an event (KILLED=PID, COMM=NAME) name them. Those pages are lost as with a link that is cut (EIO, SIGBUS, and `pages` says so); a contiguous buffer reads as zeros. Where `force` fails, what was online is so again.",
                     linux: "drivers/pci/pci-sysfs.c, remove; offline_and_remove_memory() of mm/memory_hotplug.c"),
             ]),
         Chapter(
@@ -81,6 +81,17 @@ extension Manual {
                     errors: ["EINVAL": "no number", "ERANGE": "out of range"], text: "1000000 to begin with.",
                     linux: "none; the Recovery state of PCI Express"),
                 "stalled_ns": ManualPage(reads: "nanoseconds, decimal"),
+            ]),
+        Chapter(
+            "sys/class/cdm/cdmN/mem", summary: "How much memory the device has, and how much of it is given out.",
+            text:
+                "As nodeN/meminfo tells it of the device's node; but these are true under the isolation `driver`, too, where the memory is no node's.",
+            linux: "drivers/gpu/drm/amd/amdgpu, mem_info_vram_total and mem_info_vram_used",
+            [
+                "total": ManualPage(reads: "bytes, decimal"), "free": ManualPage(reads: "bytes, decimal"),
+                "used": ManualPage(reads: "bytes, decimal: `total` less `free`"),
+                "largest_free": ManualPage(
+                    reads: "bytes, decimal", text: "At most 1 GiB; the contiguous share counts."),
             ]),
         Chapter(
             "sys/class/cdm/cdmN/dma", summary: "The copy engine of the device, which migrations use.",
