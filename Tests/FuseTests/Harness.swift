@@ -49,7 +49,7 @@ final class Mount: Sendable {
     }
 }
 
-/// Mounts `fileSystem`, runs `body`, and leaves nothing behind. When `body` takes more than 20 seconds, the connection is
+/// Mounts `fileSystem`, runs `body`, and leaves nothing behind. When `body` takes more than two minutes, the connection is
 /// aborted, which frees whoever hangs in the mount.
 func withMount(
     _ fileSystem: FileSystem, workers: Int = 2, options: MountOptions = MountOptions(), _ body: (Mount) throws -> Void
@@ -62,7 +62,7 @@ func withMount(
     try session.mount(at: FilePath(directory))
     let finished = DispatchSemaphore(value: 0)
     let watchdog = Client {
-        if finished.wait(timeout: .now() + 20) == .success { return false }
+        if finished.wait(timeout: .now() + 120) == .success { return false }
         try? session.abortConnection()
         return true
     }
