@@ -190,7 +190,11 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
             default:
                 throw .notSupported
             }
-            file.metadata.withLock { $0.modified() }
+            let isRoot = request.caller.uid == 0
+            file.metadata.withLock { metadata in
+                metadata.modified()
+                if !isRoot { metadata.dropPrivileges() }
+            }
             request.ok()
         } catch {
             request.error(error)
