@@ -71,6 +71,7 @@ final class PageCache: MappingInvalidator {
     }
 
     private func bytes(of pages: Range<UInt64>) -> Range<Int64> {
-        Int64(pages.lowerBound << Page.shift)..<Int64(pages.upperBound << Page.shift)
+        // The last page of the longest file ends a byte behind the largest offset, and what comes next lies behind that.
+        Int64(clamping: pages.lowerBound << Page.shift)..<Int64(clamping: pages.upperBound << Page.shift)
     }
 }
