@@ -1,5 +1,4 @@
 import CoherentMemory
-import Dispatch
 import Fuse
 import Logging
 import Synchronization
@@ -48,13 +47,6 @@ final class PageCache: MappingInvalidator {
             // The mount is going: then nothing is mapped any more.
             logger.debug("invalidating inode \(inode.rawValue): \(error)")
         }
-    }
-
-    /// Drops pages of a direct buffer that came into the cache all the same, as by sendfile(2), soon: nobody keeps them as
-    /// they are.
-    func dropSoon(_ buffer: Buffer, bytes: Range<UInt64>) {
-        let pages = bytes.lowerBound >> Page.shift..<(bytes.upperBound + Page.size - 1) >> Page.shift
-        DispatchQueue.global().start { self.invalidate(buffer, pages: pages) }
     }
 
     func writeBack(_ buffer: Buffer, pages: Range<UInt64>, next: Range<UInt64>) {

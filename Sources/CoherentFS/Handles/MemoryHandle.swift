@@ -36,10 +36,8 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
         file.close()
     }
 
-    override func wasCached(offset: Int64, size: Int) {
-        guard backing != nil, offset >= 0, size > 0 else { return }
-        file.services.pageCache.dropSoon(file.buffer, bytes: UInt64(offset)..<UInt64(offset) + UInt64(size))
-    }
+    // What the page cache had of a direct buffer would stay as it was, whatever is stored through mappings.
+    override var isCacheable: Bool { backing == nil }
 
     /// ENODEV once the device is gone; to a mapping that is SIGBUS.
     @inline(__always)
