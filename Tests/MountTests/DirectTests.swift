@@ -313,6 +313,37 @@ extension Mounts {
             }
         }
 
+        @Test(
+            "Where descriptors run out, new buffers are tracked, and those that are direct grow on",
+            .enabled(if: Host.has("setpriv") && Host.has("prlimit"), "util-linux has them"))
+        func fewDescriptors() throws {
+            try TestMount.unmounted(endsItself: true) { mount in
+                let limits = [
+                    "setpriv", "--bounding-set=-sys_resource", "--inh-caps=-sys_resource", "prlimit", "--nofile=96:96",
+                ]
+                let mounted = try run(limits + mount.command(options: option), environment: mount.environment)
+                try #require(mounted.succeeded, "\(mounted.errors)")
+                let outcome = try run([
+                    "python3", "-c",
+                    """
+                    import mmap, os
+                    for number in range(100):
+                        file = os.open('\(mount.path)/buffers/%d' % number, os.O_RDWR | os.O_CREAT)
+                        for size in 8192, 65536:
+                            os.ftruncate(file, size)
+                            with mmap.mmap(file, size) as memory: memory[size - 2] = number
+                            assert os.pread(file, 2, size - 2) == bytes([number, 0])
+                        os.close(file)
+                    """,
+                ])
+                #expect(outcome.succeeded, "\(outcome.errors)")
+                let modes = try Set((0..<100).map { try mount.word(mapping("\($0)")) })
+                #expect(modes == ["tracked [direct]", "[tracked] direct"])
+                let unmount = try run([Host.cdmfs, "unmount", mount.path])
+                #expect(unmount.succeeded, "\(unmount.errors)")
+            }
+        }
+
         @Test("A file that is just made, and the policies of the mount")
         func creation() throws {
             try TestMount.with(options: option) { mount in
