@@ -138,13 +138,6 @@ int curing_submit(struct curing *ring, unsigned count) {
     return count ? io_uring_submit_and_wait(&ring->ring, count) : io_uring_submit(&ring->ring);
 }
 
-int curing_submit_and_wait(struct curing *ring, uint64_t nanoseconds) {
-    struct __kernel_timespec time = {
-        .tv_sec = (int64_t)(nanoseconds / 1000000000), .tv_nsec = (long long)(nanoseconds % 1000000000)};
-    struct io_uring_cqe *completion;
-    return io_uring_submit_and_wait_timeout(&ring->ring, &completion, 1, &time, NULL);
-}
-
 bool curing_pop(struct curing *ring, uint64_t *data, int *result) {
     struct io_uring_cqe *cqe = NULL;
     if (io_uring_peek_cqe(&ring->ring, &cqe) != 0 || !cqe)

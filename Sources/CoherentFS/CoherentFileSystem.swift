@@ -233,14 +233,13 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
 
     override func read(_ request: consuming Request, inode: InodeNumber, size: Int, offset: Int64, file: OpenFile) {
         let handle = handle(of: file)
-        // What sendfile(2) finds shorter than the file is would be as short for whoever comes after: it is to use read(2).
+        // Only what read(2) asks for has an owner: sendfile(2) and splice(2), which go through the page cache, are to be followed
+        // by that. What they find of a text would be the length of all later ones.
         guard file.lockOwner != 0 || handle.isCacheable else {
             request.error(.invalidArgument)
             return
         }
         handle.read(request, size: size, offset: offset, flags: file.flags)
-        // Only what read(2) asks for has an owner.
-        if file.lockOwner == 0 { handle.wasCached(offset: offset, size: size) }
     }
 
     override func write(_ request: consuming Request, inode: InodeNumber, data: RawSpan, offset: Int64, file: OpenFile)

@@ -1,5 +1,4 @@
 import CoherentMemory
-import Dispatch
 import Fuse
 import Logging
 import Synchronization
@@ -50,13 +49,6 @@ final class PageCache: MappingInvalidator {
         }
     }
 
-    /// Drops pages of a direct buffer that came into the cache all the same, as by sendfile(2), soon: nobody keeps them as
-    /// they are.
-    func dropSoon(_ buffer: Buffer, bytes: Range<UInt64>) {
-        let pages = bytes.lowerBound >> Page.shift..<(bytes.upperBound + Page.size - 1) >> Page.shift
-        DispatchQueue.global().start { self.invalidate(buffer, pages: pages) }
-    }
-
     func writeBack(_ buffer: Buffer, pages: Range<UInt64>, next: Range<UInt64>) {
         guard let file = files.withLock({ $0[buffer.id] }), !pages.isEmpty,
             file.writers.load(ordering: .relaxed) > 0, let writeBack = bulk.withLock({ $0 })
@@ -71,6 +63,7 @@ final class PageCache: MappingInvalidator {
     }
 
     private func bytes(of pages: Range<UInt64>) -> Range<Int64> {
-        Int64(pages.lowerBound << Page.shift)..<Int64(pages.upperBound << Page.shift)
+        // The last page of the longest file ends a byte behind the largest offset, and what comes next lies behind that.
+        Int64(clamping: pages.lowerBound << Page.shift)..<Int64(clamping: pages.upperBound << Page.shift)
     }
 }

@@ -48,6 +48,40 @@ extension Mounts {
             }
         }
 
+        @Test("A program that makes holes through its mapping, where a page has failed, harms only itself")
+        func removal() throws {
+            try TestMount.with(options: Kind.direct.options, checkingLeaks: false) { mount in
+                let file = try mount.makeBuffer("a", size: 64 * 4096)
+                try Client.pattern("write", file, 0, "256K", 1)
+                try mount.store("0x3000", in: mount.control("a") + "/poison")
+                let program = try Child([
+                    "python3", "-c",
+                    """
+                    import mmap, os, sys
+                    file = os.open('\(file)', os.O_RDWR)
+                    memory = mmap.mmap(file, 64 * 4096)
+                    def take():
+                        # What the hole gives back, the failed page has now.
+                        memory.madvise(mmap.MADV_REMOVE, 5 * 4096, 4096)
+                        memory[3 * 4096]
+                    take()
+                    assert os.pread(file, 10, 5 * 4096) == bytes(10)
+                    take()
+                    os.pwrite(file, b'x' * 4096, 5 * 4096)
+                    assert memory[5 * 4096 : 6 * 4096] == b'x' * 4096
+                    take()
+                    print('taken', flush=True)
+                    sys.stdin.read(1)
+                    assert memory[5 * 4096 : 6 * 4096] == b'A' * 4096
+                    memory[3 * 4096]
+                    """,
+                ])
+                #expect(try program.line() == "taken")
+                #expect(try mount.execute("fill a 20480 4096 65") == ["ok 4096"])
+                #expect(try program.finish().ending == .killed(SIGBUS))
+            }
+        }
+
         @Test(
             "Poison is SIGBUS and EIO at exactly its page, until it is cleared or punched out", arguments: Kind.allCases
         )

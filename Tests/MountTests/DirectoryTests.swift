@@ -77,6 +77,40 @@ extension Mounts {
             }
         }
 
+        @Test("A new name is a change of the file, as on tmpfs")
+        func changeTimes() throws {
+            try TestMount.with { mount in
+                let buffers = mount.path + "/buffers/"
+                try mount.makeBuffer("a", size: 4096)
+                try check(unsafe mkdir(buffers + "d", 0o755))
+                func changed(_ name: String) throws -> Timestamp {
+                    let time = try mount.entry("buffers/" + name).status.st_ctim
+                    return Timestamp(seconds: time.tv_sec, nanoseconds: time.tv_nsec)
+                }
+                for (name, newName) in [("a", "d/b"), ("d/b", "a"), ("d", "e"), ("e", "d")] {
+                    let before = try changed(name)
+                    try check(unsafe rename(buffers + name, buffers + newName))
+                    #expect(try changed(newName) > before, "\(name) to \(newName)")
+                }
+                let (file, folder) = (try changed("a"), try changed("d"))
+                let exchange =
+                    "import ctypes; libc = ctypes.CDLL(None); "
+                    + "exit(libc.renameat2(-100, b'\(buffers)a', -100, b'\(buffers)d', 2))"
+                #expect(try run(["python3", "-c", exchange]).succeeded)
+                #expect(try changed("d") > file && changed("a") > folder)
+            }
+        }
+
+        /// A point in time that can be compared.
+        private struct Timestamp: Comparable {
+            let seconds: Int
+            let nanoseconds: Int
+
+            static func < (lhs: Timestamp, rhs: Timestamp) -> Bool {
+                (lhs.seconds, lhs.nanoseconds) < (rhs.seconds, rhs.nanoseconds)
+            }
+        }
+
         @Test("A replaced buffer's memory goes back")
         func replacing() throws {
             try TestMount.with { mount in
@@ -124,7 +158,10 @@ extension Mounts {
                     try mount.text("sys/devices/system/node/node1/cdm/isolation")
                         == "none [exclusive] restricted driver\n")
                 // Who writes a program takes the rights away that it ran with, and who truncates it, too.
-                for script in ["printf x | dd of=FILE conv=notrunc", "echo x > FILE", "truncate -s 8192 FILE"] {
+                for script in [
+                    "printf x | dd of=FILE conv=notrunc", "echo x > FILE", "truncate -s 8192 FILE",
+                    "fallocate -l 8192 FILE", "fallocate -p -l 4096 FILE",
+                ] {
                     let file = buffers + "/open/program"
                     try mount.makeBuffer("open/program", size: 4096)
                     try check(unsafe chmod(file, 0o6777))

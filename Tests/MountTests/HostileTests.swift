@@ -77,6 +77,30 @@ extension Mounts {
             }
         }
 
+        @Test("The last pages of the longest file move, though many of them are cached")
+        func lastPages() throws {
+            try TestMount.with { mount in
+                let file = try mount.makeBuffer("a", size: 0)
+                let descriptor = try FileDescriptor.open(FilePath(file), .readWrite)
+                defer { try? descriptor.close() }
+                let pages = 64
+                let start = Int64.max - Int64(pages) * 4096 + 1
+                for page in 0..<pages {
+                    let bytes = [UInt8](repeating: UInt8(page + 1), count: page == pages - 1 ? 4095 : 4096)
+                    try descriptor.writeAll(toAbsoluteOffset: start + Int64(page) * 4096, bytes)
+                }
+                for node in ["1", "0"] {
+                    try mount.store(node, in: mount.control("a") + "/migrate")
+                    #expect(try mount.word(mount.control("a") + "/placement") == "N\(node)=\(pages)")
+                }
+                var last: [UInt8] = [0]
+                let count = try unsafe last.withUnsafeMutableBytes {
+                    try unsafe descriptor.read(fromAbsoluteOffset: .max - 1, into: $0)
+                }
+                #expect(count == 1 && last[0] == UInt8(pages))
+            }
+        }
+
         @Test("A sparse file of 2^60 bytes")
         func sparse() throws {
             try TestMount.with { mount in

@@ -42,9 +42,6 @@ bool curing_push_read(struct curing *ring, int event, uint64_t *value, uint64_t 
 /// Gives the kernel what is queued, and waits until `count` have completed. A negated errno, or how many it took.
 int curing_submit(struct curing *ring, unsigned count);
 
-/// The same for one, for no longer than so many nanoseconds: -ETIME then.
-int curing_submit_and_wait(struct curing *ring, uint64_t nanoseconds);
-
 /// Takes what has completed next; false where nothing has.
 bool curing_pop(struct curing *ring, uint64_t *data, int *result);
 

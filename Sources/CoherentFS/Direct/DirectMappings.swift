@@ -17,6 +17,8 @@ final class DirectMappings: Sendable {
     }
 
     private static let wantedSpares = 16
+    /// Descriptors that are left for all else that the daemon does.
+    private static let otherDescriptors: Int32 = 64
 
     private let notifier: Notifier
     private let logger: Logger
@@ -86,12 +88,26 @@ final class DirectMappings: Sendable {
         }
         if isToMake { DispatchQueue.global().start { [self] in makeSpares() } }
         if let spare { return spare }
-        return try BackingFile(isHuge: true)
+        return try makeFile(isHuge: true)
+    }
+
+    /// A file for a buffer.
+    ///
+    /// - Throws: as `BackingFile(isHuge:)`; EMFILE also where too few descriptors would be left.
+    func makeFile(isHuge: Bool) throws(Errno) -> BackingFile {
+        let file = try BackingFile(isHuge: isHuge)
+        var limit = rlimit()
+        if unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 {
+            let all = Int32(clamping: limit.rlim_cur)
+            // Numbers are given from the lowest on.
+            if file.descriptor.rawValue >= max(all - Self.otherDescriptors, all / 2) { throw .tooManyOpenFiles }
+        }
+        return file
     }
 
     private func makeSpares() {
         // Without a descriptor left there are no spares, either; the next buffer says so.
-        while let file = try? BackingFile(isHuge: true) {
+        while let file = try? makeFile(isHuge: true) {
             let isEnough = state.withLock { state in
                 state.spares.append(file)
                 return state.spares.count >= Self.wantedSpares

@@ -51,7 +51,7 @@ extension Services {
     /// Waits for whoever has an address space locked, and for migrations: not for those who serve requests.
     ///
     /// - Throws: EBUSY where somebody has it open or mapped; EOPNOTSUPP where there are no direct mappings, or none of such a
-    ///   buffer; ENOSPC and EPERM where not every page can get its frame.
+    ///   buffer; ENOSPC and EPERM where not every page can get its frame; EMFILE without descriptors for it.
     func setMapping(_ mode: MappingMode, of buffer: Buffer, by writer: Int32) throws(Errno) {
         guard mode != buffer.mapping else { return }
         guard mode == .tracked || direct.isAvailable else { throw .notSupported }
@@ -61,7 +61,7 @@ extension Services {
         switch mode {
         case .direct:
             let origin = tasks.origin(of: Caller(uid: 0, gid: 0, pid: writer, umask: 0))
-            try machine.makeDirect(buffer, in: try BackingFile(isHuge: buffer.hugeMode != .never), origin: origin)
+            try machine.makeDirect(buffer, in: try direct.makeFile(isHuge: buffer.hugeMode != .never), origin: origin)
         case .tracked:
             // Such mappings outlive the files that they were made of.
             let isMapped = processes.processes.contains { process in

@@ -36,10 +36,8 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
         file.close()
     }
 
-    override func wasCached(offset: Int64, size: Int) {
-        guard backing != nil, offset >= 0, size > 0 else { return }
-        file.services.pageCache.dropSoon(file.buffer, bytes: UInt64(offset)..<UInt64(offset) + UInt64(size))
-    }
+    // What the page cache had of a direct buffer would stay as it was, whatever is stored through mappings.
+    override var isCacheable: Bool { backing == nil }
 
     /// ENODEV once the device is gone; to a mapping that is SIGBUS.
     @inline(__always)
@@ -190,7 +188,11 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
             default:
                 throw .notSupported
             }
-            file.metadata.withLock { $0.modified() }
+            let isRoot = request.caller.uid == 0
+            file.metadata.withLock { metadata in
+                metadata.modified()
+                if !isRoot { metadata.dropPrivileges() }
+            }
             request.ok()
         } catch {
             request.error(error)

@@ -35,9 +35,6 @@ class OpenHandle: @unchecked Sendable {
     /// Whether the page cache may have bytes of the file, as sendfile(2) and splice(2) want it even of what goes past it.
     var isCacheable: Bool { true }
 
-    /// The page cache got bytes of the file in answer to a READ.
-    func wasCached(offset: Int64, size: Int) {}
-
     /// As `read`, with the flags of open(2) as they are now.
     func read(_ request: consuming Request, size: Int, offset: Int64, flags: Int32) {
         read(request, size: size, offset: offset)

@@ -105,6 +105,8 @@ final class BufferDirectory: Inode, @unchecked Sendable {
         return folder + "/" + child.string
     }
 
+    override func renamed() { metadata.withLock { $0.ctime = .now } }
+
     private func place(_ child: Inode, under name: FileName) {
         children.set(child, for: name)
         located(child, under: name)
@@ -183,6 +185,8 @@ final class BufferDirectory: Inode, @unchecked Sendable {
                 let moves = (child is BufferDirectory ? 1 : 0) - (target is BufferDirectory ? 1 : 0)
                 touch(subdirectories: self === newParent ? 0 : -moves)
                 newParent.touch(subdirectories: self === newParent ? 0 : moves)
+                child.renamed()
+                target.renamed()
                 return nil
             }
             if target === child { return nil }
@@ -209,6 +213,7 @@ final class BufferDirectory: Inode, @unchecked Sendable {
             let isDirectory = child is BufferDirectory
             touch(subdirectories: isDirectory ? -1 : 0)
             newParent.touch(subdirectories: (isDirectory ? 1 : 0) - (target is BufferDirectory ? 1 : 0))
+            child.renamed()
             return target
         }
         if let replaced { services.unlinked(replaced) }

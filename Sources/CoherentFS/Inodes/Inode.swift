@@ -75,6 +75,9 @@ class Inode: @unchecked Sendable {
     /// Whether somebody to whom the file's permissions allow it may set extended attributes.
     func mayStore(_ caller: Caller) -> Bool { true }
 
+    /// The file or directory got another name.
+    func renamed() {}
+
     /// The kernel knows the inode no longer.
     func forgotten() {}
 }

@@ -91,6 +91,8 @@ final class BufferFile: MemoryFile, @unchecked Sendable {
         if !services.inodes.knows(self) { forgotten() }
     }
 
+    override func renamed() { metadata.withLock { $0.ctime = .now } }
+
     override func forgotten() {
         guard metadata.withLock({ $0.linkCount }) == 0 else { return }
         services.pageCache.unregister(buffer)

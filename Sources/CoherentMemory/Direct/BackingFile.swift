@@ -55,6 +55,46 @@ public final class BackingFile: @unchecked Sendable {
         return unsafe base! + Int(offset)
     }
 
+    /// Reads bytes that the file has. By a call, not through the mapping: who maps the file may have taken a page's block
+    /// away, and a touch of that would be the end of this process.
+    func read(into bytes: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(Errno) {
+        var done = 0
+        while done < bytes.count {
+            let count = unsafe pread(
+                descriptor.rawValue, bytes.baseAddress! + done, bytes.count - done, off_t(offset) + done)
+            if count > 0 {
+                done += count
+            } else if count == 0 {
+                throw .ioError
+            } else if errno != EINTR {
+                throw Errno.last
+            }
+        }
+    }
+
+    /// Stores bytes where the file has some, and none are withheld; also by a call.
+    ///
+    /// - Throws: ENOSPC where the host has no memory for them.
+    func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(Errno) {
+        var done = 0
+        var isClaimed = false
+        while done < bytes.count {
+            let count = unsafe pwrite(
+                descriptor.rawValue, bytes.baseAddress! + done, bytes.count - done, off_t(offset) + done)
+            if count > 0 {
+                done += count
+                continue
+            }
+            let error = count == 0 ? .noSpace : Errno.last
+            if error == .noSpace, !isClaimed {
+                try claim(offset..<offset + UInt64(bytes.count))
+                isClaimed = true
+            } else if error != .interrupted {
+                throw error
+            }
+        }
+    }
+
     /// Whether the host is to back it with huge pages from now on.
     func setHuge(_ isHuge: Bool) throws(Errno) {
         guard isHuge != self.isHuge else { return }
@@ -65,11 +105,11 @@ public final class BackingFile: @unchecked Sendable {
     /// Changes the size. What is new reads as zeros; touching what is cut off is SIGBUS in every mapping.
     ///
     /// - Throws: ENOMEM where the host has no room in its address space, ENOSPC where it has no memory for a file of which
-    ///   pages are withheld; never for a smaller size.
+    ///   pages are withheld, EMFILE without a descriptor left; never for a smaller size.
     func resize(to newSize: UInt64) throws(Errno) {
         if newSize > size {
             try reserve(newSize)
-            if withheld.isEmpty { try? setLimit(Page.count(of: newSize)) }
+            if withheld.isEmpty { try allow(Page.count(of: newSize)) }
         }
         guard ftruncate(descriptor.rawValue, off_t(newSize)) == 0 else { throw Errno.last }
         let old = size
@@ -88,6 +128,15 @@ public final class BackingFile: @unchecked Sendable {
             withheld.remove(contentsOf: Page.count(of: newSize)..<UInt64.max)
             // What is still in use, for somebody else holds on to it, goes later.
             try? setLimit(limit)
+        }
+    }
+
+    /// Sees to it that so many pages may have a block: touching one that may not is SIGBUS, for this process, too.
+    private func allow(_ pages: UInt64) throws(Errno) {
+        do throws(Errno) {
+            try setLimit(pages)
+        } catch .invalidArgument {
+            // What somebody else holds on to still counts, and the limit is as high as that.
         }
     }
 
@@ -124,12 +173,25 @@ public final class BackingFile: @unchecked Sendable {
             let pages = bytes.lowerBound >> Page.shift..<Page.count(of: bytes.upperBound)
             for range in RangeSet(pages).subtracting(withheld).ranges {
                 let part = (range.lowerBound << Page.shift..<range.upperBound << Page.shift).clamped(to: bytes)
-                unsafe memset(address(of: part.lowerBound), 0, part.count)
+                clear(part)
             }
             return
         }
         isFull = false
-        if !punch(bytes) { unsafe memset(address(of: bytes.lowerBound), 0, bytes.count) }
+        if !punch(bytes) { clear(bytes) }
+    }
+
+    private func clear(_ bytes: Range<UInt64>) {
+        let zeros = [UInt8](repeating: 0, count: min(bytes.count, 64 << 10))
+        unsafe zeros.withUnsafeBytes { zeros in
+            var offset = bytes.lowerBound
+            while offset < bytes.upperBound {
+                let count = min(zeros.count, Int(bytes.upperBound - offset))
+                // What has no block, and gets none, is zero.
+                try? unsafe write(UnsafeRawBufferPointer(rebasing: zeros[..<count]), at: offset)
+                offset += UInt64(count)
+            }
+        }
     }
 
     func punch(_ bytes: Range<UInt64>) -> Bool {

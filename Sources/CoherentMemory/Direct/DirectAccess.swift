@@ -29,7 +29,9 @@ extension Machine {
                         guard let backing = state.backing, start < state.size else { return 0 }
                         let range = start..<min(end, state.size, backing.firstWithheld(from: start) ?? .max)
                         guard !range.isEmpty else { throw .ioError }
-                        unsafe memcpy(bytes.baseAddress! + Int(done), backing.address(of: start), range.count)
+                        let part = unsafe UnsafeMutableRawBufferPointer(
+                            start: bytes.baseAddress! + Int(done), count: range.count)
+                        try unsafe backing.read(into: part, at: start)
                         return range.count
                     }
                     done += UInt64(copied)
@@ -57,7 +59,7 @@ extension Machine {
         guard offset < state.size, unsafe !bytes.isEmpty else { return 0 }
         let range = offset..<min(offset + UInt64(bytes.count), state.size)
         guard !backing.isWithheld(range) else { throw .ioError }
-        unsafe memcpy(backing.address(of: offset), bytes.baseAddress!, range.count)
+        try unsafe backing.write(UnsafeRawBufferPointer(rebasing: bytes[..<range.count]), at: offset)
         return range.count
     }
 

@@ -43,6 +43,17 @@ extension BackingFile {
         }
     }
 
+    /// Sees to it that bytes of pages that are not withheld can be touched by this process.
+    ///
+    /// Whoever maps the file may punch holes into it (MADV_REMOVE), and have pages that are withheld take the blocks.
+    ///
+    /// - Throws: ENOSPC where the host has no memory for them.
+    func claim(_ bytes: Range<UInt64>) throws(Errno) {
+        guard !withheld.isEmpty, !bytes.isEmpty else { return }
+        let pages = bytes.lowerBound >> Page.shift..<Page.count(of: bytes.upperBound)
+        if try !allocate(RangeSet(pages)) { try fill() }
+    }
+
     /// Whether any byte of a range lies in a page that is withheld.
     func isWithheld(_ bytes: Range<UInt64>) -> Bool {
         !withheld.isEmpty && withheld.intersects(bytes.lowerBound >> Page.shift..<Page.count(of: bytes.upperBound))

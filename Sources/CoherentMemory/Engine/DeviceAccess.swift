@@ -82,6 +82,7 @@ extension Machine {
             guard withheld >> Page.shift > pages.lowerBound else { throw .ioError }
             pages = pages.lowerBound..<withheld >> Page.shift
         }
+        try state.backing?.claim(pages.lowerBound << Page.shift..<pages.upperBound << Page.shift)
         var end = try populate(pages, of: &state, origin: actor.origin, policy: .prefix)
         if let failed = firstMarker(in: pages, of: state) {
             guard failed > pages.lowerBound else { throw .ioError }

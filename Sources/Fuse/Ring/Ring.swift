@@ -39,7 +39,7 @@ final class Ring: @unchecked Sendable {
         self.queues = queues
         self.device = device
         self.options = options
-        priority = RingPriority(set.askers, cpu: cpu)
+        priority = RingPriority(set.askers, set.keeper, cpu: cpu)
         unsafe entries = []
         wake = eventfd(0, Int32(EFD_CLOEXEC))
         guard wake >= 0 else { throw lastError() }
@@ -130,20 +130,20 @@ final class Ring: @unchecked Sendable {
                     break
                 }
                 let result = submitAndWait()
-                if result < 0, ![-EINTR, -EAGAIN, -EBUSY, -ETIME].contains(result) { throw Errno(rawValue: -result) }
+                if result < 0, ![-EINTR, -EAGAIN, -EBUSY].contains(result) { throw Errno(rawValue: -result) }
             } catch {
                 failure = error
             }
         }
         end()
+        priority.end()
         return failure
     }
 
     /// Gives the kernel the answers, which wakes those who wait for them, and waits for the next request.
     private func submitAndWait() -> Int32 {
         priority.settle()
-        let patience = priority.patience
-        return unsafe patience == 0 ? curing_submit(raw, 1) : curing_submit_and_wait(raw, patience)
+        return unsafe curing_submit(raw, 1)
     }
 
     private func drain(_ session: OpaquePointer) throws(Errno) {

@@ -29,55 +29,49 @@ final class AskerTable: Sendable {
 /// is one (select_idle_sibling()). There the next request wakes another ring, which sends the task back: every answer waits
 /// until an idle CPU has woken up, 5 to 40 µs. A CPU on which nothing but SCHED_IDLE runs counts as idle, and the task stays.
 /// But such a thread has to wait for everybody else who wants the CPU. So a ring is that only once it has seen tasks come from
-/// elsewhere, which tells of idle CPUs, and only for a while: then it must see it again.
+/// elsewhere, which tells of idle CPUs, and only until its ``RingKeeper`` ends it: then it must see it again.
 struct RingPriority {
-    /// Milliseconds that it is good for to have seen it.
-    private static let trust: UInt64 = 20
     private static let movesUntilIdle = 3
 
     private let askers: AskerTable
+    private let keeper: RingKeeper
+    private let way = RingKeeper.Way()
     private let cpu: Int
-    private var isIdle = false
     /// Tasks that came from elsewhere since `start`.
     private var moves = 0
-    /// Milliseconds of a clock.
+    /// Milliseconds of ``RingKeeper/now``.
     private var start: UInt64 = 0
 
-    init(_ askers: AskerTable, cpu: Int) {
+    init(_ askers: AskerTable, _ keeper: RingKeeper, cpu: Int) {
         self.askers = askers
+        self.keeper = keeper
         self.cpu = cpu
     }
 
     /// To be called for each request, with the thread that made it, or 0.
     @inline(__always)
     mutating func noteAsker(_ task: UInt32) {
-        if askers.note(task, on: cpu), askers.mayBeIdle, !isIdle { moves += 1 }
+        if askers.note(task, on: cpu), askers.mayBeIdle, !way.isGiven { moves += 1 }
     }
 
     /// To be called on the ring's thread before answers are given to the kernel.
     @inline(__always)
     mutating func settle() {
-        if isIdle || moves > 0 { change() }
+        if moves > 0 { change() }
     }
 
-    /// Nanoseconds that the ring's thread may wait at most for another request before it calls `settle()`; 0 for ever.
-    var patience: UInt64 { isIdle ? Self.trust * 1_000_000 : 0 }
-
     private mutating func change() {
-        var time = timespec()
-        unsafe clock_gettime(CLOCK_MONOTONIC_COARSE, &time)
-        let now = UInt64(time.tv_sec) * 1000 + UInt64(time.tv_nsec) / 1_000_000
-        if isIdle {
-            guard now >= start + Self.trust, clinux_set_idle(0) == 0 else { return }
-            isIdle = false
-            moves = 0
-        } else if now > start + Self.trust {
+        let now = RingKeeper.now
+        if now > start + RingKeeper.trust {
             // The first for a while.
             start = now
             moves = 1
-        } else if moves >= Self.movesUntilIdle, clinux_set_idle(1) == 0 {
-            isIdle = true
-            start = now
+        } else if moves >= Self.movesUntilIdle {
+            moves = 0
+            keeper.giveWay(way)
         }
     }
+
+    /// To be called on the ring's thread before that ends.
+    func end() { keeper.end(way) }
 }

@@ -29,6 +29,7 @@ final class RingSet: @unchecked Sendable {
     let isWanted = Atomic<Bool>(false)
     private(set) var rings: [Ring] = []
     let askers = AskerTable()
+    let keeper = RingKeeper()
     private let zeros: UnsafeRawBufferPointer?
 
     /// One ring for each CPU that this process may run on; `zeros` as ``FileSystem/zeros``.

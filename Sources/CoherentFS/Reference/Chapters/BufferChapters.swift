@@ -108,6 +108,7 @@ extension Manual {
                             "the daemon has not CAP_SYS_ADMIN, the host not Linux 6.9, or the buffer is contiguous or has `huge` at pool",
                         "ENOSPC": "not every page can get a frame",
                         "EPERM": "or the writer may not use those there are",
+                        "EMFILE": "the daemon would have too few descriptors left",
                         "EIO": "to tracked: pages of it are poisoned or lost",
                     ],
                     text:
