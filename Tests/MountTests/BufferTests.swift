@@ -209,5 +209,25 @@ extension Mounts {
                 #expect(try Client.sigbus("store", file, 0, "1M")["failed"] == 0)
             }
         }
+
+        @Test("A long fallocate(2) holds up nobody on its CPU, can be interrupted, and leaves nothing then")
+        func longAllocation() throws {
+            try TestMount.with(Machines.make(ram: "32G", device: "1G", block: "1G")) { mount in
+                let file = try mount.makeBuffer("a", size: 0)
+                // One CPU, and so one ring, for both.
+                let here = ["taskset", "-c", "\(sched_getcpu())"]
+                let allocation = try Child(here + ["fallocate", "-l", "30G", file])
+                let isSeen = try eventually {
+                    let text = try run(here + ["cat", mount.path + "/sys/devices/system/node/node0/numastat"]).output
+                    let allocated = text.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap { Int($0) }
+                    return try (1..<30 << 18).contains(#require(allocated))
+                }
+                #expect(isSeen)
+                allocation.kill(SIGINT)
+                #expect(try allocation.finish().ending == .killed(SIGINT))
+                #expect(try eventually { try mount.placement("a").isEmpty })
+                try mount.expectAgreement()
+            }
+        }
     }
 }

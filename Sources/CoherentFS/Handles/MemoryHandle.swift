@@ -168,35 +168,58 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
         }
     }
 
+    /// From so many bytes on fallocate(2) takes so long that others would miss the thread that serves requests.
+    private static let longAllocation: UInt64 = 256 << 20
+    private static let allocations = DispatchQueue(label: "cdmfs.allocations", attributes: .concurrent)
+
     override func allocate(_ request: consuming Request, mode: Int32, bytes: Range<UInt64>) {
+        let caller = request.caller
+        let origin = tasks.origin(of: caller)
+        guard bytes.upperBound - bytes.lowerBound >= Self.longAllocation else {
+            let error = allocate(mode: mode, bytes, origin, caller, { false })
+            if let error { request.error(error) } else { request.ok() }
+            return
+        }
+        // As on tmpfs, it can be interrupted.
+        let cancellation = Cancellation()
+        let deferred = request.deferred()
+        deferred.onInterrupt { cancellation.cancel() }
+        Self.allocations.start { [self] in
+            let error = allocate(mode: mode, bytes, origin, caller, { cancellation.isCancelled })
+            if let error { deferred.error(error) } else { deferred.answer { $0.ok() } }
+        }
+    }
+
+    /// What of fallocate(2) failed; nil for nothing.
+    private func allocate(
+        mode: Int32, _ bytes: Range<UInt64>, _ origin: Origin, _ caller: Caller, _ isCancelled: () -> Bool
+    ) -> Errno? {
+        let keepsSize = mode & FALLOC_FL_KEEP_SIZE != 0
         do throws(Errno) {
             try checkLifetime()
             switch mode & ~FALLOC_FL_KEEP_SIZE {
             case 0:
                 try machine.allocate(
-                    file.buffer, bytes: bytes, keepsSize: mode & FALLOC_FL_KEEP_SIZE != 0,
-                    origin: tasks.origin(of: request.caller))
+                    file.buffer, bytes: bytes, keepsSize: keepsSize, origin: origin, isCancelled: isCancelled)
             case FALLOC_FL_PUNCH_HOLE:
-                guard mode & FALLOC_FL_KEEP_SIZE != 0 else { throw .notSupported }
+                guard keepsSize else { throw .notSupported }
                 machine.punch(file.buffer, bytes: bytes)
             case FALLOC_FL_ZERO_RANGE:
                 if let size = file.buffer.fixedSize, bytes.upperBound > size { throw .noSpace }
                 machine.punch(file.buffer, bytes: bytes)
                 try machine.allocate(
-                    file.buffer, bytes: bytes, keepsSize: mode & FALLOC_FL_KEEP_SIZE != 0,
-                    origin: tasks.origin(of: request.caller))
+                    file.buffer, bytes: bytes, keepsSize: keepsSize, origin: origin, isCancelled: isCancelled)
             default:
                 throw .notSupported
             }
-            let isRoot = request.caller.uid == 0
-            file.metadata.withLock { metadata in
-                metadata.modified()
-                if !isRoot { metadata.dropPrivileges() }
-            }
-            request.ok()
         } catch {
-            request.error(error)
+            return error
         }
+        file.metadata.withLock { metadata in
+            metadata.modified()
+            if caller.uid != 0 { metadata.dropPrivileges() }
+        }
+        return nil
     }
 
     override func seek(_ request: consuming Request, offset: Int64, whence: Int32) {

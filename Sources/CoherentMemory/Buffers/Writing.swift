@@ -129,11 +129,13 @@ extension Machine {
 
     /// Gives every page of a range its frame ahead of use (fallocate(2)).
     ///
-    /// - Parameter keepsSize: whether the buffer stays as long as it is.
-    /// - Throws: ENOSPC where the frames do not suffice; pages that had none then have none again. EINVAL for an empty
-    ///   range, EFBIG beyond the largest offset, EPERM behind the end of a contiguous buffer.
+    /// - Parameters:
+    ///   - keepsSize: whether the buffer stays as long as it is.
+    ///   - isCancelled: asked now and then whether to give up.
+    /// - Throws: ENOSPC where the frames do not suffice, EINTR when given up; pages that had none then have none again.
+    ///   EINVAL for an empty range, EFBIG beyond the largest offset, EPERM behind the end of a contiguous buffer.
     public func allocate(
-        _ buffer: Buffer, bytes: Range<UInt64>, keepsSize: Bool, origin: Origin
+        _ buffer: Buffer, bytes: Range<UInt64>, keepsSize: Bool, origin: Origin, isCancelled: () -> Bool = { false }
     ) throws(Errno) {
         guard !bytes.isEmpty else { throw .invalidArgument }
         guard bytes.upperBound <= UInt64(Int64.max) else { throw .fileTooLarge }
@@ -148,6 +150,7 @@ extension Machine {
         while page < pages.upperBound {
             let part = page..<min(pages.upperBound, HugePage.pages(around: page).upperBound)
             do throws(Errno) {
+                if isCancelled() { throw .interrupted }
                 try buffer.state.withLock { state throws(Errno) in
                     try checkGrowth(of: state, to: part.upperBound << Page.shift, isPageWise: true)
                     var missing: [Range<UInt64>] = []
