@@ -129,6 +129,18 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     override func setattr(
         _ request: consuming Request, inode: InodeNumber, changes: AttributeChanges, file: OpenFile?
     ) {
+        if let inode = services.inodes[inode], inode.isLong(changes) {
+            let deferred = request.deferred()
+            MemoryFile.bulk.start {
+                do throws(Errno) {
+                    try inode.change(changes, caller: deferred.caller, isOpen: file != nil)
+                    deferred.answer { $0.attributes(inode.attributes, timeout: inode.attributeTimeout) }
+                } catch {
+                    deferred.error(error)
+                }
+            }
+            return
+        }
         var changed: Inode?
         let left = withInode(inode, request) { inode, request throws(Errno) in
             try inode.change(changes, caller: request.caller, isOpen: file != nil)

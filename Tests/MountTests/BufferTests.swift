@@ -210,22 +210,32 @@ extension Mounts {
             }
         }
 
-        @Test("A long fallocate(2) holds up nobody on its CPU, can be interrupted, and leaves nothing then")
-        func longAllocation() throws {
+        @Test(
+            "A long fallocate(2) or truncate(2) holds up nobody on its CPU; the first can be interrupted, and leaves nothing then"
+        )
+        func longChanges() throws {
             try TestMount.with(Machines.make(ram: "32G", device: "1G", block: "1G")) { mount in
                 let file = try mount.makeBuffer("a", size: 0)
                 // One CPU, and so one ring, for both.
                 let here = ["taskset", "-c", "\(sched_getcpu())"]
-                let allocation = try Child(here + ["fallocate", "-l", "30G", file])
-                let isSeen = try eventually {
-                    let text = try run(here + ["cat", mount.path + "/sys/devices/system/node/node0/numastat"]).output
-                    let allocated = text.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap { Int($0) }
-                    return try (1..<30 << 18).contains(#require(allocated))
+                func seesHalfDone(_ all: Int) throws -> Bool {
+                    try eventually {
+                        let text = try run(here + ["cat", mount.path + "/sys/devices/system/node/node0/meminfo"]).output
+                        let line = try #require(text.split(separator: "\n").first { $0.contains("MemUsed:") })
+                        let kilobytes = line.split(separator: " ").dropLast().last.flatMap { Int($0) }
+                        return try (1..<all >> 10).contains(#require(kilobytes))
+                    }
                 }
-                #expect(isSeen)
+                let allocation = try Child(here + ["fallocate", "-l", "30G", file])
+                #expect(try seesHalfDone(30 << 30))
                 allocation.kill(SIGINT)
                 #expect(try allocation.finish().ending == .killed(SIGINT))
                 #expect(try eventually { try mount.placement("a").isEmpty })
+                #expect(try run(["fallocate", "-l", "8G", file]).succeeded)
+                let truncation = try Child(here + ["truncate", "-s", "0", file])
+                #expect(try seesHalfDone(8 << 30))
+                #expect(try truncation.finish().succeeded)
+                #expect(try mount.placement("a").isEmpty)
                 try mount.expectAgreement()
             }
         }

@@ -168,14 +168,10 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
         }
     }
 
-    /// From so many bytes on fallocate(2) takes so long that others would miss the thread that serves requests.
-    private static let longAllocation: UInt64 = 256 << 20
-    private static let allocations = DispatchQueue(label: "cdmfs.allocations", attributes: .concurrent)
-
     override func allocate(_ request: consuming Request, mode: Int32, bytes: Range<UInt64>) {
         let caller = request.caller
         let origin = tasks.origin(of: caller)
-        guard bytes.upperBound - bytes.lowerBound >= Self.longAllocation else {
+        guard bytes.upperBound - bytes.lowerBound >= MemoryFile.manyBytes else {
             let error = allocate(mode: mode, bytes, origin, caller, { false })
             if let error { request.error(error) } else { request.ok() }
             return
@@ -184,7 +180,7 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
         let cancellation = Cancellation()
         let deferred = request.deferred()
         deferred.onInterrupt { cancellation.cancel() }
-        Self.allocations.start { [self] in
+        MemoryFile.bulk.start { [self] in
             let error = allocate(mode: mode, bytes, origin, caller, { cancellation.isCancelled })
             if let error { deferred.error(error) } else { deferred.answer { $0.ok() } }
         }

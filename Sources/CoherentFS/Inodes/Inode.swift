@@ -75,6 +75,9 @@ class Inode: @unchecked Sendable {
     /// Whether somebody to whom the file's permissions allow it may set extended attributes.
     func mayStore(_ caller: Caller) -> Bool { true }
 
+    /// Whether a change takes so long that others would miss the thread that serves requests.
+    func isLong(_ changes: AttributeChanges) -> Bool { false }
+
     /// The file or directory got another name.
     func renamed() {}
 

@@ -1,11 +1,17 @@
 import AttributeTree
 import CoherentMemory
+import Dispatch
 import Fuse
 import Glibc
 import SystemPackage
 
 /// A file whose contents are simulated memory: a named buffer, or a device file.
 class MemoryFile: Inode, @unchecked Sendable {
+    /// From so many bytes on it takes long to give all their pages frames, or to take them back.
+    static let manyBytes: UInt64 = 256 << 20
+    /// Where that is done.
+    static let bulk = DispatchQueue(label: "cdmfs.bulk", attributes: .concurrent)
+
     let buffer: Buffer
     let services: Services
     let metadata: Mutex<Metadata>
@@ -62,6 +68,13 @@ class MemoryFile: Inode, @unchecked Sendable {
                 if changes.mode == nil, caller.uid != 0 { metadata.dropPrivileges() }
             }
         }
+    }
+
+    override func isLong(_ changes: AttributeChanges) -> Bool {
+        guard let size = changes.size.flatMap(UInt64.init(exactly:)) else { return false }
+        let old = buffer.size
+        // What is new of a tracked buffer is a hole.
+        return size < old ? old - size >= Self.manyBytes : buffer.mapping == .direct && size - old >= Self.manyBytes
     }
 
     func resize(to size: Int64, isOpen: Bool, by caller: Caller) throws(Errno) {
