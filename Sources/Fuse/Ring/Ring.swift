@@ -186,7 +186,10 @@ final class Ring: @unchecked Sendable {
             // Those who wait long must not be all that a CPU may ask for.
             let queue = unsafe entry.pointee.queue
             ready[queue, default: 0] -= 1
-            if ready[queue, default: 0] < options.depth { try addEntry(queue) }
+            if ready[queue, default: 0] < options.depth {
+                // Without memory for one more, the next who ask wait until one of the others has its answer.
+                do throws(Errno) { try addEntry(queue) } catch .noMemory {}
+            }
         } else {
             if unsafe !entry.pointee.isAnswered { unsafe entry.pointee.refuse() }
             try unsafe commit(entry)
