@@ -46,24 +46,27 @@ extension Group {
         try command(site.control(name, "policy"), "bind:1\n")
         return try unsafe site.withMapping(name, bytes) { mapped, _ in
             _ = try timed(site.path) { unsafe clients_store(mapped, bytes, 1, 0, &$0) }
-            let start = try deviceAddress(site, name)
-            // Every other page of the first run, from its start.
-            let addresses = (0..<64).map { start + $0 * 8192 }.map { "0x\(String($0, radix: 16))\n" }
+            let addresses = try deviceAddresses(site, name, 64).map { "0x\(String($0, radix: 16))\n" }
             let seconds = try addresses.map { try command(debug + "inject_poison", $0) }
             for address in addresses { try command(debug + "clear_poison", address) }
             return Summary(seconds).median
         }
     }
 
-    /// Where on its device a buffer's first page is.
-    private static func deviceAddress(_ site: Site, _ name: String) throws -> Int {
+    /// Where on its device every other page of a buffer is, so many of them. A run ends where the flags of its pages do, which
+    /// the kernel's write-back changes in its own time.
+    private static func deviceAddresses(_ site: Site, _ name: String, _ count: Int) throws -> [Int] {
         let file = site.control(name, "pages")
-        let words = try String(contentsOfFile: file, encoding: .utf8).split(separator: "\n").first?.split(
-            separator: " ")
-        guard let words, words.count >= 4, let length = Int(words[1].dropFirst(2), radix: 16), length >= 1 << 20,
-            let physical = Int(words[3].dropFirst(2), radix: 16)
-        else { throw Failure("\(file): no run of 1 MiB") }
-        // The device of the default machine begins where its 4 GiB of RAM end.
-        return physical - (4 << 30)
+        var addresses: [Int] = []
+        for line in try String(contentsOfFile: file, encoding: .utf8).split(separator: "\n") {
+            let words = line.split(separator: " ")
+            guard words.count >= 4, let length = Int(words[1].dropFirst(2), radix: 16),
+                let physical = Int(words[3].dropFirst(2), radix: 16)
+            else { throw Failure("\(file): \(line)") }
+            // The device of the default machine begins where its 4 GiB of RAM end.
+            addresses += stride(from: physical, to: physical + length, by: 8192).map { $0 - (4 << 30) }
+            if addresses.count >= count { return Array(addresses.prefix(count)) }
+        }
+        throw Failure("\(file): \(addresses.count) pages of \(count)")
     }
 }
