@@ -129,7 +129,11 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     override func setattr(
         _ request: consuming Request, inode: InodeNumber, changes: AttributeChanges, file: OpenFile?
     ) {
-        if let inode = services.inodes[inode], inode.isLong(changes) {
+        guard let inode = services.inodes[inode] else {
+            request.error(.staleNFSFileHandle)
+            return
+        }
+        if inode.isLong(changes) {
             let deferred = request.deferred()
             MemoryFile.bulk.start {
                 do throws(Errno) {
@@ -141,12 +145,12 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
             }
             return
         }
-        var changed: Inode?
-        let left = withInode(inode, request) { inode, request throws(Errno) in
+        do throws(Errno) {
             try inode.change(changes, caller: request.caller, isOpen: file != nil)
-            changed = inode
+            request.attributes(inode.attributes, timeout: inode.attributeTimeout)
+        } catch {
+            request.error(error)
         }
-        if let left, let changed { left.attributes(changed.attributes, timeout: changed.attributeTimeout) }
     }
 
     override func readlink(_ request: consuming Request, inode: InodeNumber) {

@@ -211,8 +211,8 @@ extension Mounts {
         }
 
         @Test(
-            "A long fallocate(2) or truncate(2) holds up nobody on its CPU; the first can be interrupted, and leaves nothing then"
-        )
+            "A long fallocate(2) or truncate(2) holds up nobody on its CPU; the first can be interrupted, and leaves nothing then",
+            .overEachTransport)
         func longChanges() throws {
             try TestMount.with(Machines.make(ram: "32G", device: "1G", block: "1G")) { mount in
                 let file = try mount.makeBuffer("a", size: 0)
