@@ -178,6 +178,7 @@ final class Ring: @unchecked Sendable {
         var buffer = unsafe fuse_buf()
         unsafe buffer.mem = message.baseAddress
         unsafe buffer.size = message.count
+        unsafe TemporaryFile.translate(message)
         unsafe AnsweringEntry.current = unsafe entry
         unsafe fuse_session_process_buf(session, &buffer)
         unsafe AnsweringEntry.current = nil
