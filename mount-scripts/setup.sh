@@ -33,7 +33,7 @@ set_up_build() {
 set_up_tests() {
     local missing=() tool
     command -v cc >/dev/null || missing+=(gcc libc6-dev)
-    for tool in numactl fio; do
+    for tool in numactl fio rsync; do
         command -v "$tool" >/dev/null || missing+=("$tool")
     done
     for tool in setpriv lsmem chmem lscpu; do

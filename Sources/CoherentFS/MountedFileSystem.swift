@@ -70,7 +70,9 @@ public final class MountedFileSystem: Sendable {
         } catch {
             throw MountFailure("the machine's memory cannot be reserved: \(error)")
         }
-        fileSystem = CoherentFileSystem(machine: machine, hugeMode: options.huge, logger: logger)
+        fileSystem = CoherentFileSystem(
+            machine: machine, hugeMode: options.huge, accessTimes: AccessTimes(mountedWith: options.kernel),
+            logger: logger)
         var mount = MountOptions()
         mount.allowOther = options.allowOther || geteuid() == 0
         mount.others = options.kernel

@@ -34,6 +34,7 @@ final class Services: Sendable {
     let notifier: Notifier
     let pageCache: PageCache
     let direct: DirectMappings
+    let unmappable: Unmappable
     let tasks: TaskLocator
     /// The processes of the host.
     let processes = ProcTasks()
@@ -43,16 +44,19 @@ final class Services: Sendable {
     let tree = Mutex(WeakTree())
     /// The directory buffers/.
     let buffers = Mutex(WeakDirectory())
+    let accessTimes: AccessTimes
     /// Guards every directory below buffers/.
     let namespace = Mutex<Void>(())
 
-    init(machine: Machine, hugeMode: HugeMode?, logger: Logger, notifier: Notifier) {
+    init(machine: Machine, hugeMode: HugeMode?, accessTimes: AccessTimes, logger: Logger, notifier: Notifier) {
+        self.accessTimes = accessTimes
         memory = MemorySettings(defaultHugeMode: hugeMode)
         self.machine = machine
         self.logger = logger
         self.notifier = notifier
         pageCache = PageCache(notifier: notifier, logger: logger)
         direct = DirectMappings(notifier: notifier, logger: logger)
+        unmappable = Unmappable(notifier: notifier, logger: logger)
         tasks = TaskLocator(machine: machine)
         machine.setInvalidator(pageCache)
         machine.setTaskDirectory(processes)
@@ -119,7 +123,7 @@ final class Services: Sendable {
     /// Something below buffers/ has lost its name.
     func unlinked(_ inode: Inode) {
         tree.withLock { $0.cache }?.unlinked(inode.number)
-        (inode as? BufferFile)?.unlinked()
+        inode.unlinked()
     }
 
     /// Sets what is to be done when a part of the machine has gone.

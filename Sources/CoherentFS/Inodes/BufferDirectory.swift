@@ -12,7 +12,7 @@ final class BufferDirectory: Inode, @unchecked Sendable {
     private var children = NameTable<Inode>()
     private var isRemoved = false
     /// Where the directory stands; nil for buffers/ itself.
-    private weak var parent: BufferDirectory?
+    private weak var container: BufferDirectory?
     private var name: FileName?
 
     init(metadata: Metadata, services: Services) {
@@ -21,6 +21,12 @@ final class BufferDirectory: Inode, @unchecked Sendable {
         metadata.linkCount = 2
         self.metadata = Mutex(metadata)
         super.init(number: services.inodes.makeNumber())
+    }
+
+    override func withMetadata<Result: Sendable>(
+        _ body: (inout Metadata) throws(Errno) -> Result
+    ) throws(Errno) -> Result {
+        try metadata.withLock { metadata throws(Errno) in try body(&metadata) }
     }
 
     override var attributes: FileAttributes {
@@ -54,34 +60,68 @@ final class BufferDirectory: Inode, @unchecked Sendable {
         }
     }
 
-    override func entries() -> [(name: FileName, type: FileType)] {
-        services.namespace.withLock { _ in
-            children.all.map { ($0.name, Self.type(of: $0.child)) }
-        }
+    override func entries() -> [DirectoryEntry] {
+        services.namespace.withLock { _ in children.all.map { Self.entry($0.name, $0.child) } }
     }
 
     override var lastPlace: UInt64? { services.namespace.withLock { _ in children.lastPlace } }
 
-    override func entries(at places: ClosedRange<UInt64>) -> [(place: UInt64, name: FileName, type: FileType)] {
+    override func entries(at places: ClosedRange<UInt64>) -> [(place: UInt64, entry: DirectoryEntry)] {
         services.namespace.withLock { _ in
-            children.list(places, limit: 64).map { ($0.place, $0.name, Self.type(of: $0.child)) }
+            children.list(places, limit: 64).map { ($0.place, Self.entry($0.name, $0.child)) }
         }
     }
 
-    private static func type(of child: Inode) -> FileType { child is BufferDirectory ? .directory : .regular }
+    /// As `entries(at:)`, without what has no controls.
+    func controlled(at places: ClosedRange<UInt64>) -> [(place: UInt64, entry: DirectoryEntry)] {
+        var start = places.lowerBound
+        while start <= places.upperBound, case let some = entries(at: start...places.upperBound), let last = some.last {
+            let controlled = some.filter { $0.entry.type != .socket }
+            if !controlled.isEmpty { return controlled }
+            start = last.place + 1
+        }
+        return []
+    }
+
+    private static func entry(_ name: FileName, _ child: Inode) -> DirectoryEntry {
+        DirectoryEntry(name: name, type: type(of: child), number: child.number)
+    }
+
+    private static func type(of child: Inode) -> FileType {
+        switch child {
+        case is BufferDirectory: .directory
+        case is SocketFile: .socket
+        default: .regular
+        }
+    }
+
+    override var parent: Inode? {
+        services.namespace.withLock { _ in name == nil ? services.inodes[.root] : container }
+    }
+
+    override func listed() {
+        if services.accessTimes.directories { metadata.withLock { $0.accessed() } }
+    }
+
+    override var isLasting: Bool { metadata.withLock { $0.linkCount } > 0 }
+
+    override func forgotten() {
+        if !isLasting { _ = services.inodes.drop(self) }
+    }
 
     override func change(_ changes: AttributeChanges, caller: Caller, isOpen: Bool) throws(Errno) {
         guard changes.size == nil else { throw .isDirectory }
         metadata.withLock { $0.apply(changes, isDirectory: true) }
     }
 
-    private func insert(_ name: FileName, _ make: (Metadata) -> Inode) throws(Errno) -> Inode {
+    @discardableResult
+    private func insert(_ name: FileName, _ make: (Metadata) throws(Errno) -> Inode) throws(Errno) -> Inode {
         guard name.string.utf8.count <= 255 else { throw .fileNameTooLong }
         defer { services.uevents.deliver() }
         return try services.namespace.withLock { _ throws(Errno) in
             guard !isRemoved else { throw .noSuchFileOrDirectory }
             guard children[name] == nil else { throw .fileExists }
-            let inode = make(metadata.withLock { $0 })
+            let inode = try make(metadata.withLock { $0 })
             place(inode, under: name)
             note("add", name, inode)
             touch(subdirectories: inode is BufferDirectory ? 1 : 0)
@@ -91,6 +131,8 @@ final class BufferDirectory: Inode, @unchecked Sendable {
 
     /// Notes what became of a name; the caller holds the namespace lock and calls `deliver` without it.
     private func note(_ action: String, _ name: FileName, _ child: Inode, from old: String? = nil) {
+        // It has no controls.
+        if child is SocketFile { return }
         services.uevents.post {
             var details = [("DEVTYPE", child is BufferDirectory ? "directory" : "buffer")]
             if let old { details.append(("DEVPATH_OLD", old)) }
@@ -101,7 +143,7 @@ final class BufferDirectory: Inode, @unchecked Sendable {
     /// The place below sys/ of the controls of a child. The caller holds the namespace lock.
     private func controlPath(of child: FileName) -> String {
         let folder =
-            if let parent, let name { parent.controlPath(of: name) } else { "/kernel/cdm/buffers" }
+            if let container, let name { container.controlPath(of: name) } else { "/kernel/cdm/buffers" }
         return folder + "/" + child.string
     }
 
@@ -114,7 +156,7 @@ final class BufferDirectory: Inode, @unchecked Sendable {
 
     private func located(_ child: Inode, under name: FileName) {
         guard let directory = child as? BufferDirectory else { return }
-        directory.parent = self
+        directory.container = self
         directory.name = name
     }
 
@@ -128,6 +170,30 @@ final class BufferDirectory: Inode, @unchecked Sendable {
     override func makeFile(_ name: FileName, permissions: UInt32, caller: Caller) throws(Errno) -> Inode {
         try insert(name) { parent in
             BufferFile(
+                metadata: Metadata(permissions: permissions, caller: caller, in: parent, isDirectory: false),
+                services: services)
+        }
+    }
+
+    override func makeTemporaryFile(permissions: UInt32, caller: Caller) throws(Errno) -> Inode {
+        let parent = metadata.withLock { $0 }
+        guard parent.linkCount > 0 else { throw .noSuchFileOrDirectory }
+        return BufferFile(
+            metadata: Metadata(permissions: permissions, caller: caller, in: parent, isDirectory: false),
+            services: services, isTemporary: true)
+    }
+
+    override func link(_ file: Inode, as name: FileName) throws(Errno) {
+        guard let file = file as? BufferFile else { throw .notPermitted }
+        try insert(name) { _ throws(Errno) in
+            try file.linked()
+            return file
+        }
+    }
+
+    override func makeSocket(_ name: FileName, permissions: UInt32, caller: Caller) throws(Errno) -> Inode {
+        try insert(name) { parent in
+            SocketFile(
                 metadata: Metadata(permissions: permissions, caller: caller, in: parent, isDirectory: false),
                 services: services)
         }

@@ -24,8 +24,10 @@ enum Client: String, CaseIterable {
         return folder
     }
 
+    static let copying = sources.appending("copying.py").string
     static let database = sources.appending("database.py").string
     static let memmap = sources.appending("memmap.py").string
+    static let metadata = sources.appending("metadata.py").string
     static let tasks = sources.appending("tasks.py").string
 
     /// The command that runs this client.

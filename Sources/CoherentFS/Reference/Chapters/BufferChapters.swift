@@ -3,7 +3,9 @@ extension Manual {
     static let buffers: [Chapter] = [
         Chapter(
             "buffers", summary: "Named buffers: files and directories of your own. Anybody may make them.",
-            text: "Links, fifos and device nodes are refused (EPERM).", linux: "/dev/shm",
+            text:
+                "Links, fifos and device nodes are refused (EPERM); sockets are names like any other. A file without a name (O_TMPFILE) gets its first one by linkat(2). Attributes `user.NAME` of files and directories are stored as on tmpfs, and copied: at most 128 KiB of values and 64 KiB of names a file (ENOSPC); of `trusted.` and `security.` root's. Access lists are not (EOPNOTSUPP). Times of last access move as relatime has it, at a read that finds nothing in the page cache, and when a file is opened for reading alone. A file handle (name_to_handle_at(2)) leads to its file for as long as that is there.",
+            linux: "/dev/shm",
             [
                 "NAME": ManualPage(
                     summary: "A buffer: ftruncate, mmap, read, write, fallocate, lseek to data and holes.",
@@ -18,7 +20,10 @@ extension Manual {
             ["DIR": ManualPage(summary: "The controls of what is in buffers/DIR.")]),
         Chapter(
             "sys/kernel/cdm/buffers/NAME", "sys/class/cdm/cdmN/buffer",
-            summary: "The controls of a buffer, or of a device file.", linux: "none",
+            summary: "The controls of a buffer, or of a device file.",
+            text:
+                "Those that can be read are extended attributes of the data file, too, as `user.cdm.policy`. They answer by name and are not listed, so that no copy takes them along; they cannot be removed (EPERM), nor can others be stored under such names (EOPNOTSUPP).",
+            linux: "ceph's virtual attributes, fs/ceph/xattr.c",
             [
                 "size": ManualPage(reads: "bytes, decimal", linux: "stat(2)"),
                 "resident": ManualPage(reads: "bytes, decimal", linux: "mincore(2)"),
