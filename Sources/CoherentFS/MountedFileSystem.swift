@@ -28,6 +28,8 @@ public struct FileSystemOptions: Sendable {
     public var balancing: BalancingMode = []
     /// How requests come from the kernel.
     public var transport = Transport.automatic
+    /// How much users may take of what is scarce.
+    public var limits = Limits()
     /// More mount options of the kernel: `ro`, `noatime`, ….
     public var kernel: [String] = []
     /// The threads that serve requests.
@@ -55,7 +57,8 @@ public final class MountedFileSystem: Sendable {
         } catch {
             throw MountFailure("the machine's memory cannot be reserved: \(error)")
         }
-        fileSystem = CoherentFileSystem(machine: machine, hugeMode: options.huge, logger: logger)
+        fileSystem = CoherentFileSystem(
+            machine: machine, hugeMode: options.huge, limits: options.limits, logger: logger)
         var mount = MountOptions()
         mount.allowOther = options.allowOther || geteuid() == 0
         mount.others = options.kernel
@@ -88,6 +91,11 @@ public final class MountedFileSystem: Sendable {
         fileSystem.services.pageCache.setWriteBack(WriteBack(session))
         machine.balancing.mode = options.balancing
         fileSystem.startBackgroundWork()
+        if let group = MemoryGroup.own {
+            machine.setHostLimit(pages: group.pages)
+            logger.notice(
+                "pages beyond \(group.pages * 4 >> 10) MiB get no frame, for the daemon's memory cgroup has no more")
+        }
         let failures = session.tuneBackingDevice(readAheadKilobytes: Int(options.faultAround >> 10))
         if !failures.isEmpty {
             let list = failures.map(\.description).joined(separator: ", ")

@@ -18,6 +18,7 @@ final class Host {
         options.mapping = words.mapping
         options.balancing = words.balancing
         options.transport = words.transport
+        options.limits = words.limits
         options.kernel = words.kernel
         do throws(MountFailure) {
             mounted = try MountedFileSystem(topology, at: FilePath(mountPoint), options: options, logger: logger)

@@ -22,12 +22,17 @@ struct Serving {
             // Before there is any thread, so that they all leave these signals to the descriptor.
             let signals = try TerminationSignals()
             let logger = try makeLogger()
+            let manager = readyFD == nil ? ServiceManager() : nil
+            try options.hardening.begin()
             let host = try Host(try machine(), at: try checkedMountPoint(), options: options, logger: logger)
+            options.hardening.finish(logger)
             logger.info("serving \(mountPoint)")
+            manager?.ready(at: mountPoint)
             if try isWanted() {
                 let reason = signals.wait(orFor: host.ended)
                 logger.info("\(mountPoint): \(reason ?? "unmounted")")
             }
+            manager?.stopping()
             host.close()
         } catch {
             guard let readyFD else { throw error }

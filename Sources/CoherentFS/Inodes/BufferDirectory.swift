@@ -72,16 +72,21 @@ final class BufferDirectory: Inode, @unchecked Sendable {
 
     override func change(_ changes: AttributeChanges, caller: Caller, isOpen: Bool) throws(Errno) {
         guard changes.size == nil else { throw .isDirectory }
-        metadata.withLock { $0.apply(changes, isDirectory: true) }
+        try metadata.withLock { metadata throws(Errno) in
+            if let user = changes.uid { try charge?.transfer(to: user, by: caller.pid) }
+            metadata.apply(changes, isDirectory: true)
+        }
     }
 
-    private func insert(_ name: FileName, _ make: (Metadata) -> Inode) throws(Errno) -> Inode {
+    private func insert(_ name: FileName, _ caller: Caller, _ make: (Metadata) -> Inode) throws(Errno) -> Inode {
         guard name.string.utf8.count <= 255 else { throw .fileNameTooLong }
+        let charge = try InodeCharge(services.accounts.inodes, to: caller.uid, by: caller.pid)
         defer { services.uevents.deliver() }
         return try services.namespace.withLock { _ throws(Errno) in
             guard !isRemoved else { throw .noSuchFileOrDirectory }
             guard children[name] == nil else { throw .fileExists }
             let inode = make(metadata.withLock { $0 })
+            inode.charge = charge
             place(inode, under: name)
             note("add", name, inode)
             touch(subdirectories: inode is BufferDirectory ? 1 : 0)
@@ -126,15 +131,15 @@ final class BufferDirectory: Inode, @unchecked Sendable {
     }
 
     override func makeFile(_ name: FileName, permissions: UInt32, caller: Caller) throws(Errno) -> Inode {
-        try insert(name) { parent in
+        try insert(name, caller) { parent in
             BufferFile(
                 metadata: Metadata(permissions: permissions, caller: caller, in: parent, isDirectory: false),
-                services: services)
+                services: services, caller: caller)
         }
     }
 
     override func makeDirectory(_ name: FileName, permissions: UInt32, caller: Caller) throws(Errno) -> Inode {
-        try insert(name) { parent in
+        try insert(name, caller) { parent in
             BufferDirectory(
                 metadata: Metadata(permissions: permissions, caller: caller, in: parent, isDirectory: true),
                 services: services)
