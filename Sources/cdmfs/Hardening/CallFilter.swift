@@ -58,7 +58,7 @@ enum CallFilter {
             "waitid",
         ],
         "syslog": ["connect", "sendto", "sendmsg", "getsockname", "getpeername", "getsockopt", "setsockopt"],
-        "the end of the mount": ["umount2"],
+        "the end of the mount, and of a directory that was made for it": ["umount2", "rmdir"],
     ]
 
     /// Calls that may be used with some arguments alone: those that have `value` in the bits of `mask`.
