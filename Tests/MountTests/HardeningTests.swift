@@ -160,6 +160,7 @@ extension Mounts {
             // Where the command is, only its user knows.
             let text = try String(contentsOfFile: source, encoding: .utf8)
                 .replacingOccurrences(of: "=cdmfs ", with: "=\(Host.cdmfs) ")
+                .replacingOccurrences(of: "=-cdmfs ", with: "=-\(Host.cdmfs) ")
             let unit = folder + "/cdmfs@mnt-cdm.service"
             try text.write(toFile: unit, atomically: false, encoding: .utf8)
             let verified = try run(["systemd-analyze", "verify", "--man=no", unit])

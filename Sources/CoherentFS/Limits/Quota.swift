@@ -70,7 +70,9 @@ final class Quota: Sendable {
         guard amount > 0 else { return }
         state.withLock { state in
             let own = state.byUser[user, default: 0]
-            precondition(own >= amount, "more is given back than was taken")
+            assert(own >= amount, "more is given back than was taken")
+            // A wrong count is no reason to end everybody's mount.
+            let amount = min(own, amount)
             state.total -= amount
             state.byUser[user] = own == amount ? nil : own - amount
         }
@@ -83,7 +85,8 @@ final class Quota: Sendable {
         func move(isExempt: Bool) -> Bool {
             state.withLock { state in
                 let own = state.byUser[old, default: 0]
-                precondition(own >= amount, "more is given away than was taken")
+                assert(own >= amount, "more is given away than was taken")
+                let amount = min(own, amount)
                 let other = state.byUser[new, default: 0] + amount
                 guard isExempt || other <= userLimit ?? .max else { return false }
                 state.byUser[old] = own == amount ? nil : own - amount
