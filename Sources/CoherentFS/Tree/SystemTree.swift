@@ -58,6 +58,7 @@ struct SystemTree {
                             .attributes(TaskAttributes.table, of: services),
                             .attributes(JobAttributes.table, of: services),
                             .attributes(PressureAttributes.table, of: services.machine),
+                            .attributes([MachineMetrics.attribute], of: services.machine),
                             .attributes(HostNodeAttributes.table, of: services.machine),
                             .attributes(HardwarePoisonAttributes.table, of: services.machine),
                             PressureAttributes.directory(services),

@@ -127,6 +127,12 @@ extension Manual {
                         "ENOMEM": "not all could be moved; what was moved stays moved",
                         "EINTR": "interrupted; what was moved stays moved",
                     ], text: "Of the memory of devices, nothing moves.", linux: "migrate_pages(2)"),
+                "metrics": ManualPage(
+                    reads:
+                        "OpenMetrics text that the text format of Prometheus allows, too; its last line is `# EOF`",
+                    text:
+                        "`cdmfs metrics` prints it. Names begin with `cdmfs_`; those that end in `_total` count since the mount began and have no `# TYPE` line, for the two formats disagree there."
+                ),
                 "retired": ManualPage(
                     reads:
                         "lines of `PHYS LENGTH NODE WHY`: a physical address and bytes in hexadecimal, a number; why: injected, internal, external or offlined, as in poison_list of a device",
