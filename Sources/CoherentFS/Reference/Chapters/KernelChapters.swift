@@ -168,7 +168,7 @@ extension Manual {
                     reads:
                         "whole events as in `ACTION=online\\nDEVPATH=/devices/…\\nSUBSYSTEM=memory\\nSEQNUM=17\\n\\n`, from the moment it was opened on",
                     text:
-                        "A read waits for the next event (EAGAIN with O_NONBLOCK, EINTR when interrupted); poll(2) tells of it with POLLIN. Every reader gets all; one more than \(UeventLog.capacity) events behind loses the oldest and reads `ACTION=lost` and COUNT, how many, in their place.",
+                        "A read waits for the next event (EAGAIN with O_NONBLOCK, EINTR when interrupted); poll(2) tells of it with POLLIN. Every reader gets all; one more than \(UeventLog.capacity) events or \(UeventLog.byteCapacity >> 20) MiB behind loses the oldest and reads `ACTION=lost` and COUNT, how many, in their place. Of a buffer or directory whose path the one who opened the file could not have listed when it happened, DEVPATH and BUFFER have `inode:NUMBER` in the place of the path (a name that begins so is shown as `\\151node:…`).",
                     linux: "the NETLINK_KOBJECT_UEVENT socket; lib/kobject_uevent.c"),
             ]),
         Chapter(
@@ -189,7 +189,8 @@ extension Manual {
         Chapter(
             "sys/fs/cgroup", "sys/fs/cgroup/GROUP",
             summary: "Groups of tasks and the nodes they may use; mkdir(2) makes one.",
-            text: "rmdir(2) is EBUSY while a group has processes or groups.",
+            text:
+                "rmdir(2) is EBUSY while a group has processes or groups. A group whose path would have PATH_MAX bytes is ENAMETOOLONG.",
             linux: "Documentation/admin-guide/cgroup-v2.rst; kernel/cgroup/cpuset.c",
             [
                 "cgroup.procs": ManualPage(
