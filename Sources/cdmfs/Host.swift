@@ -26,6 +26,7 @@ final class Host {
         options.huge = words.huge
         options.mapping = words.mapping
         options.balancing = words.balancing
+        options.devices = words.devices
         options.transport = words.transport
         options.limits = words.limits
         options.kernel = words.kernel

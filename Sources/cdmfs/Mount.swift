@@ -17,6 +17,8 @@ struct Mount: ParsableCommand {
               mapping=WORD       of new buffers: tracked, or direct (tracked)
               numa_balancing=N   0 off, 1 pages follow tasks, 2 promotion, 3 both (0)
               transport=WORD     of requests: auto, classic, io_uring (auto)
+              dev_mode=MODE      of the device files, octal (660)
+              dev_gid=GID        their group, a number (that of whoever mounts)
               nr_inodes=N        most files and directories below buffers/ (one for every 8K of the host's memory)
               max_direct=N       most direct buffers (one for every 512K, at most 64K)
               max_pinned=SIZE    most bytes of pinned buffers (0)

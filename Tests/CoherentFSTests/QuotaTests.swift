@@ -103,11 +103,11 @@ import Testing
         }
     }
 
-    @Test("Credentials are read of a task, and of none there are none")
-    func credentials() throws {
-        let own = try #require(Credentials(task: getpid()), "of this process")
+    @Test("Rights are read of a task, and of none there are none")
+    func rights() throws {
+        let own = try #require(TaskRights(task: getpid()), "of this process")
         #expect(own.user == geteuid())
-        #expect(Credentials(task: 0) == nil && Credentials(task: -1) == nil && Credentials(task: .max) == nil)
+        #expect(TaskRights(task: 0) == nil && TaskRights(task: -1) == nil && TaskRights(task: .max) == nil)
     }
 }
 

@@ -51,11 +51,11 @@ final class Accounts: Sendable {
     ) throws(Errno) {
         let known = charges.pin
         guard bytes > known?.bytes ?? 0 || known == nil else { return }
-        let credentials = Credentials(task: task)
-        let user = known?.user ?? credentials?.user ?? .max
+        let rights = TaskRights(task: task)
+        let user = known?.user ?? rights?.user ?? .max
         let more = bytes - (known?.bytes ?? 0)
-        if !(credentials?.has(.lockMemory) ?? false) {
-            let limit = credentials?.lockedMemory ?? 0
+        if !(rights?.has(.lockMemory) ?? false) {
+            let limit = rights?.lockedMemory ?? 0
             let (sum, overflow) = pinned.used(by: user).addingReportingOverflow(more)
             guard !overflow, sum <= limit else { throw refusal }
         }

@@ -47,7 +47,7 @@ final class Quota: Sendable {
     /// - Throws: EDQUOT where the user has too much, or the error for it; what it is where there is no more.
     func charge(_ amount: UInt64 = 1, to user: UInt32, by task: Int32) throws(Errno) {
         if try add(amount, to: user, isExempt: false) { return }
-        guard hasExemptions, Credentials.isExempt(user: user, task: task) else { throw exceeded }
+        guard hasExemptions, TaskRights.isExempt(user: user, task: task) else { throw exceeded }
         _ = try add(amount, to: user, isExempt: true)
     }
 
@@ -95,7 +95,7 @@ final class Quota: Sendable {
             }
         }
         guard old != new, amount > 0, !move(isExempt: false) else { return }
-        guard hasExemptions, Credentials.isExempt(user: nil, task: task) else { throw exceeded }
+        guard hasExemptions, TaskRights.isExempt(user: nil, task: task) else { throw exceeded }
         _ = move(isExempt: true)
     }
 }

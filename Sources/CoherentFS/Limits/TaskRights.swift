@@ -1,7 +1,7 @@
 import Glibc
 
 /// What a task may do, as /proc tells it. None of these files waits for the task.
-struct Credentials {
+struct TaskRights {
     /// Capabilities by their numbers (capabilities(7)).
     enum Capability: UInt64 {
         case lockMemory = 14
@@ -37,8 +37,8 @@ struct Credentials {
     /// Whether a task may take more than a user's share: whoever mounts, root, and who has CAP_SYS_RESOURCE, as of disk quotas.
     static func isExempt(user: UInt32?, task: Int32) -> Bool {
         if user == owner.uid { return true }
-        guard let credentials = Credentials(task: task) else { return false }
-        return credentials.user == owner.uid || credentials.user == 0 || credentials.has(.overrideQuota)
+        guard let rights = TaskRights(task: task) else { return false }
+        return rights.user == owner.uid || rights.user == 0 || rights.has(.overrideQuota)
     }
 
     private static func isOfOurNamespace(_ task: Int32) -> Bool {
