@@ -9,8 +9,12 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     // Unchecked: `services` is set once, before the first request.
     private(set) var services: Services!
 
-    /// - Parameter hugeMode: what new buffers have, where somebody chose that.
-    init(machine: Machine, hugeMode: HugeMode? = nil, logger: Logger) {
+    /// - Parameters:
+    ///   - hugeMode: what new buffers have, where somebody chose that.
+    ///   - devices: who may use the device files.
+    init(
+        machine: Machine, hugeMode: HugeMode? = nil, devices permissions: DevicePermissions = .init(), logger: Logger
+    ) {
         super.init()
         let services = Services(machine: machine, hugeMode: hugeMode, logger: logger, notifier: notifier)
         self.services = services
@@ -22,11 +26,13 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
         services.tree.withLock { $0.cache = tree }
         services.onDeparture { [weak tree] in tree?.sweep() }
         let system = SystemTree(services: services, buffers: buffers).root
+        let metadata = Metadata(
+            permissions: permissions.mode, uid: owner.uid, gid: permissions.group ?? owner.gid)
         let devices = machine.devices.map { device in
-            (FileName(device.name), DeviceFile(device: device, services: services) as Inode)
+            (FileName(device.name), DeviceFile(device: device, services: services, metadata: metadata) as Inode)
         }
         let mirrors = MirrorDevice.makeAll(in: machine).map { device in
-            (FileName(device.name), MirrorFile(device: device, services: services) as Inode)
+            (FileName(device.name), MirrorFile(device: device, services: services, metadata: metadata) as Inode)
         }
         services.inodes.add(
             root: FixedDirectory(

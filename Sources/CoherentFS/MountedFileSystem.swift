@@ -12,6 +12,17 @@ public struct MountFailure: Error, Sendable, CustomStringConvertible {
     init(_ description: String) { self.description = description }
 }
 
+/// Who may use the device files. Their owner is whoever mounts.
+public struct DevicePermissions: Sendable, Hashable {
+    /// The mode, of which the lowest nine bits count: as of an accelerator's render node, the owner and a group.
+    public var mode: UInt32 = 0o660
+    /// The group; nil for that of whoever mounts.
+    public var group: UInt32?
+
+    /// The defaults given at each property.
+    public init() {}
+}
+
 /// How a machine is mounted.
 public struct FileSystemOptions: Sendable {
     /// Bytes around a touched page that get their frames with it: a power of two from 4 KiB to 1 MiB. It is the
@@ -26,6 +37,8 @@ public struct FileSystemOptions: Sendable {
     public var mapping = MappingMode.tracked
     /// What automatic NUMA balancing does to begin with.
     public var balancing: BalancingMode = []
+    /// Who may use the files below dev/.
+    public var devices = DevicePermissions()
     /// How requests come from the kernel.
     public var transport = Transport.automatic
     /// More mount options of the kernel: `ro`, `noatime`, ….
@@ -35,6 +48,21 @@ public struct FileSystemOptions: Sendable {
 
     /// The defaults given at each property.
     public init() {}
+}
+
+/// Where the mount of a machine comes from.
+public enum MountPlace: Sendable {
+    /// It is made on an existing directory.
+    case directory(FilePath)
+    /// Another process has made it with an open `/dev/fuse`, which belongs to the mount from here on. `path` leads to it from
+    /// this process's namespace.
+    case made(with: FileDescriptor, number: MountDevice, path: FilePath)
+
+    var path: FilePath {
+        switch self {
+        case .directory(let path), .made(_, _, let path): path
+        }
+    }
 }
 
 /// A machine that is mounted and served.
@@ -48,21 +76,25 @@ public final class MountedFileSystem: Sendable {
     ///
     /// - Throws: a ``MountFailure``; nothing is left mounted then.
     public init(
-        _ topology: Topology, at mountPoint: FilePath, options: FileSystemOptions = .init(), logger: Logger
+        _ topology: Topology, at place: MountPlace, options: FileSystemOptions = .init(), logger: Logger
     ) throws(MountFailure) {
         do throws(Errno) {
             machine = try Machine(topology: topology)
         } catch {
             throw MountFailure("the machine's memory cannot be reserved: \(error)")
         }
-        fileSystem = CoherentFileSystem(machine: machine, hugeMode: options.huge, logger: logger)
+        fileSystem = CoherentFileSystem(
+            machine: machine, hugeMode: options.huge, devices: options.devices, logger: logger)
         var mount = MountOptions()
         mount.allowOther = options.allowOther || geteuid() == 0
         mount.others = options.kernel
         mount.transport = options.transport
         do throws(MountError) {
             session = try Session(fileSystem: fileSystem, options: mount, logger: logger)
-            try session.mount(at: mountPoint)
+            switch place {
+            case .directory(let path): try session.mount(at: path)
+            case .made(let descriptor, let number, let path): try session.adopt(descriptor, of: number, at: path)
+            }
             if let device = session.device { fileSystem.services.processes.setMount(device) }
         } catch {
             throw MountFailure("\(error)")
@@ -78,7 +110,7 @@ public final class MountedFileSystem: Sendable {
             session.close()
             throw MountFailure(
                 refusal.map { "transport=io_uring: the kernel refuses it: \($0)" }
-                    ?? "\(mountPoint): unmounted before it answered")
+                    ?? "\(place.path): unmounted before it answered")
         }
         if let refusal = session.ringFailure {
             logger.notice("requests come the classic way, for the kernel refuses io_uring: \(refusal)")

@@ -28,9 +28,7 @@ extension Inode {
     func extendedAttribute(_ name: String) throws(Errno) -> [UInt8] {
         guard name.utf8.starts(with: "user.".utf8), !extendedAttributes.isEmpty else { throw .notSupported }
         guard let attribute = attribute(name) else { throw .noData }
-        let value = Array(try attribute.value().utf8)
-        guard value.count <= Self.maximumSize else { throw .argListTooLong }
-        return value
+        return Array(try attribute.value(atMost: Self.maximumSize).utf8)
     }
 
     /// Stores as a write to the attribute's file does.

@@ -25,6 +25,7 @@ class MemoryFile: Inode, @unchecked Sendable {
         cached = CachedFile(number)
         super.init(number: number)
         services.pageCache.register(cached, as: buffer)
+        services.files.withLock { $0[buffer.id] = WeakFile(file: self) }
     }
 
     override var attributes: FileAttributes {
@@ -53,6 +54,15 @@ class MemoryFile: Inode, @unchecked Sendable {
     }
 
     func makeHandle(_ caller: Caller) throws(Errno) -> MemoryHandle { MemoryHandle(self) }
+
+    // As of a file's attributes on Linux, whoever may write to a file may not place it.
+    override func mayStore(_ caller: Caller) -> Bool {
+        let owner = metadata.withLock { $0.uid }
+        return caller.uid == owner || Credentials(caller).areOwners(of: owner)
+    }
+
+    /// Whose the controls of the file are, and who may see them.
+    var ownership: Directory.Ownership { metadata.withLock { $0.ownership } }
 
     override var extendedAttributes: [BoundAttribute] {
         let subject = Subject(services, buffer)
@@ -88,6 +98,9 @@ class MemoryFile: Inode, @unchecked Sendable {
 
 /// A file below buffers/.
 final class BufferFile: MemoryFile, @unchecked Sendable {
+    /// Where it stands; nil once it has no name any more. The namespace lock guards it.
+    var place: Place?
+
     init(metadata: Metadata, services: Services) {
         super.init(
             buffer: services.machine.makeBuffer(huge: services.memory.defaultHugeMode), metadata: metadata,
@@ -106,9 +119,24 @@ final class BufferFile: MemoryFile, @unchecked Sendable {
 
     override func renamed() { metadata.withLock { $0.ctime = .now } }
 
+    // Who may read the file may search the directory of its controls.
+    override var ownership: Directory.Ownership {
+        var ownership = super.ownership
+        for (read, search) in [
+            (FilePermissions.ownerRead, FilePermissions.ownerExecute), (.groupRead, .groupExecute),
+            (.otherRead, .otherExecute),
+        ] {
+            ownership.permissions.remove(search)
+            if ownership.permissions.contains(read) { ownership.permissions.insert(search) }
+        }
+        ownership.permissions.formIntersection(FilePermissions(rawValue: 0o777))
+        return ownership
+    }
+
     override func forgotten() {
         guard metadata.withLock({ $0.linkCount }) == 0 else { return }
         services.pageCache.unregister(buffer)
+        _ = services.files.withLock { $0.remove(buffer.id) }
         services.machine.remove(buffer)
         releaseBacking()
         services.trimmer.freedFile()
@@ -123,11 +151,7 @@ final class DeviceFile: MemoryFile, @unchecked Sendable {
     /// The file of the device as it came last. Of the first file only.
     private let latest = Mutex<DeviceFile?>(nil)
 
-    /// - Parameter metadata: as of an accelerator's render node, whoever is let in may compute.
-    init(
-        device: Device, services: Services,
-        metadata: Metadata = Metadata(permissions: 0o666, uid: owner.uid, gid: owner.gid)
-    ) {
+    init(device: Device, services: Services, metadata: Metadata) {
         self.device = device
         incarnation = device.node.incarnation
         super.init(buffer: device.memory, metadata: metadata, services: services)
@@ -145,8 +169,15 @@ final class DeviceFile: MemoryFile, @unchecked Sendable {
         }
     }
 
-    // The file is everybody's to use, its placement is not.
-    override func mayStore(_ caller: Caller) -> Bool { caller.uid == 0 || caller.uid == owner.uid }
+    /// The name, as others than those who look into dev/ are told.
+    var path: String { "/dev/\(device.name)" }
+
+    // What a device has is no secret, as elsewhere in sysfs.
+    override var ownership: Directory.Ownership {
+        var ownership = super.ownership
+        ownership.permissions = FilePermissions(rawValue: 0o755)
+        return ownership
+    }
 
     override func makeHandle(_ caller: Caller) throws(Errno) -> MemoryHandle {
         guard device.isPresent else { throw .operationNotSupportedByDevice }

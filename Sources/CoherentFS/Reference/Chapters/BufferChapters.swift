@@ -3,7 +3,9 @@ extension Manual {
     static let buffers: [Chapter] = [
         Chapter(
             "buffers", summary: "Named buffers: files and directories of your own. Anybody may make them.",
-            text: "Links, fifos and device nodes are refused (EPERM).", linux: "/dev/shm",
+            text:
+                "Links, fifos and device nodes are refused (EPERM). A path below buffers/ has \(BufferPath.maximumLength) bytes at most, so that the paths of the controls, from the root of the mount, end within PATH_MAX: a name that would make a longer one is ENAMETOOLONG, and so is moving a directory where the path of anything below it would be longer.",
+            linux: "/dev/shm",
             [
                 "NAME": ManualPage(
                     summary: "A buffer: ftruncate, mmap, read, write, fallocate, lseek to data and holes.",
@@ -14,11 +16,16 @@ extension Manual {
             ]),
         Chapter(
             "sys/kernel/cdm/buffers", summary: "The controls of the buffers, under the same names.",
+            text:
+                "A directory here has the mode, owner and group that the one below buffers/ has at that moment, and so hides what that hides.",
             linux: "none",
             ["DIR": ManualPage(summary: "The controls of what is in buffers/DIR.")]),
         Chapter(
             "sys/kernel/cdm/buffers/NAME", "sys/class/cdm/cdmN/buffer",
-            summary: "The controls of a buffer, or of a device file.", linux: "none",
+            summary: "The controls of a buffer, or of a device file.",
+            text:
+                "They belong to the owner and group of the file, and who may read a buffer may search the directory of its controls. To be written to they take the owner or root, whoever may write to the file: EACCES here, EPERM as an extended attribute (CAP_FOWNER suffices there).",
+            linux: "none; inode_owner_or_capable() of fs/inode.c",
             [
                 "size": ManualPage(reads: "bytes, decimal", linux: "stat(2)"),
                 "resident": ManualPage(reads: "bytes, decimal", linux: "mincore(2)"),
@@ -67,6 +74,7 @@ extension Manual {
                 "pages": ManualPage(
                     reads:
                         "lines of `OFFSET LENGTH NODE PHYS FLAGS`: bytes in hexadecimal, a number, an address; flags dirty, pinned, poisoned, lost, huge, migrating or `-`. What is poisoned or lost has no memory: NODE and PHYS tell where it had been. Nothing for none",
+                    text: "Made bit by bit as it is read: what changes meanwhile may or may not be in it.",
                     linux: "move_pages(2) and /proc/PID/pagemap"),
                 "migrate": ManualPage(
                     reads: result,
@@ -98,7 +106,7 @@ extension Manual {
                         "EINTR": "interrupted; pages until then are poisoned",
                     ],
                     text:
-                        "As hard_offline_page for each page, which gets a frame first if it has none. No extended attribute: root's alone.",
+                        "As hard_offline_page for each page, which gets a frame first if it has none. For whoever mounts alone, as the memory is lost to all, and so no extended attribute.",
                     linux: "madvise(2), MADV_HWPOISON"),
                 "mapping": ManualPage(
                     reads: "`[tracked] direct`, the one in force in brackets", writes: "either word",

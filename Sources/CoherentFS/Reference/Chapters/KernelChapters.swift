@@ -16,6 +16,24 @@ extension Manual {
                         "Pages go when `reclaim` of a node is asked to free some, and unasked from a node whose free pages fall below `low` of its `pressure`, until they reach `high`."
                 )
             ]),
+        Chapter(
+            "sys/kernel/mm/hugepages", summary: "Reserved huge pages of all nodes, a directory for each size.",
+            linux: "mm/hugetlb_sysfs.c; Documentation/admin-guide/mm/hugetlbpage.rst",
+            ["hugepages-2048kB": ManualPage(summary: "Those of 2 MiB, the only size.")]),
+        Chapter(
+            "sys/kernel/mm/hugepages/hugepages-2048kB", summary: "Reserved huge pages of 2 MiB, of all nodes.",
+            linux: "mm/hugetlb_sysfs.c; Documentation/admin-guide/mm/hugetlbpage.rst",
+            [
+                "nr_hugepages": ManualPage(
+                    reads: "a count, decimal", writes: "the count there shall be, decimal",
+                    errors: ["EINVAL": "no decimal number", "ERANGE": "a number beyond 64 bits"],
+                    text:
+                        "More come from the nodes of RAM in equal parts, as far as they have room. A coherent node reserves huge pages only through its own `nr_hugepages`. Fewer are taken from all nodes in equal parts. What does not fit is left out without an error: read it back."
+                ),
+                "free_hugepages": ManualPage(reads: "a count, decimal"),
+                "resv_hugepages": ManualPage(reads: "`0`"),
+                "surplus_hugepages": ManualPage(reads: "a count, decimal"),
+            ]),
         Chapter("sys/kernel/mm/mempolicy", summary: "Policies as a whole.", linux: "mm/mempolicy.c"),
         Chapter(
             "sys/kernel/mm/mempolicy/weighted_interleave", summary: "The weights of weighted interleaving.",
@@ -36,6 +54,26 @@ extension Manual {
         Chapter(
             "sys/kernel/cdm/pressure", summary: "Memory pressure of each node.", linux: "/proc/zoneinfo; mm/vmscan.c",
             ["nodeN": ManualPage(reads: pressure)]),
+        Chapter(
+            "sys/kernel/cdm/proc",
+            summary: "Files of /proc, of the machine as a whole; `cdmfs run` shows them in place of the host's.",
+            linux: "/proc; Documentation/filesystems/proc.rst",
+            [
+                "buddyinfo": ManualPage(
+                    reads: "a line for each zone: how many blocks of 2⁰ to 2¹⁰ pages are free",
+                    linux: "/proc/buddyinfo; mm/vmstat.c"),
+                "meminfo": ManualPage(
+                    reads: "lines of `NAME: KILOBYTES kB`, with Linux's names in its order",
+                    text:
+                        "MemAvailable is MemFree less the low watermarks. Figures that the simulation does not have are 0.",
+                    linux: "/proc/meminfo; fs/proc/meminfo.c"),
+                "vmstat": ManualPage(
+                    reads: "`name value` lines: the keys of nodeN/vmstat, summed, then events of reclaim and balancing",
+                    linux: "/proc/vmstat; mm/vmstat.c"),
+                "zoneinfo": ManualPage(
+                    reads: "a section for each zone: the node's figures, watermarks, and the zone's figures",
+                    linux: "/proc/zoneinfo; mm/vmstat.c"),
+            ]),
         Chapter(
             "sys/kernel/cdm", summary: "What has no Linux counterpart.", linux: "none",
             [
@@ -89,6 +127,12 @@ extension Manual {
                         "ENOMEM": "not all could be moved; what was moved stays moved",
                         "EINTR": "interrupted; what was moved stays moved",
                     ], text: "Of the memory of devices, nothing moves.", linux: "migrate_pages(2)"),
+                "metrics": ManualPage(
+                    reads:
+                        "OpenMetrics text that the text format of Prometheus allows, too; its last line is `# EOF`",
+                    text:
+                        "`cdmfs metrics` prints it. Names begin with `cdmfs_`; those that end in `_total` count since the mount began and have no `# TYPE` line, for the two formats disagree there."
+                ),
                 "retired": ManualPage(
                     reads:
                         "lines of `PHYS LENGTH NODE WHY`: a physical address and bytes in hexadecimal, a number; why: injected, internal, external or offlined, as in poison_list of a device",
@@ -124,7 +168,7 @@ extension Manual {
                     reads:
                         "whole events as in `ACTION=online\\nDEVPATH=/devices/…\\nSUBSYSTEM=memory\\nSEQNUM=17\\n\\n`, from the moment it was opened on",
                     text:
-                        "A read waits for the next event (EAGAIN with O_NONBLOCK, EINTR when interrupted); poll(2) tells of it with POLLIN. Every reader gets all; one more than \(UeventLog.capacity) events behind loses the oldest and reads `ACTION=lost` and COUNT, how many, in their place.",
+                        "A read waits for the next event (EAGAIN with O_NONBLOCK, EINTR when interrupted); poll(2) tells of it with POLLIN. Every reader gets all; one more than \(UeventLog.capacity) events or \(UeventLog.byteCapacity >> 20) MiB behind loses the oldest and reads `ACTION=lost` and COUNT, how many, in their place. Of a buffer or directory whose path the one who opened the file could not have listed when it happened, DEVPATH and BUFFER have `inode:NUMBER` in the place of the path (a name that begins so is shown as `\\151node:…`).",
                     linux: "the NETLINK_KOBJECT_UEVENT socket; lib/kobject_uevent.c"),
             ]),
         Chapter(
@@ -145,7 +189,8 @@ extension Manual {
         Chapter(
             "sys/fs/cgroup", "sys/fs/cgroup/GROUP",
             summary: "Groups of tasks and the nodes they may use; mkdir(2) makes one.",
-            text: "rmdir(2) is EBUSY while a group has processes or groups.",
+            text:
+                "rmdir(2) is EBUSY while a group has processes or groups. A group whose path would have PATH_MAX bytes is ENAMETOOLONG.",
             linux: "Documentation/admin-guide/cgroup-v2.rst; kernel/cgroup/cpuset.c",
             [
                 "cgroup.procs": ManualPage(
