@@ -2,7 +2,8 @@
 // Where it holds something it prints its figures and waits to be killed.
 //   openers   processes that fork, each of which opens files until it may not
 //   deep      directories in directories, until refused
-//   long      the same with names of 250 bytes; then renames one such tree into another
+//   long      the same with names of 250 bytes
+//   trees     the same, a few at a time, and each moves into the next
 //   files     empty files, until refused
 //   uevents   open streams of events that nobody reads, while names come and go
 //   pages     opens of `pages` of a buffer of which every other page is there, each read once
@@ -214,6 +215,7 @@ static void mirrors(uint64_t count) {
             break;
         }
     }
+    if (!opened) fail("dev/hmm_dmirror0");
     char *memory = map_file(-1, 0, 256 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
     memset(memory, 1, 256 * PAGE);
     for (int worker = 0; worker < 16; worker++)

@@ -57,7 +57,7 @@ struct Battlefield {
     static let patience = 1_000_000
 
     static func with(_ machine: String, _ body: (Battlefield) throws -> Void) throws {
-        try TestMount.with(machine, options: ["allow_other"], seconds: 120) { mount in
+        try TestMount.with(machine, options: ["allow_other", "dev_mode=666"], seconds: 100) { mount in
             try check(unsafe chmod(FilePath(mount.path).removingLastComponent().string, 0o711))
             let field = try Battlefield(mount)
             try body(field)
