@@ -12,15 +12,20 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     /// - Parameters:
     ///   - hugeMode: what new buffers have, where somebody chose that.
     ///   - devices: who may use the device files.
+    ///   - limits: how much users may take of what is scarce.
     init(
-        machine: Machine, hugeMode: HugeMode? = nil, devices permissions: DevicePermissions = .init(), logger: Logger
+        machine: Machine, hugeMode: HugeMode? = nil, devices permissions: DevicePermissions = .init(),
+        limits: Limits = Limits(), logger: Logger
     ) {
         super.init()
-        let services = Services(machine: machine, hugeMode: hugeMode, logger: logger, notifier: notifier)
+        let services = Services(
+            machine: machine, hugeMode: hugeMode, limits: limits, logger: logger, notifier: notifier)
         self.services = services
 
         let buffers = BufferDirectory(
             metadata: Metadata(permissions: 0o1777, uid: owner.uid, gid: owner.gid), services: services)
+        // As tmpfs counts its root. A limit is 1 at least, so there is room for it.
+        buffers.charge = try? InodeCharge(services.accounts.inodes, to: owner.uid, by: 0)
         services.buffers.withLock { $0.directory = buffers }
         let tree = TreeCache(services: services)
         services.tree.withLock { $0.cache = tree }
@@ -381,7 +386,11 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
             statistics.blocks += UInt64(usage.present)
             statistics.freeBlocks += UInt64(usage.free)
         }
-        // As tmpfs without a limit on inodes counts them.
+        // As tmpfs, which without a limit on inodes counts none.
+        if let limit = services.accounts.inodes.limit {
+            statistics.files = limit
+            statistics.freeFiles = limit - min(limit, services.accounts.inodes.used)
+        }
         request.statistics(statistics)
     }
 }

@@ -43,7 +43,9 @@ final class Services: Sendable {
     let tasks: TaskLocator
     /// The processes of the host.
     let processes = ProcTasks()
-    let mirrors = MirrorRegistry()
+    let mirrors: MirrorRegistry
+    /// What users have of what is limited.
+    let accounts: Accounts
     let numaMaps = NumaMapsQuestion.Last()
     /// The sys/ tree.
     let tree = Mutex(WeakTree())
@@ -56,7 +58,9 @@ final class Services: Sendable {
     /// The files whose contents are memory, by the numbers of their buffers.
     let files = Mutex(IDTable<WeakFile>())
 
-    init(machine: Machine, hugeMode: HugeMode?, logger: Logger, notifier: Notifier) {
+    init(machine: Machine, hugeMode: HugeMode?, limits: Limits, logger: Logger, notifier: Notifier) {
+        accounts = Accounts(limits, memory: UInt64(machine.nodes.reduce(0) { $0 + $1.usage.present }) * Page.size)
+        mirrors = MirrorRegistry(accounts)
         memory = MemorySettings(defaultHugeMode: hugeMode)
         self.machine = machine
         self.logger = logger

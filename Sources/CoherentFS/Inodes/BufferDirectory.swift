@@ -81,7 +81,10 @@ final class BufferDirectory: Inode, @unchecked Sendable {
 
     override func change(_ changes: AttributeChanges, caller: Caller, isOpen: Bool) throws(Errno) {
         guard changes.size == nil else { throw .isDirectory }
-        metadata.withLock { $0.apply(changes, isDirectory: true) }
+        try metadata.withLock { metadata throws(Errno) in
+            if let user = changes.uid { try charge?.transfer(to: user, by: caller.pid) }
+            metadata.apply(changes, isDirectory: true)
+        }
         // Who may see the paths through here may be another now.
         if changes.mode != nil || changes.uid != nil || changes.gid != nil { services.pathsChanged() }
     }
@@ -89,14 +92,16 @@ final class BufferDirectory: Inode, @unchecked Sendable {
     /// Whose the directory is, and who may list and search it: the directory of its controls is no more open.
     var ownership: Directory.Ownership { metadata.withLock { $0.ownership } }
 
-    private func insert(_ name: FileName, _ make: (Metadata) -> Inode) throws(Errno) -> Inode {
+    private func insert(_ name: FileName, _ caller: Caller, _ make: (Metadata) -> Inode) throws(Errno) -> Inode {
         guard name.string.utf8.count <= 255 else { throw .fileNameTooLong }
+        let charge = try InodeCharge(services.accounts.inodes, to: caller.uid, by: caller.pid)
         defer { services.uevents.deliver() }
         return try services.namespace.withLock { _ throws(Errno) in
             guard !isRemoved else { throw .noSuchFileOrDirectory }
             guard children[name] == nil else { throw .fileExists }
             try checkLength(of: name)
             let inode = make(metadata.withLock { $0 })
+            inode.charge = charge
             children.set(inode, for: name)
             located(inode, under: name)
             reachChanged(from: nil, to: length(of: inode, under: name))
@@ -126,15 +131,15 @@ final class BufferDirectory: Inode, @unchecked Sendable {
     }
 
     override func makeFile(_ name: FileName, permissions: UInt32, caller: Caller) throws(Errno) -> Inode {
-        try insert(name) { parent in
+        try insert(name, caller) { parent in
             BufferFile(
                 metadata: Metadata(permissions: permissions, caller: caller, in: parent, isDirectory: false),
-                services: services)
+                services: services, caller: caller)
         }
     }
 
     override func makeDirectory(_ name: FileName, permissions: UInt32, caller: Caller) throws(Errno) -> Inode {
-        try insert(name) { parent in
+        try insert(name, caller) { parent in
             BufferDirectory(
                 metadata: Metadata(permissions: permissions, caller: caller, in: parent, isDirectory: true),
                 services: services)

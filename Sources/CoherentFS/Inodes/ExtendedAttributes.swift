@@ -43,7 +43,12 @@ extension Inode {
         }
         guard flags & XATTR_CREATE == 0 else { throw .fileExists }
         guard mayStore(caller) else { throw .notPermitted }
-        return try attribute.store(value, by: caller.writer)
+        do throws(Errno) {
+            return try attribute.store(value, by: caller.writer)
+        } catch .resourceTemporarilyUnavailable {
+            // setxattr(2) makes EOPNOTSUPP of it (fs/xattr.c).
+            throw .diskQuotaExceeded
+        }
     }
 
     /// None can be removed: EPERM, and ENODATA for what is not there.

@@ -3,6 +3,7 @@ import CoherentMemory
 import Dispatch
 import Fuse
 import Glibc
+import Synchronization
 import SystemPackage
 
 /// A file whose contents are simulated memory: a named buffer, or a device file.
@@ -15,17 +16,24 @@ class MemoryFile: Inode, @unchecked Sendable {
     let buffer: Buffer
     let services: Services
     let metadata: Mutex<Metadata>
-    private let cached: CachedFile
+    let cached: CachedFile
 
     init(buffer: Buffer, metadata: Metadata, services: Services) {
         self.buffer = buffer
         self.services = services
         self.metadata = Mutex(metadata)
         let number = services.inodes.makeNumber()
-        cached = CachedFile(number)
+        cached = CachedFile(number, owner: metadata.uid)
         super.init(number: number)
         services.pageCache.register(cached, as: buffer)
         services.files.withLock { $0[buffer.id] = WeakFile(file: self) }
+    }
+
+    deinit {
+        cached.use.withLock { use in
+            services.accounts.unpin(&use.charges)
+            services.accounts.endDirect(&use.charges)
+        }
     }
 
     override var attributes: FileAttributes {
@@ -71,7 +79,8 @@ class MemoryFile: Inode, @unchecked Sendable {
 
     override func change(_ changes: AttributeChanges, caller: Caller, isOpen: Bool) throws(Errno) {
         if let size = changes.size { try resize(to: size, isOpen: isOpen, by: caller) }
-        metadata.withLock { metadata in
+        try metadata.withLock { metadata throws(Errno) in
+            if let user = changes.uid { try transfer(to: user, by: caller) }
             metadata.apply(changes)
             if changes.size != nil {
                 if changes.mtime == nil { metadata.modified() }
@@ -89,7 +98,40 @@ class MemoryFile: Inode, @unchecked Sendable {
 
     func resize(to size: Int64, isOpen: Bool, by caller: Caller) throws(Errno) {
         guard size >= 0 else { throw .invalidArgument }
+        try coverPin(upTo: UInt64(size), by: caller)
         try services.machine.resize(buffer, to: UInt64(size), origin: services.tasks.origin(of: caller))
+        if cached.isPinned.load(ordering: .relaxed) {
+            cached.use.withLock { services.accounts.trim(&$0.charges, to: buffer.size) }
+        }
+    }
+
+    /// Charges what a pinned buffer grows by, before it does.
+    @inline(__always)
+    func coverPin(upTo end: UInt64, by caller: Caller) throws(Errno) {
+        if cached.isPinned.load(ordering: .relaxed) { try growPin(to: end, by: caller) }
+    }
+
+    private func growPin(to end: UInt64, by caller: Caller) throws(Errno) {
+        try cached.use.withLock { use throws(Errno) in
+            guard use.charges.pin != nil else { return }
+            // To a program that writes, EAGAIN would mean: try again.
+            try services.accounts.pin(&use.charges, bytes: end, by: caller.pid, refusal: .diskQuotaExceeded)
+        }
+    }
+
+    /// What the file takes is somebody else's from now on. EDQUOT where that one has too much then.
+    private func transfer(to user: UInt32, by caller: Caller) throws(Errno) {
+        try cached.use.withLock { use throws(Errno) in
+            let old = use.charges.owner
+            try services.accounts.chown(&use.charges, to: user, by: caller.pid)
+            do throws(Errno) {
+                try charge?.transfer(to: user, by: caller.pid)
+            } catch {
+                // Back it is no more than it was.
+                try services.accounts.chown(&use.charges, to: old, by: caller.pid)
+                throw error
+            }
+        }
     }
 
     /// Gives up what the kernel was told of the buffer's bytes.
@@ -101,11 +143,11 @@ final class BufferFile: MemoryFile, @unchecked Sendable {
     /// Where it stands; nil once it has no name any more. The namespace lock guards it.
     var place: Place?
 
-    init(metadata: Metadata, services: Services) {
+    init(metadata: Metadata, services: Services, caller: Caller) {
         super.init(
             buffer: services.machine.makeBuffer(huge: services.memory.defaultHugeMode), metadata: metadata,
             services: services)
-        services.direct.adopt(buffer, in: services.machine)
+        services.adopt(self, by: caller)
     }
 
     /// The last name is gone; the memory goes with the last open file, mapping or path descriptor.

@@ -91,8 +91,10 @@ final class MirrorHandle: OpenHandle, @unchecked Sendable {
             }
         }
         let (mirror, mirrors, user) = (mirror, services.mirrors, user)
-        guard mirrors.begin(user) else {
-            request.error(.resourceTemporarilyUnavailable)
+        do throws(Errno) {
+            try mirrors.begin(user, by: request.caller.pid)
+        } catch {
+            request.error(error)
             return
         }
         // Not among the jobs that the end of the mount waits for: where the process handles its own page faults, this may
