@@ -4,8 +4,8 @@ import Testing
 
 /// The C programs of Tests/Clients, each compiled once a run.
 enum Client: String, CaseIterable {
-    case dmirror, engine, fault, fsx, increment, numa, openmany, pattern, poison, pollpri
-    case pollstorm, rename, scale, share, sigbus, sparse, stale
+    case calls, dmirror, engine, fault, fsx, hostile, increment, numa, openmany, pattern, poison, pollpri
+    case pollstorm, rename, scale, share, sigbus, sparse, stale, witness
 
     private static let sources = Host.package.appending("Tests/Clients")
 
