@@ -174,6 +174,7 @@ public final class Session: @unchecked Sendable {
         precondition(state.withLock { $0.phase == .open && $0.mountPoint != nil }, "mount before start")
         var plan = unsafe WorkerPool.Plan(workers: workers, session: raw)
         (plan.rings, plan.requiresRings) = (state.withLock { $0.rings }, wanted == .ioUring)
+        plan.onInit = { [notifier] in notifier.note($0) }
         plan.onInitialized = { [weak self] in
             self?.state.withLock { $0.uringSwitch?.release() }
         }

@@ -18,8 +18,16 @@ final class UeventLog: Sendable {
         var next: UInt64
         /// The rest of an event that did not fit into the last read.
         var rest: ArraySlice<UInt8> = []
-        var waiting: [(id: Int, request: DeferredRequest, size: Int)] = []
+        var waiting: [Waiter] = []
         var poll: PollHandle?
+    }
+
+    /// A read that waits.
+    fileprivate struct Waiter {
+        let id: Int
+        let request: DeferredRequest
+        let size: Int
+        let place: HeldRequests.Place
     }
 
     fileprivate struct State {
@@ -90,13 +98,13 @@ final class UeventLog: Sendable {
 
     /// Answers whoever waits for what was posted. Called without locks.
     func deliver() {
-        var answers: [(DeferredRequest, [UInt8])] = []
+        var answers: [(waiter: Waiter, bytes: [UInt8])] = []
         var polls: [PollHandle] = []
         state.withLock { state in
             for id in state.readers.keys {
                 while state.isReadable(id), let waiter = state.readers[id]?.waiting.first {
                     state.readers[id]?.waiting.removeFirst()
-                    answers.append((waiter.request, state.take(id, size: waiter.size)))
+                    answers.append((waiter, state.take(id, size: waiter.size)))
                 }
                 if state.isReadable(id), let poll = state.readers[id]?.poll {
                     state.readers[id]?.poll = nil
@@ -104,7 +112,7 @@ final class UeventLog: Sendable {
                 }
             }
         }
-        for (request, bytes) in answers { request.answer { $0.bytes(bytes) } }
+        for (waiter, bytes) in answers { waiter.request.answer { $0.bytes(bytes) } }
         for poll in polls { try? poll.notify() }
     }
 
@@ -136,19 +144,20 @@ final class UeventLog: Sendable {
     func isReadable(_ reader: Int) -> Bool { state.withLock { $0.isReadable(reader) } }
 
     /// Answers a read when there is something, or with EINTR when its caller is interrupted before.
-    func wait(_ reader: Int, _ request: DeferredRequest, size: Int) {
+    func wait(_ reader: Int, _ request: DeferredRequest, size: Int, _ place: HeldRequests.Place) {
         let id = state.withLock { state in
             state.nextID += 1
-            state.readers[reader]?.waiting.append((state.nextID, request, size))
+            let waiter = Waiter(id: state.nextID, request: request, size: size, place: place)
+            state.readers[reader]?.waiting.append(waiter)
             return state.nextID
         }
         // Whoever takes the waiter out answers it, so that no event is taken for a read that has been given up.
         request.onInterrupt { [self] in
-            let waiter = state.withLock { state -> DeferredRequest? in
+            let waiter = state.withLock { state -> Waiter? in
                 guard let index = state.readers[reader]?.waiting.firstIndex(where: { $0.id == id }) else { return nil }
-                return state.readers[reader]?.waiting.remove(at: index).request
+                return state.readers[reader]?.waiting.remove(at: index)
             }
-            waiter?.error(.interrupted)
+            waiter?.request.error(.interrupted)
         }
         // Something may have come between the look and the wait.
         deliver()

@@ -35,8 +35,8 @@ class OpenHandle: @unchecked Sendable {
     /// Whether the page cache may have bytes of the file, as sendfile(2) and splice(2) want it even of what goes past it.
     var isCacheable: Bool { true }
 
-    /// As `read`, with the flags of open(2) as they are now.
-    func read(_ request: consuming Request, size: Int, offset: Int64, flags: Int32) {
+    /// As `read`, with the flags of open(2) as they are now, and who asks.
+    func read(_ request: consuming Request, size: Int, offset: Int64, file: OpenFile) {
         read(request, size: size, offset: offset)
     }
 

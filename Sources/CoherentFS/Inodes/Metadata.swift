@@ -50,6 +50,12 @@ struct Metadata: Sendable {
         ctime = mtime
     }
 
+    /// Notes a change of the contents some time ago.
+    mutating func modified(at time: Timestamp) {
+        mtime = max(mtime, time)
+        ctime = max(ctime, time)
+    }
+
     func fill(_ attributes: inout FileAttributes) {
         attributes.permissions = permissions
         attributes.uid = uid

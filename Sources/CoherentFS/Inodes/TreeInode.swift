@@ -112,7 +112,7 @@ final class TreeInode: Inode, @unchecked Sendable {
 
     private func open(_ stream: AttributeTree.Stream, flags: Int32) throws(Errno) -> (OpenHandle, OpenReply.Options) {
         guard flags & O_ACCMODE == O_RDONLY, let log = stream.source as? UeventLog else { throw .permissionDenied }
-        return (UeventHandle(log), [.directIO, .nonSeekable])
+        return (UeventHandle(log, held: tree.services.held), [.directIO, .nonSeekable])
     }
 
     override func change(_ changes: AttributeChanges, caller: Caller, isOpen: Bool) throws(Errno) {
