@@ -260,7 +260,7 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
 
     override func write(_ request: consuming Request, inode: InodeNumber, data: RawSpan, offset: Int64, file: OpenFile)
     {
-        handle(of: file).write(request, data: data, offset: offset, isWriteBack: file.isWriteBack)
+        handle(of: file).write(request, data: data, offset: offset, file: file)
     }
 
     override func copyFileRange(

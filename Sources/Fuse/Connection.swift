@@ -61,8 +61,8 @@ public struct ConnectionOptions: Sendable {
     /// ever holds back, with room for what those wait for. Of a mount that is not root's the kernel may take less
     /// (`max_user_bgreq` of its fuse module).
     public var maxBackground = 16384
-    /// From how many on the kernel calls the mount congested.
-    public var congestionThreshold = 192
+    /// From how many on the kernel calls the mount congested, and reads ahead no more.
+    public var congestionThreshold = 12288
     /// The granularity of time stamps, ns: a power of 10.
     public var timeGranularity = 1
 

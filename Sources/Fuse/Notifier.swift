@@ -146,6 +146,11 @@ public final class Notifier: Sendable {
         state.wait(milliseconds: milliseconds) { $0.users == 0 }
     }
 
+    /// Interrupts deferred requests that nobody waits for any more.
+    func interruptAbandoned() {
+        for answer in state.withLock({ Array($0.pending.values) }) { answer.interruptIfAbandoned() }
+    }
+
     func register(_ answer: PendingAnswer) {
         state.withLock { $0.pending[ObjectIdentifier(answer)] = answer }
     }

@@ -12,8 +12,8 @@ public struct OpenFile: Sendable {
     /// that of another open of the same inode.
     public var isWriteBack: Bool
 
-    /// On READ: whether it goes past the page cache, as O_DIRECT and ``OpenReply/Options/directIO`` want it. Only then is there a
-    /// read(2) behind it for certain, and only of such a read(2) does the kernel tell who asks.
+    /// On READ and WRITE: whether it goes past the page cache, as O_DIRECT and ``OpenReply/Options/directIO`` want it. Only then is
+    /// there a read(2) behind a READ for certain, and only of such a call does the kernel tell who asks.
     public var isPastCache: Bool { lockOwner != 0 }
 
     init(_ info: borrowing fuse_file_info) {

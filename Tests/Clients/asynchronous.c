@@ -5,7 +5,8 @@
 // write FILE OFFSET LENGTH [direct]: both write, as many bytes as pwrite(2) does, or fail alike; pread(2) finds the bytes.
 // store FILE TEXT: both write a text to a file that takes one at a time.
 // wait FILE: both wait for something to read, which the first line tells; prints what they found, or result=ERRNO.
-// flood FILE COUNT: COUNT reads that nobody answers are under way, until stdin ends. Prints refused=N, of those that came back.
+// flood FILE COUNT REFUSED: of COUNT reads that nobody answers at least so many are refused with ENOBUFS; says so and waits to be
+// killed.
 #include "client.h"
 #include <liburing.h>
 #include <linux/aio_abi.h>
@@ -101,8 +102,8 @@ int main(int argc, char **argv) {
     if (argc < 3) fail("usage: asynchronous COMMAND FILE …");
     const char *command = argv[1];
     uint64_t count = !strcmp(command, "flood") ? number(argv[3]) : 8;
-    if (io_uring_queue_init((unsigned)(count > 4096 ? 4096 : count), &ring, 0)) fail("io_uring_queue_init");
-    if (syscall(SYS_io_setup, 8, &context)) fail("io_setup");
+    if (io_uring_queue_init(8, &ring, 0)) fail("io_uring_queue_init");
+    if (syscall(SYS_io_setup, count, &context)) fail("io_setup");
     int direct = argc > 3 && !strcmp(argv[argc - 1], "direct") ? O_DIRECT : 0;
     int mode = !strcmp(command, "write") ? O_RDWR : !strcmp(command, "store") ? O_WRONLY : O_RDONLY;
     int fd = open_file(argv[2], mode | direct);
@@ -123,21 +124,15 @@ int main(int argc, char **argv) {
         for (int engine = 0; engine < ENGINES; engine++) printf("%s=%ld %s", names[engine], outcome(engine), texts[engine]);
     } else if (!strcmp(command, "flood")) {
         static char byte;
-        for (uint64_t i = 0; i < count; i++) submit(URING, 0, fd, &byte, 1, 0);
+        // io_uring would poll first, and not ask before there is something.
+        for (uint64_t i = 0; i < count; i++) submit(AIO, 0, fd, &byte, 1, 0);
+        for (uint64_t i = 0, refused = number(argv[4]); i < refused; i++) {
+            long result = outcome(AIO);
+            if (result != -ENOBUFS) fail("%ld, not ENOBUFS", result);
+        }
         puts("waiting");
         fflush(stdout);
-        unsigned long refused = 0;
-        struct io_uring_cqe *entry;
-        char line;
-        while (read(0, &line, 1) > 0)
-            ;
-        while (!io_uring_peek_cqe(&ring, &entry)) {
-            if (entry->res < 0) refused++;
-            io_uring_cqe_seen(&ring, entry);
-        }
-        printf("refused=%lu\n", refused);
-        fflush(stdout);
-        _exit(0);
+        pause();
     } else fail("no such command: %s", command);
     return 0;
 }

@@ -138,17 +138,27 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
         }
     }
 
-    override func write(_ request: consuming Request, data: RawSpan, offset: Int64, isWriteBack: Bool) {
+    override func write(_ request: consuming Request, data: RawSpan, offset: Int64, file open: OpenFile) {
         let origin = tasks.origin(of: request.caller)
         let isRoot = request.caller.uid == 0
+        let isWriteBack = open.isWriteBack
+        // Of less than all of it fuse_get_res_by_io() makes EIO: then the cause is the answer.
+        let isWhole = open.flags & O_DIRECT != 0 && backing == nil && !isWriteBack
         @Sendable func store(_ bytes: UnsafeRawBufferPointer, waits: Bool) -> Result<Int, Errno> {
             do throws(Errno) {
                 // What comes back from the page cache of a device that is gone is let go with the rest.
                 if !isWriteBack { try checkLifetime() }
-                return .success(
-                    try unsafe machine.write(
-                        bytes, to: file.buffer, at: UInt64(offset), origin: origin, isGrowing: !isWriteBack,
-                        waitsForDevices: waits))
+                var stored = try unsafe machine.write(
+                    bytes, to: file.buffer, at: UInt64(offset), origin: origin, isGrowing: !isWriteBack,
+                    waitsForDevices: waits)
+                while isWhole, stored < bytes.count {
+                    let rest = unsafe UnsafeRawBufferPointer(rebasing: bytes[stored...])
+                    let more = try unsafe machine.write(
+                        rest, to: file.buffer, at: UInt64(offset) + UInt64(stored), origin: origin, isGrowing: true)
+                    if more == 0 { throw .noSpace }
+                    stored += more
+                }
+                return .success(stored)
             } catch {
                 return .failure(error)
             }
@@ -160,7 +170,7 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
         }
         let place: HeldRequests.Place?
         do throws(Errno) {
-            place = isWriteBack ? nil : try file.services.held.take(for: request.caller)
+            place = open.isPastCache ? try file.services.held.take(for: request.caller) : nil
         } catch {
             request.error(error)
             return

@@ -42,6 +42,11 @@ class OpenHandle: @unchecked Sendable {
 
     func read(_ request: consuming Request, size: Int, offset: Int64) { request.error(.invalidArgument) }
 
+    /// As `write`, with the flags of open(2) as they are now.
+    func write(_ request: consuming Request, data: RawSpan, offset: Int64, file: OpenFile) {
+        write(request, data: data, offset: offset, isWriteBack: file.isWriteBack)
+    }
+
     func write(_ request: consuming Request, data: RawSpan, offset: Int64, isWriteBack: Bool) {
         request.error(.invalidArgument)
     }

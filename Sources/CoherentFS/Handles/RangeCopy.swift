@@ -102,7 +102,9 @@ final class RangeCopy: Sendable {
             of: source.file.buffer, at: place, length: min(Self.step, length - position))
         var bytes: [UInt8] = []
         bytes.reserveCapacity(wanted)
-        try unsafe machine.read(source.file.buffer, at: place, length: wanted, origin: origin, isTouch: false) { pieces in
+        try unsafe machine.read(
+            source.file.buffer, at: place, length: wanted, origin: origin, isTouch: false
+        ) { pieces in
             for index in pieces.indices {
                 let piece = unsafe pieces[index]
                 unsafe bytes.append(contentsOf: UnsafeRawBufferPointer(start: piece.iov_base, count: piece.iov_len))
@@ -119,7 +121,8 @@ final class RangeCopy: Sendable {
             do throws(Errno) {
                 return .success(
                     try unsafe target.machine.write(
-                        bytes, to: target.file.buffer, at: offset, origin: origin, isGrowing: true, waitsForDevices: true))
+                        bytes, to: target.file.buffer, at: offset, origin: origin, isGrowing: true,
+                        waitsForDevices: true))
             } catch {
                 return .failure(error)
             }
@@ -132,8 +135,8 @@ final class RangeCopy: Sendable {
         let count = min(Self.step, length - position)
         for (handle, place) in [(source, start), (target, offset)] {
             let recall = handle.machine.recall(
-                handle.file.buffer, at: place + UInt64(position), length: count, isLocked: false, isWrite: handle === target,
-                goOn)
+                handle.file.buffer, at: place + UInt64(position), length: count, isLocked: false,
+                isWrite: handle === target, goOn)
             if recall == .underWay { return true }
         }
         return false

@@ -164,7 +164,10 @@ extension Machine {
                     continue
                 }
                 if hasDevices { fetched.add(entry.pfn, in: self, countFetched) }
-                if isTouch, !entry.isCached {
+                if !isTouch {
+                    entry.isAccessed = true
+                    unsafe entries[slot] = entry.rawValue
+                } else if !entry.isCached {
                     entry.isCached = true
                     unsafe entries[slot] = entry.rawValue
                     newlyCached.add(entry.pfn, in: self) { $0.counters.cached.add($1) }
