@@ -10,6 +10,19 @@ let settings: [SwiftSetting] = [
 
 let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
 
+/// The fuzzers: tests with seeded inputs, or with CDMFS_FUZZER in the environment a program of libFuzzer's:
+///
+///     CDMFS_FUZZER=1 swift build --sanitize fuzzer --scratch-path .build/fuzzer --product fuzzer
+///     CDMFS_FUZZ_PARSER=topology .build/fuzzer/debug/fuzzer -max_total_time=600 corpus/
+let fuzzed: [Target.Dependency] = ["AttributeTree", "CFuse3", "CURing", "CoherentFS", "CoherentMemory", "Fuse", system]
+let fuzzer: Target =
+    Context.environment["CDMFS_FUZZER"] == nil
+    ? .testTarget(
+        name: "FuzzTests", dependencies: fuzzed, exclude: ["LibFuzzer.swift"], swiftSettings: settings)
+    : .executableTarget(
+        name: "fuzzer", dependencies: fuzzed, path: "Tests/FuzzTests", exclude: ["FuzzTests.swift"],
+        swiftSettings: settings + [.unsafeFlags(["-parse-as-library"])])
+
 let package = Package(
     name: "cdmfs",
     products: [
@@ -70,6 +83,7 @@ let package = Package(
         .testTarget(
             name: "CoherentFSTests", dependencies: ["CoherentFS", "CoherentMemory", system],
             swiftSettings: settings),
+        fuzzer,
         .testTarget(
             name: "MountTests",
             dependencies: ["cdmfs", "CLinux", "CoherentMemory", system], swiftSettings: settings),

@@ -34,7 +34,7 @@ set_up_build() {
 set_up_tests() {
     local missing=() tool
     command -v cc >/dev/null || missing+=(gcc libc6-dev)
-    for tool in numactl fio strace; do
+    for tool in numactl fio rsync strace; do
         command -v "$tool" >/dev/null || missing+=("$tool")
     done
     for tool in setpriv lsmem chmem lscpu; do

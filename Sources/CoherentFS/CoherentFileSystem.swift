@@ -15,11 +15,12 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     ///   - limits: how much users may take of what is scarce.
     init(
         machine: Machine, hugeMode: HugeMode? = nil, devices permissions: DevicePermissions = .init(),
-        limits: Limits = Limits(), logger: Logger
+        limits: Limits = Limits(), accessTimes: AccessTimes = AccessTimes(), logger: Logger
     ) {
         super.init()
         let services = Services(
-            machine: machine, hugeMode: hugeMode, limits: limits, logger: logger, notifier: notifier)
+            machine: machine, hugeMode: hugeMode, limits: limits, accessTimes: accessTimes, logger: logger,
+            notifier: notifier)
         self.services = services
 
         let buffers = BufferDirectory(
@@ -43,40 +44,19 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
             root: FixedDirectory(
                 number: .root,
                 children: [
-                    ("sys", tree.inode(of: .directory(system), name: "sys", parent: .root)),
-                    ("dev", FixedDirectory(number: services.inodes.makeNumber(), children: devices + mirrors)),
+                    ("sys", tree.inode(of: system)),
+                    (
+                        "dev",
+                        FixedDirectory(
+                            number: services.inodes.makeNumber(), children: devices + mirrors, services: services)
+                    ),
                     ("buffers", buffers),
-                ]))
+                ], services: services))
     }
 
     override var implementsReaddirplus: Bool { true }
 
     override var zeros: UnsafeRawBufferPointer? { unsafe services.machine.zeroPages }
-
-    /// Starts the threads that reclaim and balance memory; they end with the other jobs.
-    func startBackgroundWork() {
-        let machine = services.machine
-        let works: [(String, @Sendable (Cancellation) -> Void)] = [
-            ("kswapd", { cancellation in machine.runKswapd(isCancelled: { cancellation.isCancelled }) }),
-            ("numa-balancing", { cancellation in machine.runBalancing(isCancelled: { cancellation.isCancelled }) }),
-        ]
-        for (name, work) in works {
-            let job = Job(name) { cancellation throws(Errno) in
-                try cancellation.withHandler({ machine.wakeBackgroundWork() }) { () throws(Errno) in
-                    work(cancellation)
-                }
-            }
-            services.jobs.start(job, Cancellation()) { _ in }
-        }
-    }
-
-    /// Cancels what runs beside the requests, commands of devices, too; false when some of it still runs after `seconds`.
-    func endJobs(within seconds: Int) -> Bool {
-        services.jobs.close()
-        let queues = services.machine.devices.map(\.queue)
-        for queue in queues { queue.close() }
-        return services.jobs.wait(seconds: seconds) && queues.allSatisfy { $0.waitUntilIdle(seconds: seconds) }
-    }
 
     // MARK: Helpers
 
@@ -106,6 +86,10 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
 
     private func answer(_ request: consuming Request, with inode: Inode, timeout: Double) {
         services.inodes.remember(inode)
+        answer(request, withRemembered: inode, timeout: timeout)
+    }
+
+    private func answer(_ request: consuming Request, withRemembered inode: Inode, timeout: Double) {
         if !request.entry(Entry(inode, timeout: timeout)) { services.inodes.forget(inode.number, count: 1) }
     }
 
@@ -119,12 +103,35 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     // MARK: Names
 
     override func lookup(_ request: consuming Request, parent: InodeNumber, name: FileName) {
+        if name == "." || name == ".." {
+            find(request, parent, isParent: name == "..")
+            return
+        }
         var found: (inode: Inode, timeout: Double)?
         let left = withInode(parent, request) { inode, _ throws(Errno) in
             found = try inode.child(name)
             if found == nil { throw .noSuchFileOrDirectory }
         }
         if let left, let found { answer(left, with: found.inode, timeout: found.timeout) }
+    }
+
+    /// Finds the inode of a file handle that the kernel has forgotten, or the directory that one is in.
+    private func find(_ request: consuming Request, _ number: InodeNumber, isParent: Bool) {
+        guard let inode = services.inodes.recall(number) else {
+            request.error(.staleNFSFileHandle)
+            return
+        }
+        guard isParent else {
+            answer(request, withRemembered: inode, timeout: TreeCache.forever)
+            return
+        }
+        let parent = inode.parent
+        services.inodes.forget(number, count: 1)
+        if let parent {
+            answer(request, with: parent, timeout: TreeCache.forever)
+        } else {
+            request.error(.staleNFSFileHandle)
+        }
     }
 
     override func forget(_ inode: InodeNumber, count: UInt64) { services.inodes.forget(inode, count: count) }
@@ -187,8 +194,11 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
         _ request: consuming Request, parent: InodeNumber, name: FileName, mode: UInt32, device: UInt64
     ) {
         make(request, in: parent) { inode, caller throws(Errno) in
-            guard FileType(rawValue: mode) == .regular else { throw .notPermitted }
-            return try inode.makeFile(name, permissions: mode & 0o7777, caller: caller)
+            switch FileType(rawValue: mode) {
+            case .regular: return try inode.makeFile(name, permissions: mode & 0o7777, caller: caller)
+            case .socket: return try inode.makeSocket(name, permissions: mode & 0o7777, caller: caller)
+            default: throw .notPermitted
+            }
         }
     }
 
@@ -225,7 +235,11 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     }
 
     override func link(_ request: consuming Request, inode: InodeNumber, newParent: InodeNumber, newName: FileName) {
-        request.error(.notPermitted)
+        make(request, in: newParent) { directory, _ throws(Errno) in
+            guard let file = services.inodes[inode] else { throw .staleNFSFileHandle }
+            try directory.link(file, as: newName)
+            return file
+        }
     }
 
     // MARK: Files
@@ -242,11 +256,32 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     override func create(
         _ request: consuming Request, parent: InodeNumber, name: FileName, mode: UInt32, file: OpenFile
     ) {
+        create(request, in: parent, flags: file.flags) { inode, caller throws(Errno) in
+            try inode.makeFile(name, permissions: mode & 0o7777, caller: caller)
+        }
+    }
+
+    override func tmpfile(_ request: consuming Request, parent: InodeNumber, mode: UInt32, file: OpenFile) {
+        create(request, in: parent, flags: file.flags) { inode, caller throws(Errno) in
+            try inode.makeTemporaryFile(permissions: mode & 0o7777, caller: caller)
+        }
+    }
+
+    private func create(
+        _ request: consuming Request, in parent: InodeNumber, flags: Int32,
+        _ make: (Inode, Caller) throws(Errno) -> Inode
+    ) {
         var opened: (inode: Inode, handle: OpenHandle, options: OpenReply.Options)?
         let left = withInode(parent, request) { inode, request throws(Errno) in
-            let made = try inode.makeFile(name, permissions: mode & 0o7777, caller: request.caller)
-            let (handle, options) = try made.open(flags: file.flags, caller: request.caller)
-            opened = (made, handle, options)
+            let made = try make(inode, request.caller)
+            do throws(Errno) {
+                let (handle, options) = try made.open(flags: flags, caller: request.caller)
+                opened = (made, handle, options)
+            } catch {
+                // One without a name is nobody's.
+                made.forgotten()
+                throw error
+            }
         }
         guard let opened else { return }
         services.inodes.remember(opened.inode)
@@ -352,7 +387,9 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
 
     override func listxattr(_ request: consuming Request, inode: InodeNumber, size: Int) {
         var names: [UInt8] = []
-        let left = withInode(inode, request) { inode, _ throws(Errno) in names = inode.extendedAttributeNames }
+        let left = withInode(inode, request) { inode, request throws(Errno) in
+            names = inode.extendedAttributeNames(for: request.caller)
+        }
         if let left { unsafe left.extendedAttribute(names.span.bytes, size: size) }
     }
 

@@ -40,6 +40,7 @@ final class Services: Sendable {
     let notifier: Notifier
     let pageCache: PageCache
     let direct: DirectMappings
+    let unmappable: Unmappable
     let tasks: TaskLocator
     /// The processes of the host.
     let processes = ProcTasks()
@@ -51,6 +52,7 @@ final class Services: Sendable {
     let tree = Mutex(WeakTree())
     /// The directory buffers/.
     let buffers = Mutex(WeakDirectory())
+    let accessTimes: AccessTimes
     /// Guards every directory below buffers/.
     let namespace = Mutex<Void>(())
     /// Counts what changes paths below buffers/, or who may see them, apart from names that come and go.
@@ -58,7 +60,11 @@ final class Services: Sendable {
     /// The files whose contents are memory, by the numbers of their buffers.
     let files = Mutex(IDTable<WeakFile>())
 
-    init(machine: Machine, hugeMode: HugeMode?, limits: Limits, logger: Logger, notifier: Notifier) {
+    init(
+        machine: Machine, hugeMode: HugeMode?, limits: Limits, accessTimes: AccessTimes, logger: Logger,
+        notifier: Notifier
+    ) {
+        self.accessTimes = accessTimes
         accounts = Accounts(limits, memory: UInt64(machine.nodes.reduce(0) { $0 + $1.usage.present }) * Page.size)
         mirrors = MirrorRegistry(accounts)
         memory = MemorySettings(defaultHugeMode: hugeMode)
@@ -67,6 +73,7 @@ final class Services: Sendable {
         self.notifier = notifier
         pageCache = PageCache(notifier: notifier, logger: logger)
         direct = DirectMappings(notifier: notifier, logger: logger)
+        unmappable = Unmappable(notifier: notifier, logger: logger)
         tasks = TaskLocator(machine: machine)
         machine.setInvalidator(pageCache)
         machine.setTaskDirectory(processes)
@@ -136,7 +143,7 @@ final class Services: Sendable {
     /// Something below buffers/ has lost its name.
     func unlinked(_ inode: Inode) {
         tree.withLock { $0.cache }?.unlinked(inode.number)
-        (inode as? BufferFile)?.unlinked()
+        inode.unlinked()
     }
 
     /// Sets what is to be done when a part of the machine has gone.

@@ -14,6 +14,8 @@ public struct Capabilities: OptionSet, Hashable, Sendable {
     public static let asyncRead = Capabilities(rawValue: 1 << 0)
     /// `O_TRUNC` arrives in OPEN, in place of a SETATTR.
     public static let atomicTruncate = Capabilities(rawValue: 1 << 3)
+    /// Inodes are found again by their numbers after the kernel has forgotten them: LOOKUP of `.` and `..` (file handles, NFS).
+    public static let exportSupport = Capabilities(rawValue: 1 << 4)
     /// The daemon applies the umask.
     public static let dontMask = Capabilities(rawValue: 1 << 6)
     /// ioctl(2) on directories.
@@ -40,7 +42,7 @@ public struct Capabilities: OptionSet, Hashable, Sendable {
     /// What a file system wants whose page cache must stay as the daemon left it. That libfuse would turn on more, as
     /// `atomicTruncate` and `autoInvalidateData`, is why the set is given in full.
     public static let standard: Capabilities = [
-        .asyncRead, .directoryIoctl, .readdirplus, .readdirplusAuto, .parallelDirectoryOperations,
+        .asyncRead, .exportSupport, .directoryIoctl, .readdirplus, .readdirplusAuto, .parallelDirectoryOperations,
         .handleKillPrivileges, .explicitInvalidateData,
     ]
 }

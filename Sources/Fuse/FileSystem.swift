@@ -39,6 +39,9 @@ open class FileSystem: @unchecked Sendable {
     // MARK: Names and inodes
 
     /// LOOKUP: the inode of a name. Answer: `entry`.
+    ///
+    /// Of `.` and `..` only with ``Capabilities/exportSupport``, where a file handle names an inode that the kernel has forgotten:
+    /// ESTALE where there is none of that number.
     open func lookup(_ request: consuming Request, parent: InodeNumber, name: FileName) {
         request.error(.noSuchFileOrDirectory)
     }
@@ -122,6 +125,11 @@ open class FileSystem: @unchecked Sendable {
     open func create(
         _ request: consuming Request, parent: InodeNumber, name: FileName, mode: UInt32, file: OpenFile
     ) {
+        request.error(.noFunction)
+    }
+
+    /// TMPFILE: `O_TMPFILE`, a file in a directory that has no name yet. LINK may give it its first one. Answer: `created`.
+    open func tmpfile(_ request: consuming Request, parent: InodeNumber, mode: UInt32, file: OpenFile) {
         request.error(.noFunction)
     }
 

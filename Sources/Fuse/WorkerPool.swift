@@ -143,6 +143,7 @@ final class WorkerPool: Sendable {
                     rings.isWanted.store(true, ordering: .sequentiallyConsistent)
                 }
             }
+            unsafe TemporaryFile.translate(UnsafeMutableRawBufferPointer(start: buffer.mem, count: Int(result)))
             unsafe fuse_session_process_buf(session, &buffer)
             if isFirst {
                 isFirst = false

@@ -46,6 +46,7 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
     }
 
     override func read(_ request: consuming Request, size: Int, offset: Int64, flags: Int32) {
+        file.accessed(flags: flags)
         let isDirect = flags & O_DIRECT != 0
         // One that meets good bytes before a page that failed is short; to the page cache that would be the end of the file.
         let size = isDirect ? machine.goodLength(of: file.buffer, at: UInt64(offset), length: size) : size

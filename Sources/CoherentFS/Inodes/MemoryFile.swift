@@ -44,6 +44,24 @@ class MemoryFile: Inode, @unchecked Sendable {
         return attributes
     }
 
+    override func withMetadata<Result: Sendable>(
+        _ body: (inout Metadata) throws(Errno) -> Result
+    ) throws(Errno) -> Result {
+        try metadata.withLock { metadata throws(Errno) in try body(&metadata) }
+    }
+
+    /// Notes that somebody reads, by a file that was opened with some flags.
+    ///
+    /// What is in the page cache is read without a request. Therefore an open(2) for reading alone counts, too.
+    @inline(__always)
+    func accessed(flags: Int32) {
+        guard services.accessTimes.files, flags & Self.withoutAccessTime == 0 else { return }
+        metadata.withLock { $0.accessed() }
+    }
+
+    /// `O_NOATIME`, which Glibc's module leaves out.
+    private static let withoutAccessTime: Int32 = 0o1000000
+
     override func open(flags: Int32, caller: Caller) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
         services.machine.noteTask(caller.pid)
         try cached.open()
@@ -52,6 +70,7 @@ class MemoryFile: Inode, @unchecked Sendable {
             let handle = try makeHandle(caller)
             handle.count(in: cached, isWriter: flags & O_ACCMODE != O_RDONLY)
             handle.backing = backing
+            if flags & O_ACCMODE == O_RDONLY { accessed(flags: flags) }
             // What is in the page cache is the truth about the page, so it is kept; and as memory has nothing to be
             // safe on, closing a file writes nothing back.
             return (handle, backing == nil ? [.keepCache, .noFlush] : [.directIO, .noFlush])
@@ -142,22 +161,35 @@ class MemoryFile: Inode, @unchecked Sendable {
 final class BufferFile: MemoryFile, @unchecked Sendable {
     /// Where it stands; nil once it has no name any more. The namespace lock guards it.
     var place: Place?
+    /// Whether it was made without a name.
+    private let isTemporary: Bool
 
-    init(metadata: Metadata, services: Services, caller: Caller) {
+    init(metadata: Metadata, services: Services, caller: Caller, isTemporary: Bool = false) {
+        self.isTemporary = isTemporary
+        var metadata = metadata
+        metadata.linkCount = isTemporary ? 0 : 1
         super.init(
             buffer: services.machine.makeBuffer(huge: services.memory.defaultHugeMode), metadata: metadata,
             services: services)
         services.adopt(self, by: caller)
     }
 
-    /// The last name is gone; the memory goes with the last open file, mapping or path descriptor.
-    func unlinked() {
-        metadata.withLock { metadata in
-            metadata.linkCount = 0
-            metadata.ctime = .now
-        }
+    // The memory goes with the last open file, mapping or path descriptor.
+    override func unlinked() {
+        metadata.withLock { $0.unlinked() }
         if !services.inodes.knows(self) { forgotten() }
     }
+
+    /// A file that was made without a name gets one; the kernel lets that happen once. EPERM for what has one.
+    func linked() throws(Errno) {
+        try metadata.withLock { metadata throws(Errno) in
+            guard isTemporary, metadata.linkCount == 0 else { throw .notPermitted }
+            metadata.linkCount = 1
+            metadata.ctime = .now
+        }
+    }
+
+    override var isLasting: Bool { metadata.withLock { $0.linkCount } > 0 }
 
     override func renamed() { metadata.withLock { $0.ctime = .now } }
 
@@ -176,7 +208,7 @@ final class BufferFile: MemoryFile, @unchecked Sendable {
     }
 
     override func forgotten() {
-        guard metadata.withLock({ $0.linkCount }) == 0 else { return }
+        guard !isLasting, services.inodes.drop(self) else { return }
         services.pageCache.unregister(buffer)
         _ = services.files.withLock { $0.remove(buffer.id) }
         services.machine.remove(buffer)
@@ -187,6 +219,8 @@ final class BufferFile: MemoryFile, @unchecked Sendable {
 
 /// A file below dev/: the memory of one coherent device.
 final class DeviceFile: MemoryFile, @unchecked Sendable {
+    override var isLasting: Bool { true }
+
     private let device: Device
     /// Which coming of the device it is the file of: to the mappings of another it is dead.
     private let incarnation: UInt32

@@ -29,6 +29,8 @@ final class MirrorFile: Inode, @unchecked Sendable {
         return attributes
     }
 
+    override var isLasting: Bool { true }
+
     override func change(_ changes: AttributeChanges, caller: Caller, isOpen: Bool) throws(Errno) {
         // O_TRUNC leaves a device as it is, which arrives here as truncate(2) to 0.
         if let size = changes.size, size != 0 || isOpen { throw .invalidArgument }

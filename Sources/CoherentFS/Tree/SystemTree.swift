@@ -199,7 +199,7 @@ struct SystemTree {
             [
                 .dynamic(
                     places: .init(last: { directory.lastPlace ?? 0 }) { places in
-                        directory.entries(at: places).map { ($0.place, $0.name.string, .directory) }
+                        directory.controlled(at: places).map { ($0.place, $0.entry.name.string, .directory) }
                     },
                     lookup: { name in
                         switch directory.lookup(FileName(name)) {

@@ -23,9 +23,12 @@ struct TOMLDocument {
         if let (line, found) = document.locator.excess {
             throw document.error(line: line, found: found, expected: "nodes, their links and caches, and distances")
         }
+        var headers = TOMLHeaders(bytes)
+        let malformed = headers.firstMalformed()
         let table: TOMLTable
         do {
-            table = try TOMLTable(string: text)
+            // What is before such a header may be malformed, too.
+            table = try TOMLTable(string: malformed.map { String(decoding: bytes[..<$0], as: UTF8.self) } ?? text)
         } catch let error as TOMLParseError {
             // What it quotes may be a control character; its own quotation marks stay as they are.
             let reason = error.description.unicodeScalars.map { scalar in
@@ -36,6 +39,12 @@ struct TOMLDocument {
                 expected: "KEY = VALUE, [TABLE] or [[ARRAY]]")
         } catch {
             throw document.error(line: 1, found: "malformed TOML", expected: "KEY = VALUE, [TABLE] or [[ARRAY]]")
+        }
+        if let malformed {
+            throw document.error(
+                line: document.lineNumber(at: malformed),
+                found: "malformed TOML (a table header that begins with no key)",
+                expected: "KEY = VALUE, [TABLE] or [[ARRAY]]")
         }
         return try body(TOMLReader(table: table, path: [], document: document))
     }

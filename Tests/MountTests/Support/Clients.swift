@@ -4,8 +4,8 @@ import Testing
 
 /// The C programs of Tests/Clients, each compiled once a run.
 enum Client: String, CaseIterable {
-    case dmirror, engine, fault, fsx, increment, numa, openmany, pattern, poison, pollpri
-    case pollstorm, rename, scale, share, sigbus, sparse, stale
+    case calls, dmirror, engine, fault, fsx, hostile, increment, numa, openmany, pattern, poison, pollpri
+    case pollstorm, rename, scale, share, sigbus, sparse, stale, witness
 
     private static let sources = Host.package.appending("Tests/Clients")
 
@@ -24,8 +24,10 @@ enum Client: String, CaseIterable {
         return folder
     }
 
+    static let copying = sources.appending("copying.py").string
     static let database = sources.appending("database.py").string
     static let memmap = sources.appending("memmap.py").string
+    static let metadata = sources.appending("metadata.py").string
     static let tasks = sources.appending("tasks.py").string
     static let names = sources.appending("names.py").string
 

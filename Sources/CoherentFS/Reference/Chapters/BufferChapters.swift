@@ -4,7 +4,7 @@ extension Manual {
         Chapter(
             "buffers", summary: "Named buffers: files and directories of your own. Anybody may make them.",
             text:
-                "Links, fifos and device nodes are refused (EPERM). A path below buffers/ has \(BufferPath.maximumLength) bytes at most, so that the paths of the controls, from the root of the mount, end within PATH_MAX: a name that would make a longer one is ENAMETOOLONG, and so is moving a directory where the path of anything below it would be longer. There are as many names as the mount option `nr_inodes=` says (ENOSPC), and a user has the share of these that `user_limit=` says (EDQUOT); df -i shows them. An inode counts until its last file is closed, in the share of its owner.",
+                "Links, fifos and device nodes are refused (EPERM). A path below buffers/ has \(BufferPath.maximumLength) bytes at most, so that the paths of the controls, from the root of the mount, end within PATH_MAX: a name that would make a longer one is ENAMETOOLONG, and so is moving a directory where the path of anything below it would be longer. There are as many names as the mount option `nr_inodes=` says (ENOSPC), and a user has the share of these that `user_limit=` says (EDQUOT); df -i shows them. An inode counts until its last file is closed, in the share of its owner. Sockets are names like any other. A file without a name (O_TMPFILE) gets its first one by linkat(2). Attributes `user.NAME` of files and directories are stored as on tmpfs, and copied: at most 128 KiB of values and 64 KiB of names a file (ENOSPC); of `trusted.` and `security.` root's. Access lists are not (EOPNOTSUPP). Times of last access move as relatime has it, at a read that finds nothing in the page cache, and when a file is opened for reading alone. A file handle (name_to_handle_at(2)) leads to its file for as long as that is there.",
             linux: "/dev/shm; quotactl(2)",
             [
                 "NAME": ManualPage(
@@ -24,8 +24,8 @@ extension Manual {
             "sys/kernel/cdm/buffers/NAME", "sys/class/cdm/cdmN/buffer",
             summary: "The controls of a buffer, or of a device file.",
             text:
-                "They belong to the owner and group of the file, and who may read a buffer may search the directory of its controls. To be written to they take the owner or root, whoever may write to the file: EACCES here, EPERM as an extended attribute (CAP_FOWNER suffices there).",
-            linux: "none; inode_owner_or_capable() of fs/inode.c",
+                "They belong to the owner and group of the file, and who may read a buffer may search the directory of its controls. To be written to they take the owner or root, whoever may write to the file: EACCES here, EPERM as an extended attribute (CAP_FOWNER suffices there). Those that can be read are extended attributes of the data file, too, as `user.cdm.policy`. They answer by name and are not listed, so that no copy takes them along; they cannot be removed (EPERM), nor can others be stored under such names (EOPNOTSUPP).",
+            linux: "ceph's virtual attributes, fs/ceph/xattr.c; inode_owner_or_capable() of fs/inode.c",
             [
                 "size": ManualPage(reads: "bytes, decimal", linux: "stat(2)"),
                 "resident": ManualPage(reads: "bytes, decimal", linux: "mincore(2)"),
