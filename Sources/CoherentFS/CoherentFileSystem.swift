@@ -295,18 +295,30 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
 
     override func read(_ request: consuming Request, inode: InodeNumber, size: Int, offset: Int64, file: OpenFile) {
         let handle = handle(of: file)
-        // Only what read(2) asks for has an owner: sendfile(2) and splice(2), which go through the page cache, are to be followed
-        // by that. What they find of a text would be the length of all later ones.
-        guard file.lockOwner != 0 || handle.isCacheable else {
+        // sendfile(2) and splice(2) go through the page cache: what they find of a text would be the length of all later ones, and
+        // what they find of a direct buffer would stay as it was. Their EINVAL means that read(2) is to be used.
+        guard file.isPastCache || handle.isCacheable else {
             request.error(.invalidArgument)
             return
         }
-        handle.read(request, size: size, offset: offset, flags: file.flags)
+        handle.read(request, size: size, offset: offset, file: file)
     }
 
     override func write(_ request: consuming Request, inode: InodeNumber, data: RawSpan, offset: Int64, file: OpenFile)
     {
-        handle(of: file).write(request, data: data, offset: offset, isWriteBack: file.isWriteBack)
+        handle(of: file).write(request, data: data, offset: offset, file: file)
+    }
+
+    override func copyFileRange(
+        _ request: consuming Request, from source: FilePosition, to target: FilePosition, length: Int
+    ) {
+        // Texts the kernel copies itself, as far as it can.
+        guard let from = handle(of: source.file) as? MemoryHandle, let to = handle(of: target.file) as? MemoryHandle
+        else {
+            request.error(.notSupported)
+            return
+        }
+        to.copy(request, from: from, at: source.offset, to: target.offset, length: length)
     }
 
     override func release(_ request: consuming Request, inode: InodeNumber, file: OpenFile) {

@@ -34,6 +34,7 @@ final class Services: Sendable {
     let jobs = JobRunner()
     let changes = ChangeHub()
     let trimmer = HeapTrimmer()
+    let held = HeldRequests()
     let memory: MemorySettings
     let power = PowerControls()
     let uevents = UeventLog()

@@ -165,6 +165,16 @@ open class FileSystem: @unchecked Sendable {
         request.error(.noFunction)
     }
 
+    /// COPY_FILE_RANGE: both files are of this mount, and their ranges do not overlap. The kernel has written back what is dirty of
+    /// both, and afterwards drops the pages of the target that were copied to, also those at the ends of the range: a store
+    /// through a mapping to the rest of these is lost meanwhile. ``.notSupported`` has the kernel copy through the page cache.
+    /// Answer: `written`.
+    open func copyFileRange(
+        _ request: consuming Request, from source: FilePosition, to target: FilePosition, length: Int
+    ) {
+        request.error(.noFunction)
+    }
+
     /// LSEEK with `SEEK_DATA` or `SEEK_HOLE`. Answer: `position`.
     open func lseek(_ request: consuming Request, inode: InodeNumber, offset: Int64, whence: Int32, file: OpenFile) {
         request.error(.noFunction)

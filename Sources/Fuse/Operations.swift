@@ -200,6 +200,17 @@ private func setFileOperations(_ ops: inout fuse_lowlevel_ops) {
                 file: file)
         }
     }
+    unsafe ops.copy_file_range = { raw, inode, offset, info, outInode, outOffset, outInfo, length, _ in
+        guard let file = unsafe info.map({ unsafe OpenFile($0.pointee) }),
+            let outFile = unsafe outInfo.map({ unsafe OpenFile($0.pointee) })
+        else { return }
+        unsafe serve(raw) {
+            $0.copyFileRange(
+                $1, from: FilePosition(inode: InodeNumber(rawValue: inode), file: file, offset: Int64(offset)),
+                to: FilePosition(inode: InodeNumber(rawValue: outInode), file: outFile, offset: Int64(outOffset)),
+                length: length)
+        }
+    }
     unsafe ops.lseek = { raw, inode, offset, whence, info in
         guard let file = unsafe info.map({ unsafe OpenFile($0.pointee) }) else { return }
         unsafe serve(raw) {

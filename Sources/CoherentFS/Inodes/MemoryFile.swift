@@ -38,6 +38,7 @@ class MemoryFile: Inode, @unchecked Sendable {
 
     override var attributes: FileAttributes {
         var attributes = FileAttributes(inode: number, type: .regular, permissions: 0)
+        noteStores()
         metadata.withLock { $0.fill(&attributes) }
         attributes.size = Int64(buffer.size)
         attributes.blocks = Int64(buffer.residentPages) * 8
@@ -73,11 +74,27 @@ class MemoryFile: Inode, @unchecked Sendable {
             if flags & O_ACCMODE == O_RDONLY { accessed(flags: flags) }
             // What is in the page cache is the truth about the page, so it is kept; and as memory has nothing to be
             // safe on, closing a file writes nothing back.
-            return (handle, backing == nil ? [.keepCache, .noFlush] : [.directIO, .noFlush])
+            var options: OpenReply.Options = [.keepCache, .noFlush]
+            if backing != nil {
+                options = [.directIO, .noFlush]
+            } else if readsHoles(flags) {
+                options.insert(.directIO)
+            }
+            return (handle, options)
         } catch {
             cached.close()
             throw error
         }
+    }
+
+    /// Whether read(2) of an open file is to go past the page cache, so that a hole stays one: who asks for a page of the page cache
+    /// may be a mapping, and gets a page that has its frame.
+    ///
+    /// Not of what may be written to, for it is read at the speed of memory. And not while somebody may have dirty pages: each
+    /// mmap(2) of a file that goes past the page cache writes all of them back first (fuse_file_mmap()).
+    private func readsHoles(_ flags: Int32) -> Bool {
+        flags & O_ACCMODE == O_RDONLY && cached.writers.load(ordering: .relaxed) == 0
+            && buffer.hasHoles && services.notifier.allowsMappedDirectIO
     }
 
     func makeHandle(_ caller: Caller) throws(Errno) -> MemoryHandle { MemoryHandle(self) }
@@ -96,8 +113,15 @@ class MemoryFile: Inode, @unchecked Sendable {
         return BufferAttributes.table.map { $0.bound(to: subject) }
     }
 
+    /// Notes when programs have stored through mappings that nobody sees.
+    private func noteStores() {
+        guard let time = buffer.takeStoreTime() else { return }
+        metadata.withLock { $0.modified(at: Timestamp(time)) }
+    }
+
     override func change(_ changes: AttributeChanges, caller: Caller, isOpen: Bool) throws(Errno) {
         if let size = changes.size { try resize(to: size, isOpen: isOpen, by: caller) }
+        noteStores()
         try metadata.withLock { metadata throws(Errno) in
             if let user = changes.uid { try transfer(to: user, by: caller) }
             metadata.apply(changes)

@@ -75,6 +75,12 @@ struct Metadata: Sendable {
         Directory.Ownership(permissions: FilePermissions(rawValue: permissions), uid: uid, gid: gid)
     }
 
+    /// Notes a change of the contents some time ago.
+    mutating func modified(at time: Timestamp) {
+        mtime = max(mtime, time)
+        ctime = max(ctime, time)
+    }
+
     func fill(_ attributes: inout FileAttributes) {
         attributes.permissions = permissions
         attributes.uid = uid

@@ -162,7 +162,9 @@ final class TreeInode: Inode, @unchecked Sendable {
         _ stream: AttributeTree.Stream, flags: Int32, by opener: Opener
     ) throws(Errno) -> (OpenHandle, OpenReply.Options) {
         guard flags & O_ACCMODE == O_RDONLY, let log = stream.source as? UeventLog else { throw .permissionDenied }
-        return (UeventHandle(log, opener: Credentials(opener)), [.directIO, .nonSeekable])
+        return (
+            UeventHandle(log, opener: Credentials(opener), held: tree.services.held), [.directIO, .nonSeekable]
+        )
     }
 
     override func change(_ changes: AttributeChanges, caller: Caller, isOpen: Bool) throws(Errno) {

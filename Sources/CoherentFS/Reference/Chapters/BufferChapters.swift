@@ -8,9 +8,10 @@ extension Manual {
             linux: "/dev/shm; quotactl(2)",
             [
                 "NAME": ManualPage(
-                    summary: "A buffer: ftruncate, mmap, read, write, fallocate, lseek to data and holes.",
+                    summary:
+                        "A buffer: ftruncate, mmap, read, write, fallocate, copy_file_range, lseek to data and holes.",
                     text:
-                        "A page gets its frame when it is first touched, under the policy of that moment; none to be had is SIGBUS through a mapping, ENOSPC through write(2). What was never touched reads as zeros. Its controls are in sys/kernel/cdm/buffers/NAME.",
+                        "A page gets its frame when it is first touched, under the policy of that moment; none to be had is SIGBUS through a mapping, ENOSPC through write(2). What was never touched reads as zeros, and stays so for who opens it to read only. Its controls are in sys/kernel/cdm/buffers/NAME.",
                     linux: "tmpfs; mm/shmem.c"),
                 "DIR": ManualPage(summary: "A directory of buffers, which holds what buffers/ holds.", linux: "tmpfs"),
             ]),

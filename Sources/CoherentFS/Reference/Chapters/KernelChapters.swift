@@ -168,7 +168,7 @@ extension Manual {
                     reads:
                         "whole events as in `ACTION=online\\nDEVPATH=/devices/…\\nSUBSYSTEM=memory\\nSEQNUM=17\\n\\n`, from the moment it was opened on",
                     text:
-                        "A read waits for the next event (EAGAIN with O_NONBLOCK, EINTR when interrupted); poll(2) tells of it with POLLIN. Every reader gets all; one more than \(UeventLog.capacity) events or \(UeventLog.byteCapacity >> 20) MiB behind loses the oldest and reads `ACTION=lost` and COUNT, how many, in their place. Of a buffer or directory whose path the one who opened the file could not have listed when it happened, DEVPATH and BUFFER have `inode:NUMBER` in the place of the path (a name that begins so is shown as `\\151node:…`).",
+                        "A read waits for the next event (EAGAIN with O_NONBLOCK, EINTR when interrupted, ENOBUFS where 1024 of the user's wait already); poll(2) tells of it with POLLIN. Every reader gets all; one more than \(UeventLog.capacity) events or \(UeventLog.byteCapacity >> 20) MiB behind loses the oldest and reads `ACTION=lost` and COUNT, how many, in their place. Of a buffer or directory whose path the one who opened the file could not have listed when it happened, DEVPATH and BUFFER have `inode:NUMBER` in the place of the path (a name that begins so is shown as `\\151node:…`).",
                     linux: "the NETLINK_KOBJECT_UEVENT socket; lib/kobject_uevent.c"),
             ]),
         Chapter(
