@@ -41,6 +41,8 @@ public struct FileSystemOptions: Sendable {
     public var devices = DevicePermissions()
     /// How requests come from the kernel.
     public var transport = Transport.automatic
+    /// How much users may take of what is scarce.
+    public var limits = Limits()
     /// More mount options of the kernel: `ro`, `noatime`, ….
     public var kernel: [String] = []
     /// The threads that serve requests.
@@ -84,7 +86,8 @@ public final class MountedFileSystem: Sendable {
             throw MountFailure("the machine's memory cannot be reserved: \(error)")
         }
         fileSystem = CoherentFileSystem(
-            machine: machine, hugeMode: options.huge, devices: options.devices, logger: logger)
+            machine: machine, hugeMode: options.huge, devices: options.devices, limits: options.limits,
+            accessTimes: AccessTimes(mountedWith: options.kernel), logger: logger)
         var mount = MountOptions()
         mount.allowOther = options.allowOther || geteuid() == 0
         mount.others = options.kernel
@@ -120,6 +123,11 @@ public final class MountedFileSystem: Sendable {
         fileSystem.services.pageCache.setWriteBack(WriteBack(session))
         machine.balancing.mode = options.balancing
         fileSystem.startBackgroundWork()
+        if let group = MemoryGroup.own {
+            machine.setHostLimit(pages: group.pages)
+            logger.notice(
+                "pages beyond \(group.pages * 4 >> 10) MiB get no frame, for the daemon's memory cgroup has no more")
+        }
         let failures = session.tuneBackingDevice(readAheadKilobytes: Int(options.faultAround >> 10))
         if !failures.isEmpty {
             let list = failures.map(\.description).joined(separator: ", ")

@@ -20,6 +20,10 @@ struct MountWords {
     var transport = Transport.automatic
     /// Whether users other than the one who mounts get in.
     var allowOther = false
+    /// What users may take.
+    var limits = Limits()
+    /// What the daemon gives up.
+    var hardening = Hardening()
     /// The words that the kernel's mount takes.
     var kernel: [String] = []
 
@@ -28,7 +32,7 @@ struct MountWords {
         "topology": "topology=FILE", "fault_around": "fault_around=SIZE", "huge": "huge=WORD",
         "mapping": "mapping=WORD", "numa_balancing": "numa_balancing=N", "transport": "transport=WORD",
         "dev_mode": "dev_mode=MODE", "dev_gid": "dev_gid=GID",
-    ]
+    ].merging(limiting) { first, _ in first }
 
     private static let faultArounds: ClosedRange<UInt64> = 4 << 10...1 << 20
 
@@ -96,6 +100,11 @@ struct MountWords {
                 throw Failure(.usage, "mount: dev_gid=\(number); expected the number of a group")
             }
             devices.group = group
+        case (_, let value?) where Self.limiting[key] != nil && !value.isEmpty:
+            try addLimit(key, value)
+        case ("size", _?):
+            throw Failure(
+                .usage, "mount: \(word); expected the memory of the nodes in a topology, and nr_inodes=N for the names")
         case ("allow_other", nil):
             allowOther = true
         case (_, nil) where Self.kernelWords.contains(key):
@@ -112,7 +121,7 @@ struct MountWords {
             }
             throw Failure(
                 .usage,
-                "mount: unknown option \"\(word)\"; expected topology=FILE, fault_around=SIZE, huge=WORD, mapping=WORD, numa_balancing=N, transport=WORD, dev_mode=MODE, dev_gid=GID, allow_other or a word of mount(8)"
+                "mount: unknown option \"\(word)\"; expected topology=FILE, fault_around=SIZE, huge=WORD, mapping=WORD, numa_balancing=N, transport=WORD, dev_mode=MODE, dev_gid=GID, nr_inodes=N, user_limit=PERCENT, max_direct=N, max_pinned=SIZE, seccomp=WORD, oom_score_adj=N, allow_other or a word of mount(8)"
             )
         }
     }

@@ -37,10 +37,26 @@ final class UeventLog: Sendable {
         var rest: ArraySlice<UInt8> = []
     }
 
+    /// A read that waits.
+    fileprivate struct Waiter {
+        let id: Int
+        let request: DeferredRequest
+        let size: Int
+        let place: HeldRequests.Place
+    }
+
     fileprivate struct Waiters {
-        var reads: [(id: Int, request: DeferredRequest, size: Int)] = []
+        var reads: [Waiter] = []
         var nextID = 0
         var poll: PollHandle?
+    }
+
+    /// A read that waits.
+    fileprivate struct Waiter {
+        let id: Int
+        let request: DeferredRequest
+        let size: Int
+        let place: HeldRequests.Place
     }
 
     fileprivate struct State {
@@ -113,20 +129,20 @@ final class UeventLog: Sendable {
     /// Answers whoever waits for what was posted. Called without locks.
     func deliver() {
         let readers = state.withLock { Array($0.readers.values) }
-        var answers: [(DeferredRequest, [UInt8])] = []
+        var answers: [(waiter: Waiter, bytes: [UInt8])] = []
         var polls: [PollHandle] = []
         for reader in readers where reader.waiters.withLock({ !$0.reads.isEmpty || $0.poll != nil }) {
             reader.progress.withLock { progress in
                 while isReadable(progress) {
                     let waiter = reader.waiters.withLock { $0.reads.isEmpty ? nil : $0.reads.removeFirst() }
                     guard let waiter else { break }
-                    answers.append((waiter.request, take(&progress, size: waiter.size, for: reader.opener)))
+                    answers.append((waiter, take(&progress, size: waiter.size, for: reader.opener)))
                 }
                 guard isReadable(progress) else { return }
                 if let poll = reader.waiters.withLock({ $0.poll.take() }) { polls.append(poll) }
             }
         }
-        for (request, bytes) in answers { request.answer { $0.bytes(bytes) } }
+        for (waiter, bytes) in answers { waiter.request.answer { $0.bytes(bytes) } }
         for poll in polls { try? poll.notify() }
     }
 
@@ -164,19 +180,19 @@ final class UeventLog: Sendable {
     }
 
     /// Answers a read when there is something, or with EINTR when its caller is interrupted before.
-    func wait(_ reader: Reader, _ request: DeferredRequest, size: Int) {
+    func wait(_ reader: Reader, _ request: DeferredRequest, size: Int, _ place: HeldRequests.Place) {
         let id = reader.waiters.withLock { waiters in
             waiters.nextID += 1
-            waiters.reads.append((waiters.nextID, request, size))
+            waiters.reads.append(Waiter(id: waiters.nextID, request: request, size: size, place: place))
             return waiters.nextID
         }
         // Whoever takes the waiter out answers it, so that no event is taken for a read that has been given up.
         request.onInterrupt {
-            let waiter = reader.waiters.withLock { waiters -> DeferredRequest? in
+            let waiter = reader.waiters.withLock { waiters -> Waiter? in
                 guard let index = waiters.reads.firstIndex(where: { $0.id == id }) else { return nil }
-                return waiters.reads.remove(at: index).request
+                return waiters.reads.remove(at: index)
             }
-            waiter?.error(.interrupted)
+            waiter?.request.error(.interrupted)
         }
         // Something may have come between the look and the wait.
         deliver()

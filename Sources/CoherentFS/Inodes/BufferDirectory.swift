@@ -45,6 +45,12 @@ final class BufferDirectory: Inode, @unchecked Sendable {
         }
     }
 
+    override func withMetadata<Result: Sendable>(
+        _ body: (inout Metadata) throws(Errno) -> Result
+    ) throws(Errno) -> Result {
+        try metadata.withLock { metadata throws(Errno) in try body(&metadata) }
+    }
+
     override var attributes: FileAttributes {
         var attributes = FileAttributes(inode: number, type: .directory, permissions: 0)
         metadata.withLock { $0.fill(&attributes) }
@@ -63,25 +69,68 @@ final class BufferDirectory: Inode, @unchecked Sendable {
     /// The child of a name, nil where there is none.
     func lookup(_ name: FileName) -> Inode? { services.namespace.withLock { _ in children[name] } }
 
-    override func entries() -> [(name: FileName, type: FileType)] {
-        services.namespace.withLock { _ in
-            children.all.map { ($0.name, Self.type(of: $0.child)) }
-        }
+    override func entries() -> [DirectoryEntry] {
+        services.namespace.withLock { _ in children.all.map { Self.entry($0.name, $0.child) } }
     }
 
     override var lastPlace: UInt64? { services.namespace.withLock { _ in children.lastPlace } }
 
-    override func entries(at places: ClosedRange<UInt64>) -> [(place: UInt64, name: FileName, type: FileType)] {
+    override func entries(at places: ClosedRange<UInt64>) -> [(place: UInt64, entry: DirectoryEntry)] {
         services.namespace.withLock { _ in
-            children.list(places, limit: 64).map { ($0.place, $0.name, Self.type(of: $0.child)) }
+            children.list(places, limit: 64).map { ($0.place, Self.entry($0.name, $0.child)) }
         }
     }
 
-    private static func type(of child: Inode) -> FileType { child is BufferDirectory ? .directory : .regular }
+    /// As `entries(at:)`, without what has no controls.
+    func controlled(at places: ClosedRange<UInt64>) -> [(place: UInt64, entry: DirectoryEntry)] {
+        var start = places.lowerBound
+        while start <= places.upperBound, case let some = entries(at: start...places.upperBound), let last = some.last {
+            let controlled = some.filter { $0.entry.type != .socket }
+            if !controlled.isEmpty { return controlled }
+            start = last.place + 1
+        }
+        return []
+    }
+
+    private static func entry(_ name: FileName, _ child: Inode) -> DirectoryEntry {
+        DirectoryEntry(name: name, type: type(of: child), number: child.number)
+    }
+
+    private static func type(of child: Inode) -> FileType {
+        switch child {
+        case is BufferDirectory: .directory
+        case is SocketFile: .socket
+        default: .regular
+        }
+    }
+
+    override var parent: Inode? {
+        services.namespace.withLock { _ in
+            if let place { return place.directory }
+            return isRemoved ? nil : services.inodes[.root]
+        }
+    }
+
+    override func listed() {
+        if services.accessTimes.directories { metadata.withLock { $0.accessed() } }
+    }
+
+    override var isLasting: Bool { metadata.withLock { $0.linkCount } > 0 }
+
+    override func unlinked() {
+        if !services.inodes.knows(self) { forgotten() }
+    }
+
+    override func forgotten() {
+        if !isLasting { _ = services.inodes.drop(self) }
+    }
 
     override func change(_ changes: AttributeChanges, caller: Caller, isOpen: Bool) throws(Errno) {
         guard changes.size == nil else { throw .isDirectory }
-        metadata.withLock { $0.apply(changes, isDirectory: true) }
+        try metadata.withLock { metadata throws(Errno) in
+            if let user = changes.uid { try charge?.transfer(to: user, by: caller.pid) }
+            metadata.apply(changes, isDirectory: true)
+        }
         // Who may see the paths through here may be another now.
         if changes.mode != nil || changes.uid != nil || changes.gid != nil { services.pathsChanged() }
     }
@@ -89,14 +138,24 @@ final class BufferDirectory: Inode, @unchecked Sendable {
     /// Whose the directory is, and who may list and search it: the directory of its controls is no more open.
     var ownership: Directory.Ownership { metadata.withLock { $0.ownership } }
 
-    private func insert(_ name: FileName, _ make: (Metadata) -> Inode) throws(Errno) -> Inode {
+    private func insert(_ name: FileName, _ caller: Caller, _ make: (Metadata) -> Inode) throws(Errno) -> Inode {
+        let charge = try InodeCharge(services.accounts.inodes, to: caller.uid, by: caller.pid)
+        return try insert(name) { parent in
+            let inode = make(parent)
+            inode.charge = charge
+            return inode
+        }
+    }
+
+    @discardableResult
+    private func insert(_ name: FileName, _ make: (Metadata) throws(Errno) -> Inode) throws(Errno) -> Inode {
         guard name.string.utf8.count <= 255 else { throw .fileNameTooLong }
         defer { services.uevents.deliver() }
         return try services.namespace.withLock { _ throws(Errno) in
             guard !isRemoved else { throw .noSuchFileOrDirectory }
             guard children[name] == nil else { throw .fileExists }
             try checkLength(of: name)
-            let inode = make(metadata.withLock { $0 })
+            let inode = try make(metadata.withLock { $0 })
             children.set(inode, for: name)
             located(inode, under: name)
             reachChanged(from: nil, to: length(of: inode, under: name))
@@ -108,6 +167,8 @@ final class BufferDirectory: Inode, @unchecked Sendable {
 
     /// Notes what became of a name; the caller holds the namespace lock and calls `deliver` without it.
     private func note(_ action: String, _ name: FileName, _ child: Inode, from old: BufferPath? = nil) {
+        // It has no controls.
+        if child is SocketFile { return }
         services.uevents.post {
             var details: [Uevent.Detail] = [("DEVTYPE", .text(child is BufferDirectory ? "directory" : "buffer"))]
             if let old { details.append(("DEVPATH_OLD", .controls(old))) }
@@ -126,15 +187,42 @@ final class BufferDirectory: Inode, @unchecked Sendable {
     }
 
     override func makeFile(_ name: FileName, permissions: UInt32, caller: Caller) throws(Errno) -> Inode {
-        try insert(name) { parent in
+        try insert(name, caller) { parent in
             BufferFile(
+                metadata: Metadata(permissions: permissions, caller: caller, in: parent, isDirectory: false),
+                services: services, caller: caller)
+        }
+    }
+
+    override func makeTemporaryFile(permissions: UInt32, caller: Caller) throws(Errno) -> Inode {
+        let parent = metadata.withLock { $0 }
+        guard parent.linkCount > 0 else { throw .noSuchFileOrDirectory }
+        let charge = try InodeCharge(services.accounts.inodes, to: caller.uid, by: caller.pid)
+        let file = BufferFile(
+            metadata: Metadata(permissions: permissions, caller: caller, in: parent, isDirectory: false),
+            services: services, caller: caller, isTemporary: true)
+        file.charge = charge
+        return file
+    }
+
+    override func link(_ file: Inode, as name: FileName) throws(Errno) {
+        guard let file = file as? BufferFile else { throw .notPermitted }
+        try insert(name) { _ throws(Errno) in
+            try file.linked()
+            return file
+        }
+    }
+
+    override func makeSocket(_ name: FileName, permissions: UInt32, caller: Caller) throws(Errno) -> Inode {
+        try insert(name, caller) { parent in
+            SocketFile(
                 metadata: Metadata(permissions: permissions, caller: caller, in: parent, isDirectory: false),
                 services: services)
         }
     }
 
     override func makeDirectory(_ name: FileName, permissions: UInt32, caller: Caller) throws(Errno) -> Inode {
-        try insert(name) { parent in
+        try insert(name, caller) { parent in
             BufferDirectory(
                 metadata: Metadata(permissions: permissions, caller: caller, in: parent, isDirectory: true),
                 services: services)

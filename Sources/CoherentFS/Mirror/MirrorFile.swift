@@ -29,6 +29,8 @@ final class MirrorFile: Inode, @unchecked Sendable {
         return attributes
     }
 
+    override var isLasting: Bool { true }
+
     override func change(_ changes: AttributeChanges, caller: Caller, isOpen: Bool) throws(Errno) {
         // O_TRUNC leaves a device as it is, which arrives here as truncate(2) to 0.
         if let size = changes.size, size != 0 || isOpen { throw .invalidArgument }
@@ -91,8 +93,10 @@ final class MirrorHandle: OpenHandle, @unchecked Sendable {
             }
         }
         let (mirror, mirrors, user) = (mirror, services.mirrors, user)
-        guard mirrors.begin(user) else {
-            request.error(.resourceTemporarilyUnavailable)
+        do throws(Errno) {
+            try mirrors.begin(user, by: request.caller.pid)
+        } catch {
+            request.error(error)
             return
         }
         // Not among the jobs that the end of the mount waits for: where the process handles its own page faults, this may

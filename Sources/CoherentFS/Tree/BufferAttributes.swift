@@ -60,7 +60,8 @@ enum BufferAttributes {
         .readWrite(
             "pinned", summary: "1: its pages may not be moved.", show: { $0.part.isPinned ? "1" : "0" },
             store: { subject, text throws(Errno) in
-                subject.machine.setPinned(try text.keyword(of: ["0", "1"]) == "1", of: subject.part)
+                let isPinned = try text.keyword(of: ["0", "1"]) == "1"
+                try subject.services.setPinned(isPinned, of: subject.part, by: text.writer)
             }),
         .readWrite(
             "mapping",

@@ -58,6 +58,7 @@ struct SystemTree {
                             .attributes(TaskAttributes.table, of: services),
                             .attributes(JobAttributes.table, of: services),
                             .attributes(PressureAttributes.table, of: services.machine),
+                            .attributes([MachineMetrics.attribute], of: services.machine),
                             .attributes(HostNodeAttributes.table, of: services.machine),
                             .attributes(HardwarePoisonAttributes.table, of: services.machine),
                             PressureAttributes.directory(services),
@@ -198,7 +199,7 @@ struct SystemTree {
             [
                 .dynamic(
                     places: .init(last: { directory.lastPlace ?? 0 }) { places in
-                        directory.entries(at: places).map { ($0.place, $0.name.string, .directory) }
+                        directory.controlled(at: places).map { ($0.place, $0.entry.name.string, .directory) }
                     },
                     lookup: { name in
                         switch directory.lookup(FileName(name)) {
