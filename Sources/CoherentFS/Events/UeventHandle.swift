@@ -5,13 +5,14 @@ import SystemPackage
 /// An open uevents file.
 final class UeventHandle: OpenHandle, @unchecked Sendable {
     private let log: UeventLog
-    private let reader: Int
+    private let reader: UeventLog.Reader
     private let held: HeldRequests
 
-    init(_ log: UeventLog, held: HeldRequests) {
+    /// - Parameter opener: who opens it: however the file is handed on, that one may see what it shows.
+    init(_ log: UeventLog, opener: Credentials, held: HeldRequests) {
         self.log = log
         self.held = held
-        reader = log.open()
+        reader = log.open(by: opener)
     }
 
     override var isCacheable: Bool { false }
@@ -23,6 +24,7 @@ final class UeventHandle: OpenHandle, @unchecked Sendable {
             request.error(.resourceTemporarilyUnavailable)
         } else {
             do throws(Errno) {
+                guard request.mayBeHeld else { throw .noBufferSpace }
                 let place = try held.take(for: request.caller)
                 log.wait(reader, request.deferred(), size: size, place)
             } catch {

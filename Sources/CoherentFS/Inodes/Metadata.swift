@@ -1,5 +1,7 @@
+import AttributeTree
 import Fuse
 import Glibc
+import SystemPackage
 
 /// Owner, permissions and times of a file or directory below buffers/, or of a device file.
 struct Metadata: Sendable {
@@ -54,6 +56,11 @@ struct Metadata: Sendable {
     mutating func modified(at time: Timestamp) {
         mtime = max(mtime, time)
         ctime = max(ctime, time)
+    }
+
+    /// Whose it is, and who may what.
+    var ownership: Directory.Ownership {
+        Directory.Ownership(permissions: FilePermissions(rawValue: permissions), uid: uid, gid: gid)
     }
 
     func fill(_ attributes: inout FileAttributes) {
