@@ -9,25 +9,36 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     // Unchecked: `services` is set once, before the first request.
     private(set) var services: Services!
 
-    /// - Parameter hugeMode: what new buffers have, where somebody chose that.
-    init(machine: Machine, hugeMode: HugeMode? = nil, accessTimes: AccessTimes = AccessTimes(), logger: Logger) {
+    /// - Parameters:
+    ///   - hugeMode: what new buffers have, where somebody chose that.
+    ///   - devices: who may use the device files.
+    ///   - limits: how much users may take of what is scarce.
+    init(
+        machine: Machine, hugeMode: HugeMode? = nil, devices permissions: DevicePermissions = .init(),
+        limits: Limits = Limits(), accessTimes: AccessTimes = AccessTimes(), logger: Logger
+    ) {
         super.init()
         let services = Services(
-            machine: machine, hugeMode: hugeMode, accessTimes: accessTimes, logger: logger, notifier: notifier)
+            machine: machine, hugeMode: hugeMode, limits: limits, accessTimes: accessTimes, logger: logger,
+            notifier: notifier)
         self.services = services
 
         let buffers = BufferDirectory(
             metadata: Metadata(permissions: 0o1777, uid: owner.uid, gid: owner.gid), services: services)
+        // As tmpfs counts its root. A limit is 1 at least, so there is room for it.
+        buffers.charge = try? InodeCharge(services.accounts.inodes, to: owner.uid, by: 0)
         services.buffers.withLock { $0.directory = buffers }
         let tree = TreeCache(services: services)
         services.tree.withLock { $0.cache = tree }
         services.onDeparture { [weak tree] in tree?.sweep() }
         let system = SystemTree(services: services, buffers: buffers).root
+        let metadata = Metadata(
+            permissions: permissions.mode, uid: owner.uid, gid: permissions.group ?? owner.gid)
         let devices = machine.devices.map { device in
-            (FileName(device.name), DeviceFile(device: device, services: services) as Inode)
+            (FileName(device.name), DeviceFile(device: device, services: services, metadata: metadata) as Inode)
         }
         let mirrors = MirrorDevice.makeAll(in: machine).map { device in
-            (FileName(device.name), MirrorFile(device: device, services: services) as Inode)
+            (FileName(device.name), MirrorFile(device: device, services: services, metadata: metadata) as Inode)
         }
         services.inodes.add(
             root: FixedDirectory(
@@ -46,31 +57,6 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     override var implementsReaddirplus: Bool { true }
 
     override var zeros: UnsafeRawBufferPointer? { unsafe services.machine.zeroPages }
-
-    /// Starts the threads that reclaim and balance memory; they end with the other jobs.
-    func startBackgroundWork() {
-        let machine = services.machine
-        let works: [(String, @Sendable (Cancellation) -> Void)] = [
-            ("kswapd", { cancellation in machine.runKswapd(isCancelled: { cancellation.isCancelled }) }),
-            ("numa-balancing", { cancellation in machine.runBalancing(isCancelled: { cancellation.isCancelled }) }),
-        ]
-        for (name, work) in works {
-            let job = Job(name) { cancellation throws(Errno) in
-                try cancellation.withHandler({ machine.wakeBackgroundWork() }) { () throws(Errno) in
-                    work(cancellation)
-                }
-            }
-            services.jobs.start(job, Cancellation()) { _ in }
-        }
-    }
-
-    /// Cancels what runs beside the requests, commands of devices, too; false when some of it still runs after `seconds`.
-    func endJobs(within seconds: Int) -> Bool {
-        services.jobs.close()
-        let queues = services.machine.devices.map(\.queue)
-        for queue in queues { queue.close() }
-        return services.jobs.wait(seconds: seconds) && queues.allSatisfy { $0.waitUntilIdle(seconds: seconds) }
-    }
 
     // MARK: Helpers
 
@@ -437,7 +423,11 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
             statistics.blocks += UInt64(usage.present)
             statistics.freeBlocks += UInt64(usage.free)
         }
-        // As tmpfs without a limit on inodes counts them.
+        // As tmpfs, which without a limit on inodes counts none.
+        if let limit = services.accounts.inodes.limit {
+            statistics.files = limit
+            statistics.freeFiles = limit - min(limit, services.accounts.inodes.used)
+        }
         request.statistics(statistics)
     }
 }

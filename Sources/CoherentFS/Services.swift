@@ -2,6 +2,7 @@ import AttributeTree
 import CoherentMemory
 import Fuse
 import Logging
+import Synchronization
 import SystemPackage
 
 // swift-system has a type of the same name.
@@ -13,6 +14,11 @@ typealias Mutex = TracedMutex
 /// A directory that somebody else keeps.
 struct WeakDirectory {
     weak var directory: BufferDirectory?
+}
+
+/// A file that somebody else keeps.
+struct WeakFile {
+    weak var file: MemoryFile?
 }
 
 /// A tree that somebody else keeps.
@@ -38,7 +44,9 @@ final class Services: Sendable {
     let tasks: TaskLocator
     /// The processes of the host.
     let processes = ProcTasks()
-    let mirrors = MirrorRegistry()
+    let mirrors: MirrorRegistry
+    /// What users have of what is limited.
+    let accounts: Accounts
     let numaMaps = NumaMapsQuestion.Last()
     /// The sys/ tree.
     let tree = Mutex(WeakTree())
@@ -47,9 +55,18 @@ final class Services: Sendable {
     let accessTimes: AccessTimes
     /// Guards every directory below buffers/.
     let namespace = Mutex<Void>(())
+    /// Counts what changes paths below buffers/, or who may see them, apart from names that come and go.
+    let pathVersion = Atomic<UInt64>(0)
+    /// The files whose contents are memory, by the numbers of their buffers.
+    let files = Mutex(IDTable<WeakFile>())
 
-    init(machine: Machine, hugeMode: HugeMode?, accessTimes: AccessTimes, logger: Logger, notifier: Notifier) {
+    init(
+        machine: Machine, hugeMode: HugeMode?, limits: Limits, accessTimes: AccessTimes, logger: Logger,
+        notifier: Notifier
+    ) {
         self.accessTimes = accessTimes
+        accounts = Accounts(limits, memory: UInt64(machine.nodes.reduce(0) { $0 + $1.usage.present }) * Page.size)
+        mirrors = MirrorRegistry(accounts)
         memory = MemorySettings(defaultHugeMode: hugeMode)
         self.machine = machine
         self.logger = logger
@@ -119,6 +136,9 @@ final class Services: Sendable {
     private let departures = Mutex<(@Sendable () -> Void)?>(nil)
 
     private func departed() { departures.withLock { $0 }?() }
+
+    /// A directory below buffers/ has another name, or another mode or owner.
+    func pathsChanged() { pathVersion.wrappingAdd(1, ordering: .releasing) }
 
     /// Something below buffers/ has lost its name.
     func unlinked(_ inode: Inode) {

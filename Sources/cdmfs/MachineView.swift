@@ -12,8 +12,10 @@ struct MachineView {
     /// machine alone.
     private static let covers =
         [
-            "devices/system/node", "devices/system/memory", "devices/virtual/memory_tiering", "bus/node/devices",
-            "bus/memory/devices", "bus/memory_tiering/devices", "kernel/mm/numa", "kernel/mm/mempolicy",
+            "devices/system/node", "devices/system/memory", "devices/system/cpu", "devices/virtual/memory_tiering",
+            "bus/node/devices",
+            "bus/memory/devices", "bus/cpu/devices", "bus/memory_tiering/devices", "kernel/mm/numa",
+            "kernel/mm/mempolicy",
             "kernel/mm/hugepages",
         ].map { (simulated: "sys/\($0)", host: "/sys/\($0)") }
         + ["meminfo", "vmstat", "zoneinfo", "buddyinfo"].map {

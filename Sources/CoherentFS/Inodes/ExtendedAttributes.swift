@@ -36,9 +36,7 @@ extension Inode {
     func extendedAttribute(_ name: String) throws(Errno) -> [UInt8] {
         try StoredAttributes.check(name)
         if Self.isVirtual(name), let attribute = attribute(name) {
-            let value = Array(try attribute.value().utf8)
-            guard value.count <= Self.maximumSize else { throw .argListTooLong }
-            return value
+            return Array(try attribute.value(atMost: Self.maximumSize).utf8)
         }
         guard let value = try withMetadata({ $0.stored.value(of: name) }) else { throw .noData }
         return value
@@ -60,7 +58,12 @@ extension Inode {
         guard let attribute = attribute(name) else { throw flags & XATTR_REPLACE != 0 ? .noData : .notSupported }
         guard flags & XATTR_CREATE == 0 else { throw .fileExists }
         guard mayStore(caller) else { throw .notPermitted }
-        return try attribute.store(value, by: caller.writer)
+        do throws(Errno) {
+            return try attribute.store(value, by: caller.writer)
+        } catch .resourceTemporarilyUnavailable {
+            // setxattr(2) makes EOPNOTSUPP of it (fs/xattr.c).
+            throw .diskQuotaExceeded
+        }
     }
 
     /// Takes a stored one away. Those of control files are part of the file: EPERM; ENODATA for what is not there.

@@ -1,5 +1,7 @@
+import AttributeTree
 import Fuse
 import Glibc
+import SystemPackage
 
 /// Owner, permissions and times of a file or directory below buffers/, or of a device file.
 struct Metadata: Sendable {
@@ -66,6 +68,11 @@ struct Metadata: Sendable {
         let day: Int64 = 24 * 60 * 60
         if mtime < atime, ctime < atime, Int64(time(nil)) - atime.seconds < day { return }
         atime = .now
+    }
+
+    /// Whose it is, and who may what.
+    var ownership: Directory.Ownership {
+        Directory.Ownership(permissions: FilePermissions(rawValue: permissions), uid: uid, gid: gid)
     }
 
     func fill(_ attributes: inout FileAttributes) {

@@ -27,7 +27,10 @@ final class SocketFile: Inode, @unchecked Sendable {
 
     override func change(_ changes: AttributeChanges, caller: Caller, isOpen: Bool) throws(Errno) {
         guard changes.size == nil else { throw .invalidArgument }
-        metadata.withLock { $0.apply(changes) }
+        try metadata.withLock { metadata throws(Errno) in
+            if let user = changes.uid { try charge?.transfer(to: user, by: caller.pid) }
+            metadata.apply(changes)
+        }
     }
 
     override func renamed() { metadata.withLock { $0.ctime = .now } }
