@@ -17,6 +17,9 @@ public struct Attribute<Subject: Sendable>: Sendable {
     /// Makes the text of a subject's attribute, without the newline at its end.
     public typealias Show = @Sendable (Subject) throws(Errno) -> String
 
+    /// The same where the text depends on who reads it, as the numbers of tasks do.
+    public typealias ShowForClient = @Sendable (Subject, Client) throws(Errno) -> String
+
     /// Parses, validates and acts; a store that throws has changed nothing.
     public typealias Store = @Sendable (Subject, AttributeText) throws(Errno) -> Void
 
@@ -50,12 +53,12 @@ public struct Attribute<Subject: Sendable>: Sendable {
     /// Whether its content changes all the time while something is under way, so that poll(2) tells of that only now and then.
     public private(set) var changesSteadily = false
 
-    let show: Show?
+    let show: ShowForClient?
     let action: Action?
 
     init(
-        _ name: String, _ permissions: FilePermissions?, _ isPollable: Bool, _ summary: String, _ show: Show?,
-        _ action: Action?
+        _ name: String, _ permissions: FilePermissions?, _ isPollable: Bool, _ summary: String,
+        _ show: ShowForClient?, _ action: Action?
     ) {
         self.name = name
         self.isPollable = isPollable
@@ -71,6 +74,14 @@ public struct Attribute<Subject: Sendable>: Sendable {
         _ name: String, permissions: FilePermissions? = nil, isPollable: Bool = false, summary: String = "",
         show: @escaping Show
     ) -> Attribute {
+        Attribute(name, permissions, isPollable, summary, { subject, _ throws(Errno) in try show(subject) }, nil)
+    }
+
+    /// An attribute that can be read and whose text depends on who does.
+    public static func readOnly(
+        _ name: String, permissions: FilePermissions? = nil, isPollable: Bool = false, summary: String = "",
+        showForClient show: @escaping ShowForClient
+    ) -> Attribute {
         Attribute(name, permissions, isPollable, summary, show, nil)
     }
 
@@ -79,6 +90,15 @@ public struct Attribute<Subject: Sendable>: Sendable {
         _ name: String, permissions: FilePermissions? = nil, isPollable: Bool = false, summary: String = "",
         show: @escaping Show, store: @escaping Store
     ) -> Attribute {
+        Attribute(
+            name, permissions, isPollable, summary, { subject, _ throws(Errno) in try show(subject) }, .store(store))
+    }
+
+    /// An attribute that can be read and written, and whose text depends on who reads it.
+    public static func readWrite(
+        _ name: String, permissions: FilePermissions? = nil, isPollable: Bool = false, summary: String = "",
+        showForClient show: @escaping ShowForClient, store: @escaping Store
+    ) -> Attribute {
         Attribute(name, permissions, isPollable, summary, show, .store(store))
     }
 
@@ -86,6 +106,15 @@ public struct Attribute<Subject: Sendable>: Sendable {
     public static func readWrite(
         _ name: String, permissions: FilePermissions? = nil, isPollable: Bool = false, summary: String = "",
         show: @escaping Show, start: @escaping Start
+    ) -> Attribute {
+        Attribute(
+            name, permissions, isPollable, summary, { subject, _ throws(Errno) in try show(subject) }, .start(start))
+    }
+
+    /// An attribute that can be read, whose text depends on who does, and whose write starts a job.
+    public static func readWrite(
+        _ name: String, permissions: FilePermissions? = nil, isPollable: Bool = false, summary: String = "",
+        showForClient show: @escaping ShowForClient, start: @escaping Start
     ) -> Attribute {
         Attribute(name, permissions, isPollable, summary, show, .start(start))
     }

@@ -32,7 +32,7 @@ public struct BoundAttribute: Sendable {
 
     private let isVerbatim: Bool
     private var open: (@Sendable () -> BoundAttribute)?
-    private let showText: (@Sendable () throws(Errno) -> String)?
+    private let showText: (@Sendable (Client) throws(Errno) -> String)?
     private let storeText: (@Sendable (AttributeText) throws(Errno) -> StoreOutcome)?
 
     init<Subject>(_ attribute: Attribute<Subject>, _ subject: Subject) {
@@ -44,7 +44,7 @@ public struct BoundAttribute: Sendable {
         showsInJob = attribute.showsInJob
         changesSteadily = attribute.changesSteadily
         if let show = attribute.show {
-            showText = { () throws(Errno) in try show(subject) }
+            showText = { client throws(Errno) in try show(subject, client) }
         } else {
             showText = nil
         }
@@ -82,28 +82,30 @@ public struct BoundAttribute: Sendable {
 
     /// The content without a newline at its end, as an extended attribute has it.
     ///
+    /// - Parameter client: who reads it.
     /// - Throws: EACCES where it cannot be read, or what the show threw.
-    public func value() throws(Errno) -> String {
+    public func value(for client: Client = .nobody) throws(Errno) -> String {
         guard let showText else { throw .permissionDenied }
-        return try showText().withoutNewline
+        return try showText(client).withoutNewline
     }
 
     /// The content as the file has it: it ends in a newline, unless it is shown verbatim.
     ///
+    /// - Parameter client: who reads it.
     /// - Throws: EACCES where it cannot be read, or what the show threw.
-    public func show() throws(Errno) -> String {
+    public func show(for client: Client = .nobody) throws(Errno) -> String {
         guard let showText else { throw .permissionDenied }
-        let text = try showText()
+        let text = try showText(client)
         return isVerbatim || text.endsInNewline ? text : text + "\n"
     }
 
     /// Does what writing `bytes`, the content of one write(2), asks for, or validates it and returns the work.
     ///
-    /// - Parameter writer: the thread that wrote, 0 for nobody in particular.
+    /// - Parameter client: who wrote them.
     /// - Throws: EACCES where it cannot be written, EINVAL for bytes that are no ``AttributeText``, or what the store threw.
-    public func store(_ bytes: [UInt8], by writer: Int32 = 0) throws(Errno) -> StoreOutcome {
+    public func store(_ bytes: [UInt8], by client: Client = .nobody) throws(Errno) -> StoreOutcome {
         guard let storeText else { throw .permissionDenied }
-        return try storeText(AttributeText(bytes, writer: writer))
+        return try storeText(AttributeText(bytes, by: client))
     }
 }
 

@@ -103,7 +103,7 @@ final class Services: Sendable {
         let cancellation = Cancellation()
         let deferred = request.deferred()
         deferred.onInterrupt { cancellation.cancel() }
-        let isStarted = jobs.start(job, cancellation) { [changes] error in
+        let isStarted = jobs.start(job, for: deferred.caller.uid, cancellation) { [changes] error in
             changes.kick()
             if let error { deferred.error(error) } else { deferred.answer(success) }
         }

@@ -1,7 +1,5 @@
 import CLinux
-import Dispatch
 import Glibc
-import Synchronization
 import SystemPackage
 
 /// What can be learnt of the daemon behind a mount without trusting it to answer.
@@ -25,15 +23,7 @@ enum MountedDaemon {
             return
         }
         // The question is a request, which a hung daemon never answers; and it keeps the mount busy meanwhile.
-        let answer = Answer()
-        let done = DispatchSemaphore(value: 0)
-        DispatchQueue.global().async {
-            let found = Self.ask(mount.mountPoint)
-            answer.value.withLock { $0 = found }
-            done.signal()
-        }
-        _ = done.wait(timeout: .now() + 1)
-        self = answer.value.withLock { $0 }
+        self = answer(within: 1) { Self.ask(mount.mountPoint) } ?? .silent
         // Where it does not say, whoever came last is the one that has the mount.
         if case .silent = self, let last = holders.max(by: { Self.start(of: $0) < Self.start(of: $1) }),
             let running = Self.running(last)
@@ -50,10 +40,6 @@ enum MountedDaemon {
         return words.count > 20 ? Int(words[20]) ?? 0 : 0
     }
 
-    private final class Answer: Sendable {
-        let value = Mutex<MountedDaemon>(.silent)
-    }
-
     /// The processes of this name that hold a FUSE connection, which newer kernels show in /proc/PID/fdinfo.
     private static func holders(of connection: Int) -> [pid_t] {
         names(of: "/proc").compactMap { pid_t($0) }.filter { pid in
@@ -65,20 +51,6 @@ enum MountedDaemon {
                 return line?.split(whereSeparator: \.isWhitespace).last.flatMap { Int($0) } == connection
             }
         }
-    }
-
-    /// The names in a directory that begin with a digit; none where it cannot be read.
-    private static func names(of directory: FilePath) -> [String] {
-        guard let stream = unsafe opendir(directory.string) else { return [] }
-        defer { unsafe closedir(stream) }
-        var names: [String] = []
-        while let entry = unsafe readdir(stream) {
-            // The record ends with the name, so the whole of d_name must not be read.
-            let start = unsafe UnsafeRawPointer(entry).advanced(by: MemoryLayout<dirent>.offset(of: \.d_name)!)
-            let name = unsafe String(cString: start.assumingMemoryBound(to: CChar.self))
-            if name.first?.isNumber == true { names.append(name) }
-        }
-        return names
     }
 
     private static func ask(_ mountPoint: String) -> MountedDaemon {
@@ -98,10 +70,10 @@ enum MountedDaemon {
         return end < 0 ? nil : .running(pid: pid, end: FileDescriptor(rawValue: end))
     }
 
-    /// Waits until it has gone, at most ten seconds; false if it has not by then.
-    func waitForEnd() -> Bool {
+    /// Waits until it has gone, at most so many seconds; false if it has not by then.
+    func waitForEnd(seconds: Double = 10) -> Bool {
         guard case .running(_, let end) = self else { return true }
         var entry = pollfd(fd: end.rawValue, events: Int16(POLLIN), revents: 0)
-        return unsafe poll(&entry, 1, 10_000) != 0
+        return unsafe poll(&entry, 1, Int32(seconds * 1000)) != 0
     }
 }

@@ -10,7 +10,8 @@ struct Run: ParsableCommand {
         usage: "cdmfs run --mount <mountpoint> [--] <command> [<argument> ...]",
         discussion: """
             The command runs in a mount namespace of its own, in which sys/devices/system/node and \
-            sys/devices/system/memory of the mount stand over the host's; nothing else changes. The exit status is the \
+            sys/devices/system/memory of the mount stand over the host's; other machines are not mounted in it, and nothing \
+            else changes. The exit status is the \
             command's, 127 if it was not found and 126 if it cannot be executed.
             """)
 
@@ -38,6 +39,7 @@ struct Run: ParsableCommand {
             }
         }
         try enterNamespace()
+        try leaveOthers()
         for folder in Self.folders {
             guard unsafe Glibc.mount("\(mount)/sys/\(folder)", "/sys/\(folder)", nil, UInt(MS_BIND), nil) == 0 else {
                 throw Failure(.failure, "run: /sys/\(folder): \(lastError())")
@@ -46,6 +48,16 @@ struct Run: ParsableCommand {
         _ = unsafe withArgumentVector(words) { unsafe execvp(name, $0) }
         let error = lastError()
         throw Failure(error == .noSuchFileOrDirectory ? .notFound : .notExecutable, "run: \(name): \(error)")
+    }
+
+    /// Takes other machines out of the namespace, whose copies of them would keep them alive for as long as the command runs.
+    private func leaveOthers() throws(Failure) {
+        var (major, minor, inode): (UInt32, UInt32, UInt64) = (0, 0, 0)
+        guard unsafe clinux_cached_inode("\(mount)/sys/kernel/cdm", &major, &minor, &inode) == 0 else {
+            throw Failure(.mount, "run: \(mount): \(lastError())")
+        }
+        // In a user namespace mounts of the one above are locked (mount_namespaces(7)); there they stay.
+        try? MountInfo.detach { $0.minor != Int(minor) }
     }
 
     /// A mount namespace from which nothing reaches the host's; who may not make one gets it with a user namespace.

@@ -139,7 +139,19 @@ int clinux_prefer_node(void *start, size_t length, int node);
 /// - `moved`, `failed`: get added how many were elsewhere and are there now, or are not.
 int clinux_move_to_node(void *start, size_t pages, int node, uint64_t *moved, uint64_t *failed);
 
-/// The device that a path is on, without asking its file system. 0, or -1 and errno.
-int clinux_cached_device(const char *path, uint32_t *major, uint32_t *minor);
+/// The device that a path is on, and its inode there, without asking its file system. 0, or -1 and errno.
+int clinux_cached_inode(const char *path, uint32_t *major, uint32_t *minor, uint64_t *inode);
+
+/// The number that the caller has for a task of a PID namespace; or -1 and errno: ESRCH for none, ENOTTY before Linux 6.11.
+int clinux_pid_from_namespace(int pid_namespace, int task);
+
+/// The number of a task in a PID namespace, by the caller's; or -1 and errno as above.
+int clinux_pid_in_namespace(int pid_namespace, int task);
+
+/// A descriptor of the PID namespace so many levels above one; or -1 and errno.
+int clinux_ancestor_namespace(int pid_namespace, int levels);
+
+/// Whether two descriptors are of one file: 1 or 0; or -1 and errno.
+int clinux_is_same_file(int first, int second);
 
 #endif

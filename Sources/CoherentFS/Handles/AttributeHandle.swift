@@ -40,9 +40,9 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
     /// Whether the attribute may change without anybody's saying so.
     var changesSteadily: Bool { attribute.changesSteadily }
 
-    private func text() throws(Errno) -> [UInt8] {
+    private func text(for client: Client = .nobody) throws(Errno) -> [UInt8] {
         try checkLifetime()
-        return [UInt8](try attribute.show().utf8)
+        return [UInt8](try attribute.show(for: client).utf8)
     }
 
     /// As kernfs has it: what was open when its subject went answers ENODEV.
@@ -51,19 +51,23 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
     }
 
     override func read(_ request: consuming Request, size: Int, offset: Int64) {
+        let client = Client(request.caller)
         if offset > 0, let last = shown.withLock({ $0 }) {
             request.part(of: last, size: size, offset: offset)
         } else if attribute.showsInJob {
             let deferred = request.deferred()
-            let job = Job("show") { _ throws(Errno) in
-                let bytes = try self.show(from: offset)
-                deferred.answer { $0.part(of: bytes, size: size, offset: offset) }
+            let isStarted = services.jobs.show {
+                do throws(Errno) {
+                    let bytes = try self.show(for: client, from: offset)
+                    deferred.answer { $0.part(of: bytes, size: size, offset: offset) }
+                } catch {
+                    deferred.error(error)
+                }
             }
-            let isStarted = services.jobs.start(job, Cancellation()) { if let error = $0 { deferred.error(error) } }
             if !isStarted { deferred.error(.resourceTemporarilyUnavailable) }
         } else {
             do throws(Errno) {
-                request.part(of: try show(from: offset), size: size, offset: offset)
+                request.part(of: try show(for: client, from: offset), size: size, offset: offset)
             } catch {
                 request.error(error)
             }
@@ -71,8 +75,8 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
     }
 
     /// Shows anew, and keeps what a read from the start has shown.
-    private func show(from offset: Int64) throws(Errno) -> [UInt8] {
-        let bytes = try text()
+    private func show(for client: Client, from offset: Int64) throws(Errno) -> [UInt8] {
+        let bytes = try text(for: client)
         if offset == 0 {
             shown.withLock { $0 = bytes }
             readAt.withLock { $0 = .now }
@@ -85,7 +89,7 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
         do throws(Errno) {
             try checkLifetime()
             let bytes = unsafe data.withUnsafeBytes { unsafe [UInt8]($0) }
-            switch try attribute.store(bytes, by: request.caller.writer) {
+            switch try attribute.store(bytes, by: Client(request.caller)) {
             case .done:
                 services.changes.kick()
                 request.written(count)

@@ -21,14 +21,14 @@ extension Inode {
         extendedAttributes.filter(\.isReadable).flatMap { Array((Self.prefix + $0.name).utf8) + [0] }
     }
 
-    /// A value.
+    /// A value, for who asks.
     ///
     /// - Throws: EOPNOTSUPP for a name that none can have here, which tells ls(1) not to ask for the access list of each file
     ///   again; ENODATA for none of that name, E2BIG for one that is longer than the kernel takes.
-    func extendedAttribute(_ name: String) throws(Errno) -> [UInt8] {
+    func extendedAttribute(_ name: String, for client: Client) throws(Errno) -> [UInt8] {
         guard name.utf8.starts(with: "user.".utf8), !extendedAttributes.isEmpty else { throw .notSupported }
         guard let attribute = attribute(name) else { throw .noData }
-        let value = Array(try attribute.value().utf8)
+        let value = Array(try attribute.value(for: client).utf8)
         guard value.count <= Self.maximumSize else { throw .argListTooLong }
         return value
     }
@@ -45,7 +45,7 @@ extension Inode {
         }
         guard flags & XATTR_CREATE == 0 else { throw .fileExists }
         guard mayStore(caller) else { throw .notPermitted }
-        return try attribute.store(value, by: caller.writer)
+        return try attribute.store(value, by: Client(caller))
     }
 
     /// None can be removed: EPERM, and ENODATA for what is not there.
@@ -54,7 +54,7 @@ extension Inode {
     }
 }
 
-extension Caller {
-    /// Who stores to an attribute. Somebody without a number here is not nobody in particular, who may do everything.
-    var writer: Int32 { pid > 0 ? pid : -1 }
+extension Client {
+    /// Who made a request. Somebody without a number here is not nobody in particular, who may do everything.
+    init(_ caller: Caller) { self.init(task: caller.pid > 0 ? caller.pid : -1, user: caller.uid) }
 }

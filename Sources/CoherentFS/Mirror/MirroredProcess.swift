@@ -41,29 +41,22 @@ final class MirroredProcess: @unchecked Sendable {
 
 /// The mirrors of a mount.
 final class MirrorRegistry: Sendable {
-    private struct Identity: Hashable {
-        var process: Int32
-        /// Ticks after boot.
-        var startTime: UInt64
-    }
-
     private struct WeakProcess {
         weak var process: MirroredProcess?
     }
 
     private struct State {
-        var processes: [Identity: WeakProcess] = [:]
+        var processes: [TaskIdentity: WeakProcess] = [:]
         var mirrors: [UInt32: Int] = [:]
         var lastID: UInt64 = 0
-        var running: [UInt32: Int] = [:]
+        /// Each ioctl that runs has a thread.
+        var running = UserSlots(total: 64, share: 16, reserve: 16)
         var files: Set<UInt64> = []
     }
 
     // Each mirror takes five descriptors of the daemon.
     private static let limit = 96
     private static let userLimit = 32
-    private static let runningLimit = 64
-    private static let userRunningLimit = 32
 
     private let state = Mutex(State())
 
@@ -77,13 +70,14 @@ final class MirrorRegistry: Sendable {
     ///
     /// - Throws: EMFILE or ENFILE where the user, or all users, have too many mirrors open; ESRCH for no such process.
     func open(_ caller: Caller, tasks: ProcTasks) throws(Errno) -> (id: UInt64, process: MirroredProcess) {
-        guard let task = tasks.task(caller.pid), let stat = ProcStat(task: task.process) else { throw .noSuchProcess }
-        let identity = Identity(process: task.process, startTime: stat.startTime)
+        guard let task = tasks.task(caller.pid), let identity = tasks.identity(of: task.process) else {
+            throw .noSuchProcess
+        }
         return try state.withLock { state throws(Errno) in
             guard state.mirrors[caller.uid, default: 0] < Self.userLimit else { throw .tooManyOpenFiles }
             guard state.mirrors.values.reduce(0, +) < Self.limit else { throw .tooManyOpenFilesInSystem }
             state.processes = state.processes.filter { $0.value.process != nil }
-            let process = state.processes[identity]?.process ?? MirroredProcess(id: task.process)
+            let process = state.processes[identity]?.process ?? MirroredProcess(id: identity.id)
             state.processes[identity] = WeakProcess(process: process)
             state.mirrors[caller.uid, default: 0] += 1
             state.lastID += 1
@@ -101,20 +95,11 @@ final class MirrorRegistry: Sendable {
 
     /// Counts an ioctl that begins; false when too many run, for each holds a thread.
     func begin(_ user: UInt32) -> Bool {
-        state.withLock { state in
-            guard state.running[user, default: 0] < Self.userRunningLimit,
-                state.running.values.reduce(0, +) < Self.runningLimit
-            else { return false }
-            state.running[user, default: 0] += 1
-            return true
-        }
+        state.withLock { $0.running.take(for: user) }
     }
 
     /// The ioctl has ended.
     func end(_ user: UInt32) {
-        state.withLock { state in
-            state.running[user, default: 1] -= 1
-            if state.running[user] == 0 { state.running[user] = nil }
-        }
+        state.withLock { $0.running.giveBack(by: user) }
     }
 }

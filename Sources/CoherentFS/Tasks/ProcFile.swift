@@ -21,7 +21,7 @@ enum ProcFile {
         guard file >= 0 else { throw Errno(rawValue: errno) }
         defer { close(file) }
         var bytes: [UInt8] = []
-        var chunk = [UInt8](repeating: 0, count: 65536)
+        var chunk = [UInt8](repeating: 0, count: 8192)
         while true {
             let count = unsafe Glibc.read(file, &chunk, chunk.count)
             guard count >= 0 else { throw Errno(rawValue: errno) }
@@ -51,6 +51,12 @@ enum ProcFile {
             start += 1
         }
         return nil
+    }
+
+    /// What stands behind `name:` in a whole file of such lines; nil where it does not.
+    static func line(_ name: StaticString, in bytes: [UInt8]) -> ArraySlice<UInt8>? {
+        let start = Array("\(name):".utf8)
+        return bytes.split(separator: UInt8(ascii: "\n")).first { $0.starts(with: start) }?.dropFirst(start.count)
     }
 
     /// The numbers among the names in a directory; nil where it cannot be read.

@@ -116,8 +116,10 @@ enum BufferAttributes {
         }
         guard isAsync else { return job }
         return Job("migrate-start") { _ throws(Errno) in
-            guard services.jobs.start(job, Cancellation(), done: { _ in services.changes.kick() }) else {
-                throw .operationNotSupportedByDevice
+            guard
+                services.jobs.start(job, for: text.client.user, Cancellation(), done: { _ in services.changes.kick() })
+            else {
+                throw .resourceTemporarilyUnavailable
             }
         }
     }

@@ -87,7 +87,9 @@ enum CoherentNodeAttributes {
         .readWrite(
             "tasks",
             summary: "Processes allowed under restricted beside those that hold the device open; write PID or -PID.",
-            show: { subject in processLines(subject.machine.permittedProcesses(on: subject.part)) },
+            showForClient: { subject, client in
+                TaskNumbers(for: client).lines(subject.machine.permittedProcesses(on: subject.part))
+            },
             store: { subject, text throws(Errno) in try permit(subject, text) }
         ).verbatim(),
         PressureAttributes.pressure,
@@ -112,9 +114,11 @@ enum CoherentNodeAttributes {
                 }
             }
         ).changingSteadily(),
-        .readOnly("blockers", summary: "Frames that cannot be moved away, a line a run, and who maps them.") {
-            $0.services.blockerLines(of: $0.part)
-        }.verbatim().shownInJob(),
+        .readOnly(
+            "blockers", permissions: .ownerRead,
+            summary: "Frames that cannot be moved away, a line a run, and who maps them.",
+            showForClient: { subject, client in subject.services.blockerLines(of: subject.part, for: client) }
+        ).verbatim().shownInJob(),
     ]
 
     @Sendable private static func permit(
@@ -123,15 +127,14 @@ enum CoherentNodeAttributes {
         let (machine, node) = (subject.machine, subject.part)
         let word = try text.word
         guard word.utf8.first == UInt8(ascii: "-") else {
-            let task = try AttributeText(word, writer: text.writer).task()
-            try machine.setPermitted(true, process: task, on: node)
+            let task = try subject.services.task(try AttributeText(word, by: text.client).task())
+            try machine.setPermitted(true, process: task.id, startTime: task.startTime, on: node)
             return
         }
-        let task = try AttributeText(String(word.dropFirst()), writer: text.writer).task()
-        let process = subject.services.processes.task(task)?.process
-        guard let process else { throw .noSuchProcess }
+        let process = try subject.services.process(
+            of: try AttributeText(String(word.dropFirst()), by: text.client).task())
         // It is there, but not in the list.
-        guard machine.permittedProcesses(on: node).contains(process) else { throw .invalidArgument }
-        try machine.setPermitted(false, process: process, on: node)
+        guard machine.permittedProcesses(on: node).contains(process.id) else { throw .invalidArgument }
+        try machine.setPermitted(false, process: process.id, on: node)
     }
 }

@@ -7,8 +7,9 @@ enum TaskAttributes {
     static let table: [Attribute<Services>] = [
         .readWrite(
             "task_policy", summary: "PID POLICY of each task that has a policy; write PID POLICY, as set_mempolicy(2).",
-            show: { services in
-                services.machine.taskPolicies.map { "\($0.task) \($0.policy)\n" }.joined()
+            showForClient: { services, client in
+                let numbers = TaskNumbers(for: client)
+                return services.machine.taskPolicies.map { "\(numbers[$0.task]) \($0.policy)\n" }.joined()
             }, store: setPolicy
         ).verbatim(),
         .writeOnly(
@@ -38,11 +39,12 @@ enum TaskAttributes {
     @Sendable private static func setPolicy(_ services: Services, _ text: AttributeText) throws(Errno) {
         let line = text.text.drop { $0 == " " }
         guard let blank = line.firstIndex(of: " ") else { throw .invalidArgument }
-        let task = try AttributeText(String(line[..<blank]), writer: text.writer).task()
+        let task = try AttributeText(String(line[..<blank]), by: text.client).task()
         let words = line[blank...].drop { $0 == " " }
         let machine = services.machine
         let policy = try MemoryPolicy(parsing: String(words), available: machine.nodesWithMemory)
-        try machine.setPolicy(policy, ofTask: task)
+        let target = try services.task(task)
+        try machine.setPolicy(policy, ofTask: target.id, startTime: target.startTime)
     }
 
     @Sendable private static func migratePages(_ services: Services, _ text: AttributeText) throws(Errno) -> Job {
@@ -71,7 +73,7 @@ enum TaskAttributes {
         _ services: Services, _ text: AttributeText
     ) throws(Errno) -> Job {
         let fields = text.text.split(separator: ",", omittingEmptySubsequences: false).map {
-            AttributeText(String($0), writer: text.writer)
+            AttributeText(String($0), by: text.client)
         }
         guard fields.count == 4 else { throw .invalidArgument }
         let task = try fields[0].task()
@@ -88,26 +90,3 @@ enum TaskAttributes {
         }
     }
 }
-
-extension AttributeText {
-    /// The number of a thread or process; 0 is the writer.
-    ///
-    /// - Throws: EINVAL for what is no number or negative, ERANGE for what does not fit.
-    func task() throws(Errno) -> Int32 {
-        let number = try integer()
-        guard number >= 0 else { throw .invalidArgument }
-        guard let id = Int32(exactly: number) else { throw .outOfRange }
-        return id == 0 ? writer : id
-    }
-}
-
-extension Services {
-    /// The process of a task. ESRCH for no such task.
-    func process(of task: Int32) throws(Errno) -> Int32 {
-        guard let process = processes.task(task)?.process else { throw .noSuchProcess }
-        return process
-    }
-}
-
-/// Numbers of processes, a line each; an empty text for none, as in cgroup.procs.
-func processLines(_ processes: [Int32]) -> String { processes.map { "\($0)\n" }.joined() }

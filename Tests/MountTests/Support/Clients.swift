@@ -5,7 +5,7 @@ import Testing
 /// The C programs of Tests/Clients, each compiled once a run.
 enum Client: String, CaseIterable {
     case dmirror, engine, fault, fsx, increment, numa, openmany, pattern, poison, pollpri
-    case pollstorm, rename, scale, share, sigbus, sparse, stale
+    case pollstorm, rename, scale, share, sigbus, sparse, stale, stuck
 
     private static let sources = Host.package.appending("Tests/Clients")
 
@@ -25,6 +25,7 @@ enum Client: String, CaseIterable {
     }
 
     static let database = sources.appending("database.py").string
+    static let namespaces = sources.appending("namespaces.py").string
     static let memmap = sources.appending("memmap.py").string
     static let tasks = sources.appending("tasks.py").string
 

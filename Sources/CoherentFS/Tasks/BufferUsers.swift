@@ -1,0 +1,60 @@
+import CoherentMemory
+import Fuse
+import Glibc
+import SystemPackage
+
+/// What a process says of itself: what it maps of the mount, or why that could not be told.
+struct ProcessAnswer: Sendable {
+    let process: TaskIdentity
+    let mappings: Result<[TaskMapping], Errno>
+}
+
+/// Whether a process uses a buffer.
+enum BufferUse: Sendable {
+    case none
+    /// It maps it.
+    case maps
+    /// What it maps could not be told, but it has the buffer open.
+    case mayMap
+    /// What it maps could not be told.
+    case unknown
+}
+
+extension Services {
+    /// Asks a process what it maps.
+    func ask(_ process: TaskIdentity) -> ProcessAnswer {
+        ProcessAnswer(process: process, mappings: Result { () throws(Errno) in try mappings(of: process) })
+    }
+
+    /// Asks each process but the daemon, which maps nothing of its own mount.
+    func askProcesses() -> [ProcessAnswer] {
+        let own = getpid()
+        return processes.identities.filter { $0.id != own }.map(ask)
+    }
+
+    /// Whether a process uses a buffer where `isConcerned` says so of its bytes.
+    func use(_ answer: ProcessAnswer, of buffer: Buffer, where isConcerned: (Range<UInt64>) -> Bool) -> BufferUse {
+        switch answer.mappings {
+        case .success(let mappings):
+            return mappings.contains { $0.file.buffer === buffer && isConcerned($0.bytes) } ? .maps : .none
+        case .failure(.noSuchProcess):
+            return .none
+        case .failure(let error):
+            if hasOpen(buffer, answer.process) { return .mayMap }
+            return error == .timedOut ? .unknown : .none
+        }
+    }
+
+    /// Whether a process has a descriptor of a buffer, or has opened what is still open: perhaps by its mapping alone.
+    private func hasOpen(_ buffer: Buffer, _ process: TaskIdentity) -> Bool {
+        guard let file = pageCache.file(of: buffer) else { return false }
+        if processes.openInodes(of: process.id).contains(file.number.rawValue) {
+            return processes.identity(of: process.id) == process
+        }
+        return file.use.withLock { $0.openers }.contains { opener in
+            // Another thread of the same number has not opened it.
+            guard let thread = processes.task(opener.key), thread.startTime <= opener.value.last else { return false }
+            return thread.process == process.id
+        }
+    }
+}
