@@ -37,6 +37,7 @@ final class Services: Sendable {
     let tasks: TaskLocator
     /// The processes of the host.
     let processes = ProcTasks()
+    let censuses = Censuses()
     let mirrors = MirrorRegistry()
     let numaMaps = NumaMapsQuestion.Last()
     /// The sys/ tree.

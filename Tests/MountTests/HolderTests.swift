@@ -77,17 +77,17 @@ extension Mounts {
                 """
                 a=$(start $A)
                 # The second is of a namespace that has a copy of the first.
-                unshare -m bash -c "$(declare -f start); A=$A B=$B; start $B > $FOLDER/b; read" < <(sleep 1; echo) &
-                while ! [ -s $FOLDER/b ]; do sleep 0.01; done
-                b=$(cat $FOLDER/b)
+                unshare -m bash -c "$(declare -f start); A=$A B=$B; start $B > $FOLDER/pid.b; read" < <(sleep 1; echo) &
+                while ! [ -s $FOLDER/pid.b ]; do sleep 0.01; done
+                b=$(cat $FOLDER/pid.b)
                 $CDMFS unmount $A 2> /dev/null
                 ended $a 1 && echo "a's daemon has ended"
                 wait $!
                 ended $b 10 || echo "b's daemon lives"
                 ended $a 10 || echo "a's daemon lives"
-                unshare -m bash -c "$(declare -f start); start $A > $FOLDER/a; start $B > $FOLDER/b"
-                ended $(cat $FOLDER/a) 10 || echo "a's daemon lives alone"
-                ended $(cat $FOLDER/b) 10 || echo "b's daemon lives alone"
+                unshare -m bash -c "$(declare -f start); start $A > $FOLDER/pid.a; start $B > $FOLDER/pid.b"
+                ended $(cat $FOLDER/pid.a) 10 || echo "a's daemon lives alone"
+                ended $(cat $FOLDER/pid.b) 10 || echo "b's daemon lives alone"
                 """)
         }
 
@@ -96,14 +96,14 @@ extension Mounts {
             try script(
                 "private",
                 """
-                unshare -m bash -c "$(declare -f start); start $A > $FOLDER/a; echo kept > $A/buffers/x; exec 5<> $A/buffers/x; exec sleep 1000" & user=$!
+                unshare -m bash -c "$(declare -f start); start $A > $FOLDER/pid.a; echo kept > $A/buffers/x; exec 5<> $A/buffers/x; exec sleep 1000" & user=$!
                 until [ "$(cat /proc/$user/comm)" = sleep ]; do sleep 0.01; done
                 exec 6<> /proc/$user/fd/5
                 kill $user; wait $user 2> /dev/null
-                ended $(cat $FOLDER/a) 5 && echo "a's daemon has ended"
+                ended $(cat $FOLDER/pid.a) 5 && echo "a's daemon has ended"
                 [ "$(cat <&6)" = kept ] || echo "the file is lost"
                 exec 6>&-
-                ended $(cat $FOLDER/a) 10 || echo "a's daemon lives"
+                ended $(cat $FOLDER/pid.a) 10 || echo "a's daemon lives"
                 unshare -m $CDMFS mount --foreground --topology $FOLDER/topology.toml $B 2> /dev/null & daemon=$!
                 for i in $(seq 100); do
                     nsenter -t $daemon -m test -e $B/sys && break

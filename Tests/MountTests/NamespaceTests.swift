@@ -39,6 +39,7 @@ extension Mounts {
         @Test("The root of a user namespace sees its own numbers and has none of root's rights")
         func user() throws {
             try TestMount.with { mount in
+                try mount.letOthersIn()
                 let outcome = try run(
                     [
                         "setpriv", "--reuid", "1234", "--regid", "1234", "--clear-groups", "unshare", "-Urpf",

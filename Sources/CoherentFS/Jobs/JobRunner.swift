@@ -28,7 +28,7 @@ final class JobRunner: Sendable {
         var showing = 0
     }
 
-    private static let showThreads = 4
+    private static let showThreads = 8
     private static let showLimit = 1024
     /// How many jobs that have ended are kept in the list.
     private static let memory = 64

@@ -1,4 +1,5 @@
 import CoherentMemory
+import Dispatch
 import Fuse
 import Glibc
 import SystemPackage
@@ -20,6 +21,46 @@ enum BufferUse: Sendable {
     case unknown
 }
 
+/// Questions to all processes: those who ask while somebody does share the next round, for an answer must be of after the
+/// question.
+final class Censuses: Sendable {
+    private final class Round: Sendable {
+        let finished = DispatchGroup()
+        let answers = Mutex<[ProcessAnswer]>([])
+    }
+
+    private struct State {
+        var current: Round?
+        var next: Round?
+    }
+
+    private let state = Mutex(State())
+
+    /// What a round of `ask` comes to that begins now or later.
+    func take(_ ask: () -> [ProcessAnswer]) -> [ProcessAnswer] {
+        let (round, before, isOwn) = state.withLock { state -> (Round, Round?, Bool) in
+            if let next = state.next { return (next, nil, false) }
+            let round = Round()
+            round.finished.enter()
+            if state.current == nil { state.current = round } else { state.next = round }
+            return (round, state.next === round ? state.current : nil, true)
+        }
+        if !isOwn {
+            round.finished.wait()
+            return round.answers.withLock { $0 }
+        }
+        if let before {
+            before.finished.wait()
+            state.withLock { ($0.current, $0.next) = (round, nil) }
+        }
+        let answers = ask()
+        round.answers.withLock { $0 = answers }
+        state.withLock { if $0.next == nil { $0.current = nil } }
+        round.finished.leave()
+        return answers
+    }
+}
+
 extension Services {
     /// Asks a process what it maps.
     func ask(_ process: TaskIdentity) -> ProcessAnswer {
@@ -28,8 +69,10 @@ extension Services {
 
     /// Asks each process but the daemon, which maps nothing of its own mount.
     func askProcesses() -> [ProcessAnswer] {
-        let own = getpid()
-        return processes.identities.filter { $0.id != own }.map(ask)
+        censuses.take {
+            let own = getpid()
+            return processes.identities.filter { $0.id != own }.map(ask)
+        }
     }
 
     /// Whether a process uses a buffer where `isConcerned` says so of its bytes.

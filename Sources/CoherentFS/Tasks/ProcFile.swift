@@ -96,6 +96,8 @@ struct ProcStat {
     var group: Int32 = 0
     var session: Int32 = 0
     var threads = 0
+    /// A thread of the kernel, which has no memory of its own (PF_KTHREAD).
+    var isKernelThread = false
     /// Ticks after boot.
     var startTime: UInt64 = 0
     var processor = 0
@@ -121,6 +123,7 @@ struct ProcStat {
                 case 4: parent = Int32(truncatingIfNeeded: value)
                 case 5: group = Int32(truncatingIfNeeded: value)
                 case 6: session = Int32(truncatingIfNeeded: value)
+                case 9: isKernelThread = value & 0x20_0000 != 0
                 case 20: threads = Int(truncatingIfNeeded: value)
                 case 22: startTime = value
                 case 39: processor = Int(truncatingIfNeeded: value)

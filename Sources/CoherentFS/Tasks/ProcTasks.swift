@@ -64,10 +64,10 @@ final class ProcTasks: TaskDirectory {
         task(id).map { TaskIdentity(id: id, startTime: $0.startTime) }
     }
 
-    /// The processes that live, ascending.
+    /// The processes that live, ascending; not those of the kernel.
     var identities: [TaskIdentity] {
         processes.sorted().compactMap { id in
-            guard let stat = ProcStat(task: id), !stat.isGone else { return nil }
+            guard let stat = ProcStat(task: id), !stat.isGone, !stat.isKernelThread else { return nil }
             return TaskIdentity(id: id, startTime: stat.startTime)
         }
     }
