@@ -34,7 +34,7 @@ struct MountHolder: Sendable, CustomStringConvertible {
     }
 
     /// The processes that /proc shows, ascending.
-    static var processes: [pid_t] { names(of: "/proc").compactMap { pid_t($0) }.sorted() }
+    static var processes: [pid_t] { namesOfNumbers(in: "/proc").compactMap { pid_t($0) }.sorted() }
 
     /// Whether a process sees a FUSE file system mounted.
     static func isMounted(_ minor: Int, for process: pid_t) -> Bool {

@@ -42,10 +42,10 @@ enum MountedDaemon {
 
     /// The processes of this name that hold a FUSE connection, which newer kernels show in /proc/PID/fdinfo.
     private static func holders(of connection: Int) -> [pid_t] {
-        names(of: "/proc").compactMap { pid_t($0) }.filter { pid in
+        namesOfNumbers(in: "/proc").compactMap { pid_t($0) }.filter { pid in
             let process = FilePath("/proc/\(pid)")
             guard (try? readAll(process.appending("comm"))) == "cdmfs\n" else { return false }
-            return names(of: process.appending("fdinfo")).contains { descriptor in
+            return namesOfNumbers(in: process.appending("fdinfo")).contains { descriptor in
                 let lines = (try? readAll(process.appending("fdinfo").appending(descriptor)))?.split(separator: "\n")
                 let line = lines?.first { $0.hasPrefix("fuse_connection:") }
                 return line?.split(whereSeparator: \.isWhitespace).last.flatMap { Int($0) } == connection

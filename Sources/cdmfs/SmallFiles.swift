@@ -25,7 +25,7 @@ func write(_ text: String, to path: FilePath) throws {
 }
 
 /// The names in a directory that begin with a digit; none where it cannot be read.
-func names(of directory: FilePath) -> [String] {
+func namesOfNumbers(in directory: FilePath) -> [String] {
     guard let stream = unsafe opendir(directory.string) else { return [] }
     defer { unsafe closedir(stream) }
     var names: [String] = []

@@ -71,7 +71,8 @@ struct Witness: ~Copyable {
             return true
         }
         let folder = "/proc/\(candidate)/fd"
-        return !own.isEmpty && names(of: FilePath(folder)).contains { MountHolder.link("\(folder)/\($0)") == own }
+        return !own.isEmpty
+            && namesOfNumbers(in: FilePath(folder)).contains { MountHolder.link("\(folder)/\($0)") == own }
     }
 
     /// Takes every machine out of the daemon's mount namespace, so that each ends with its last user.

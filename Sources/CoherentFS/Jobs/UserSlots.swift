@@ -21,7 +21,9 @@ struct UserSlots: Sendable {
 
     /// Whether a user gets no slot.
     func areTaken(for user: UInt32) -> Bool {
-        user == 0 ? count >= total : taken[user, default: 0] >= share || count >= total - reserve
+        count >= total
+            || user != 0
+                && (taken[user, default: 0] >= share || count - taken[0, default: 0] >= total - reserve)
     }
 
     /// Takes a slot; false where the user gets none.

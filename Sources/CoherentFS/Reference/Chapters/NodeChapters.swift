@@ -153,7 +153,8 @@ extension Manual {
                     errors: [
                         "EINVAL": "no number, or a process to be taken back that is not in the list",
                         "ERANGE": "a number beyond 32 bits", "ESRCH": "there is no such process",
-                    ], text:
+                    ],
+                    text:
                         "Any thread's number stands for its process, and a process that has ended leaves the list. \(numbers)"
                 ),
                 "pressure": ManualPage(reads: pressure, linux: "/proc/zoneinfo; mm/vmscan.c"),
