@@ -1,3 +1,4 @@
+import Glibc
 import Synchronization
 import SystemPackage
 import Testing
@@ -126,6 +127,14 @@ struct ConcurrencyTests {
         }
     }
 
+    /// Links that take their time now, and then do not.
+    private func pacer(_ scene: Scene, seed: UInt64) -> @Sendable () -> Void {
+        repeating(scene, seed: seed) { scene, random in
+            scene.machine.devices.randomElement(using: &random)!.pace = random.oneIn(2) ? .real : .off
+            usleep(500)
+        }
+    }
+
     private func offliner(_ scene: Scene, seed: UInt64) -> @Sendable () -> Void {
         repeating(scene, seed: seed) { scene, random in
             // Never all of node 0 or 1 at once, so that nobody runs out of memory.
@@ -212,7 +221,7 @@ struct ConcurrencyTests {
         var others: [@Sendable () -> Void] = [
             marker(scene, seed: seed + 10), marker(scene, seed: seed + 20), migrator(scene, seed: seed + 30),
             migrator(scene, seed: seed + 40), offliner(scene, seed: seed + 50), cutter(scene, seed: seed + 60),
-            maker(scene, seed: seed + 70),
+            maker(scene, seed: seed + 70), pacer(scene, seed: seed + 110),
         ]
         if isHuge { others += [compacter(scene, seed: seed + 90), pooler(scene, seed: seed + 100)] }
         let counting: @Sendable () -> Void = {
