@@ -37,8 +37,14 @@ struct Mount: ParsableCommand {
     @Option(help: ArgumentHelp("Append the log to a file, in place of syslog or stderr.", valueName: "file"))
     var log: String?
 
+    @Option(help: ArgumentHelp("The machine, by the name of a preset.", valueName: "name"))
+    var preset: String?
+
     @Option(help: .hidden)
     var readyFD: Int32?
+
+    @Flag(help: .hidden)
+    var adopt = false
 
     @Argument(help: "An existing directory.")
     var mountpoint: String
@@ -48,9 +54,15 @@ struct Mount: ParsableCommand {
         guard topology == nil || options.topology == nil || topology == options.topology else {
             throw Failure(.usage, "mount: two topologies, --topology and -o topology=; expected one")
         }
+        let file = topology ?? options.topology
+        guard preset == nil || file == nil else {
+            throw Failure(.usage, "mount: a topology and a preset; expected one")
+        }
         guard foreground else { return try Daemon.start(arguments) }
         try Serving(
-            mountPoint: mountpoint, topology: topology ?? options.topology, options: options, log: log, readyFD: readyFD
+            mountPoint: mountpoint,
+            machine: preset.map(MachineSource.preset) ?? file.map(MachineSource.file) ?? .default,
+            options: options, log: log, readyFD: readyFD, isAdopting: adopt
         ).run()
     }
 
@@ -58,6 +70,7 @@ struct Mount: ParsableCommand {
     private var arguments: [String] {
         var arguments = ["cdmfs", "mount", "--foreground", "--ready-fd", "\(Daemon.readyFD)"]
         if let topology { arguments.append("--topology=\(topology)") }
+        if let preset { arguments.append("--preset=\(preset)") }
         if let log { arguments.append("--log=\(log)") }
         for option in options { arguments += ["-o", option] }
         return arguments + ["--", mountpoint]

@@ -1,3 +1,4 @@
+import Glibc
 import SystemPackage
 
 /// A whole small file as text.
@@ -21,4 +22,18 @@ func readAll(_ file: FileDescriptor) throws -> String {
 func write(_ text: String, to path: FilePath) throws {
     let file = try FileDescriptor.open(path, .writeOnly, options: .closeOnExec)
     _ = try file.closeAfter { try file.writeAll(text.utf8) }
+}
+
+/// The names in a directory that begin with a digit; none where it cannot be read.
+func namesOfNumbers(in directory: FilePath) -> [String] {
+    guard let stream = unsafe opendir(directory.string) else { return [] }
+    defer { unsafe closedir(stream) }
+    var names: [String] = []
+    while let entry = unsafe readdir(stream) {
+        // The record ends with the name, so the whole of d_name must not be read.
+        let start = unsafe UnsafeRawPointer(entry).advanced(by: MemoryLayout<dirent>.offset(of: \.d_name)!)
+        let name = unsafe String(cString: start.assumingMemoryBound(to: CChar.self))
+        if name.first?.isNumber == true { names.append(name) }
+    }
+    return names
 }
