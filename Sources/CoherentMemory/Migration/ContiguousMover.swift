@@ -39,39 +39,42 @@ extension Machine {
         guard !isPinned else { return refuse(pinned: true) }
         guard let (target, new) = takeRun(of: run.count, from: targets) else { return refuse(pinned: false) }
         let all = 0..<UInt64(run.count)
-        var batches: [MigrationResult]?
+        let source = node(of: run.start)
+        var outcome: MigrationResult?
+        defer { letGo(of: buffer) }
         do throws(Errno) {
             try recall(all, of: buffer, moving: .all, isCancelled: isCancelled)
-            let isPaced = devices.contains {
-                $0.pace == .real && ($0.node === target || $0.node === node(of: run.start))
-            }
+            let isPaced = devices.contains { $0.pace == .real && ($0.node === target || $0.node === source) }
             if isPaced { try takeOut(all, of: buffer, isCancelled: isCancelled) }
-            batches = relabel(buffer, from: run, to: new, of: target, isHeld: isPaced)
+            outcome = relabel(buffer, from: run, to: new, of: target)
         } catch {
             target.release(new)
             throw error
         }
-        guard let batches else {
-            letGo(of: buffer)
+        guard let outcome else {
             target.release(new)
             guard target.isPresent else { throw .operationNotSupportedByDevice }
             return buffer.isPinned ? refuse(pinned: true) : MigrationResult()
         }
         settle(all, of: buffer, moving: true)
-        var sources = NodeMask()
-        sources.insert(nodeIndex(of: run.start))
-        var outcome = MigrationResult()
-        for batch in batches {
-            let moved = moveInChannels(
-                from: sources, to: [target], reason: account.reason, isCancelled: isCancelled, mayGiveUp: false
-            ) { _ in
-                batch
+        // Over the links they go batch by batch, as others do.
+        var part = outcome
+        var left = outcome.moved
+        repeat {
+            part.moved = min(left, Int(Self.batch))
+            let crossing = Crossing(from: source.index, to: target.index, pages: part.moved)
+            part.crossings = part.moved > 0 ? [crossing] : []
+            left -= part.moved
+            _ = moveInChannels(
+                from: NodeMask([source.index]), to: [target], reason: account.reason, isCancelled: isCancelled,
+                mayGiveUp: false
+            ) { [part] _ in
+                part
             } arrived: {
             }
-            progress(moved ?? batch)
-            outcome.add(batch)
-        }
-        letGo(of: buffer)
+            progress(part)
+            part = MigrationResult()
+        } while left > 0
         return outcome
     }
 
@@ -91,53 +94,41 @@ extension Machine {
     }
 
     /// Gives all pages of a contiguous buffer their frames in another run, each its own; those of pages whose memory failed go
-    /// back.
+    /// back, for without bytes to move these do not keep the others.
     ///
-    /// - Returns: what became of the pages, batch by batch; nil where they are to stay after all.
-    private func relabel(
-        _ buffer: Buffer, from run: FrameRun, to new: FrameRun, of target: Node, isHeld: Bool
-    ) -> [MigrationResult]? {
+    /// - Returns: what became of the pages; nil where they are to stay after all.
+    private func relabel(_ buffer: Buffer, from run: FrameRun, to new: FrameRun, of target: Node) -> MigrationResult? {
         let old = node(of: run.start)
         var freed = FreedFrames(isUnlimited: true)
-        let batches = buffer.state.withLock { state -> [MigrationResult]? in
+        let outcome = buffer.state.withLock { state -> MigrationResult? in
             // Its buffer may be on its way out, and so may the target.
-            guard !state.isPinned, let now = state.contiguous, now.start == run.start, target.isPresent else {
-                return nil
-            }
-            var batches: [MigrationResult] = []
-            for first in stride(from: 0, to: UInt64(run.count), by: Int(Self.batch)) {
-                var outcome = MigrationResult()
-                var crossed = FrameTally()
-                for page in first..<min(UInt64(run.count), first + Self.batch) {
-                    guard let slot = unsafe state.table.entry(of: page) else {
-                        preconditionFailure("a page is missing")
-                    }
-                    var entry = PageTableEntry(rawValue: unsafe slot.pointee)
-                    guard entry.isPresent else {
-                        // Without bytes to move it does not keep the others.
-                        outcome.failed += 1
-                        outcome.poisoned += 1
-                        freed.append(new.start + page, node: target)
-                        continue
-                    }
-                    if entry.isDeviceMapped {
-                        seize(page, in: &state)
-                        entry.isDeviceMapped = false
-                    }
-                    replaceFrame(of: &entry, in: old, by: new.start + page, of: target, freed: &freed)
-                    entry.isMigrating = entry.isMigrating && isHeld
-                    unsafe slot.pointee = entry.rawValue
-                    crossed.add(entry, from: old.index, to: target.index)
-                    outcome.moved += 1
+            guard !state.isPinned, state.contiguous?.start == run.start, target.isPresent else { return nil }
+            var outcome = MigrationResult()
+            var crossed = FrameTally()
+            for page in 0..<UInt64(run.count) {
+                guard let slot = unsafe state.table.entry(of: page) else { preconditionFailure("a page is missing") }
+                var entry = PageTableEntry(rawValue: unsafe slot.pointee)
+                guard entry.isPresent else {
+                    outcome.failed += 1
+                    outcome.poisoned += 1
+                    freed.append(new.start + page, node: target)
+                    continue
                 }
-                outcome.cross(crossed.flush(in: &state, of: self))
-                batches.append(outcome)
+                if entry.isDeviceMapped {
+                    seize(page, in: &state)
+                    entry.isDeviceMapped = false
+                }
+                replaceFrame(of: &entry, in: old, by: new.start + page, of: target, freed: &freed)
+                unsafe slot.pointee = entry.rawValue
+                crossed.add(entry, from: old.index, to: target.index)
+                outcome.moved += 1
             }
+            crossed.flush(in: &state, of: self)
             state.contiguous = new
-            return batches
+            return outcome
         }
         freed.release(to: self)
-        return batches
+        return outcome
     }
 
     private func takeRun(of count: Int, from targets: [Node]) -> (Node, FrameRun)? {
