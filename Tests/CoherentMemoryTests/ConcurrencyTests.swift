@@ -1,3 +1,4 @@
+import Glibc
 import Synchronization
 import SystemPackage
 import Testing
@@ -126,6 +127,14 @@ struct ConcurrencyTests {
         }
     }
 
+    /// Links that take their time now, and then do not.
+    private func pacer(_ scene: Scene, seed: UInt64) -> @Sendable () -> Void {
+        repeating(scene, seed: seed) { scene, random in
+            scene.machine.devices.randomElement(using: &random)!.pace = random.oneIn(2) ? .real : .off
+            usleep(500)
+        }
+    }
+
     private func offliner(_ scene: Scene, seed: UInt64) -> @Sendable () -> Void {
         repeating(scene, seed: seed) { scene, random in
             // Never all of node 0 or 1 at once, so that nobody runs out of memory.
@@ -162,7 +171,8 @@ struct ConcurrencyTests {
         repeating(scene, seed: seed) { scene, random in
             let buffer = scene.machine.makeBuffer()
             defer { scene.machine.remove(buffer) }
-            scene.tryTo("make", allowing: []) { () throws(Errno) in
+            // A link that takes its time may have a page just then.
+            scene.tryTo("make", allowing: [.resourceTemporarilyUnavailable]) { () throws(Errno) in
                 try scene.machine.resize(buffer, to: 64 * 4096)
                 // A frame is its page's own only once something is stored there.
                 for page in UInt64(0)..<64 { try scene.machine.store([0xee], to: buffer, at: page * 4096) }
@@ -192,7 +202,7 @@ struct ConcurrencyTests {
         repeating(scene, seed: seed) { scene, random in
             let buffer = scene.machine.makeBuffer(huge: .pool)
             defer { scene.machine.remove(buffer) }
-            scene.tryTo("pool", allowing: [.noSpace, .noMemory]) { () throws(Errno) in
+            scene.tryTo("pool", allowing: [.noSpace, .noMemory, .resourceTemporarilyUnavailable]) { () throws(Errno) in
                 try scene.machine.resize(buffer, to: HugePage.size)
                 let page = UInt64.random(in: 0..<512, using: &random)
                 try scene.machine.store([0xdd], to: buffer, at: page * 4096)
@@ -212,7 +222,7 @@ struct ConcurrencyTests {
         var others: [@Sendable () -> Void] = [
             marker(scene, seed: seed + 10), marker(scene, seed: seed + 20), migrator(scene, seed: seed + 30),
             migrator(scene, seed: seed + 40), offliner(scene, seed: seed + 50), cutter(scene, seed: seed + 60),
-            maker(scene, seed: seed + 70),
+            maker(scene, seed: seed + 70), pacer(scene, seed: seed + 110),
         ]
         if isHuge { others += [compacter(scene, seed: seed + 90), pooler(scene, seed: seed + 100)] }
         let counting: @Sendable () -> Void = {

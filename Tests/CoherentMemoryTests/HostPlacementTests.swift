@@ -101,4 +101,37 @@ struct HostPlacementTests {
         #expect(machine.pages(of: buffer) == [1: 1024, 2: 1024])
         machine.remove(buffer)
     }
+
+    @Test("The host is told where the pages of a tracked buffer belong before it makes them, and when they move")
+    func tracked() throws {
+        let machine = try makeMachine()
+        let file = machine.tables.storage.descriptor
+        func policies(_ buffer: Buffer, _ pages: UInt64...) throws -> [String] {
+            try pages.map { page in
+                let place = buffer.state.withLock { state in
+                    unsafe state.table.entry(of: page).map { slot in unsafe machine.tables.place(of: slot) }
+                }
+                return try policy(of: file, at: place!)
+            }
+        }
+        let buffer = try machine.makeBuffer("bind:1")
+        try machine.store([UInt8](repeating: 7, count: 100 << 12), to: buffer, at: 0)
+        let far = try machine.makeBuffer("bind:2")
+        try machine.store([1], to: far, at: 0)
+        #expect(try policies(buffer, 0, 63, 64, 99) == [placed, placed, placed, placed])
+        #expect(try policies(far, 0) == ["default"])
+        try machine.migrate(buffer, bytes: 32 << 12..<64 << 12, to: 0)
+        #expect(try policies(buffer, 31, 32, 63, 64) == [placed, "default", "default", placed])
+        try machine.migrate(buffer, to: 1)
+        #expect(try policies(buffer, 31, 32, 63, 64) == [placed, placed, placed, placed])
+        // Whoever has the place next is told of anew.
+        machine.remove(buffer)
+        let next = try machine.makeBuffer("interleave:0-1")
+        try machine.store([UInt8](repeating: 7, count: 100 << 12), to: next, at: 0)
+        for run in machine.runs(of: next) {
+            #expect(try policies(next, run.offset >> 12) == [run.node == 1 ? placed : "default"], "\(run.offset)")
+        }
+        #expect(machine.node(1)!.hostMigration.failed == 0)
+        try machine.checkInvariants()
+    }
 }

@@ -329,9 +329,6 @@ extension Mounts {
                     #expect(isThere, "\(name): \(lines)")
                 }
                 try numaMaps("\(client.pid)", "buffers/a", has: "prefer:0", "N0=2048")
-                let daemon = try mount.word("sys/kernel/cdm/pid")
-                try numaMaps(daemon, "cdmfs-node1", has: "prefer:0")
-                try numaMaps(daemon, "cdmfs-node0", has: "default")
                 client.kill(SIGTERM)
                 let outcome = try client.finish()
                 #expect(outcome.succeeded, "\(outcome.output) \(outcome.errors)")

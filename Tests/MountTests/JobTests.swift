@@ -284,6 +284,46 @@ extension Mounts {
             }
         }
 
+        @Test("A paced link holds up who touches pages that are on their way, also who had them mapped")
+        func pacedTouches() throws {
+            try TestMount.with { mount in
+                let file = try mount.makeBuffer("a", size: 64 << 10)
+                let program = """
+                    import mmap, os, signal, sys, time
+                    memory = mmap.mmap(os.open(sys.argv[1], os.O_RDWR), 65536)
+                    for page in range(16): memory[page * 4096] = page if page != 1 else 7
+                    over = []
+                    signal.signal(signal.SIGTERM, lambda *_: over.append(1))
+                    print("ready", flush=True)
+                    longest, last = 0, time.monotonic()
+                    while not over:
+                        memory[4096] = 7
+                        now = time.monotonic()
+                        longest, last = max(longest, now - last), now
+                    print(f"longest={int(longest * 1000)} sum={sum(memory[page * 4096] for page in range(16))}")
+                    """
+                /// The longest time, in ms, that a store took meanwhile.
+                func stall() throws -> Int {
+                    let client = try Child(["python3", "-c", program, file])
+                    #expect(try client.line() == "ready")
+                    try mount.store("1", in: mount.control("a") + "/migrate")
+                    #expect(try mount.placement("a") == [1: 16])
+                    client.kill(SIGTERM)
+                    let outcome = try client.finish()
+                    #expect(outcome["sum"] == 126)
+                    try mount.store("0", in: mount.control("a") + "/migrate")
+                    return outcome["longest"] ?? 0
+                }
+                for figure in ["read", "write"] {
+                    try mount.store("300000000", in: "\(device)/link/\(figure)_latency")
+                }
+                #expect(try stall() < 250)
+                try mount.store("real", in: "\(device)/link/pace")
+                #expect(try (250...2000).contains(stall()))
+                try mount.store("off", in: "\(device)/link/pace")
+            }
+        }
+
         @Test("A paced link makes faults wait, and no other request")
         func pacedFaults() throws {
             try TestMount.with { mount in

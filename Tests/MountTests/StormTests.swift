@@ -198,9 +198,12 @@ extension Mounts {
         }
     }
 
-    /// Dirty pages leave the page cache in bulk before they move.
+    /// Dirty pages leave the page cache in bulk before they move over a link that takes its time.
     @Suite("Write-back", .overEachTransport)
     struct WriteBackTests {
+        /// Where it is said that pages are unmapped while they move.
+        private let pace = "sys/class/cdm/cdm0/link/pace"
+
         /// A program that has stored to every page of a buffer, and keeps it mapped.
         private func holder(of file: String, megabytes: Int) throws -> Child {
             let child = try Child([
@@ -223,6 +226,7 @@ extension Mounts {
             try TestMount.with { mount in
                 let file = try mount.makeBuffer("a", size: 32 << 20)
                 let holder = try holder(of: file, megabytes: 32)
+                try mount.store("real", in: pace)
                 try mount.store("1", in: mount.control("a") + "/migrate")
                 // With what the kernel wrote back of its own accord.
                 let writes = try mount.values(mount.control("a") + "/faults")["write"]!
@@ -241,6 +245,7 @@ extension Mounts {
             try TestMount.with(Machines.large, endsItself: true) { mount in
                 let file = try mount.makeBuffer("a", size: 256 << 20)
                 let holder = try holder(of: file, megabytes: 256)
+                try mount.store("real", in: pace)
                 let shell = try Child(["sh", "-c", "echo ready; echo 1 > \(mount.path)/\(mount.control("a"))/migrate"])
                 #expect(try shell.line() == "ready")
                 // When in the migration it is killed is the point, and nothing tells.
@@ -290,6 +295,7 @@ extension Mounts {
             try TestMount.with(Machines.large, endsItself: true) { mount in
                 let file = try mount.makeBuffer("a", size: 256 << 20)
                 let holder = try holder(of: file, megabytes: 256)
+                try mount.store("real", in: pace)
                 let daemon = try #require(mount.daemons().first)
                 let shell = try shellWritingBack("a", of: mount, by: daemon)
                 kill(daemon, SIGKILL)
@@ -307,6 +313,7 @@ extension Mounts {
             try TestMount.with(Machines.large, endsItself: true) { mount in
                 let file = try mount.makeBuffer("a", size: 128 << 20)
                 let holder = try holder(of: file, megabytes: 128)
+                try mount.store("real", in: pace)
                 let daemon = try #require(mount.daemons().first)
                 let shell = try shellWritingBack("a", of: mount, by: daemon)
                 try check(unsafe umount2(mount.path, Int32(MNT_DETACH)))
@@ -325,6 +332,7 @@ extension Mounts {
                 try #require(mounted.succeeded, "\(mounted.errors)")
                 let file = try mount.makeBuffer("a", size: 8 << 20)
                 let holder = try holder(of: file, megabytes: 8)
+                try mount.store("real", in: pace)
                 let before = try mount.values(mount.control("a") + "/faults")["write"]!
                 try mount.store("1", in: mount.control("a") + "/migrate")
                 #expect(try mount.values(mount.control("a") + "/faults")["write"]! - before >= 2048)
@@ -343,6 +351,7 @@ extension Mounts {
             try TestMount.with { mount in
                 let file = try mount.makeBuffer("a", size: 16 << 20)
                 let holder = try holder(of: file, megabytes: 16)
+                try mount.store("real", in: pace)
                 let migrate = try FileDescriptor.open(
                     FilePath(mount.path + "/" + mount.control("a") + "/migrate"), .writeOnly)
                 try check(unsafe Glibc.mount("none", mount.path, "tmpfs", 0, nil))

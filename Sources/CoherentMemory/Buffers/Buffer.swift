@@ -37,18 +37,12 @@ public final class Buffer: Sendable, Identifiable {
         private var boxed: Boxed<EffectivePolicy>?
         /// Whether it is a device's own memory.
         let isDevice: Bool
-        var huge = HugeMode.never
-        /// Whether somebody chose that.
+        /// What its pages are made of.
+        var storage = BufferStorage.paged(.never)
+        /// Whether somebody chose how huge its pages are.
         var isHugeChosen = false
-        /// The frames of all its pages, while it is contiguous: neither the pages nor the size change then.
-        var contiguous: FrameRun?
-        /// Where the bytes are rather than in the frames, while it is direct: then every page within the size has a frame that
-        /// is a hole, or is withheld by the file.
-        var backing: BackingFile?
         /// Pages on each node, by the node's place; as long as the last node with pages needs.
         var pagesByNode: [Int] = []
-        /// Frames that left the page table while a reply was reading them, and whether they were stored to.
-        var orphans: [PFN: Bool] = [:]
         var counters = BufferCounters()
         var migrations = Migrations()
         /// Whether its pages may not move.
@@ -59,6 +53,8 @@ public final class Buffer: Sendable, Identifiable {
         var touches: [UInt64: PageTouches] = [:]
         /// Pages whose memory failed: entries of the page table without a frame.
         var markers = 0
+        /// Pages that are on their way over a link that takes its time, if any are.
+        var hold: PageHold?
 
         init(
             size: UInt64, table: consuming PageTable, policy: MemoryPolicy, effective: EffectivePolicy, isDevice: Bool
@@ -93,7 +89,7 @@ public final class Buffer: Sendable, Identifiable {
     let state: Mutex<State>
     /// Whether the state has a backing file, for those who do not have the lock.
     let directness = Atomic(false)
-    /// Held by a migration while it moves a batch, so that two never move the same page at once;
+    /// Held by a migration while it moves a batch, so that two never wait for the same page;
     /// they take turns, so that a long one does not keep out a short one.
     let migrationTurn = FairSemaphore()
     /// Held from when pages are noted as no longer cached until the page cache has given them up, by devices and by whoever

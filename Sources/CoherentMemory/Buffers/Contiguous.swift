@@ -87,6 +87,7 @@ extension Machine {
             node.frames.setOwner(of: node.index(of: start)..<node.index(of: start) + count, to: leaf)
         }
         state.addPages(run.count, node: node.index)
+        settleFresh(0..<UInt64(run.count), in: state)
     }
 
     /// Makes an ordinary buffer of a contiguous one, and frees its pages, as a hole punched into all of it would.
@@ -98,20 +99,21 @@ extension Machine {
     public func releaseContiguous(_ buffer: Buffer) throws(Errno) {
         guard buffer.fixedSize == nil else { throw .notPermitted }
         try buffer.migrationTurn.withLock { _ throws(Errno) in
-            // What is written back counts as cached: only the second look tells.
-            for _ in 0..<3 {
+            for _ in 0..<3 where buffer.isContiguous {
+                guard empty(buffer, pages: 0..<Page.count(of: buffer.size)) else { break }
                 var freed = FreedFrames(isUnlimited: true)
-                let cached = buffer.state.withLock { state in
-                    guard let run = state.contiguous else { return false }
-                    if uncache(0..<UInt64(run.count), of: &state) { return true }
-                    unmapContiguous(&state, into: &freed)
-                    return false
+                let isCached = buffer.state.withLock { state in
+                    var isCached = false
+                    unsafe forEachMatch(0..<Page.count(of: state.size), filter: .all, in: state) { _, slot in
+                        if PageTableEntry(rawValue: unsafe slot.pointee).isCached { isCached = true }
+                    }
+                    if !isCached { unmapContiguous(&state, into: &freed) }
+                    return isCached
                 }
                 freed.release(to: self)
-                guard cached else { return }
-                invalidate(buffer, pages: 0..<Page.count(of: buffer.size))
+                guard isCached else { return }
             }
-            throw .resourceBusy
+            if buffer.isContiguous { throw .resourceBusy }
         }
     }
 
@@ -131,26 +133,6 @@ extension Machine {
         var count = 0
         let rest = unmap(0..<UInt64.max >> Page.shift, of: &state, into: &freed, .all, &count)
         assert(rest == nil && count == run.count)
-    }
-
-    /// Notes that pages are about to leave the page cache; false where none was in it.
-    private func uncache(_ pages: Range<UInt64>, of state: inout Buffer.State) -> Bool {
-        var isCached = false
-        var uncached = PageTally()
-        for base in stride(from: pages.lowerBound, to: pages.upperBound, by: TablePool.entries) {
-            guard let leaf = state.table.leaf(of: base) else { continue }
-            let entries = unsafe state.table.entries(of: leaf)
-            for slot in 0..<TablePool.entries {
-                var entry = PageTableEntry(rawValue: unsafe entries[slot])
-                guard entry.isCached else { continue }
-                isCached = true
-                entry.isCached = false
-                uncached.add(entry.pfn, in: self) { $0.counters.cached.add(-$1) }
-                unsafe entries[slot] = entry.rawValue
-            }
-        }
-        uncached.flush { $0.counters.cached.add(-$1) }
-        return isCached
     }
 
     /// Zeroes a range of a contiguous buffer, and of what is one no more what it would have zeroed of a page.

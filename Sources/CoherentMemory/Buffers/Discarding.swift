@@ -67,12 +67,10 @@ extension Machine {
     }
 
     private func zero(inPage bytes: Range<UInt64>, of state: inout Buffer.State) {
-        guard !bytes.isEmpty, let leaf = state.table.leaf(of: bytes.lowerBound >> Page.shift) else { return }
-        let slot = Int(bytes.lowerBound >> Page.shift) & (TablePool.entries - 1)
-        let entry = PageTableEntry(rawValue: unsafe state.table.entries(of: leaf)[slot])
-        guard entry.isWritten else { return }
-        unsafe memset(
-            node(of: entry.pfn).address(of: entry.pfn) + Int(bytes.lowerBound & (Page.size - 1)), 0, bytes.count)
+        guard !bytes.isEmpty, let slot = unsafe state.table.entry(of: bytes.lowerBound >> Page.shift),
+            PageTableEntry(rawValue: unsafe slot.pointee).isWritten
+        else { return }
+        unsafe memset(tables.address(of: slot) + Int(bytes.lowerBound & (Page.size - 1)), 0, bytes.count)
     }
 
     /// Takes pages out of a buffer and frees their frames.
@@ -84,7 +82,7 @@ extension Machine {
         var count = 0
         while next < pages.upperBound {
             var freed = FreedFrames()
-            // The frames are given back without the lock, for that is a call to the host's file system.
+            // The memory is given back without the lock, for that is a call to the host's file system.
             let position = buffer.state.withLock { state in
                 unmap(next..<pages.upperBound, of: &state, into: &freed, choice, &count)
             }
@@ -102,16 +100,12 @@ extension Machine {
     ) -> UInt64? {
         // Asked for before the buffer was made contiguous.
         guard state.contiguous == nil else { return nil }
-        var cached = PageTally()
-        var written = PageTally()
-        var active = PageTally()
+        var gone = FrameTally()
         var markers = 0
         var position = pages.lowerBound
         defer {
             state.markers -= markers
-            cached.flush { $0.counters.cached.add(-$1) }
-            written.flush { $0.counters.written.add(-$1) }
-            active.flush { $0.counters.active.add(-$1) }
+            gone.flush(in: &state, of: self)
         }
         while position < pages.upperBound {
             guard let (leaf, base) = state.table.nextLeaf(from: position), base < pages.upperBound else { return nil }
@@ -124,40 +118,27 @@ extension Machine {
                 position = next
                 continue
             }
-            var orphans: [(PFN, Bool)] = []
             var dropped: [UInt64] = []
             var held = FreedFrames()
-            var counts: [(Int, Int)] = []
+            let slots = unsafe state.table.entries(of: leaf)
             state.table.remove(part, leaf: leaf) { page, entry in
-                guard takes(entry, choice) else { return false }
+                guard unsafe takes(page, entry, choice, in: slots) else { return false }
                 count += 1
                 guard entry.isPresent else {
                     markers += 1
                     return true
                 }
                 let node = node(of: entry.pfn)
-                if entry.isCached { cached.add(entry.pfn, in: self) { $0.counters.cached.add(-$1) } }
-                if entry.isActive { active.add(entry.pfn, in: self) { $0.counters.active.add(-$1) } }
-                if entry.isWritten { written.add(entry.pfn, in: self) { $0.counters.written.add(-$1) } }
-                if let last = counts.last, last.0 == node.index {
-                    counts[counts.count - 1].1 += 1
-                } else {
-                    counts.append((node.index, 1))
-                }
-                let frame = node.index(of: entry.pfn)
-                node.frames.setOwner(of: frame, to: FrameTable.unmapped)
+                gone.add(entry, from: node.index)
+                node.frames.setOwner(of: node.index(of: entry.pfn), to: FrameTable.unmapped)
                 if entry.isDeviceMapped { dropped.append(page) }
-                if node.frames.isPinned(frame) {
-                    orphans.append((entry.pfn, entry.isWritten))
-                } else if entry.isDeviceMapped {
-                    held.append(entry.pfn, isWritten: entry.isWritten, node: node)
+                if entry.isDeviceMapped {
+                    held.append(entry.pfn, node: node)
                 } else {
-                    freed.append(entry.pfn, isWritten: entry.isWritten, node: node)
+                    freed.append(entry.pfn, node: node)
                 }
                 return true
             }
-            for (node, count) in counts { state.addPages(-count, node: node) }
-            for (pfn, isWritten) in orphans { state.orphans[pfn] = isWritten }
             if !dropped.isEmpty { drop(dropped, frames: held, of: &state) }
         }
         return nil
@@ -170,25 +151,39 @@ enum Discarded {
     case all
     /// Those that were neither handed out nor stored to.
     case untouched
-    /// Those of a node that hold nothing but zeros and that nobody has cached.
+    /// Those of a node that read as zeros and that nobody has cached.
     case zeros(node: Int)
 }
 
 extension Machine {
-    private func takes(_ entry: PageTableEntry, _ choice: Discarded) -> Bool {
+    /// - Parameter slots: the entries of the page's leaf.
+    private func takes(
+        _ page: UInt64, _ entry: PageTableEntry, _ choice: Discarded, in slots: UnsafeMutablePointer<UInt64>
+    ) -> Bool {
         switch choice {
         case .all: true
         case _ where !entry.isPresent: false
         case .untouched: !entry.isCached && !entry.isWritten && !entry.isMigrating
         case .zeros(let node):
-            !entry.isCached && !entry.isMigrating && nodeIndex(of: entry.pfn) == node && isZero(entry)
+            unsafe !entry.isCached && !entry.isMigrating && nodeIndex(of: entry.pfn) == node
+                && isZero(slots + (Int(page) & (TablePool.entries - 1)))
         }
     }
 
-    /// Whether a page reads as zeros.
-    func isZero(_ entry: PageTableEntry) -> Bool {
-        guard entry.isWritten else { return true }
-        return unsafe memcmp(node(of: entry.pfn).address(of: entry.pfn), zeros.base, Int(Page.size)) == 0
+    /// Whether the page of an entry reads as zeros.
+    func isZero(_ slot: UnsafeMutablePointer<UInt64>) -> Bool {
+        guard PageTableEntry(rawValue: unsafe slot.pointee).isWritten else { return true }
+        return unsafe memcmp(tables.address(of: slot), zeros.base, Int(Page.size)) == 0
+    }
+
+    private func takesAll(_ unit: Range<UInt64>, _ choice: Discarded, of state: borrowing Buffer.State) -> Bool {
+        for page in unit {
+            guard let leaf = state.table.leaf(of: page) else { return false }
+            let slots = unsafe state.table.entries(of: leaf)
+            let entry = PageTableEntry(rawValue: unsafe slots[Int(page) & (TablePool.entries - 1)])
+            if unsafe !takes(page, entry, choice, in: slots) { return false }
+        }
+        return true
     }
 
     /// Readies a huge page of which pages shall go, at its leaf from `base` on: it goes as a whole, is split, or stays.
@@ -206,7 +201,7 @@ extension Machine {
                 }
                 return nil
             }
-        } else if isWhole, base > unit.lowerBound || unit.allSatisfy({ takes(state.table[$0], choice) }) {
+        } else if isWhole, base > unit.lowerBound || takesAll(unit, choice, of: state) {
             if case .zeros = choice, state.huge == .pool { return unit.upperBound }
             if base == unit.lowerBound, state.huge != .pool {
                 node(of: state.table[base].pfn).counters.huge.add(-1)
@@ -236,18 +231,20 @@ struct FreedFrames: ~Copyable {
     /// Whether a whole leaf of frames may still be added.
     var hasRoom: Bool { isUnlimited || runs.count < Self.maximumRuns && count < Self.maximumFrames }
 
-    mutating func append(_ pfn: PFN, isWritten: Bool, node: Node) {
+    mutating func append(_ pfn: PFN, node: Node) {
         count += 1
-        if let last = runs.indices.last, runs[last].end == pfn, runs[last].isWritten == isWritten,
-            node.span.contains(runs[last].start), node.span.isInOnePiece(runs[last].start, pfn)
+        if let last = runs.indices.last, runs[last].end == pfn, node.span.contains(runs[last].start),
+            node.span.isInOnePiece(runs[last].start, pfn)
         {
             runs[last].count += 1
         } else {
-            runs.append(FrameRun(start: pfn, count: 1, isWritten: isWritten))
+            runs.append(FrameRun(start: pfn, count: 1))
         }
     }
 
+    /// Gives the frames back, and the memory of pages that went with their tables. The caller holds no lock of a buffer.
     consuming func release(to machine: Machine) {
         for run in runs { machine.node(of: run.start).release(run) }
+        machine.tables.punchEmptied()
     }
 }

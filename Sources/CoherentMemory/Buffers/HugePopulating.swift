@@ -133,6 +133,7 @@ extension Machine {
             entry.pfn += 1
         }
         state.addPages(HugePage.frames, node: node.index)
+        settleFresh(unit, in: state)
     }
 
     /// Makes base pages of a huge page (split_huge_page()); never of a reserved one.

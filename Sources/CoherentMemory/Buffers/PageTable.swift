@@ -8,6 +8,8 @@ struct PageTable: ~Copyable {
     private let pool: TablePool
     /// The id of its buffer.
     let owner: UInt64
+    /// Whether its pages have bytes in the storage, as those of a device's table have not.
+    private let hasStorage: Bool
     private var root: UInt32 = 0
     private var levels = 0
 
@@ -16,9 +18,10 @@ struct PageTable: ~Copyable {
     /// Enough levels for a page number of 52 bits, the last page of a file of 2⁶³ bytes.
     private static let maximumLevels = 9
 
-    init(pool: TablePool, owner: UInt64) {
+    init(pool: TablePool, owner: UInt64, hasStorage: Bool = true) {
         self.pool = pool
         self.owner = owner
+        self.hasStorage = hasStorage
     }
 
     deinit { assert(root == 0, "a page table must be emptied, or its frames are lost") }
@@ -97,7 +100,7 @@ struct PageTable: ~Copyable {
                 do throws(Errno) {
                     child = try pool.allocate(owner: owner, base: (page >> span) << span)
                 } catch {
-                    prune(page)
+                    prune(page, hasBytes: false)
                     throw error
                 }
                 unsafe pool.entries(of: table)[slot] = UInt64(child)
@@ -129,41 +132,53 @@ struct PageTable: ~Copyable {
         pool.addCount(count, to: leaf)
     }
 
-    /// Takes entries of one leaf out and frees the tables that this leaves empty. `body` gets
-    /// each one and says whether it goes.
+    /// The entry of a page, nil where there is no leaf for it.
+    func entry(of page: UInt64) -> UnsafeMutablePointer<UInt64>? {
+        guard let leaf = leaf(of: page) else { return nil }
+        return unsafe pool.entries(of: leaf) + Int(page & Self.mask)
+    }
+
+    /// Takes entries of one leaf out, with what their pages held, and frees the tables that this leaves empty. `body` gets
+    /// each one and says whether it goes. Whoever calls this calls ``TablePool/punchEmptied()`` when the lock is free.
     mutating func remove(_ pages: Range<UInt64>, leaf: UInt32, _ body: (UInt64, PageTableEntry) -> Bool) {
         let entries = unsafe pool.entries(of: leaf)
+        var written: UInt64 = 0
         for page in pages {
             let slot = Int(page & Self.mask)
             let entry = PageTableEntry(rawValue: unsafe entries[slot])
             guard !entry.isNone else { continue }
             guard body(page, entry) else { continue }
+            if hasStorage, entry.isWritten { written |= 1 << UInt64(slot) }
             unsafe entries[slot] = 0
             pool.addCount(-1, to: leaf)
         }
-        prune(pages.lowerBound)
+        // All of a table's pages are punched when it is nobody's; those of one that lives at once.
+        if written != 0, pool.count(of: leaf) > 0 { pool.punch(written, of: leaf) }
+        prune(pages.lowerBound, hasBytes: written != 0)
     }
 
     /// Frees the tables on the way to `page` that hold nothing.
-    private mutating func prune(_ page: UInt64) {
+    ///
+    /// - Parameter hasBytes: whether the leaf, if it is one of them, has pages that are no holes.
+    private mutating func prune(_ page: UInt64, hasBytes: Bool) {
         guard root != 0 else { return }
-        if prune(root, level: levels - 1, page: page) {
+        if prune(root, level: levels - 1, page: page, hasBytes) {
             root = 0
             levels = 0
         }
     }
 
-    private func prune(_ table: UInt32, level: Int, page: UInt64) -> Bool {
+    private func prune(_ table: UInt32, level: Int, page: UInt64, _ hasBytes: Bool) -> Bool {
         if level > 0 {
             let slot = Int(page >> (Self.shift * UInt64(level)) & Self.mask)
             let child = UInt32(truncatingIfNeeded: unsafe pool.entries(of: table)[slot])
-            if child != 0, prune(child, level: level - 1, page: page) {
+            if child != 0, prune(child, level: level - 1, page: page, hasBytes) {
                 unsafe pool.entries(of: table)[slot] = 0
                 pool.addCount(-1, to: table)
             }
         }
         guard pool.count(of: table) == 0 else { return false }
-        pool.release(table)
+        pool.release(table, hasBytes: level == 0 && hasBytes)
         return true
     }
 }

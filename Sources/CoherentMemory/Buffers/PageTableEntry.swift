@@ -27,10 +27,13 @@ struct PageTableEntry: BitwiseCopyable, Equatable {
 
     /// An entry in the place of a page whose memory failed: it has no frame, and a touch of it fails
     /// (make_hwpoison_entry()). The pfn tells only which frame it was.
-    init(marking kind: Marker, of page: PageTableEntry) {
+    ///
+    /// - Parameter keepsBytes: whether its place in the storage is no hole yet.
+    init(marking kind: Marker, of page: PageTableEntry, keepsBytes: Bool) {
         rawValue = page.pfn << Page.shift | (kind == .poisoned ? Self.poisoned : Self.lost)
         // A reserved huge page stays one in the page table, for it goes as a whole.
         isHuge = page.isHuge
+        isWritten = keepsBytes
     }
 
     /// Why a page has no frame and must not get one.
@@ -64,13 +67,14 @@ struct PageTableEntry: BitwiseCopyable, Equatable {
         set { set(Self.cached, newValue) }
     }
 
-    /// Bytes were stored into the frame; until then it is a hole of the arena.
+    /// Bytes were stored to the page; until then its place in the storage is a hole. In the place of a page whose memory failed:
+    /// its bytes are still there, for a reply reads them.
     var isWritten: Bool {
         get { rawValue & Self.written != 0 }
         set { set(Self.written, newValue) }
     }
 
-    /// A migration has asked the page cache for the page and is about to copy it.
+    /// The page is chosen to move, or on its way over a link that takes its time.
     var isMigrating: Bool {
         get { rawValue & Self.migrating != 0 }
         set { set(Self.migrating, newValue) }

@@ -62,6 +62,7 @@ extension Machine {
             } catch {
                 return .failure(error)
             }
+            settleFresh(pages, in: state)
             for index in 0..<count { unsafe account(list[index], local: local) }
             state.counters.count(got.allocated, byDevice: origin.isDevice)
             return .success(isComplete ? pages.upperBound : firstMissing(of: pages, in: state))
@@ -90,6 +91,7 @@ extension Machine {
         }
         let node = node(of: pfn)
         state.table.insert(PageTableEntry(pfn: pfn), at: page, leaf: leaf)
+        settleFresh(page..<page + 1, in: state)
         node.frames.setOwner(of: node.index(of: pfn), to: leaf)
         state.addPages(1, node: node.index)
         account(taken, local: context.local)

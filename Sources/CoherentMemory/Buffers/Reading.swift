@@ -13,10 +13,10 @@ extension Machine {
     ///   - length: bytes, cut at the end of the buffer and at ``maximumRead``.
     ///   - isTouch: whether the pages come into the page cache, and so into mappings. Without, pages that have no frame read as
     ///     zeros and get none.
-    ///   - body: gets the bytes as a list of pieces of the nodes' memory, valid until it returns.
+    ///   - body: gets the bytes as a list of pieces of the storage, valid until it returns. What is stored meanwhile may be seen.
     /// - Throws: ENOMEM where a page can get no frame; then no page of the range got one. EIO where the memory of a page
-    ///   of the range failed. EAGAIN where a
-    ///   device maps a page: see ``recall(_:at:length:isLocked:isWrite:_:)``.
+    ///   of the range failed. EAGAIN where a device maps a page, or one is on its way over a link that takes its time: see
+    ///   ``recall(_:at:length:isLocked:isWrite:_:)``.
     public func read(
         _ buffer: Buffer, at offset: UInt64, length: Int, origin: Origin, isTouch: Bool = true,
         _ body: (UnsafeBufferPointer<iovec>) -> Void
@@ -25,8 +25,9 @@ extension Machine {
         let capacity = Int(Page.count(of: UInt64(min(max(0, length), Self.maximumRead)))) + 1
         let origin = asked(origin, for: buffer, pages: touched(offset, min(length, Self.maximumRead)))
         let error: Errno? = unsafe withUnsafeTemporaryAllocation(of: iovec.self, capacity: capacity) { vectors in
-            unsafe withUnsafeTemporaryAllocation(of: FrameRun.self, capacity: capacity) { pinned in
-                var reading = unsafe Reading(vectors: vectors.baseAddress!, pinned: pinned.baseAddress!)
+            unsafe withUnsafeTemporaryAllocation(of: UInt32.self, capacity: capacity / TablePool.entries + 2) {
+                leaves in
+                var reading = unsafe Reading(vectors: vectors.baseAddress!, leaves: leaves.baseAddress!)
                 do throws(Errno) {
                     try buffer.state.withLock { state throws(Errno) in
                         try gather(
@@ -37,7 +38,7 @@ extension Machine {
                     return error
                 }
                 unsafe body(UnsafeBufferPointer(start: reading.vectors, count: reading.vectorCount))
-                if reading.pinnedCount > 0 { unpin(reading, of: buffer) }
+                for index in 0..<reading.leafCount { unsafe tables.endReading(reading.leaves[index]) }
                 return nil
             }
         }
@@ -79,13 +80,13 @@ extension Machine {
     /// Whether any link is to take its time, or recovers from an error.
     public var hasPacedLink: Bool { devices.contains { $0.pace == .real || $0.stall != nil } }
 
-    /// A read under way: the pieces to send, and the frames kept from reuse until they are sent.
+    /// A read under way: the pieces to send, and the leaves whose bytes are kept from reuse until they are sent.
     @safe
     private struct Reading {
         let vectors: UnsafeMutablePointer<iovec>
         var vectorCount = 0
-        let pinned: UnsafeMutablePointer<FrameRun>
-        var pinnedCount = 0
+        let leaves: UnsafeMutablePointer<UInt32>
+        var leafCount = 0
 
         mutating func append(_ address: UnsafeMutableRawPointer, _ length: Int) {
             if vectorCount > 0 {
@@ -112,13 +113,11 @@ extension Machine {
             vectorCount += 1
         }
 
-        mutating func pin(_ pfn: PFN) {
-            if pinnedCount > 0, unsafe pinned[pinnedCount - 1].end == pfn {
-                unsafe pinned[pinnedCount - 1].count += 1
-            } else {
-                unsafe pinned[pinnedCount] = FrameRun(start: pfn, count: 1)
-                pinnedCount += 1
-            }
+        mutating func keep(_ leaf: UInt32, in tables: TablePool) {
+            if leafCount > 0, unsafe leaves[leafCount - 1] == leaf { return }
+            tables.beginReading(leaf)
+            unsafe leaves[leafCount] = leaf
+            leafCount += 1
         }
     }
 
@@ -130,12 +129,12 @@ extension Machine {
             state.counters.read += 1
             return
         }
-        try checkDevices(
-            offset >> Page.shift..<Page.count(of: offset + min(UInt64(length), state.size - offset)), in: state)
-        state.counters.read += 1
-        let zeros = unsafe UnsafeMutableRawPointer(zeros.base)
         let end = offset + min(UInt64(length), state.size - offset)
         let pages = offset >> Page.shift..<Page.count(of: end)
+        try checkMoving(pages, in: state)
+        try checkDevices(pages, in: state)
+        state.counters.read += 1
+        let zeros = unsafe UnsafeMutableRawPointer(zeros.base)
         let hasDevices = !devices.isEmpty
         // Never fewer bytes: to the kernel that would be the end of the file. It asks again, page by page.
         if state.markers > 0, firstMarker(in: pages, of: state) != nil { throw .ioError }
@@ -177,10 +176,9 @@ extension Machine {
                     unsafe entries[slot] = entry.rawValue
                 }
                 if entry.isWritten {
-                    let node = node(of: entry.pfn)
-                    node.frames.pin(node.index(of: entry.pfn))
-                    reading.pin(entry.pfn)
-                    unsafe reading.append(node.address(of: entry.pfn) + Int(from & (Page.size - 1)), Int(to - from))
+                    reading.keep(leaf, in: tables)
+                    unsafe reading.append(
+                        tables.address(of: entries + slot) + Int(from & (Page.size - 1)), Int(to - from))
                 } else {
                     unsafe reading.appendZeros(zeros, Int(to - from))
                 }
@@ -194,43 +192,5 @@ extension Machine {
     private func countFetched(_ node: Node, _ pages: Int) {
         guard node.kind == .coherent, let device = devices.first(where: { $0.node === node }) else { return }
         device.countFault(bytes: UInt64(pages) << Page.shift)
-    }
-
-    private func unpin(_ reading: Reading, of buffer: Buffer) {
-        var freed: [FrameRun] = []
-        buffer.state.withLock { state in
-            for index in 0..<reading.pinnedCount {
-                let run = unsafe reading.pinned[index]
-                for pfn in run.start..<run.end {
-                    let node = node(of: pfn)
-                    guard node.frames.unpin(node.index(of: pfn)), !state.orphans.isEmpty,
-                        let isWritten = state.orphans.removeValue(forKey: pfn)
-                    else { continue }
-                    freed.append(FrameRun(start: pfn, count: 1, isWritten: isWritten))
-                }
-            }
-        }
-        for run in freed { node(of: run.start).release(run) }
-    }
-}
-
-/// Counts pages of one node at a time, so that a counter is bumped once a run rather than once a page.
-struct PageTally: ~Copyable {
-    private var node: Node?
-    private var count = 0
-
-    mutating func add(_ pfn: PFN, in machine: Machine, _ flush: (Node, Int) -> Void) {
-        if let node, node.span.contains(pfn) {
-            count += 1
-            return
-        }
-        self.flush(flush)
-        node = machine.node(of: pfn)
-        count = 1
-    }
-
-    mutating func flush(_ body: (Node, Int) -> Void) {
-        if let node, count > 0 { body(node, count) }
-        count = 0
     }
 }

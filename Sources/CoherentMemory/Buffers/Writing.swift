@@ -12,12 +12,13 @@ extension Machine {
     ///   - offset: a byte offset.
     ///   - isGrowing: whether bytes behind the end make the buffer larger, as write(2) does; without it they are
     ///     left out, as of a write-back that lost a race with a truncation.
-    ///   - waitsForDevices: whether pages that devices map, and no others of the range, are to be asked back first.
+    ///   - waitsForDevices: whether pages that devices map, and no others of the range, are to be asked back first, and pages
+    ///     that are on their way over a link to be waited for.
     /// - Returns: how many bytes were stored; fewer than asked where frames ran out, before a page
     ///   that failed, or at the end of a device.
     /// - Throws: ENOSPC where not even the first byte found a frame, or a place on a device; EIO where the memory of the
     ///   first page failed; EFBIG beyond the largest offset; EPERM behind the end of a contiguous buffer; EAGAIN where devices
-    ///   are to let go of pages first: see ``recall(_:at:length:isLocked:isWrite:_:)``.
+    ///   are to let go of pages first, or a link is: see ``recall(_:at:length:isLocked:isWrite:_:)``.
     public func write(
         _ bytes: UnsafeRawBufferPointer, to buffer: Buffer, at offset: UInt64, origin: Origin, isGrowing: Bool,
         waitsForDevices: Bool = false
@@ -44,8 +45,9 @@ extension Machine {
                 stored = try buffer.state.withLock { state throws(Errno) in
                     if isFirst {
                         if waitsForDevices, state.backing == nil {
-                            try checkDevices(
-                                offset >> Page.shift..<Page.count(of: end), isWrite: true, in: state)
+                            let pages = offset >> Page.shift..<Page.count(of: end)
+                            try checkMoving(pages, in: state)
+                            try checkDevices(pages, isWrite: true, in: state)
                         }
                         state.counters.write += 1
                     }
@@ -89,7 +91,7 @@ extension Machine {
         let stop = min(end, populated << Page.shift)
         var newlyCached = PageTally()
         var newlyWritten = PageTally()
-        var run = StoredRun()
+        var run = StoredRun(in: tables.storage)
         var page = pages.lowerBound
         while page < populated {
             guard let leaf = state.table.leaf(of: page) else { preconditionFailure("a populated page has no leaf") }
@@ -112,8 +114,8 @@ extension Machine {
             let from = max(offset, page << Page.shift)
             let to = min(stop, (page + 1) << Page.shift)
             unsafe run.add(
-                UnsafeRawBufferPointer(rebasing: bytes[Int(from - offset)..<Int(to - offset)]), to: entry,
-                at: Int(from & (Page.size - 1)), in: self)
+                UnsafeRawBufferPointer(rebasing: bytes[Int(from - offset)..<Int(to - offset)]),
+                at: tables.place(of: entries + slot) + from & (Page.size - 1), isFresh: !entry.isWritten)
             if !entry.isWritten { newlyWritten.add(entry.pfn, in: self) { $0.counters.written.add($1) } }
             entry.isWritten = true
             unsafe entries[slot] = entry.rawValue

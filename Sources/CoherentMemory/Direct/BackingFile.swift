@@ -2,7 +2,7 @@ import CLinux
 import Glibc
 import SystemPackage
 
-/// The bytes of a buffer in a file of its own rather than in the nodes' arenas, so that programs can map that file itself:
+/// The bytes of a buffer in a file of its own rather than in the storage of page tables, so that programs can map that file itself:
 /// the byte at an offset of the buffer is at the same offset of the file.
 ///
 /// Once it is a buffer's, everything but ``descriptor`` is for whoever holds that buffer's lock.
@@ -247,11 +247,6 @@ public final class BackingFile: @unchecked Sendable {
 
     /// Calls `body` with the ranges of a range of bytes whose pages were ever touched.
     func forEachData(in bytes: Range<UInt64>, _ body: (Range<UInt64>) -> Void) {
-        var offset = bytes.lowerBound
-        while offset < bytes.upperBound, let start = nextData(from: offset), start < bytes.upperBound {
-            let end = min(bytes.upperBound, nextHole(from: start))
-            body(start..<end)
-            offset = end
-        }
+        descriptor.forEachData(in: bytes, body)
     }
 }

@@ -55,7 +55,7 @@ extension Machine {
                 return huge
             }
             do throws(Errno) {
-                try uncache(buffer)
+                guard empty(buffer, pages: 0..<UInt64.max >> Page.shift) else { throw Errno.resourceBusy }
                 let size = buffer.size
                 if size > 0 { try allocate(buffer, bytes: 0..<size, keepsSize: true, origin: origin) }
                 settle(0..<Page.count(of: size), of: buffer, in: backing, moving: false)
@@ -76,7 +76,7 @@ extension Machine {
         }
     }
 
-    /// Makes a direct buffer tracked again: its bytes move into the frames of its pages, which it keeps.
+    /// Makes a direct buffer tracked again: its bytes move into the storage of its page table. It keeps its frames.
     ///
     /// Nobody but the machine may use the buffer meanwhile, or have it mapped. Waits as
     /// ``makeDirect(_:in:origin:)`` does.
@@ -94,8 +94,8 @@ extension Machine {
                         let slot = unsafe state.table.entries(of: leaf) + (Int(page) & (TablePool.entries - 1))
                         var entry = PageTableEntry(rawValue: unsafe slot.pointee)
                         let address = unsafe backing.address(of: page << Page.shift)
-                        unsafe node(of: entry.pfn).fill(
-                            entry.pfn, with: UnsafeRawBufferPointer(start: address, count: Int(Page.size)))
+                        unsafe tables.storage.fill(
+                            tables.place(of: slot), with: UnsafeRawBufferPointer(start: address, count: Int(Page.size)))
                         entry.isWritten = true
                         written.add(entry.pfn, in: self) { $0.counters.written.add($1) }
                         unsafe slot.pointee = entry.rawValue
@@ -115,63 +115,30 @@ extension Machine {
         }
     }
 
-    /// Takes what the page cache has of a buffer out of it. EBUSY where somebody brings it back again and again.
-    private func uncache(_ buffer: Buffer) throws(Errno) {
-        // What is written back counts as cached: only the second look tells.
-        for _ in 0..<3 {
-            let isCached = buffer.state.withLock { state in
-                var isCached = false
-                var uncached = PageTally()
-                unsafe forEachMatch(0..<UInt64.max >> Page.shift, filter: .all, in: state) { _, slot in
-                    var entry = PageTableEntry(rawValue: unsafe slot.pointee)
-                    guard entry.isCached else { return }
-                    isCached = true
-                    entry.isCached = false
-                    uncached.add(entry.pfn, in: self) { $0.counters.cached.add(-$1) }
-                    unsafe slot.pointee = entry.rawValue
-                }
-                uncached.flush { $0.counters.cached.add(-$1) }
-                return isCached
-            }
-            guard isCached else { return }
-            invalidate(buffer, pages: 0..<Page.count(of: buffer.size))
-        }
-        throw .resourceBusy
-    }
-
-    /// Copies what was stored, and makes holes of the frames again.
+    /// Copies what was stored, and gives its memory back.
     private func moveBytes(of state: inout Buffer.State, to backing: BackingFile) throws(Errno) {
         var isBusy = false
         unsafe forEachMatch(0..<UInt64.max >> Page.shift, filter: .all, in: state) { _, slot in
-            let entry = PageTableEntry(rawValue: unsafe slot.pointee)
-            if entry.isCached || node(of: entry.pfn).frames.isPinned(node(of: entry.pfn).index(of: entry.pfn)) {
+            if unsafe PageTableEntry(rawValue: slot.pointee).isCached || tables.isRead(tables.slot(of: slot).table) {
                 isBusy = true
             }
         }
         guard !isBusy else { throw .resourceBusy }
         let end = Page.count(of: state.size)
         var emptied = PageTally()
-        var run: (node: Node, frames: Range<Int>)?
+        var holes = StorageHoles(in: tables)
         unsafe forEachMatch(0..<UInt64.max >> Page.shift, filter: .all, in: state) { page, slot in
             var entry = PageTableEntry(rawValue: unsafe slot.pointee)
             guard entry.isWritten else { return }
-            let node = node(of: entry.pfn)
-            let frame = node.index(of: entry.pfn)
             if page < end {
-                unsafe memcpy(
-                    backing.address(of: page << Page.shift), node.address(of: entry.pfn), Int(Page.size))
+                unsafe memcpy(backing.address(of: page << Page.shift), tables.address(of: slot), Int(Page.size))
             }
+            unsafe holes.add(slot)
             entry.isWritten = false
             unsafe slot.pointee = entry.rawValue
             emptied.add(entry.pfn, in: self) { $0.counters.written.add(-$1) }
-            if let last = run, last.node === node, last.frames.upperBound == frame {
-                run = (node, last.frames.lowerBound..<frame + 1)
-            } else {
-                run?.node.arena.punch(run!.frames)
-                run = (node, frame..<frame + 1)
-            }
         }
-        run?.node.arena.punch(run!.frames)
+        holes.punch()
         emptied.flush { $0.counters.written.add(-$1) }
     }
 }

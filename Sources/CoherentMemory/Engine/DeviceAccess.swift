@@ -133,7 +133,7 @@ extension Machine {
                 unsafe entries[slot] = entry.rawValue
                 let from = max(bytes.lowerBound, page << Page.shift)
                 let to = min(bytes.upperBound, (page + 1) << Page.shift)
-                append(entry, from..<to, of: state, to: &pieces)
+                unsafe append(entries + slot, from..<to, of: state, to: &pieces)
                 page += 1
             }
         }
@@ -141,19 +141,19 @@ extension Machine {
 
     /// Adds the bytes of a page, all in one place: here is where a device finds them.
     private func append(
-        _ entry: PageTableEntry, _ bytes: Range<UInt64>, of state: borrowing Buffer.State, to pieces: inout DevicePieces
+        _ slot: UnsafeMutablePointer<UInt64>, _ bytes: Range<UInt64>, of state: borrowing Buffer.State,
+        to pieces: inout DevicePieces
     ) {
         if let backing = state.backing {
             unsafe pieces.append(backing.address(of: bytes.lowerBound), bytes.count)
             return
         }
-        guard entry.isWritten else {
+        guard PageTableEntry(rawValue: unsafe slot.pointee).isWritten else {
             // Looking into a hole would fill it.
             unsafe pieces.append(pieces.zeros, bytes.count)
             return
         }
-        unsafe pieces.append(
-            node(of: entry.pfn).address(of: entry.pfn) + Int(bytes.lowerBound & (Page.size - 1)), bytes.count)
+        unsafe pieces.append(tables.address(of: slot) + Int(bytes.lowerBound & (Page.size - 1)), bytes.count)
     }
 
     /// Takes pages that the page cache may have out of it, which brings what was stored to them, and maps for the device
@@ -165,22 +165,7 @@ extension Machine {
     /// - Throws: ENOMEM where there is no room for the device's page table.
     func takeFromPageCache(_ buffer: Buffer, pages: Range<UInt64>, for actor: DeviceActor) throws(Errno) {
         try buffer.unmapTurn.withLock { _ throws(Errno) in
-            let runs = buffer.state.withLock { state in
-                var runs = PageRuns()
-                var uncached = PageTally()
-                unsafe forEachMatch(pages, filter: .all, in: state) { page, slot in
-                    var entry = PageTableEntry(rawValue: unsafe slot.pointee)
-                    guard entry.isCached else { return }
-                    uncached.add(entry.pfn, in: self) { $0.counters.cached.add(-$1) }
-                    entry.isCached = false
-                    // Or what is written back now would seem to come from a page that is there.
-                    entry.isUnmapping = true
-                    unsafe slot.pointee = entry.rawValue
-                    runs.append(page)
-                }
-                uncached.flush { $0.counters.cached.add(-$1) }
-                return runs
-            }
+            let runs = buffer.state.withLock { uncache(pages, of: &$0) }
             for run in runs.runs { invalidate(buffer, pages: run) }
             try buffer.state.withLock { state throws(Errno) in try mapUncached(pages, in: &state, for: actor) }
         }

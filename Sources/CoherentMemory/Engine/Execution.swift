@@ -79,7 +79,7 @@ extension Machine {
         range.buffer.state.withLock { state in
             let context =
                 state.context(of: device)
-                ?? DeviceContext(device, table: PageTable(pool: tables, owner: range.buffer.id))
+                ?? DeviceContext(device, table: PageTable(pool: tables, owner: range.buffer.id, hasStorage: false))
             if state.context(of: device) == nil {
                 state.contexts.append(context)
                 device.mmu.contexts.add(1, ordering: .relaxed)
@@ -133,7 +133,7 @@ extension Machine {
         let pages = page..<min(range.pages.upperBound, page + 64)
         if try takeFromDevices(range.buffer, pages: pages, for: actor) { return }
         if page >= writtenBack {
-            writtenBack = writeBackAhead(of: range.buffer, from: page, to: range.pages.upperBound, filter: .all)
+            writtenBack = writeBackAhead(of: range.buffer, from: page, to: range.pages.upperBound)
         }
         try takeFromPageCache(range.buffer, pages: pages, for: actor)
     }

@@ -2,11 +2,11 @@ import Dispatch
 import Synchronization
 import SystemPackage
 
-/// What a request is to do that found pages with a device.
+/// What a request is to do that found pages with a device, or on their way over a link.
 public enum Recall: Sendable, Hashable {
-    /// The device has let go of them meanwhile.
+    /// The device has let go of them meanwhile, or they have arrived.
     case done
-    /// The request is to wait; it is told when the devices have let go.
+    /// The request is to wait; it is told when the devices have let go, or the pages have arrived.
     case underWay
     /// The request must not wait, for it is for other pages, too. The kernel asks for each page by itself.
     case pagewise
@@ -29,7 +29,7 @@ final class Countdown: Sendable {
 
 extension Machine {
     /// Asks devices to let go of pages that the CPU has touched. The invalidations wait their turn in the queues of the
-    /// devices, and until then nobody uses the pages.
+    /// devices, and until then nobody uses the pages. Pages that are on their way over a link are waited for first.
     ///
     /// The kernel holds the locks of the pages that it reads in. So whoever waits here must not be waited for by a command
     /// that takes pages out of the page cache: a read is held back only where devices map all of its pages, a write where
@@ -39,13 +39,18 @@ extension Machine {
     ///   - isLocked: whether the kernel holds the locks of the pages meanwhile, as it does but for O_DIRECT.
     ///   - isWrite: whether the pages are to be stored to as a whole: then a write that may not wait goes ahead.
     ///   - body: called if the request is to wait, on the thread of a device, at the place of the invalidation in its queue:
-    ///     what is read or written there comes before the commands behind it.
+    ///     what is read or written there comes before the commands behind it. Or on that of whoever moves the pages, when
+    ///     they have arrived.
     public func recall(
         _ buffer: Buffer, at offset: UInt64, length: Int, isLocked: Bool = true, isWrite: Bool = false,
         _ body: @escaping @Sendable () -> Void
     ) -> Recall {
         let pages = offset >> Page.shift..<Page.count(of: offset + UInt64(max(0, length)))
         return buffer.state.withLock { state -> Recall in
+            if let hold = state.hold, isMoving(pages, hold, in: state) {
+                hold.waiters.append(body)
+                return .underWay
+            }
             let found = holders(of: pages, in: state)
             guard found.mapped > 0 else { return .done }
             guard !isLocked || (isWrite ? found.cached == 0 : found.mapped == found.present) else { return .pagewise }

@@ -34,6 +34,7 @@ extension Machine {
                 node.zone.withLock { $0.unfail(frame, table: node.frames) }
                 if isMarked { restoreDirect(record.page..<record.page + 1, of: &state) }
             }
+            tables.punchEmptied()
             if buffer.isDirect { settle(record.page..<record.page + 1, of: buffer, moving: true) }
             return record
         }
@@ -52,7 +53,13 @@ extension Machine {
         guard let leaf = state.table.leaf(of: page) else { preconditionFailure("a marker without a leaf") }
         let frame = node.index(of: pfn)
         node.zone.withLock { $0.reclaim(frame, for: leaf, table: node.frames) }
-        unsafe state.table.entries(of: leaf)[Int(page) & (TablePool.entries - 1)] = PageTableEntry(pfn: pfn).rawValue
+        let slot = unsafe state.table.entries(of: leaf) + (Int(page) & (TablePool.entries - 1))
+        if PageTableEntry(rawValue: unsafe slot.pointee).isWritten {
+            var holes = StorageHoles(in: tables)
+            unsafe holes.add(slot)
+            holes.punch()
+        }
+        unsafe slot.pointee = PageTableEntry(pfn: pfn).rawValue
         state.markers -= 1
         state.addPages(1, node: node.index)
     }

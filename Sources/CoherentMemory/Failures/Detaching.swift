@@ -28,32 +28,31 @@ extension Machine {
             }
         }
         var runs = PageRuns()
-        var counts = DetachedTally()
-        var orphans: [(PFN, Bool)] = []
+        var counts = FrameTally()
+        var holes = StorageHoles(in: tables)
         var markers = 0
         var seized = PageRuns()
         unsafe forEachMatch(pages, filter: filter, in: state) { page, slot in
             let entry = PageTableEntry(rawValue: unsafe slot.pointee)
             let node = node(of: entry.pfn)
             let frame = node.index(of: entry.pfn)
-            counts.add(entry, of: node)
+            counts.add(entry, from: node.index)
             if entry.isDeviceMapped { seized.append(page) }
             node.frames.setOwner(of: frame, to: FrameTable.unmapped)
             node.noteVictim(of: frame, buffer: state.table.owner, page: page)
-            if node.frames.isPinned(frame) {
-                orphans.append((entry.pfn, entry.isWritten))
-            } else {
-                freed.append(entry.pfn, isWritten: entry.isWritten, node: node)
-            }
-            unsafe slot.pointee = PageTableEntry(marking: kind, of: entry).rawValue
+            freed.append(entry.pfn, node: node)
+            // A reply may be reading what it held: that must not see zeros. They go with the marker then.
+            let keepsBytes = unsafe entry.isWritten && tables.isRead(tables.slot(of: slot).table)
+            if entry.isWritten, !keepsBytes { unsafe holes.add(slot) }
+            unsafe slot.pointee = PageTableEntry(marking: kind, of: entry, keepsBytes: keepsBytes).rawValue
             markers += 1
             runs.append(page)
         }
-        counts.flush(in: &state)
+        counts.flush(in: &state, of: self)
+        holes.punch()
         for page in seized.runs.joined() { seize(page, in: &state) }
         state.markers += markers
         for run in runs.runs { withhold(run, of: &state) }
-        for (pfn, isWritten) in orphans { state.orphans[pfn] = isWritten }
         return runs
     }
 
@@ -93,7 +92,8 @@ extension Machine {
         }
     }
 
-    /// Takes markers away, so that the pages may get a frame again. The caller holds the buffer's lock.
+    /// Takes markers away, so that the pages may get a frame again. The caller holds the buffer's lock, and calls
+    /// ``TablePool/punchEmptied()`` afterwards.
     func removeMarkers(_ pages: Range<UInt64>, of state: inout Buffer.State) {
         var removed = 0
         for base in stride(
@@ -116,29 +116,6 @@ extension Node {
     fileprivate func noteVictim(of frame: Int, buffer: UInt64, page: UInt64) {
         zone.withLock { zone in
             zone.failed.update(frame) { ($0.buffer, $0.page) = (buffer, page) }
-        }
-    }
-}
-
-/// What frames that leave a buffer take with them.
-private struct DetachedTally: ~Copyable {
-    private var rows: [(node: Node, pages: Int, cached: Int, written: Int, active: Int)] = []
-
-    mutating func add(_ entry: PageTableEntry, of node: Node) {
-        if rows.last?.node !== node { rows.append((node, 0, 0, 0, 0)) }
-        let last = rows.count - 1
-        rows[last].pages += 1
-        if entry.isCached { rows[last].cached += 1 }
-        if entry.isWritten { rows[last].written += 1 }
-        if entry.isActive { rows[last].active += 1 }
-    }
-
-    consuming func flush(in state: inout Buffer.State) {
-        for row in rows {
-            state.addPages(-row.pages, node: row.node.index)
-            row.node.counters.cached.add(-row.cached)
-            row.node.counters.written.add(-row.written)
-            row.node.counters.active.add(-row.active)
         }
     }
 }

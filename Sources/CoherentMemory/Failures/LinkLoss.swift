@@ -167,7 +167,10 @@ extension Machine {
         unsafe forEachMarker(in: pages, of: state) { _, slot in
             let entry = PageTableEntry(rawValue: unsafe slot.pointee)
             if node.span.contains(entry.pfn) {
-                unsafe slot.pointee = PageTableEntry(marking: .lost, of: entry).rawValue
+                unsafe slot.pointee =
+                    PageTableEntry(
+                        marking: .lost, of: entry, keepsBytes: entry.isWritten
+                    ).rawValue
             }
             return true
         }

@@ -125,7 +125,7 @@ extension Machine {
             let victim = try takeAway(pfn, of: node, isCancelled: isCancelled)
             count(onNode: node)
             if let (buffer, pages) = victim { invalidate(buffer, pages: pages) }
-            // A reply may still read from it, but not for long.
+            // It may be on its way home, but not for long.
             while node.failures({ $0[frame] })?.isRetired == false { try? pause() }
             var event = PageFailure(kind: .poison, pfn, node)
             if let record = node.failures({ $0[frame] }), record.buffer != 0 {

@@ -65,6 +65,16 @@ extension FlatMemory<UInt32> {
 
     /// Writes an element that another thread may be reading.
     func store(_ value: UInt32, at index: Int) { unsafe atomic(index).pointee.store(value, ordering: .releasing) }
+
+    /// Adds to an element that others may be changing, wrapping around. What it is then.
+    func adding(_ value: UInt32, at index: Int) -> UInt32 {
+        unsafe atomic(index).pointee.wrappingAdd(value, ordering: .acquiringAndReleasing).newValue
+    }
+
+    /// Sets bits of an element that others may be changing, and returns what it was before.
+    func insert(_ bits: UInt32, at index: Int) -> UInt32 {
+        unsafe atomic(index).pointee.bitwiseOr(bits, ordering: .acquiringAndReleasing).oldValue
+    }
 }
 
 extension FlatMemory<UInt64> {

@@ -1,13 +1,14 @@
 import SystemPackage
 
-/// What the machine knows of each frame of a node beside its bytes: 8 bytes a frame (struct page).
+/// What the machine knows of each frame of a node: 6 bytes a frame (struct page). The bytes of a page are not there, but in
+/// the storage of its buffer.
 ///
 /// `owner` leads from a frame to the page table that maps it, as Linux's rmap does: it names the leaf, whose 64
 /// entries are then searched. It is read without the owner's lock, so it is only a hint that must be checked under it.
 final class FrameTable: Sendable {
     /// The owner of a free frame.
     static let free: UInt32 = 0
-    /// The owner of a frame that is allocated and in no page table (just taken, or unmapped while a reply still reads it).
+    /// The owner of a frame that is allocated and in no page table: just taken, or on its way home.
     static let unmapped: UInt32 = .max
     /// The owner of a frame of a reserved huge page that no buffer has.
     static let pooled: UInt32 = .max - 1
@@ -19,12 +20,10 @@ final class FrameTable: Sendable {
 
     private let owners: FlatMemory<UInt32>
     // Guarded by the lock of the buffer that mapped the frame.
-    private let pins: FlatMemory<UInt16>
     private let hints: FlatMemory<UInt16>
 
     init(frameCount: Int) throws(Errno) {
         owners = try FlatMemory(count: frameCount)
-        pins = try FlatMemory(count: frameCount)
         hints = try FlatMemory(count: frameCount)
     }
 
@@ -36,17 +35,6 @@ final class FrameTable: Sendable {
     func setOwner(of frames: Range<Int>, to owner: UInt32) {
         for frame in frames { owners.store(owner, at: frame) }
     }
-
-    /// Keeps a frame from being reused while a reply is read out of it (get_page).
-    func pin(_ frame: Int) { pins.add(1, at: frame) }
-
-    /// Undoes ``pin(_:)`` and says whether this was the last pin (put_page).
-    func unpin(_ frame: Int) -> Bool {
-        pins.add(-1, at: frame)
-        return pins[frame] == 0
-    }
-
-    func isPinned(_ frame: Int) -> Bool { pins[frame] != 0 }
 
     /// What is remembered of the last hinting fault (_last_cpupid); the page table entry tells whether anything is.
     /// The lock of the buffer guards it.

@@ -20,8 +20,5 @@ struct FrameRun: BitwiseCopyable {
     var start: PFN
     var count: Int
 
-    /// Whether any byte of the frames may differ from zero.
-    var isWritten = false
-
     var end: PFN { start + UInt64(count) }
 }

@@ -21,6 +21,7 @@ extension Machine {
         var written = [Int](repeating: 0, count: nodes.count)
         var huge = [Int](repeating: 0, count: nodes.count)
         var active = huge
+        var places = Set<UInt64>()
         for buffer in buffers {
             var counts = [Int](repeating: 0, count: nodes.count)
             var problem: String?
@@ -31,8 +32,12 @@ extension Machine {
                     page = base + UInt64(TablePool.entries)
                     var present = 0
                     if tables.location(of: leaf).owner != buffer.id { problem = "table \(leaf) has another owner" }
+                    if tables.isRead(leaf) { problem = "table \(leaf) is left to a reply" }
                     for slot in 0..<TablePool.entries {
                         let entry = PageTableEntry(rawValue: unsafe state.table.entries(of: leaf)[slot])
+                        if entry.isWritten {
+                            places.insert(unsafe tables.place(of: state.table.entries(of: leaf) + slot))
+                        }
                         if entry.isNone { continue }
                         present += 1
                         guard entry.isPresent else {
@@ -68,10 +73,14 @@ extension Machine {
                 }
                 if state.markers != markers { problem = "\(state.markers) failed pages noted, \(markers) found" }
                 if let found = checkContiguous(state) ?? checkDirect(state) ?? checkDevices(state) { problem = found }
-                if !state.orphans.isEmpty { problem = "\(state.orphans.count) frames await a reply" }
+                if state.hold != nil { problem = "touches are held back" }
             }
             try require(problem == nil, "buffer \(buffer.id): \(problem ?? "")")
         }
+        let strays = tables.storage.strayPages { place in
+            !places.contains(place) && !tables.hasZeros(UInt32(place >> PageStorage.tableShift))
+        }
+        try require(strays == 0, "\(strays) pages of the storage are nobody's")
         for node in nodes {
             try require(
                 node.counters.cached.load(ordering: .relaxed) == cached[node.index], "node \(node.id): cached pages")
@@ -117,7 +126,7 @@ extension Machine {
     private func checkContiguous(_ state: borrowing Buffer.State) -> String? {
         var problem: String?
         var count: UInt64 = 0
-        unsafe forEachMatch(0..<UInt64.max >> Page.shift, filter: .notOn(node: -1), in: state) { page, slot in
+        unsafe forEachMatch(0..<UInt64.max >> Page.shift, filter: .all, in: state) { page, slot in
             let entry = PageTableEntry(rawValue: unsafe slot.pointee)
             count += 1
             let node = node(of: entry.pfn)
@@ -249,7 +258,6 @@ extension Machine {
         if let found = checkFailures(node, zone, mapped: mapped) { problem = found }
         for (frame, leaf) in mapped {
             if node.frames.owner(of: frame) != leaf { problem = "frame \(frame) names another table" }
-            if node.frames.isPinned(frame) { problem = "frame \(frame) is left pinned" }
             if zone.kind(of: frame / zone.framesPerBlock) == nil { problem = "frame \(frame) is mapped offline" }
         }
         return problem

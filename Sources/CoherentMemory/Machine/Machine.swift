@@ -36,7 +36,7 @@ public enum MachineEvent: Sendable, Hashable {
 /// What stands between the machine and the programs that map its memory: the kernel's page cache.
 public protocol MappingInvalidator: Sendable {
     /// Unmaps pages of a buffer from every process and writes back what was stored to them, before it returns
-    /// (invalidate_inode_pages2_range()). Called from the thread that migrates, with no lock held.
+    /// (invalidate_inode_pages2_range()). Called from a thread that no request waits for, with no lock held.
     func invalidate(_ buffer: Buffer, pages: Range<UInt64>)
 
     /// Writes back what was stored to pages of a buffer, as far as that is of use (filemap_fdatawrite_range()). Called
@@ -166,7 +166,7 @@ public final class Machine: Sendable {
 
     func node(of pfn: PFN) -> Node { nodes[nodeIndex(of: pfn)] }
 
-    /// Sets who unmaps pages before they move. Without one, nothing is mapped.
+    /// Sets who unmaps pages. Without one, nothing is mapped.
     public func setInvalidator(_ invalidator: any MappingInvalidator) {
         system.hooks.withLock { $0.invalidator = invalidator }
     }
@@ -229,7 +229,7 @@ public final class Machine: Sendable {
     /// The first buffer made, of those with an id or a higher one.
     func nextBuffer(from id: UInt64) -> Buffer? { system.buffers.withLock { $0.next(from: id)?.element } }
 
-    /// Frees a buffer's memory for good. A reply that still reads from a frame keeps just that frame until it is done.
+    /// Frees a buffer's memory for good. A reply that still reads from it keeps just what it reads until it is done.
     public func remove(_ buffer: Buffer) {
         // Before any page goes, so that none can come back.
         if buffer.fixedSize == nil {

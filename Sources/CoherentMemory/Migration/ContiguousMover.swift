@@ -5,13 +5,12 @@ extension Machine {
     /// Moves a contiguous buffer as a whole, if any of its pages in a range is to move: into a run of the share of the
     /// first target that has one.
     ///
-    /// The run is taken first, so that nothing is unmapped in vain. Then all pages leave the page cache, which takes long and
-    /// may be cancelled; then they are copied, which is done batch by batch and to the end. What is read or stored in between
-    /// finds its page, on whichever side it is. Pages whose memory failed stay lost. A buffer that is pinned once the copies have begun is moved all the same.
+    /// The run is taken first, so that nothing is unmapped in vain. Where a link takes its time, all pages leave the page cache,
+    /// which takes long and may be cancelled. Then all are in their new place at once. Pages whose memory failed stay lost.
     ///
     /// - Parameter progress: gets what became of the pages, several times.
     /// - Returns: what became of all pages; nil where the buffer is not contiguous.
-    /// - Throws: EINTR when cancelled before any page was copied.
+    /// - Throws: EINTR when cancelled before any page was moved.
     func moveContiguous(
         _ buffer: Buffer, pages: Range<UInt64>, filter: PageFilter, targets: [Node], account: MigrationAccount,
         isCancelled: () -> Bool, _ progress: (MigrationResult) -> Void
@@ -19,11 +18,12 @@ extension Machine {
         guard buffer.isContiguous else { return nil }
         guard buffer.migrationTurn.wait(unless: isCancelled) else { throw .interrupted }
         defer { buffer.migrationTurn.signal() }
-        var (matching, markers, isPinned) = (0, 0, false)
+        var matching = 0
+        var isPinned = false
         let run = buffer.state.withLock { state -> FrameRun? in
             unsafe forEachMatch(pages, filter: filter, in: state) { _, _ in matching += 1 }
             // What a device is at work on stays for so long.
-            (isPinned, markers) = (state.isPinned || state.contexts.contains { !$0.pinned.isEmpty }, state.markers)
+            isPinned = state.isPinned || state.contexts.contains { !$0.pinned.isEmpty }
             return state.contiguous
         }
         guard let run else { return nil }
@@ -38,55 +38,97 @@ extension Machine {
         }
         guard !isPinned else { return refuse(pinned: true) }
         guard let (target, new) = takeRun(of: run.count, from: targets) else { return refuse(pinned: false) }
-        let frames = PrepaidFrames(places: new)
-        defer { frames.releaseRest(to: target) }
-
-        try recall(0..<UInt64(run.count), of: buffer, moving: .all, isCancelled: isCancelled)
-        try takeOut(allOf: buffer, count: UInt64(run.count), isCancelled: isCancelled)
-        guard !buffer.isPinned else {
-            leave(0..<UInt64(run.count), of: buffer, filter: .all)
-            return refuse(pinned: true)
+        let all = 0..<UInt64(run.count)
+        let source = node(of: run.start)
+        var outcome: MigrationResult?
+        defer { letGo(of: buffer) }
+        do throws(Errno) {
+            try recall(all, of: buffer, moving: .all, isCancelled: isCancelled)
+            let isPaced = devices.contains { $0.pace == .real && ($0.node === target || $0.node === source) }
+            if isPaced { try takeOut(all, of: buffer, isCancelled: isCancelled) }
+            outcome = relabel(buffer, from: run, to: new, of: target)
+        } catch {
+            target.release(new)
+            throw error
         }
-        var sources = NodeMask()
-        sources.insert(nodeIndex(of: run.start))
-        var outcome = MigrationResult()
-        // Pages whose memory failed have no bytes to move, and do not keep the others.
-        (outcome.failed, outcome.poisoned) = (markers, markers)
-        progress(outcome)
-        for first in stride(from: 0, to: UInt64(run.count), by: Int(Self.batch)) {
-            let part = first..<min(UInt64(run.count), first + Self.batch)
-            var wanted = Selection()
-            (wanted.count, wanted.first, wanted.last) = (part.count, part.lowerBound, part.upperBound - 1)
-            let moved = copyInChannels(
-                from: sources, to: [target], reason: account.reason, isCancelled: isCancelled, mayGiveUp: false
-            ) { move(wanted, in: part, of: buffer, filter: .all, targets: [target], prepaid: frames) }
-            guard let moved else { continue }
-            progress(moved)
-            outcome.add(moved)
+        guard let outcome else {
+            target.release(new)
+            guard target.isPresent else { throw .operationNotSupportedByDevice }
+            return buffer.isPinned ? refuse(pinned: true) : MigrationResult()
         }
-        // Its buffer may be on its way out, which takes the pages one by one.
-        // And so may be the target, and all of the pages with it.
-        buffer.state.withLock { state in if state.contiguous != nil { state.contiguous = target.isPresent ? new : nil }
-        }
+        settle(all, of: buffer, moving: true)
+        // Over the links they go batch by batch, as others do.
+        var part = outcome
+        var left = outcome.moved
+        repeat {
+            part.moved = min(left, Int(Self.batch))
+            let crossing = Crossing(from: source.index, to: target.index, pages: part.moved)
+            part.crossings = part.moved > 0 ? [crossing] : []
+            left -= part.moved
+            _ = moveInChannels(
+                from: NodeMask([source.index]), to: [target], reason: account.reason, isCancelled: isCancelled,
+                mayGiveUp: false
+            ) { [part] _ in
+                part
+            } arrived: {
+            }
+            progress(part)
+            part = MigrationResult()
+        } while left > 0
         return outcome
     }
 
-    /// Marks all pages of a contiguous buffer and takes them out of the page cache. EINTR when cancelled; then none is marked.
-    private func takeOut(allOf buffer: Buffer, count: UInt64, isCancelled: () -> Bool) throws(Errno) {
-        var writtenBack: UInt64 = 0
-        for first in stride(from: 0, to: count, by: Int(Self.batch)) where !isCancelled() {
-            if first >= writtenBack {
-                writtenBack = writeBackAhead(of: buffer, from: first, to: count, filter: .all, isWhole: true)
-            }
-            let part = first..<min(count, first + Self.batch)
+    /// Takes the pages of a contiguous buffer out of the page cache, batch by batch, and holds touches of them back. EINTR when
+    /// cancelled; then none is held.
+    private func takeOut(_ pages: Range<UInt64>, of buffer: Buffer, isCancelled: () -> Bool) throws(Errno) {
+        for first in stride(from: pages.lowerBound, to: pages.upperBound, by: Int(Self.batch)) {
+            if isCancelled() { throw .interrupted }
             buffer.unmapTurn.withLock { _ in
-                let wanted = buffer.state.withLock { select(part, filter: .all, in: &$0, isWhole: true) }
-                for run in wanted.cached.runs { invalidate(buffer, pages: run) }
+                let part = first..<min(pages.upperBound, first + Self.batch)
+                let cached = buffer.state.withLock { uncache(part, of: &$0) }
+                unmap(cached, of: buffer)
             }
         }
-        guard isCancelled() else { return }
-        leave(0..<count, of: buffer, filter: .all)
-        throw .interrupted
+        if isCancelled() { throw .interrupted }
+        holdBack(pages, of: buffer, filter: .all)
+    }
+
+    /// Gives all pages of a contiguous buffer their frames in another run, each its own; those of pages whose memory failed go
+    /// back, for without bytes to move these do not keep the others.
+    ///
+    /// - Returns: what became of the pages; nil where they are to stay after all.
+    private func relabel(_ buffer: Buffer, from run: FrameRun, to new: FrameRun, of target: Node) -> MigrationResult? {
+        let old = node(of: run.start)
+        var freed = FreedFrames(isUnlimited: true)
+        let outcome = buffer.state.withLock { state -> MigrationResult? in
+            // Its buffer may be on its way out, and so may the target.
+            guard !state.isPinned, state.contiguous?.start == run.start, target.isPresent else { return nil }
+            var outcome = MigrationResult()
+            var crossed = FrameTally()
+            for page in 0..<UInt64(run.count) {
+                guard let slot = unsafe state.table.entry(of: page) else { preconditionFailure("a page is missing") }
+                var entry = PageTableEntry(rawValue: unsafe slot.pointee)
+                guard entry.isPresent else {
+                    outcome.failed += 1
+                    outcome.poisoned += 1
+                    freed.append(new.start + page, node: target)
+                    continue
+                }
+                if entry.isDeviceMapped {
+                    seize(page, in: &state)
+                    entry.isDeviceMapped = false
+                }
+                replaceFrame(of: &entry, in: old, by: new.start + page, of: target, freed: &freed)
+                unsafe slot.pointee = entry.rawValue
+                crossed.add(entry, from: old.index, to: target.index)
+                outcome.moved += 1
+            }
+            crossed.flush(in: &state, of: self)
+            state.contiguous = new
+            return outcome
+        }
+        freed.release(to: self)
+        return outcome
     }
 
     private func takeRun(of count: Int, from targets: [Node]) -> (Node, FrameRun)? {

@@ -11,7 +11,7 @@ public enum LinkPace: String, Sendable, Hashable, CaseIterable {
 }
 
 /// The copy engine of a device (drivers/dma; migrate_vma with a device's own engine): every batch of pages that moves to,
-/// from or within the device's memory takes one of its channels while it is copied.
+/// from or within the device's memory takes one of its channels.
 public final class CopyEngine: Sendable {
     /// How many channels an engine may have.
     public static let channelRange = 1...64
@@ -21,10 +21,10 @@ public final class CopyEngine: Sendable {
     private let modelled = Atomic<UInt64>(0)
     private let uncopied = Atomic<UInt64>(0)
 
-    /// How many batches are copied at once.
+    /// How many batches move at once.
     public var channels: Int { turns.limit }
 
-    /// Changes how many batches are copied at once; those under way go on.
+    /// Changes how many batches move at once; those under way go on.
     ///
     /// - Throws: ERANGE for what is not in ``channelRange``.
     public func setChannels(_ count: Int) throws(Errno) {
@@ -32,16 +32,16 @@ public final class CopyEngine: Sendable {
         turns.limit = count
     }
 
-    /// Channels that are copying.
+    /// Channels in use.
     public var busy: Int { turns.usage.held }
 
     /// Batches that wait for a channel.
     public var queued: Int { turns.usage.waiting }
 
-    /// Bytes copied.
+    /// Bytes moved.
     public var bytes: UInt64 { copied.load(ordering: .relaxed) }
 
-    /// Nanoseconds that the copies take by the model of the link.
+    /// Nanoseconds that this takes by the model of the link.
     public var modelledNanoseconds: UInt64 { modelled.load(ordering: .relaxed) }
 
     /// Batches with a page whose memory had failed. Pages that are pinned, or that found no frame, are no errors.
@@ -74,7 +74,7 @@ extension Machine {
     /// Moves the pages of one batch when it is its turn, through a channel of each device concerned.
     ///
     /// Turns, of the buffer and then of the devices by their place, come before every other lock. Who holds one waits
-    /// only for who holds a later one, and for the page cache; who has a device's, for nobody but the model of its link.
+    /// only for who holds a later one, for the page cache, and for the model of a link.
     ///
     /// - Throws: EINTR when cancelled before anything moved.
     func moveInTurn(
@@ -93,16 +93,26 @@ extension Machine {
         _ buffer: Buffer, pages: Range<UInt64>, filter: PageFilter, targets: [Node], prepaid: PrepaidFrames? = nil,
         reason: MoveReason, isCancelled: () -> Bool
     ) throws(Errno) -> MigrationResult {
+        do throws(Errno) {
+            try recall(pages, of: buffer, moving: filter, isCancelled: isCancelled)
+        } catch {
+            // Whoever chose the pages may have marked them.
+            leave(pages, of: buffer, filter: filter)
+            throw error
+        }
         var refused = MigrationResult()
-        let selection = try takeOut(pages, of: buffer, filter: filter, isCancelled: isCancelled, &refused)
-        guard let wanted = selection else { return refused }
-        let outcome = copyInChannels(
+        guard let wanted = select(pages, of: buffer, filter: filter, &refused) else { return refused }
+        let outcome = moveInChannels(
             from: wanted.sources, to: targets, reason: reason, isCancelled: isCancelled, mayGiveUp: true
-        ) {
-            var outcome = move(wanted, in: pages, of: buffer, filter: filter, targets: targets, prepaid: prepaid)
-            if outcome.moved > 0, buffer.isDirect { settle(pages, of: buffer, moving: true) }
+        ) { isPaced in
+            if isPaced { holdBack(pages, of: buffer, filter: filter) }
+            var outcome = move(
+                wanted, in: pages, of: buffer, filter: filter, targets: targets, prepaid: prepaid, isHeld: isPaced)
+            if outcome.moved > 0 { settle(pages, of: buffer, moving: true) }
             outcome.add(refused)
             return outcome
+        } arrived: {
+            letGo(of: buffer)
         }
         guard let outcome else {
             leave(pages, of: buffer, filter: filter)
@@ -111,15 +121,17 @@ extension Machine {
         return outcome
     }
 
-    /// Copies what has left the page cache in a channel of each device concerned, as long as the models of the links say.
+    /// Moves pages in a channel of each device concerned, as long as the models of the links say.
     ///
     /// - Parameters:
     ///   - sources: the places of the nodes that pages come from.
-    ///   - mayGiveUp: whether nothing is to be copied where it is cancelled before it begins; nil then. Once it has begun
+    ///   - mayGiveUp: whether nothing is to be moved where it is cancelled before it begins; nil then. Once it has begun
     ///     it comes to its end, only the time that it was to take is not waited for.
-    func copyInChannels(
+    ///   - body: moves the pages; gets whether a link is to take its time.
+    ///   - arrived: called when it has had that.
+    func moveInChannels(
         from sources: NodeMask, to targets: [Node], reason: MoveReason, isCancelled: () -> Bool, mayGiveUp: Bool,
-        _ body: () -> MigrationResult
+        _ body: (_ isPaced: Bool) -> MigrationResult, arrived: () -> Void
     ) -> MigrationResult? {
         let devices = devices.filter { device in
             sources.contains(device.node.index) || targets.contains { $0 === device.node }
@@ -135,28 +147,34 @@ extension Machine {
             Self.sleep(min(stall, .milliseconds(10)))
         }
         let start = ContinuousClock.now
-        let outcome = body()
+        let isPaced = devices.contains { $0.pace == .real }
+        let outcome = body(isPaced)
         system.transfers.add(outcome.crossings, reason)
         if !devices.isEmpty { pace(outcome, through: devices, since: start, isCancelled: isCancelled) }
+        if isPaced { arrived() }
         return outcome
     }
 
-    /// The same where each device concerned has a channel free, and its link does not take its time; nil otherwise.
-    func copyAtOnce(
-        from sources: NodeMask, to target: Node, reason: MoveReason, _ body: () -> MigrationResult
-    ) -> MigrationResult? {
+    /// The same for many batches, where each device concerned has a channel free, and its link does not take its time; false
+    /// otherwise.
+    ///
+    /// - Parameter body: moves the pages batch by batch, each of which it gives to what it gets.
+    func moveAtOnce(
+        from sources: NodeMask, to target: Node, reason: MoveReason, _ body: (_ note: (MigrationResult) -> Void) -> Void
+    ) -> Bool {
         let devices = devices.filter { sources.contains($0.node.index) || target === $0.node }
-        guard devices.allSatisfy({ $0.pace == .off && $0.stall == nil }) else { return nil }
+        guard devices.allSatisfy({ $0.pace == .off && $0.stall == nil }) else { return false }
         var held = 0
         defer { for device in devices.prefix(held) { device.copies.end() } }
         for device in devices {
-            guard device.copies.tryBegin() else { return nil }
+            guard device.copies.tryBegin() else { return false }
             held += 1
         }
-        let outcome = body()
-        system.transfers.add(outcome.crossings, reason)
-        for device in devices { _ = count(outcome, through: device) }
-        return outcome
+        body { outcome in
+            system.transfers.add(outcome.crossings, reason)
+            for device in devices { _ = count(outcome, through: device) }
+        }
+        return true
     }
 
     /// Counts what a batch carried over the links, and lets it take its time where a link is to.

@@ -133,7 +133,7 @@ extension Machine {
     }
 
     /// How many pages of a range a migration takes.
-    private func count(_ pages: Range<UInt64>, of buffer: Buffer, _ filter: PageFilter) -> Int {
+    func count(_ pages: Range<UInt64>, of buffer: Buffer, _ filter: PageFilter) -> Int {
         var count = 0
         forEachPage(of: buffer, in: pages) { _, entry in if matches(entry, filter) { count += 1 } }
         return count
@@ -190,7 +190,6 @@ extension Machine {
             result.add(outcome)
         }
         var page = pages.lowerBound
-        var writtenBack = page
         if try moveContiguous(
             buffer, pages: pages, filter: filter, targets: targets, account: account, isCancelled: isOver, note) != nil
         {
@@ -199,9 +198,6 @@ extension Machine {
         while page < pages.upperBound, let next = buffer.nextPage(from: page), next < pages.upperBound {
             if isOver() { throw .interrupted }
             guard targets.contains(where: \.isPresent) else { throw .operationNotSupportedByDevice }
-            if next >= writtenBack {
-                writtenBack = writeBackAhead(of: buffer, from: next, to: pages.upperBound, filter: filter)
-            }
             let part = next..<min(pages.upperBound, (next / Self.batch + 1) * Self.batch)
             note(
                 try moveInTurn(

@@ -1,11 +1,13 @@
 import SystemPackage
 
 extension Machine {
-    /// The most pages that move at once: about as long as a long read takes.
-    private static let atOnce: UInt64 = 16
+    /// The most pages that move at once: some milliseconds' work.
+    private static let atOnce = 16384
+    /// The most pages that move about as fast as a long read is answered.
+    private static let few = 16
 
     /// Moves pages of a buffer to a node as ``migrate(_:bytes:to:account:isCancelled:)`` does, where that takes but a moment
-    /// and waits for nobody: few pages, none of which the page cache may have, and nobody else at work on them.
+    /// and waits for nobody: no device maps any, no link takes its time, and nobody else moves pages of the buffer.
     ///
     /// Threads that the page cache waits for may call it.
     ///
@@ -19,26 +21,38 @@ extension Machine {
         let node = try migrationTarget(target)
         let pages = try pageRange(bytes, of: buffer)
         let filter = PageFilter.notOn(node: node.index)
-        // Whoever takes pages out of the page cache holds one of these: what was noted as gone from there is gone.
         guard buffer.migrationTurn.tryWait() else { return false }
         defer { buffer.migrationTurn.signal() }
-        guard buffer.unmapTurn.tryWait() else { return false }
-        defer { buffer.unmapTurn.signal() }
-        let wanted = buffer.state.withLock { state in selectAtOnce(pages, filter: filter, in: &state) }
-        guard let wanted else { return false }
+        let sources = buffer.state.withLock { state -> NodeMask? in
+            guard state.huge != .pool, state.contiguous == nil, !state.isPinned, state.contexts.isEmpty,
+                state.markers == 0, state.backing == nil || !hasHostNodes,
+                pages.count <= Self.atOnce || state.pagesByNode.reduce(0, +) <= Self.atOnce
+            else { return nil }
+            var sources = NodeMask()
+            for (index, pages) in state.pagesByNode.enumerated() where pages > 0 { sources.insert(index) }
+            return sources
+        }
+        guard let sources else { return false }
         let part = MigrationAccount(partOf: account)
-        let outcome = copyAtOnce(from: wanted.sources, to: node, reason: account.reason) {
-            guard wanted.count > 0 else { return MigrationResult() }
-            return move(
-                wanted, in: wanted.first..<wanted.last + 1, of: buffer, filter: filter, targets: [node], prepaid: nil)
+        var result = MigrationResult()
+        let isDone = moveAtOnce(from: sources, to: node, reason: account.reason) { note in
+            part.expect(count(pages, of: buffer, filter))
+            var page = pages.lowerBound
+            while let next = buffer.nextPage(from: page), next < pages.upperBound {
+                let batch = next..<min(pages.upperBound, (next / Self.batch + 1) * Self.batch)
+                page = batch.upperBound
+                var outcome = MigrationResult()
+                if let wanted = select(batch, of: buffer, filter: filter, &outcome) {
+                    outcome = move(wanted, in: batch, of: buffer, filter: filter, targets: [node], prepaid: nil)
+                    if outcome.moved > 0 { settle(batch, of: buffer, moving: true) }
+                    note(outcome)
+                }
+                part.add(outcome)
+                result.add(outcome)
+            }
         }
-        guard let outcome else {
-            leave(pages, of: buffer, filter: filter)
-            return false
-        }
-        let failure = failure(of: outcome, targets: [node])
-        part.expect(wanted.count)
-        part.add(outcome)
+        guard isDone else { return false }
+        let failure = failure(of: result, targets: [node])
         part.end(failure)
         buffer.state.withLock { $0.migrations.note(part) }
         announce(.migration(buffer: buffer.id))
@@ -48,23 +62,7 @@ extension Machine {
 
     /// Whether a migration of a range of a buffer, in bytes, or of all of it is of so few pages that it is soon over.
     public func isShortMigration(of buffer: Buffer, bytes: Range<UInt64>?) -> Bool {
-        if let bytes, Page.count(of: UInt64(bytes.count)) <= Self.atOnce { return true }
-        return buffer.residentPages <= Self.atOnce
-    }
-
-    /// Finds the pages to move, and marks them; nil where they are many, or somebody would have to be asked for one of them.
-    private func selectAtOnce(
-        _ pages: Range<UInt64>, filter: PageFilter, in state: inout Buffer.State
-    ) -> Selection? {
-        guard state.huge == .never, state.backing == nil, state.contiguous == nil, !state.isPinned,
-            state.contexts.isEmpty, state.markers == 0,
-            UInt64(pages.count) <= Self.atOnce || state.pagesByNode.reduce(0, +) <= Self.atOnce
-        else { return nil }
-        var isPlain = true
-        unsafe forEachMatch(pages, filter: filter, in: state) { _, slot in
-            let entry = PageTableEntry(rawValue: unsafe slot.pointee)
-            if entry.isCached || entry.isUnmapping || entry.isMigrating || entry.isHuge { isPlain = false }
-        }
-        return isPlain ? select(pages, filter: filter, in: &state) : nil
+        if let bytes, Page.count(of: UInt64(bytes.count)) <= Self.few { return true }
+        return buffer.residentPages <= Self.few
     }
 }

@@ -57,14 +57,14 @@ extension Machine {
 }
 
 extension MigrationResult {
-    /// Notes that pages moved between two nodes, by their places.
-    mutating func cross(from: Int, to: Int, pages: Int = 1) {
-        if let last = crossings.indices.last, crossings[last].from == from, crossings[last].to == to {
-            crossings[last].pages += pages
-        } else if let index = crossings.firstIndex(where: { $0.from == from && $0.to == to }) {
-            crossings[index].pages += pages
-        } else {
-            crossings.append(Crossing(from: from, to: to, pages: pages))
+    /// Notes that pages moved between nodes.
+    mutating func cross(_ others: [Crossing]) {
+        for other in others {
+            if let index = crossings.firstIndex(where: { $0.from == other.from && $0.to == other.to }) {
+                crossings[index].pages += other.pages
+            } else {
+                crossings.append(other)
+            }
         }
     }
 }

@@ -2,7 +2,7 @@ import SystemPackage
 
 /// The reserved huge pages of one node, by their place in it: unit `n` is its frames from 512 × `n` on.
 ///
-/// A unit in use may come back piece by piece, for a reply may still read from some of its frames; only a whole one is
+/// A unit in use may come back piece by piece, for a device may still map some of its pages; only a whole one is
 /// free again. The node's lock guards it.
 struct HugePool: ~Copyable {
     private enum State: UInt8 {

@@ -5,7 +5,7 @@ extension Node {
         FrameRun(start: span.pfn(at: frames.lowerBound), count: frames.count)
     }
 
-    /// Takes an aligned run of 512 frames, zeroed; nil when the node has none.
+    /// Takes an aligned run of 512 frames; nil when the node has none.
     func allocateHuge() -> FrameRun? {
         zone.withLock { zone -> FrameRun? in
             guard isPresent, !isDriverOwned, let frames = zone.allocateHuge() else { return nil }
@@ -15,7 +15,7 @@ extension Node {
         }
     }
 
-    /// Takes a reserved huge page, zeroed; nil when the pool has none free.
+    /// Takes a reserved huge page; nil when the pool has none free.
     func takePooled() -> FrameRun? {
         zone.withLock { zone -> FrameRun? in
             guard isPresent, let frames = zone.takePooled() else { return nil }

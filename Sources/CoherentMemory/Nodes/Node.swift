@@ -45,7 +45,6 @@ public final class Node: Sendable {
     /// The node's place among the machine's nodes.
     let index: Int
     let span: NodeSpan
-    let arena: Arena
     let frames: FrameTable
     let zone: Mutex<Zone>
     let counters = NodeCounters()
@@ -78,8 +77,6 @@ public final class Node: Sendable {
         let distances = topology.nodes.map { topology.distance(from: description.id, to: $0.id) }
         self.distances = distances
         hostNode = description.hostNode
-        arena = try Arena(
-            name: "cdmfs-node\(description.id)", size: UInt64(span.count) << Page.shift, hostNode: description.hostNode)
         frames = try FrameTable(frameCount: span.count)
         var zone = try Zone(
             frameCount: span.count, framesPerBlock: Int(topology.blockSize >> Page.shift),
@@ -191,7 +188,7 @@ public final class Node: Sendable {
 
     var hasFreeFrames: Bool { isPresent && zone.withLock { $0.allocator.freeCount } > 0 }
 
-    /// Takes up to `count` frames that follow each other, zeroed; nil when the node has none.
+    /// Takes up to `count` frames that follow each other; nil when the node has none.
     ///
     /// - Parameter isDevice: whether they are for the device's own memory, which a driver may keep to itself.
     func allocateRun(upTo count: Int, isDevice: Bool = false) -> FrameRun? {
@@ -206,7 +203,7 @@ public final class Node: Sendable {
         }
     }
 
-    /// Takes a run of the contiguous share, zeroed. ENOMEM where there is none so long, EPERM while the memory is the
+    /// Takes a run of the contiguous share. ENOMEM where there is none so long, EPERM while the memory is the
     /// driver's.
     func allocateContiguous(_ count: Int) throws(Errno) -> FrameRun {
         try zone.withLock { zone throws(Errno) -> FrameRun in
@@ -218,32 +215,12 @@ public final class Node: Sendable {
         }
     }
 
-    /// Gives frames back, as zeros. No page table and no pin may name them any more.
+    /// Gives frames back. No page table may name them any more.
     func release(_ run: FrameRun) {
-        let range = index(of: run.start)..<index(of: run.start) + run.count
-        // Free frames are always holes of the arena: whoever gets them next reads zeros.
-        if run.isWritten { arena.punch(range) }
-        zone.withLock { zone in
-            zone.release(range, table: frames)
-        }
+        let first = index(of: run.start)
+        zone.withLock { $0.release(first..<first + run.count, table: frames) }
     }
 
     /// The index of a frame of this node within the node.
     func index(of pfn: PFN) -> Int { span.index(of: pfn) }
-
-    /// The bytes of a frame of this node.
-    func address(of pfn: PFN) -> UnsafeMutableRawPointer { unsafe arena.address(of: index(of: pfn)) }
-
-    /// Stores bytes into frames of this node that follow each other and are holes yet.
-    func fill(_ pfn: PFN, with bytes: UnsafeRawBufferPointer) { unsafe arena.fill(index(of: pfn), with: bytes) }
-
-    /// Copies frames of a node that follow each other into some of this node that do so and are holes yet.
-    func copy(_ count: Int, from source: PFN, of node: Node, to target: PFN) {
-        arena.copy(count, from: node.index(of: source), of: node.arena, to: index(of: target))
-    }
-
-    /// Stores bytes into frames that follow each other, from a place in the first of them on.
-    func store(_ bytes: UnsafeRawBufferPointer, to pfn: PFN, at offset: Int) {
-        unsafe arena.store(bytes, to: index(of: pfn), at: offset)
-    }
 }

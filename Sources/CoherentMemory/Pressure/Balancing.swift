@@ -179,7 +179,6 @@ extension Machine {
             }
             guard isAny else { return 0 }
             let reason: MoveReason = promoted > 0 ? .promotion : .balancing
-            writeBackAhead(of: buffer, from: unit.lowerBound, to: unit.upperBound, filter: .migrating)
             let outcome = try? moveHoldingTurn(
                 buffer, pages: unit, filter: .migrating, targets: [target], reason: reason, isCancelled: isCancelled)
             let moved = outcome?.moved ?? 0

@@ -112,7 +112,9 @@ extension Machine {
                     }
                     let isInUse = entry.isHuge ? isHugeInUse! : entry.isCached || entry.isAccessed
                     entry.isAccessed = false
-                    visit(&entry, page: page, isInUse: isInUse, of: node, eviction, room: room, &found)
+                    visit(
+                        &entry, page: page, isInUse: isInUse, isZero: { unsafe isZero(slot) }, of: node, eviction,
+                        room: room, &found)
                     unsafe slot.pointee = entry.rawValue
                 }
             }
@@ -144,8 +146,8 @@ extension Machine {
     }
 
     private func visit(
-        _ entry: inout PageTableEntry, page: UInt64, isInUse: Bool, of node: Node, _ eviction: Eviction,
-        room: Int, _ found: inout Findings
+        _ entry: inout PageTableEntry, page: UInt64, isInUse: Bool, isZero: () -> Bool, of node: Node,
+        _ eviction: Eviction, room: Int, _ found: inout Findings
     ) {
         node.counters.pressure.scanned.add(1)
         if isInUse {
@@ -172,7 +174,7 @@ extension Machine {
             guard found.freed < eviction.limit || entry.isHuge && found.freed % HugePage.frames != 0 else { return }
             if entry.isHuge {
                 found.huge.append(page)
-            } else if isZero(entry) {
+            } else if isZero() {
                 found.zeros.append(page)
             } else if found.coldPages < room {
                 entry.isMigrating = true
@@ -183,6 +185,38 @@ extension Machine {
             }
             found.freed += 1
         }
+    }
+
+    /// Notes that those of some pages that may be in the page cache are about to leave it: ``unmap(_:of:)`` does it. What is
+    /// written back meanwhile does not bring them there, a read does. The caller holds the buffer's unmap turn and lock.
+    func uncache(_ pages: Range<UInt64>, filter: PageFilter = .all, of state: inout Buffer.State) -> PageRuns {
+        var runs = PageRuns()
+        var uncached = PageTally()
+        unsafe forEachMatch(pages, filter: filter, in: state) { page, slot in
+            var entry = PageTableEntry(rawValue: unsafe slot.pointee)
+            guard entry.isCached else { return }
+            uncached.add(entry.pfn, in: self) { $0.counters.cached.add(-$1) }
+            entry.isCached = false
+            entry.isUnmapping = true
+            unsafe slot.pointee = entry.rawValue
+            runs.append(page)
+        }
+        uncached.flush { $0.counters.cached.add(-$1) }
+        return runs
+    }
+
+    /// Takes what the page cache has of some pages out of it; false where somebody brings it back again and again. The
+    /// caller holds the buffer's migration turn.
+    func empty(_ buffer: Buffer, pages: Range<UInt64>) -> Bool {
+        for _ in 0..<3 {
+            let isEmpty = buffer.unmapTurn.withLock { _ in
+                let cached = buffer.state.withLock { uncache(pages, of: &$0) }
+                unmap(cached, of: buffer)
+                return cached.runs.isEmpty
+            }
+            if isEmpty { return true }
+        }
+        return false
     }
 
     /// Takes pages out of the page cache that were marked for it, so that the next touch of each shows. The caller holds
@@ -216,15 +250,6 @@ struct PageRuns {
             runs[runs.count - 1] = last.lowerBound..<page + 1
         } else {
             runs.append(page..<page + 1)
-        }
-    }
-
-    /// Adds a page, and those between it and the last one if they are from `start` on.
-    mutating func append(_ page: UInt64, joining start: UInt64) {
-        if let last = runs.last, last.upperBound >= start {
-            runs[runs.count - 1] = last.lowerBound..<page + 1
-        } else {
-            append(page)
         }
     }
 

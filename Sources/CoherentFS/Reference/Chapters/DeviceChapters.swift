@@ -57,7 +57,7 @@ extension Manual {
                     reads: "`[off] real`, the one in force in brackets", writes: "one of the words",
                     errors: ["EINVAL": "another word"],
                     text:
-                        "real: a batch of pages (at most 512) that is copied over the link, and a fault or read(2) of pages of the device that is not cached, takes at least latency plus bytes by bandwidth; between devices the slower link counts. Whoever cancels a job does not have to wait for the rest of that."
+                        "real: a batch of pages (at most 512) that moves over the link, and a fault or read(2) of pages of the device that is not cached, takes at least latency plus bytes by bandwidth; between devices the slower link counts. The pages of the batch are unmapped meanwhile, and touches of them wait; those of a direct buffer are not. Whoever cancels a job does not have to wait for the rest of that."
                 ),
                 "modelled_ns": ManualPage(
                     reads: "nanoseconds, decimal",

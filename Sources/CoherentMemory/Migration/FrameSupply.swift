@@ -1,0 +1,76 @@
+/// Frames for pages that move, taken from the first of several nodes that has any.
+struct FrameSupply {
+    let targets: [Node]
+    /// Pages that still want a frame.
+    private var wanted: Int
+    private var run = FrameRun(start: 0, count: 0)
+    private var current = 0
+
+    private let prepaid: PrepaidFrames?
+
+    /// - Parameter prepaid: the frames to move to, taken already; then `targets` is just the node that they are of.
+    init(targets: [Node], wanted: Int, prepaid: PrepaidFrames?) {
+        self.targets = targets
+        self.wanted = wanted
+        self.prepaid = prepaid
+    }
+
+    /// Whether the frames were taken, and are not counted.
+    var isPrepaid: Bool { prepaid != nil }
+
+    /// Whether there is a next frame.
+    mutating func hasNext() -> Bool {
+        // Its link may have been cut since.
+        if run.count > 0, prepaid == nil, !targets[current].isPresent { releaseRest() }
+        while run.count == 0 {
+            if let prepaid {
+                guard let more = prepaid.take() else { return false }
+                run = more
+                continue
+            }
+            guard current < targets.count else { return false }
+            if let more = targets[current].allocateRun(upTo: max(1, wanted)) { run = more } else { current += 1 }
+        }
+        return true
+    }
+
+    mutating func next() -> PFN? {
+        guard hasNext() else { return nil }
+        wanted -= 1
+        run.start += 1
+        run.count -= 1
+        return run.start - 1
+    }
+
+    /// Gives back what was taken too much.
+    mutating func releaseRest() {
+        if run.count > 0 {
+            if let prepaid { prepaid.add(run) } else { targets[current].release(run) }
+        }
+        run.count = 0
+    }
+}
+
+/// Frames taken ahead, for several batches. For one thread.
+final class PrepaidFrames {
+    private var runs: [FrameRun] = []
+    private(set) var count = 0
+
+    func add(_ run: FrameRun) {
+        runs.append(run)
+        count += run.count
+    }
+
+    fileprivate func take() -> FrameRun? {
+        guard let run = runs.popLast() else { return nil }
+        count -= run.count
+        return run
+    }
+
+    /// Gives back what was not used.
+    func releaseRest(to node: Node) {
+        for run in runs { node.release(run) }
+        runs = []
+        count = 0
+    }
+}
