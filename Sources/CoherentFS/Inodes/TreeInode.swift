@@ -139,7 +139,7 @@ final class TreeInode: Inode, @unchecked Sendable {
     override func open(
         flags: Int32, caller: Caller
     ) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
-        let opener = Opener(task: caller.writer, uid: caller.uid, gid: caller.gid)
+        let opener = Opener(task: caller.pid > 0 ? caller.pid : -1, uid: caller.uid, gid: caller.gid)
         if case .stream(let stream) = node { return try open(stream, flags: flags, by: opener) }
         guard case .attribute(let attribute) = node else { throw .isDirectory }
         if isGone { throw .operationNotSupportedByDevice }
