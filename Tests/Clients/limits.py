@@ -50,6 +50,8 @@ def growth(name, way, size):
     for page in range(1, 1000):
         if way == "ftruncate":
             os.ftruncate(file, (page + 1) * 4096)
+        elif way == "copy":
+            os.copy_file_range(file, file, 4096, 0, page * 4096)
         elif way == "write":
             os.pwrite(file, bytes(4096), page * 4096)
         else:

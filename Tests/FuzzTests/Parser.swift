@@ -44,7 +44,7 @@ enum Parser: String, CaseIterable, Codable, Sendable {
 
     /// Numbers, lists of nodes and CPUs, policies: what is taken reads back the same as it is printed.
     private static func text(_ bytes: [UInt8]) {
-        guard let text = try? AttributeText(bytes, writer: 1) else { return }
+        guard let text = try? AttributeText(bytes, by: Client(task: 1, user: 0)) else { return }
         if let value = try? text.unsigned() { precondition((try? AttributeText("\(value)").unsigned()) == value) }
         if let value = try? text.integer() { precondition((try? AttributeText("\(value)").integer()) == value) }
         _ = try? text.hexadecimal()

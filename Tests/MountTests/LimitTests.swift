@@ -123,7 +123,8 @@ extension Mounts {
             }
         }
 
-        @Test("A pinned buffer grows no further than its pin may", arguments: ["ftruncate", "write", "fallocate"])
+        @Test(
+            "A pinned buffer grows no further than its pin may", arguments: ["ftruncate", "write", "fallocate", "copy"])
         func growth(way: String) throws {
             try with([]) { mount in
                 #expect(try take("growth", as: 1234, mount, "a", way, 10 * 4096) == "taken=9 error=EDQUOT")

@@ -151,7 +151,7 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
                 // What comes back from the page cache of a device that is gone is let go with the rest.
                 if !isWriteBack {
                     try checkLifetime()
-                    try file.coverPin(upTo: UInt64(offset) &+ UInt64(bytes.count), by: caller)
+                    try file.coverPin(upTo: UInt64(offset) &+ UInt64(bytes.count), by: caller.pid)
                 }
                 var stored = try unsafe machine.write(
                     bytes, to: file.buffer, at: UInt64(offset), origin: origin, isGrowing: !isWriteBack,
@@ -236,7 +236,7 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
             try checkLifetime()
             switch mode & ~FALLOC_FL_KEEP_SIZE {
             case 0:
-                if !keepsSize { try file.coverPin(upTo: bytes.upperBound, by: caller) }
+                if !keepsSize { try file.coverPin(upTo: bytes.upperBound, by: caller.pid) }
                 try machine.allocate(
                     file.buffer, bytes: bytes, keepsSize: keepsSize, origin: origin, isCancelled: isCancelled)
             case FALLOC_FL_PUNCH_HOLE:
@@ -244,7 +244,7 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
                 machine.punch(file.buffer, bytes: bytes)
             case FALLOC_FL_ZERO_RANGE:
                 if let size = file.buffer.fixedSize, bytes.upperBound > size { throw .noSpace }
-                if !keepsSize { try file.coverPin(upTo: bytes.upperBound, by: caller) }
+                if !keepsSize { try file.coverPin(upTo: bytes.upperBound, by: caller.pid) }
                 machine.punch(file.buffer, bytes: bytes)
                 try machine.allocate(
                     file.buffer, bytes: bytes, keepsSize: keepsSize, origin: origin, isCancelled: isCancelled)

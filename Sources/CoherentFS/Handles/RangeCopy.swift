@@ -119,9 +119,10 @@ final class RangeCopy: Sendable {
     }
 
     private func store(_ bytes: [UInt8], at offset: UInt64) throws(Errno) -> Int {
-        try target.file.coverPin(upTo: offset &+ UInt64(bytes.count), by: caller)
+        try target.file.coverPin(upTo: offset &+ UInt64(bytes.count), by: caller.pid)
         let outcome = unsafe bytes.withUnsafeBytes { bytes -> Result<Int, Errno> in
             do throws(Errno) {
+                try target.file.coverPin(upTo: offset + UInt64(bytes.count), by: origin.pid)
                 return .success(
                     try unsafe target.machine.write(
                         bytes, to: target.file.buffer, at: offset, origin: origin, isGrowing: true,

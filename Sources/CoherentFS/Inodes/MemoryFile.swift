@@ -141,7 +141,7 @@ class MemoryFile: Inode, @unchecked Sendable {
 
     func resize(to size: Int64, isOpen: Bool, by caller: Caller) throws(Errno) {
         guard size >= 0 else { throw .invalidArgument }
-        try coverPin(upTo: UInt64(size), by: caller)
+        try coverPin(upTo: UInt64(size), by: caller.pid)
         try services.machine.resize(buffer, to: UInt64(size), origin: services.tasks.origin(of: caller))
         if cached.isPinned.load(ordering: .relaxed) {
             cached.use.withLock { services.accounts.trim(&$0.charges, to: buffer.size) }
@@ -150,15 +150,15 @@ class MemoryFile: Inode, @unchecked Sendable {
 
     /// Charges what a pinned buffer grows by, before it does.
     @inline(__always)
-    func coverPin(upTo end: UInt64, by caller: Caller) throws(Errno) {
-        if cached.isPinned.load(ordering: .relaxed) { try growPin(to: end, by: caller) }
+    func coverPin(upTo end: UInt64, by task: Int32) throws(Errno) {
+        if cached.isPinned.load(ordering: .relaxed) { try growPin(to: end, by: task) }
     }
 
-    private func growPin(to end: UInt64, by caller: Caller) throws(Errno) {
+    private func growPin(to end: UInt64, by task: Int32) throws(Errno) {
         try cached.use.withLock { use throws(Errno) in
             guard use.charges.pin != nil else { return }
             // To a program that writes, EAGAIN would mean: try again.
-            try services.accounts.pin(&use.charges, bytes: end, by: caller.pid, refusal: .diskQuotaExceeded)
+            try services.accounts.pin(&use.charges, bytes: end, by: task, refusal: .diskQuotaExceeded)
         }
     }
 
