@@ -10,6 +10,19 @@ let settings: [SwiftSetting] = [
 
 let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
 
+/// The fuzzers: tests with seeded inputs, or with CDMFS_FUZZER in the environment a program of libFuzzer's:
+///
+///     CDMFS_FUZZER=1 swift build --sanitize fuzzer --scratch-path .build/fuzzer --product fuzzer
+///     CDMFS_FUZZ_PARSER=topology .build/fuzzer/debug/fuzzer -max_total_time=600 corpus/
+let fuzzed: [Target.Dependency] = ["AttributeTree", "CFuse3", "CURing", "CoherentFS", "CoherentMemory", "Fuse", system]
+let fuzzer: Target =
+    Context.environment["CDMFS_FUZZER"] == nil
+    ? .testTarget(
+        name: "FuzzTests", dependencies: fuzzed, exclude: ["LibFuzzer.swift"], swiftSettings: settings)
+    : .executableTarget(
+        name: "fuzzer", dependencies: fuzzed, path: "Tests/FuzzTests", exclude: ["FuzzTests.swift"],
+        swiftSettings: settings + [.unsafeFlags(["-parse-as-library"])])
+
 let package = Package(
     name: "cdmfs",
     products: [
@@ -26,6 +39,7 @@ let package = Package(
     targets: [
         .systemLibrary(name: "CFuse3", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
         .target(name: "CURing", linkerSettings: [.linkedLibrary("uring")]),
+        .systemLibrary(name: "CSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .target(name: "CLinux"),
         .target(
@@ -53,7 +67,7 @@ let package = Package(
         .executableTarget(
             name: "cdmfs",
             dependencies: [
-                "CLinux", "CoherentFS", "CoherentMemory", "Fuse", system,
+                "CLinux", "CSeccomp", "CoherentFS", "CoherentMemory", "Fuse", system,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -69,6 +83,7 @@ let package = Package(
         .testTarget(
             name: "CoherentFSTests", dependencies: ["CoherentFS", "CoherentMemory", system],
             swiftSettings: settings),
+        fuzzer,
         .testTarget(
             name: "MountTests",
             dependencies: ["cdmfs", "CLinux", "CoherentMemory", system], swiftSettings: settings),

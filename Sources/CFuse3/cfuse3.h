@@ -162,7 +162,8 @@ static inline int cfuse3_reply_create_backed(fuse_req_t request, const struct fu
 // INIT is the first request of a connection, with the number 2, and its answer a header and struct fuse_init_out: major,
 // minor, max_readahead, flags, …; at 32 flags2 and max_stack_depth. A kernel that does not know a flag looks past it.
 //
-// And asks for FUSE_PASSTHROUGH (Linux 6.9), which libfuse can from 3.17 on: bit 5 of flags2, which FUSE_INIT_EXT makes valid.
+// And asks for FUSE_DIRECT_IO_ALLOW_MMAP (Linux 6.6) and FUSE_PASSTHROUGH (Linux 6.9), which libfuse can from 3.17 on: bits 4
+// and 5 of flags2, which FUSE_INIT_EXT makes valid.
 static inline ssize_t cfuse3_writev(int fd, struct iovec *iov, int count, void *userdata) {
     (void)userdata;
     struct {
@@ -176,11 +177,16 @@ static inline ssize_t cfuse3_writev(int fd, struct iovec *iov, int count, void *
         if (header.unique == 2 && header.error == 0) {
             memcpy(&flags, (char *)iov[1].iov_base + 12, sizeof flags);
             flags |= 1u << 28;
-            if (!CFUSE3_HAS_PASSTHROUGH && iov[1].iov_len >= 40) {
-                flags |= 1u << 30;
+            if (iov[1].iov_len >= 40) {
                 memcpy(flags2, (char *)iov[1].iov_base + 32, sizeof flags2);
-                flags2[0] |= 1u << 5;
-                flags2[1] = 1;
+                if (!(flags & 1u << 30))
+                    flags2[0] = 0;
+                flags |= 1u << 30;
+                flags2[0] |= 1u << 4;
+                if (!CFUSE3_HAS_PASSTHROUGH) {
+                    flags2[0] |= 1u << 5;
+                    flags2[1] = 1;
+                }
                 memcpy((char *)iov[1].iov_base + 32, flags2, sizeof flags2);
             }
             memcpy((char *)iov[1].iov_base + 12, &flags, sizeof flags);

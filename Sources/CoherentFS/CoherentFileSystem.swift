@@ -9,63 +9,54 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     // Unchecked: `services` is set once, before the first request.
     private(set) var services: Services!
 
-    /// - Parameter hugeMode: what new buffers have, where somebody chose that.
-    init(machine: Machine, hugeMode: HugeMode? = nil, logger: Logger) {
+    /// - Parameters:
+    ///   - hugeMode: what new buffers have, where somebody chose that.
+    ///   - devices: who may use the device files.
+    ///   - limits: how much users may take of what is scarce.
+    init(
+        machine: Machine, hugeMode: HugeMode? = nil, devices permissions: DevicePermissions = .init(),
+        limits: Limits = Limits(), accessTimes: AccessTimes = AccessTimes(), logger: Logger
+    ) {
         super.init()
-        let services = Services(machine: machine, hugeMode: hugeMode, logger: logger, notifier: notifier)
+        let services = Services(
+            machine: machine, hugeMode: hugeMode, limits: limits, accessTimes: accessTimes, logger: logger,
+            notifier: notifier)
         self.services = services
 
         let buffers = BufferDirectory(
             metadata: Metadata(permissions: 0o1777, uid: owner.uid, gid: owner.gid), services: services)
+        // As tmpfs counts its root. A limit is 1 at least, so there is room for it.
+        buffers.charge = try? InodeCharge(services.accounts.inodes, to: owner.uid, by: 0)
         services.buffers.withLock { $0.directory = buffers }
         let tree = TreeCache(services: services)
         services.tree.withLock { $0.cache = tree }
         services.onDeparture { [weak tree] in tree?.sweep() }
         let system = SystemTree(services: services, buffers: buffers).root
+        let metadata = Metadata(
+            permissions: permissions.mode, uid: owner.uid, gid: permissions.group ?? owner.gid)
         let devices = machine.devices.map { device in
-            (FileName(device.name), DeviceFile(device: device, services: services) as Inode)
+            (FileName(device.name), DeviceFile(device: device, services: services, metadata: metadata) as Inode)
         }
         let mirrors = MirrorDevice.makeAll(in: machine).map { device in
-            (FileName(device.name), MirrorFile(device: device, services: services) as Inode)
+            (FileName(device.name), MirrorFile(device: device, services: services, metadata: metadata) as Inode)
         }
         services.inodes.add(
             root: FixedDirectory(
                 number: .root,
                 children: [
-                    ("sys", tree.inode(of: .directory(system), name: "sys", parent: .root)),
-                    ("dev", FixedDirectory(number: services.inodes.makeNumber(), children: devices + mirrors)),
+                    ("sys", tree.inode(of: system)),
+                    (
+                        "dev",
+                        FixedDirectory(
+                            number: services.inodes.makeNumber(), children: devices + mirrors, services: services)
+                    ),
                     ("buffers", buffers),
-                ]))
+                ], services: services))
     }
 
     override var implementsReaddirplus: Bool { true }
 
     override var zeros: UnsafeRawBufferPointer? { unsafe services.machine.zeroPages }
-
-    /// Starts the threads that reclaim and balance memory; they end with the other jobs.
-    func startBackgroundWork() {
-        let machine = services.machine
-        let works: [(String, @Sendable (Cancellation) -> Void)] = [
-            ("kswapd", { cancellation in machine.runKswapd(isCancelled: { cancellation.isCancelled }) }),
-            ("numa-balancing", { cancellation in machine.runBalancing(isCancelled: { cancellation.isCancelled }) }),
-        ]
-        for (name, work) in works {
-            let job = Job(name) { cancellation throws(Errno) in
-                try cancellation.withHandler({ machine.wakeBackgroundWork() }) { () throws(Errno) in
-                    work(cancellation)
-                }
-            }
-            services.jobs.start(job, Cancellation()) { _ in }
-        }
-    }
-
-    /// Cancels what runs beside the requests, commands of devices, too; false when some of it still runs after `seconds`.
-    func endJobs(within seconds: Int) -> Bool {
-        services.jobs.close()
-        let queues = services.machine.devices.map(\.queue)
-        for queue in queues { queue.close() }
-        return services.jobs.wait(seconds: seconds) && queues.allSatisfy { $0.waitUntilIdle(seconds: seconds) }
-    }
 
     // MARK: Helpers
 
@@ -95,6 +86,10 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
 
     private func answer(_ request: consuming Request, with inode: Inode, timeout: Double) {
         services.inodes.remember(inode)
+        answer(request, withRemembered: inode, timeout: timeout)
+    }
+
+    private func answer(_ request: consuming Request, withRemembered inode: Inode, timeout: Double) {
         if !request.entry(Entry(inode, timeout: timeout)) { services.inodes.forget(inode.number, count: 1) }
     }
 
@@ -108,12 +103,35 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     // MARK: Names
 
     override func lookup(_ request: consuming Request, parent: InodeNumber, name: FileName) {
+        if name == "." || name == ".." {
+            find(request, parent, isParent: name == "..")
+            return
+        }
         var found: (inode: Inode, timeout: Double)?
         let left = withInode(parent, request) { inode, _ throws(Errno) in
             found = try inode.child(name)
             if found == nil { throw .noSuchFileOrDirectory }
         }
         if let left, let found { answer(left, with: found.inode, timeout: found.timeout) }
+    }
+
+    /// Finds the inode of a file handle that the kernel has forgotten, or the directory that one is in.
+    private func find(_ request: consuming Request, _ number: InodeNumber, isParent: Bool) {
+        guard let inode = services.inodes.recall(number) else {
+            request.error(.staleNFSFileHandle)
+            return
+        }
+        guard isParent else {
+            answer(request, withRemembered: inode, timeout: TreeCache.forever)
+            return
+        }
+        let parent = inode.parent
+        services.inodes.forget(number, count: 1)
+        if let parent {
+            answer(request, with: parent, timeout: TreeCache.forever)
+        } else {
+            request.error(.staleNFSFileHandle)
+        }
     }
 
     override func forget(_ inode: InodeNumber, count: UInt64) { services.inodes.forget(inode, count: count) }
@@ -176,8 +194,11 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
         _ request: consuming Request, parent: InodeNumber, name: FileName, mode: UInt32, device: UInt64
     ) {
         make(request, in: parent) { inode, caller throws(Errno) in
-            guard FileType(rawValue: mode) == .regular else { throw .notPermitted }
-            return try inode.makeFile(name, permissions: mode & 0o7777, caller: caller)
+            switch FileType(rawValue: mode) {
+            case .regular: return try inode.makeFile(name, permissions: mode & 0o7777, caller: caller)
+            case .socket: return try inode.makeSocket(name, permissions: mode & 0o7777, caller: caller)
+            default: throw .notPermitted
+            }
         }
     }
 
@@ -214,7 +235,11 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     }
 
     override func link(_ request: consuming Request, inode: InodeNumber, newParent: InodeNumber, newName: FileName) {
-        request.error(.notPermitted)
+        make(request, in: newParent) { directory, _ throws(Errno) in
+            guard let file = services.inodes[inode] else { throw .staleNFSFileHandle }
+            try directory.link(file, as: newName)
+            return file
+        }
     }
 
     // MARK: Files
@@ -231,11 +256,32 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     override func create(
         _ request: consuming Request, parent: InodeNumber, name: FileName, mode: UInt32, file: OpenFile
     ) {
+        create(request, in: parent, flags: file.flags) { inode, caller throws(Errno) in
+            try inode.makeFile(name, permissions: mode & 0o7777, caller: caller)
+        }
+    }
+
+    override func tmpfile(_ request: consuming Request, parent: InodeNumber, mode: UInt32, file: OpenFile) {
+        create(request, in: parent, flags: file.flags) { inode, caller throws(Errno) in
+            try inode.makeTemporaryFile(permissions: mode & 0o7777, caller: caller)
+        }
+    }
+
+    private func create(
+        _ request: consuming Request, in parent: InodeNumber, flags: Int32,
+        _ make: (Inode, Caller) throws(Errno) -> Inode
+    ) {
         var opened: (inode: Inode, handle: OpenHandle, options: OpenReply.Options)?
         let left = withInode(parent, request) { inode, request throws(Errno) in
-            let made = try inode.makeFile(name, permissions: mode & 0o7777, caller: request.caller)
-            let (handle, options) = try made.open(flags: file.flags, caller: request.caller)
-            opened = (made, handle, options)
+            let made = try make(inode, request.caller)
+            do throws(Errno) {
+                let (handle, options) = try made.open(flags: flags, caller: request.caller)
+                opened = (made, handle, options)
+            } catch {
+                // One without a name is nobody's.
+                made.forgotten()
+                throw error
+            }
         }
         guard let opened else { return }
         services.inodes.remember(opened.inode)
@@ -249,18 +295,30 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
 
     override func read(_ request: consuming Request, inode: InodeNumber, size: Int, offset: Int64, file: OpenFile) {
         let handle = handle(of: file)
-        // Only what read(2) asks for has an owner: sendfile(2) and splice(2), which go through the page cache, are to be followed
-        // by that. What they find of a text would be the length of all later ones.
-        guard file.lockOwner != 0 || handle.isCacheable else {
+        // sendfile(2) and splice(2) go through the page cache: what they find of a text would be the length of all later ones, and
+        // what they find of a direct buffer would stay as it was. Their EINVAL means that read(2) is to be used.
+        guard file.isPastCache || handle.isCacheable else {
             request.error(.invalidArgument)
             return
         }
-        handle.read(request, size: size, offset: offset, flags: file.flags)
+        handle.read(request, size: size, offset: offset, file: file)
     }
 
     override func write(_ request: consuming Request, inode: InodeNumber, data: RawSpan, offset: Int64, file: OpenFile)
     {
-        handle(of: file).write(request, data: data, offset: offset, isWriteBack: file.isWriteBack)
+        handle(of: file).write(request, data: data, offset: offset, file: file)
+    }
+
+    override func copyFileRange(
+        _ request: consuming Request, from source: FilePosition, to target: FilePosition, length: Int
+    ) {
+        // Texts the kernel copies itself, as far as it can.
+        guard let from = handle(of: source.file) as? MemoryHandle, let to = handle(of: target.file) as? MemoryHandle
+        else {
+            request.error(.notSupported)
+            return
+        }
+        to.copy(request, from: from, at: source.offset, to: target.offset, length: length)
     }
 
     override func release(_ request: consuming Request, inode: InodeNumber, file: OpenFile) {
@@ -341,7 +399,9 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
 
     override func listxattr(_ request: consuming Request, inode: InodeNumber, size: Int) {
         var names: [UInt8] = []
-        let left = withInode(inode, request) { inode, _ throws(Errno) in names = inode.extendedAttributeNames }
+        let left = withInode(inode, request) { inode, request throws(Errno) in
+            names = inode.extendedAttributeNames(for: request.caller)
+        }
         if let left { unsafe left.extendedAttribute(names.span.bytes, size: size) }
     }
 
@@ -375,7 +435,11 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
             statistics.blocks += UInt64(usage.present)
             statistics.freeBlocks += UInt64(usage.free)
         }
-        // As tmpfs without a limit on inodes counts them.
+        // As tmpfs, which without a limit on inodes counts none.
+        if let limit = services.accounts.inodes.limit {
+            statistics.files = limit
+            statistics.freeFiles = limit - min(limit, services.accounts.inodes.used)
+        }
         request.statistics(statistics)
     }
 }

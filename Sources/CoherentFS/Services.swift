@@ -2,6 +2,7 @@ import AttributeTree
 import CoherentMemory
 import Fuse
 import Logging
+import Synchronization
 import SystemPackage
 
 // swift-system has a type of the same name.
@@ -13,6 +14,11 @@ typealias Mutex = TracedMutex
 /// A directory that somebody else keeps.
 struct WeakDirectory {
     weak var directory: BufferDirectory?
+}
+
+/// A file that somebody else keeps.
+struct WeakFile {
+    weak var file: MemoryFile?
 }
 
 /// A tree that somebody else keeps.
@@ -28,31 +34,47 @@ final class Services: Sendable {
     let jobs = JobRunner()
     let changes = ChangeHub()
     let trimmer = HeapTrimmer()
+    let held = HeldRequests()
     let memory: MemorySettings
     let power = PowerControls()
     let uevents = UeventLog()
     let notifier: Notifier
     let pageCache: PageCache
     let direct: DirectMappings
+    let unmappable: Unmappable
     let tasks: TaskLocator
     /// The processes of the host.
     let processes = ProcTasks()
-    let mirrors = MirrorRegistry()
+    let mirrors: MirrorRegistry
+    /// What users have of what is limited.
+    let accounts: Accounts
     let numaMaps = NumaMapsQuestion.Last()
     /// The sys/ tree.
     let tree = Mutex(WeakTree())
     /// The directory buffers/.
     let buffers = Mutex(WeakDirectory())
+    let accessTimes: AccessTimes
     /// Guards every directory below buffers/.
     let namespace = Mutex<Void>(())
+    /// Counts what changes paths below buffers/, or who may see them, apart from names that come and go.
+    let pathVersion = Atomic<UInt64>(0)
+    /// The files whose contents are memory, by the numbers of their buffers.
+    let files = Mutex(IDTable<WeakFile>())
 
-    init(machine: Machine, hugeMode: HugeMode?, logger: Logger, notifier: Notifier) {
+    init(
+        machine: Machine, hugeMode: HugeMode?, limits: Limits, accessTimes: AccessTimes, logger: Logger,
+        notifier: Notifier
+    ) {
+        self.accessTimes = accessTimes
+        accounts = Accounts(limits, memory: UInt64(machine.nodes.reduce(0) { $0 + $1.usage.present }) * Page.size)
+        mirrors = MirrorRegistry(accounts)
         memory = MemorySettings(defaultHugeMode: hugeMode)
         self.machine = machine
         self.logger = logger
         self.notifier = notifier
         pageCache = PageCache(notifier: notifier, logger: logger)
         direct = DirectMappings(notifier: notifier, logger: logger)
+        unmappable = Unmappable(notifier: notifier, logger: logger)
         tasks = TaskLocator(machine: machine)
         machine.setInvalidator(pageCache)
         machine.setTaskDirectory(processes)
@@ -116,10 +138,13 @@ final class Services: Sendable {
 
     private func departed() { departures.withLock { $0 }?() }
 
+    /// A directory below buffers/ has another name, or another mode or owner.
+    func pathsChanged() { pathVersion.wrappingAdd(1, ordering: .releasing) }
+
     /// Something below buffers/ has lost its name.
     func unlinked(_ inode: Inode) {
         tree.withLock { $0.cache }?.unlinked(inode.number)
-        (inode as? BufferFile)?.unlinked()
+        inode.unlinked()
     }
 
     /// Sets what is to be done when a part of the machine has gone.

@@ -14,6 +14,8 @@ public struct Capabilities: OptionSet, Hashable, Sendable {
     public static let asyncRead = Capabilities(rawValue: 1 << 0)
     /// `O_TRUNC` arrives in OPEN, in place of a SETATTR.
     public static let atomicTruncate = Capabilities(rawValue: 1 << 3)
+    /// Inodes are found again by their numbers after the kernel has forgotten them: LOOKUP of `.` and `..` (file handles, NFS).
+    public static let exportSupport = Capabilities(rawValue: 1 << 4)
     /// The daemon applies the umask.
     public static let dontMask = Capabilities(rawValue: 1 << 6)
     /// ioctl(2) on directories.
@@ -24,7 +26,8 @@ public struct Capabilities: OptionSet, Hashable, Sendable {
     public static let readdirplus = Capabilities(rawValue: 1 << 13)
     /// READDIRPLUS where the kernel expects it to pay.
     public static let readdirplusAuto = Capabilities(rawValue: 1 << 14)
-    /// Several direct reads and writes at a time.
+    /// Direct reads and writes of aio(7) and io_uring(7) are answered while their callers go on. Without, io_uring takes a short read
+    /// for one to be continued, and fuse_direct_IO() then reads the same place again.
     public static let asyncDirectIO = Capabilities(rawValue: 1 << 15)
     /// write(2) goes to the page cache first.
     public static let writebackCache = Capabilities(rawValue: 1 << 16)
@@ -40,7 +43,8 @@ public struct Capabilities: OptionSet, Hashable, Sendable {
     /// What a file system wants whose page cache must stay as the daemon left it. That libfuse would turn on more, as
     /// `atomicTruncate` and `autoInvalidateData`, is why the set is given in full.
     public static let standard: Capabilities = [
-        .asyncRead, .directoryIoctl, .readdirplus, .readdirplusAuto, .parallelDirectoryOperations,
+        .asyncRead, .exportSupport, .directoryIoctl, .readdirplus, .readdirplusAuto, .asyncDirectIO,
+        .parallelDirectoryOperations,
         .handleKillPrivileges, .explicitInvalidateData,
     ]
 }
@@ -55,10 +59,13 @@ public struct ConnectionOptions: Sendable {
     public var maxReadahead: Int?
     /// The largest READ, bytes; nil leaves it to the kernel.
     public var maxRead: Int?
-    /// How many readaheads and asynchronous direct requests may wait for an answer; at most 65,535.
-    public var maxBackground = 256
-    /// From how many on the kernel calls the mount congested.
-    public var congestionThreshold = 192
+    /// How many requests may wait for an answer that nobody need wait for: read-ahead, write-back, and the direct requests of
+    /// aio(7) and io_uring(7); at most 65,535. While so many wait, those of all files do. So it must be more than the file system
+    /// ever holds back, with room for what those wait for. Of a mount that is not root's the kernel may take less
+    /// (`max_user_bgreq` of its fuse module).
+    public var maxBackground = 16384
+    /// From how many on the kernel calls the mount congested, and reads ahead no more.
+    public var congestionThreshold = 12288
     /// The granularity of time stamps, ns: a power of 10.
     public var timeGranularity = 1
 

@@ -26,7 +26,8 @@ public struct Timestamp: Hashable, Comparable, Sendable {
         (lhs.seconds, lhs.nanoseconds) < (rhs.seconds, rhs.nanoseconds)
     }
 
-    init(_ time: timespec) {
+    /// The same point in time.
+    public init(_ time: timespec) {
         self.init(seconds: Int64(time.tv_sec), nanoseconds: Int64(time.tv_nsec))
     }
 

@@ -39,6 +39,9 @@ open class FileSystem: @unchecked Sendable {
     // MARK: Names and inodes
 
     /// LOOKUP: the inode of a name. Answer: `entry`.
+    ///
+    /// Of `.` and `..` only with ``Capabilities/exportSupport``, where a file handle names an inode that the kernel has forgotten:
+    /// ESTALE where there is none of that number.
     open func lookup(_ request: consuming Request, parent: InodeNumber, name: FileName) {
         request.error(.noSuchFileOrDirectory)
     }
@@ -125,6 +128,11 @@ open class FileSystem: @unchecked Sendable {
         request.error(.noFunction)
     }
 
+    /// TMPFILE: `O_TMPFILE`, a file in a directory that has no name yet. LINK may give it its first one. Answer: `created`.
+    open func tmpfile(_ request: consuming Request, parent: InodeNumber, mode: UInt32, file: OpenFile) {
+        request.error(.noFunction)
+    }
+
     /// READ of at most `size` bytes. Answer: `data`, `vectors` or `end`.
     open func read(_ request: consuming Request, inode: InodeNumber, size: Int, offset: Int64, file: OpenFile) {
         request.error(.noFunction)
@@ -153,6 +161,16 @@ open class FileSystem: @unchecked Sendable {
     /// FALLOCATE: `mode` of fallocate(2). Answer: `ok`.
     open func fallocate(
         _ request: consuming Request, inode: InodeNumber, mode: Int32, offset: Int64, length: Int64, file: OpenFile
+    ) {
+        request.error(.noFunction)
+    }
+
+    /// COPY_FILE_RANGE: both files are of this mount, and their ranges do not overlap. The kernel has written back what is dirty of
+    /// both, and afterwards drops the pages of the target that were copied to, also those at the ends of the range: a store
+    /// through a mapping to the rest of these is lost meanwhile. ``.notSupported`` has the kernel copy through the page cache.
+    /// Answer: `written`.
+    open func copyFileRange(
+        _ request: consuming Request, from source: FilePosition, to target: FilePosition, length: Int
     ) {
         request.error(.noFunction)
     }

@@ -1,5 +1,6 @@
 internal import CFuse3
 import Glibc
+import Synchronization
 import SystemPackage
 
 /// The way from the daemon to the kernel outside of answers: forgetting what it has cached, waking who polls.
@@ -16,8 +17,13 @@ public final class Notifier: Sendable {
     }
 
     private let state = Monitor(State())
+    private let mappedDirectIO = Atomic(false)
 
     init() {}
+
+    /// Whether a file that is opened with ``OpenReply/Options/directIO`` can be mapped with `MAP_SHARED`, through the page
+    /// cache (FUSE_DIRECT_IO_ALLOW_MMAP, Linux 6.6): then a read(2) of it and a touch of a mapping are told apart.
+    public var allowsMappedDirectIO: Bool { mappedDirectIO.load(ordering: .relaxed) }
 
     /// Drops an inode's pages from `offset` on from the page cache and from every mapping, after what was dirty came
     /// back as WRITE, together with the attributes.
@@ -112,6 +118,11 @@ public final class Notifier: Sendable {
     /// What INIT is to ask for.
     var options: ConnectionOptions { state.withLock { $0.options } }
 
+    /// Notes what the kernel offers.
+    func note(_ initialization: InitRequest) {
+        mappedDirectIO.store(initialization.offers.contains(.mappedDirectIO), ordering: .relaxed)
+    }
+
     func open(_ session: OpaquePointer, _ options: ConnectionOptions) {
         state.withLock { state in
             state.options = options
@@ -133,6 +144,11 @@ public final class Notifier: Sendable {
     /// Waits until no notification is under way; false when one still is after `milliseconds`.
     func drain(milliseconds: Int) -> Bool {
         state.wait(milliseconds: milliseconds) { $0.users == 0 }
+    }
+
+    /// Interrupts deferred requests that nobody waits for any more.
+    func interruptAbandoned() {
+        for answer in state.withLock({ Array($0.pending.values) }) { answer.interruptIfAbandoned() }
     }
 
     func register(_ answer: PendingAnswer) {

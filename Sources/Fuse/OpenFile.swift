@@ -12,12 +12,26 @@ public struct OpenFile: Sendable {
     /// that of another open of the same inode.
     public var isWriteBack: Bool
 
+    /// On READ and WRITE: whether it goes past the page cache, as O_DIRECT and ``OpenReply/Options/directIO`` want it. Only then is
+    /// there a read(2) behind a READ for certain, and only of such a call does the kernel tell who asks.
+    public var isPastCache: Bool { lockOwner != 0 }
+
     init(_ info: borrowing fuse_file_info) {
         handle = info.fh
         flags = info.flags
         lockOwner = info.lock_owner
         isWriteBack = info.writepage != 0
     }
+}
+
+/// A place in an open file.
+public struct FilePosition: Sendable {
+    /// The inode.
+    public let inode: InodeNumber
+    /// The open file; of it only the handle is known.
+    public let file: OpenFile
+    /// Bytes from its start; not negative.
+    public let offset: Int64
 }
 
 /// The answer to OPEN, CREATE and OPENDIR.

@@ -157,8 +157,13 @@ private func setFileOperations(_ ops: inout fuse_lowlevel_ops) {
     }
     unsafe ops.create = { raw, parent, name, mode, info in
         guard let file = unsafe info.map({ unsafe OpenFile($0.pointee) }) else { return }
-        unsafe serve(raw, name, otherwise: illegalName) {
-            $0.create($1, parent: InodeNumber(rawValue: parent), name: $2, mode: mode, file: file)
+        unsafe serve(raw, name, otherwise: illegalName) { system, request, name in
+            let parent = InodeNumber(rawValue: parent)
+            if name == TemporaryFile.name {
+                system.tmpfile(request, parent: parent, mode: mode, file: file)
+            } else {
+                system.create(request, parent: parent, name: name, mode: mode, file: file)
+            }
         }
     }
     unsafe ops.read = { raw, inode, size, offset, info in
@@ -193,6 +198,17 @@ private func setFileOperations(_ ops: inout fuse_lowlevel_ops) {
             $0.fallocate(
                 $1, inode: InodeNumber(rawValue: inode), mode: mode, offset: Int64(offset), length: Int64(length),
                 file: file)
+        }
+    }
+    unsafe ops.copy_file_range = { raw, inode, offset, info, outInode, outOffset, outInfo, length, _ in
+        guard let file = unsafe info.map({ unsafe OpenFile($0.pointee) }),
+            let outFile = unsafe outInfo.map({ unsafe OpenFile($0.pointee) })
+        else { return }
+        unsafe serve(raw) {
+            $0.copyFileRange(
+                $1, from: FilePosition(inode: InodeNumber(rawValue: inode), file: file, offset: Int64(offset)),
+                to: FilePosition(inode: InodeNumber(rawValue: outInode), file: outFile, offset: Int64(outOffset)),
+                length: length)
         }
     }
     unsafe ops.lseek = { raw, inode, offset, whence, info in

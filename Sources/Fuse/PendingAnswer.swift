@@ -15,16 +15,21 @@ final class PendingAnswer: @unchecked Sendable {
         var isInterrupted = false
         var handler: (@Sendable () -> Void)?
         var callbackThread: pthread_t?
+        /// The caller's process, once somebody has looked.
+        var process: Int32?
     }
 
     private let raw: OpaquePointer
     private let notifier: Notifier
+    /// The thread that asks; 0 where nobody knows.
+    private let thread: Int32
     /// Where the request came over io_uring.
     private let entry: UnsafeMutablePointer<RingEntry>?
     private let state = Monitor(State())
 
-    init(_ raw: OpaquePointer) {
+    init(_ raw: OpaquePointer, thread: Int32) {
         unsafe self.raw = unsafe raw
+        self.thread = thread
         // Requests are deferred by the thread that serves them.
         unsafe entry = unsafe AnsweringEntry.current
         unsafe entry?.pointee.isDeferred = true
@@ -52,14 +57,30 @@ final class PendingAnswer: @unchecked Sendable {
     }
 
     private func interrupt() {
-        let handler = state.withLock { state -> (@Sendable () -> Void)? in
+        noteInterrupt(isCallback: true)?()
+        state.withLock { $0.callbackThread = nil }
+    }
+
+    private func noteInterrupt(isCallback: Bool) -> (@Sendable () -> Void)? {
+        state.withLock { state in
             state.isInterrupted = true
-            state.callbackThread = pthread_self()
+            if isCallback { state.callbackThread = pthread_self() }
             defer { state.handler = nil }
             return state.isAnswered ? nil : state.handler
         }
-        handler?()
-        state.withLock { $0.callbackThread = nil }
+    }
+
+    /// Interrupts the request where nobody will want its answer.
+    func interruptIfAbandoned() {
+        guard thread > 0 else { return }
+        let known = state.withLock { $0.process }
+        if let known {
+            if HostProcess.isEnding(known) { noteInterrupt(isCallback: false)?() }
+        } else if let process = HostProcess.process(ofThread: thread) {
+            state.withLock { $0.process = process }
+        } else {
+            noteInterrupt(isCallback: false)?()
+        }
     }
 
     /// Answers with `reply`, unless it was answered before: then nil.
@@ -91,7 +112,7 @@ public final class DeferredRequest: Sendable {
 
     init(_ raw: OpaquePointer, _ caller: Caller) {
         self.caller = caller
-        pending = unsafe PendingAnswer(raw)
+        pending = unsafe PendingAnswer(raw, thread: caller.pid)
     }
 
     deinit {

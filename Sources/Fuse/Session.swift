@@ -31,6 +31,7 @@ public final class Session: @unchecked Sendable {
     private let logger: Logger
     private let wanted: Transport
     private let payload: Int
+    private let watch: AbandonmentWatch
     private let state = Monitor(State())
 
     /// A session that is mounted nowhere yet.
@@ -44,6 +45,7 @@ public final class Session: @unchecked Sendable {
         wanted = options.transport
         payload = max(1 << 20, options.connection.maxWrite)
         do throws(Errno) { pool = try WorkerPool() } catch { throw MountError(error, "eventfd: \(error)") }
+        watch = AbandonmentWatch(fileSystem.notifier)
         Log.install(logger)
         _ = Log.takeLastError()
 
@@ -196,6 +198,7 @@ public final class Session: @unchecked Sendable {
         precondition(state.withLock { $0.phase == .open && $0.mountPoint != nil }, "mount before start")
         var plan = unsafe WorkerPool.Plan(workers: workers, session: raw)
         (plan.rings, plan.requiresRings) = (state.withLock { $0.rings }, wanted == .ioUring)
+        plan.onInit = { [notifier] in notifier.note($0) }
         plan.onInitialized = { [weak self] in
             self?.state.withLock { $0.uringSwitch?.release() }
         }
@@ -204,6 +207,7 @@ public final class Session: @unchecked Sendable {
             _ = self?.abortByControlFile()
         }
         try pool.start(plan)
+        watch.start()
     }
 
     /// How requests come and go; of use once `waitUntilServing()` has returned.
@@ -293,6 +297,7 @@ public final class Session: @unchecked Sendable {
             return
         }
         stop()
+        watch.stop()
         notifier.revoke()
         if mountPoint != nil {
             // First the connection: a notification that waits for a page lets go of the device only then.

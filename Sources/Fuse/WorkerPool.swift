@@ -54,6 +54,8 @@ final class WorkerPool: Sendable {
         var rings: RingSet?
         /// Whether the mount is not to be served without them.
         var requiresRings = false
+        /// Called once, with INIT as it came, before it is answered.
+        var onInit: @Sendable (InitRequest) -> Void = { _ in }
         /// Called once, when the answer to INIT has been taken.
         var onInitialized: @Sendable () -> Void = {}
         /// Called when a ring is broken: nobody would answer what waits there, so the connection must end.
@@ -137,12 +139,16 @@ final class WorkerPool: Sendable {
                 break
             }
             // The first request is INIT.
-            if isFirst, let rings = plan.rings {
+            if isFirst {
                 let message = unsafe UnsafeRawBufferPointer(start: buffer.mem, count: Int(result))
-                if unsafe RingSet.isOffered(in: message) {
-                    rings.isWanted.store(true, ordering: .sequentiallyConsistent)
+                if let initialization = unsafe InitRequest(message) {
+                    plan.onInit(initialization)
+                    if let rings = plan.rings, initialization.offers.contains(.overIOUring) {
+                        rings.isWanted.store(true, ordering: .sequentiallyConsistent)
+                    }
                 }
             }
+            unsafe TemporaryFile.translate(UnsafeMutableRawBufferPointer(start: buffer.mem, count: Int(result)))
             unsafe fuse_session_process_buf(session, &buffer)
             if isFirst {
                 isFirst = false

@@ -26,7 +26,9 @@ final class Host {
         options.huge = words.huge
         options.mapping = words.mapping
         options.balancing = words.balancing
+        options.devices = words.devices
         options.transport = words.transport
+        options.limits = words.limits
         options.kernel = words.kernel
         do throws(MountFailure) {
             mounted = try MountedFileSystem(topology, at: Self.place(place), options: options, logger: logger)

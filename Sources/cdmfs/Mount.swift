@@ -17,10 +17,19 @@ struct Mount: ParsableCommand {
               mapping=WORD       of new buffers: tracked, or direct (tracked)
               numa_balancing=N   0 off, 1 pages follow tasks, 2 promotion, 3 both (0)
               transport=WORD     of requests: auto, classic, io_uring (auto)
+              dev_mode=MODE      of the device files, octal (660)
+              dev_gid=GID        their group, a number (that of whoever mounts)
+              nr_inodes=N        most files and directories below buffers/ (one for every 8K of the host's memory)
+              max_direct=N       most direct buffers (one for every 512K, at most 64K)
+              max_pinned=SIZE    most bytes of pinned buffers (0)
+              user_limit=PERCENT what one user may have of each of these (25)
+              seccomp=WORD       off: the daemon may use any system call (on)
+              oom_score_adj=N    how soon the kernel ends the daemon where memory is out: -1000 to 1000
               allow_other        other users get in, too
               ro, noexec, noatime, sync, …
 
-            SIZE is a power of two from 4K to 1M. Words for mount(8) and /etc/fstab are ignored.
+            The SIZE of fault_around is a power of two from 4K to 1M. A limit of 0 is none; nobody's share is less than 1, \
+            and who has CAP_SYS_RESOURCE, or mounts for himself, has all. A mount by a user has no seccomp. Words for mount(8) and /etc/fstab are ignored.
             """)
 
     @Option(help: ArgumentHelp("The machine: a TOML file (default: the preset \"default\").", valueName: "file"))

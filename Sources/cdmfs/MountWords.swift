@@ -1,3 +1,4 @@
+import CoherentFS
 import CoherentMemory
 import Fuse
 
@@ -13,10 +14,16 @@ struct MountWords {
     var mapping = MappingMode.tracked
     /// What automatic NUMA balancing does to begin with.
     var balancing: BalancingMode = []
+    /// Who may use the device files.
+    var devices = DevicePermissions()
     /// How requests come from the kernel.
     var transport = Transport.automatic
     /// Whether users other than the one who mounts get in.
     var allowOther = false
+    /// What users may take.
+    var limits = Limits()
+    /// What the daemon gives up.
+    var hardening = Hardening()
     /// The words that the kernel's mount takes.
     var kernel: [String] = []
 
@@ -24,7 +31,8 @@ struct MountWords {
     private static let valued = [
         "topology": "topology=FILE", "fault_around": "fault_around=SIZE", "huge": "huge=WORD",
         "mapping": "mapping=WORD", "numa_balancing": "numa_balancing=N", "transport": "transport=WORD",
-    ]
+        "dev_mode": "dev_mode=MODE", "dev_gid": "dev_gid=GID",
+    ].merging(limiting) { first, _ in first }
 
     private static let faultArounds: ClosedRange<UInt64> = 4 << 10...1 << 20
 
@@ -80,6 +88,23 @@ struct MountWords {
                 throw Failure(.usage, "mount: transport=\(word); expected one of \(words)")
             }
             self.transport = transport
+        case ("dev_mode", let mode?):
+            guard mode.utf8.allSatisfy({ (0x30...0x37).contains($0) }), let bits = UInt32(mode, radix: 8), bits <= 0o777
+            else {
+                throw Failure(.usage, "mount: dev_mode=\(mode); expected an octal number up to 777")
+            }
+            devices.mode = bits
+        case ("dev_gid", let number?):
+            guard number.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let group = UInt32(number), group != .max
+            else {
+                throw Failure(.usage, "mount: dev_gid=\(number); expected the number of a group")
+            }
+            devices.group = group
+        case (_, let value?) where Self.limiting[key] != nil && !value.isEmpty:
+            try addLimit(key, value)
+        case ("size", _?):
+            throw Failure(
+                .usage, "mount: \(word); expected the memory of the nodes in a topology, and nr_inodes=N for the names")
         case ("allow_other", nil):
             allowOther = true
         case (_, nil) where Self.kernelWords.contains(key):
@@ -96,7 +121,7 @@ struct MountWords {
             }
             throw Failure(
                 .usage,
-                "mount: unknown option \"\(word)\"; expected topology=FILE, fault_around=SIZE, huge=WORD, mapping=WORD, numa_balancing=N, transport=WORD, allow_other or a word of mount(8)"
+                "mount: unknown option \"\(word)\"; expected topology=FILE, fault_around=SIZE, huge=WORD, mapping=WORD, numa_balancing=N, transport=WORD, dev_mode=MODE, dev_gid=GID, nr_inodes=N, user_limit=PERCENT, max_direct=N, max_pinned=SIZE, seccomp=WORD, oom_score_adj=N, allow_other or a word of mount(8)"
             )
         }
     }

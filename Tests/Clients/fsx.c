@@ -1,6 +1,6 @@
 // fsx FILE ORDINARY SEED OPERATIONS: the same random operations on two files, one of them on an ordinary file system:
-// writes, reads, stores and loads through mappings, truncation either way, allocation and holes. Both must return the
-// same and hold the same bytes. After A. Tevanian's fsx. Prints operations=N.
+// writes, reads, stores and loads through mappings, truncation either way, allocation, holes and copies of ranges. Both must
+// return the same and hold the same bytes. After A. Tevanian's fsx. Prints operations=N.
 #include "client.h"
 
 #define LARGEST (4UL << 20)
@@ -59,6 +59,19 @@ static long load(int i, uint64_t at, uint64_t n) {
     memcpy(contents[i], bytes + at, n);
     return munmap(bytes, LARGEST);
 }
+static uint64_t destination;
+static long copy(int i, uint64_t at, uint64_t n) {
+    off_t from = (off_t)at, to = (off_t)destination;
+    uint64_t done = 0;
+    // It may do less than asked.
+    while (done < n) {
+        ssize_t count = copy_file_range(files[i], &from, files[i], &to, n - done, 0);
+        if (count < 0) return -1;
+        if (count == 0) break;
+        done += (uint64_t)count;
+    }
+    return (long)done;
+}
 static long sync_file(int i, uint64_t at, uint64_t n) { (void)at, (void)n; return fsync(files[i]); }
 
 static void step(uint64_t *random) {
@@ -70,7 +83,14 @@ static void step(uint64_t *random) {
         uint64_t word = next_random(random);
         memcpy(source + i, &word, 8);
     }
-    if (choice < 20) what = "write", both(put, offset, length);
+    if (choice < 14) what = "write", both(put, offset, length);
+    else if (choice < 20) {
+        // Half of them by whole pages, and no range into itself.
+        if (choice < 17) offset &= -PAGE, inside &= -PAGE;
+        destination = offset;
+        if (inside < offset + length && offset < inside + length) length = inside < offset ? offset - inside : inside - offset;
+        if (what = "copy", length) both(copy, inside, length);
+    }
     else if (choice < 40) {
         what = "read";
         long n = both(get, offset, length);

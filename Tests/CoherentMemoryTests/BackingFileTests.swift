@@ -44,6 +44,24 @@ struct BackingFileTests {
         #expect(unsafe file.address(of: 4096).load(as: UInt8.self) == 0)
     }
 
+    @Test("The time of a store through a mapping is told once, and what is done to the file besides is no store")
+    func storeTimes() throws {
+        let file = try make(pages: 4)
+        _ = file.takeStoreTime()
+        let address = try unsafe #require(
+            unsafe mmap(nil, 16384, PROT_READ | PROT_WRITE, MAP_SHARED, file.descriptor.rawValue, 0))
+        defer { unsafe munmap(address, 16384) }
+        #expect(file.takeStoreTime() == nil)
+        // The clock of the times goes by ticks.
+        usleep(20_000)
+        unsafe address.storeBytes(of: 1, as: UInt8.self)
+        try file.withhold(2..<3)
+        #expect(file.takeStoreTime() != nil && file.takeStoreTime() == nil)
+        usleep(20_000)
+        try file.withhold(3..<4)
+        #expect(file.takeStoreTime() == nil)
+    }
+
     @Test("Pages that are withheld cannot be touched, however often it is tried; the others hold what they held")
     func withholding() throws {
         let file = try make(pages: 1000)

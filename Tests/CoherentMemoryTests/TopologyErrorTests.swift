@@ -160,6 +160,10 @@ private func manyNodes(_ count: Int) -> String {
             (2, "block_size = \"128M\"\nnode"), (1, "[[node]"), (1, "a = "), (1, "a = 1 2"), (2, "a = 1\na = 2"),
             (1, "x = 99999999999999999999999"), (1, "\u{7f}ELF"), (1, "a = \"x\n\n"), (1, "]"),
             (1, "a = " + String(repeating: "[", count: 100_000)), (1, String(repeating: "x", count: 100 << 10)),
+            // Where the library asserts what it should look for.
+            (1, "[~]"), (2, "a = 1\n[[ é]]"), (1, "[\n"), (1, "[[[a]]]"),
+            (5, "a = [\n[+1],\n['''\n[~''']] # [~\n[=]"), (1, "a = \"x\n[~]"),
+            (3, "a = \"\"\"\n[~ \\\"\"\"\"\n[#"),
         ])
     func malformed(line: Int, text: String) {
         let error = #expect(throws: TopologyError.self) { try Topology(toml: text, file: "t.toml") }
@@ -181,6 +185,12 @@ private func manyNodes(_ count: Int) -> String {
     func bytes(bytes: [UInt8], line: Int, message: String) {
         let error = #expect(throws: TopologyError.self) { try Topology(toml: bytes, file: "t.toml") }
         #expect(error?.description == "t.toml:\(line): \(message)")
+    }
+
+    @Test func whatOnlyLooksLikeAHeaderIsNone() {
+        let text = "x = [[\n[+1], # [~]\n[-1]], \"[~\", '[~',\n[{ }],\n\"\"\"\n[~]\\\"\"\"\"\", '''\n[~]''']\n"
+        let error = #expect(throws: TopologyError.self) { try Topology(toml: text, file: "t.toml") }
+        #expect(error?.description.contains("unknown key \"x\"") == true, "\(error?.description ?? "")")
     }
 
     @Test func memoryOfTheWholeMachineIsLimited() throws {

@@ -19,6 +19,27 @@ struct WritingTests {
         #expect(try machine.bytes(of: buffer, at: 4, count: 3) == [0, 9, 0])
     }
 
+    @Test("A read that is no touch gives no frame, and brings nothing into the page cache")
+    func peeking() throws {
+        let machine = try Machine(ram: 4, coherent: [2])
+        let buffer = try machine.makeBuffer("bind:1", size: 3 << 20)
+        for page in [UInt64(0), 70, 700] { try machine.store([7], to: buffer, at: page << 12 + 9) }
+        let before = (machine.runs(of: buffer), machine.node(1)!.usage.free)
+        var expected = [UInt8](repeating: 0, count: 2 << 20)
+        for page in [0, 70] { expected[page << 12 + 9] = 7 }
+        let found = try machine.bytes(of: buffer, at: 0, count: 4 << 20, isTouch: false)
+        #expect(found == expected && Machine.maximumRead == 2 << 20)
+        #expect(try machine.bytes(of: buffer, at: 700 << 12 + 8, count: 3, isTouch: false) == [0, 7, 0])
+        #expect(try machine.bytes(of: buffer, at: 3 << 20 - 1, count: 3, isTouch: false) == [0])
+        #expect(try machine.bytes(of: buffer, at: 3 << 20, count: 3, isTouch: false) == [])
+        #expect(machine.runs(of: buffer) == before.0 && machine.node(1)!.usage.free == before.1)
+        #expect(buffer.hasHoles)
+        try machine.allocate(buffer, bytes: 0..<1 << 20, keepsSize: true, origin: onNode0)
+        try machine.resize(buffer, to: 1 << 20)
+        #expect(!buffer.hasHoles)
+        try machine.checkInvariants()
+    }
+
     @Test("An allocation that does not fit leaves what was there, and nothing else")
     func undo() throws {
         let machine = try Machine(ram: 4, coherent: [2])

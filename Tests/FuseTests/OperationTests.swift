@@ -56,6 +56,8 @@ struct OperationTests {
             unsafe #expect(outcome(Int(mkdir(mount.file("d"), 0o755))) == .failure(.noFunction))
             // The kernel makes EPERM of it.
             #expect(outcome(Int(unsafe link(mount.file("a"), mount.file("b")))) == .failure(.notPermitted))
+            let temporary: Int32 = 0o20200000  // O_TMPFILE
+            unsafe #expect(outcome(Int(open(mount.path, temporary | O_RDWR, 0o600))) == .failure(.notSupportedOnSocket))
             var statistics = statvfs()
             #expect(unsafe statvfs(mount.path, &statistics) == 0 && statistics.f_namemax == 255)
             let descriptor = unsafe open(mount.file("a"), O_RDWR)

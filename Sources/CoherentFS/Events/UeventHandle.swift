@@ -5,22 +5,30 @@ import SystemPackage
 /// An open uevents file.
 final class UeventHandle: OpenHandle, @unchecked Sendable {
     private let log: UeventLog
-    private let reader: Int
+    private let reader: UeventLog.Reader
+    private let held: HeldRequests
 
-    init(_ log: UeventLog) {
+    /// - Parameter opener: who opens it: however the file is handed on, that one may see what it shows.
+    init(_ log: UeventLog, opener: Credentials, held: HeldRequests) {
         self.log = log
-        reader = log.open()
+        self.held = held
+        reader = log.open(by: opener)
     }
 
     override var isCacheable: Bool { false }
 
-    override func read(_ request: consuming Request, size: Int, offset: Int64, flags: Int32) {
+    override func read(_ request: consuming Request, size: Int, offset: Int64, file: OpenFile) {
         if let bytes = log.take(reader, size: size) {
             request.bytes(bytes)
-        } else if flags & O_NONBLOCK != 0 {
+        } else if file.flags & O_NONBLOCK != 0 {
             request.error(.resourceTemporarilyUnavailable)
         } else {
-            log.wait(reader, request.deferred(), size: size)
+            do throws(Errno) {
+                let place = try held.take(for: request.caller)
+                log.wait(reader, request.deferred(), size: size, place)
+            } catch {
+                request.error(error)
+            }
         }
     }
 

@@ -8,15 +8,12 @@ final class DirectoryHandle: OpenHandle, @unchecked Sendable {
         /// The last place to list, where names have places that they keep.
         var last = UInt64(Int64.max) - 3
         /// Every name, where they have not. Empty until the listing begins.
-        var entries: [(name: FileName, type: FileType)] = []
+        var entries: [DirectoryEntry] = []
     }
 
     private let directory: Inode
     private let inodes: InodeTable
     private let state = Mutex(State())
-
-    /// What d_ino says of a name whose inode was not asked for.
-    private static let unknown: InodeNumber = 0xffff_ffff
 
     init(_ directory: Inode, inodes: InodeTable) {
         self.directory = directory
@@ -25,6 +22,7 @@ final class DirectoryHandle: OpenHandle, @unchecked Sendable {
 
     /// Lists from now on what there is now: rewinddir(3), too.
     private func begin() throws(Errno) {
+        directory.listed()
         if let last = directory.lastPlace {
             state.withLock { $0.last = last }
         } else {
@@ -34,12 +32,12 @@ final class DirectoryHandle: OpenHandle, @unchecked Sendable {
     }
 
     /// Names from a place on; none at the end.
-    private func entries(from place: UInt64) -> [(place: UInt64, name: FileName, type: FileType)] {
+    private func entries(from place: UInt64) -> [(place: UInt64, entry: DirectoryEntry)] {
         let (entries, last) = state.withLock { ($0.entries, $0.last) }
         guard entries.isEmpty else {
             guard place < entries.count else { return [] }
             return (Int(place)..<min(entries.count, Int(place) + 128)).map {
-                (UInt64($0), entries[$0].name, entries[$0].type)
+                (UInt64($0), entries[$0])
             }
         }
         return place <= last ? directory.entries(at: place...last) : []
@@ -58,17 +56,19 @@ final class DirectoryHandle: OpenHandle, @unchecked Sendable {
         var told: [InodeNumber] = []
         var isFull = false
         for (place, name) in [".", ".."].enumerated() where place >= offset && !isFull {
-            let number = place == 0 ? directory.number : Self.unknown
+            // One whose parent is gone is gone itself.
+            let inode = place == 0 ? directory : directory.parent ?? directory
+            let number = inode.attributes.inode
             isFull = !buffer.append(FileName(name), inode: number, type: .directory, next: Int64(place) + 1)
         }
         var place = UInt64(max(2, offset)) - 2
         while !isFull {
             let entries = entries(from: place)
             if entries.isEmpty { break }
-            for entry in entries {
-                isFull = !append(entry, to: &buffer, isPlus: isPlus, &told)
+            for (next, entry) in entries {
+                isFull = !append(entry, at: next, to: &buffer, isPlus: isPlus, &told)
                 if isFull { break }
-                place = entry.place + 1
+                place = next + 1
             }
         }
         if !request.directory(buffer) {
@@ -78,12 +78,12 @@ final class DirectoryHandle: OpenHandle, @unchecked Sendable {
 
     /// Adds a name to an answer; false when it does not fit. One that has gone meanwhile is left out.
     private func append(
-        _ entry: (place: UInt64, name: FileName, type: FileType), to buffer: inout DirectoryBuffer, isPlus: Bool,
+        _ entry: DirectoryEntry, at place: UInt64, to buffer: inout DirectoryBuffer, isPlus: Bool,
         _ told: inout [InodeNumber]
     ) -> Bool {
         // Behind the place itself, and behind the two names that come first.
-        let next = Int64(entry.place) + 3
-        guard isPlus else { return buffer.append(entry.name, inode: Self.unknown, type: entry.type, next: next) }
+        let next = Int64(place) + 3
+        guard isPlus else { return buffer.append(entry.name, inode: entry.number, type: entry.type, next: next) }
         guard let (inode, timeout) = try? directory.child(entry.name) else { return true }
         inodes.remember(inode)
         guard buffer.append(entry.name, entry: Entry(inode, timeout: timeout), next: next) else {

@@ -9,8 +9,8 @@ import SystemPackage
 
 /// An open buffer or device file: what page faults, read(2) and write(2) come to.
 class MemoryHandle: OpenHandle, @unchecked Sendable {
-    fileprivate let file: MemoryFile
-    private let machine: Machine
+    let file: MemoryFile
+    let machine: Machine
     private let tasks: TaskLocator
     /// How long the memory is there: of a device, until that is removed.
     private let lifetime: Lifetime?
@@ -41,12 +41,13 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
 
     /// ENODEV once the device is gone; to a mapping that is SIGBUS.
     @inline(__always)
-    private func checkLifetime() throws(Errno) {
+    func checkLifetime() throws(Errno) {
         if let lifetime, lifetime.isOver { throw .operationNotSupportedByDevice }
     }
 
-    override func read(_ request: consuming Request, size: Int, offset: Int64, flags: Int32) {
-        let isDirect = flags & O_DIRECT != 0
+    override func read(_ request: consuming Request, size: Int, offset: Int64, file open: OpenFile) {
+        file.accessed(flags: open.flags)
+        let isDirect = open.isPastCache
         // One that meets good bytes before a page that failed is short; to the page cache that would be the end of the file.
         let size = isDirect ? machine.goodLength(of: file.buffer, at: UInt64(offset), length: size) : size
         let touch = Touch(
@@ -59,8 +60,15 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
         let size: Int
         let offset: Int64
         let origin: Origin
-        /// Whether it goes past the page cache, of which no page is locked then.
+        /// Whether it goes past the page cache, of which no page is locked then. It is a read(2), which finds zeros where there is
+        /// no page: only a mapping, which the page cache may be asked for, has to be given one.
         let isDirect: Bool
+    }
+
+    /// A place for a request that is to wait, where it may be one that nobody waits for. What is for the page cache is not: of
+    /// that the kernel itself limits how much is under way.
+    private func place(_ touch: Touch, _ caller: Caller) throws(Errno) -> HeldRequests.Place? {
+        touch.isDirect ? try file.services.held.take(for: caller) : nil
     }
 
     /// Answers when the link has had its time, from another thread: no worker is held.
@@ -69,16 +77,18 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
         do throws(Errno) {
             try checkLifetime()
             let time = try machine.linkTime(
-                ofReading: file.buffer, at: UInt64(touch.offset), length: touch.size, origin: touch.origin)
+                ofReading: file.buffer, at: UInt64(touch.offset), length: touch.size, origin: touch.origin,
+                isTouch: !touch.isDirect)
             guard let time else {
                 answer(request, touch)
                 return
             }
+            let place = try place(touch, request.caller)
             let deferred = request.deferred()
             let (seconds, attoseconds) = time.components
             let nanoseconds = Int(seconds) * 1_000_000_000 + Int(attoseconds / 1_000_000_000)
             Self.timers.start(at: start + .nanoseconds(nanoseconds)) {
-                deferred.answer { self.answer($0, touch) }
+                withExtendedLifetime(place) { _ = deferred.answer { self.answer($0, touch) } }
             }
         } catch {
             request.error(error == .noMemory ? .noSpace : error)
@@ -92,7 +102,8 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
         do throws(Errno) {
             try checkLifetime()
             try unsafe machine.read(
-                file.buffer, at: UInt64(touch.offset), length: touch.size, origin: touch.origin
+                file.buffer, at: UInt64(touch.offset), length: touch.size, origin: touch.origin,
+                isTouch: !touch.isDirect
             ) { vectors in
                 guard let request = slot.take() else { return }
                 if vectors.isEmpty { request.end() } else { unsafe request.vectors(vectors) }
@@ -108,11 +119,18 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
     /// Has a READ wait until devices have let go of its pages; no worker is held. What is for other pages, too, fails, and
     /// comes again page by page.
     private func askDevices(_ request: consuming Request, _ touch: Touch) {
+        let held: HeldRequests.Place?
+        do throws(Errno) {
+            held = try place(touch, request.caller)
+        } catch {
+            request.error(error)
+            return
+        }
         let deferred = request.deferred()
         let recall = machine.recall(
             file.buffer, at: UInt64(touch.offset), length: touch.size, isLocked: !touch.isDirect
         ) {
-            deferred.answer { self.answer($0, touch) }
+            withExtendedLifetime(held) { _ = deferred.answer { self.answer($0, touch) } }
         }
         switch recall {
         case .underWay: break
@@ -121,17 +139,31 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
         }
     }
 
-    override func write(_ request: consuming Request, data: RawSpan, offset: Int64, isWriteBack: Bool) {
-        let origin = tasks.origin(of: request.caller)
-        let isRoot = request.caller.uid == 0
+    override func write(_ request: consuming Request, data: RawSpan, offset: Int64, file open: OpenFile) {
+        let caller = request.caller
+        let origin = tasks.origin(of: caller)
+        let isRoot = caller.uid == 0
+        let isWriteBack = open.isWriteBack
+        // Of less than all of it fuse_get_res_by_io() makes EIO: then the cause is the answer.
+        let isWhole = open.flags & O_DIRECT != 0 && backing == nil && !isWriteBack
         @Sendable func store(_ bytes: UnsafeRawBufferPointer, waits: Bool) -> Result<Int, Errno> {
             do throws(Errno) {
                 // What comes back from the page cache of a device that is gone is let go with the rest.
-                if !isWriteBack { try checkLifetime() }
-                return .success(
-                    try unsafe machine.write(
-                        bytes, to: file.buffer, at: UInt64(offset), origin: origin, isGrowing: !isWriteBack,
-                        waitsForDevices: waits))
+                if !isWriteBack {
+                    try checkLifetime()
+                    try file.coverPin(upTo: UInt64(offset) &+ UInt64(bytes.count), by: caller)
+                }
+                var stored = try unsafe machine.write(
+                    bytes, to: file.buffer, at: UInt64(offset), origin: origin, isGrowing: !isWriteBack,
+                    waitsForDevices: waits)
+                while isWhole, stored < bytes.count {
+                    let rest = unsafe UnsafeRawBufferPointer(rebasing: bytes[stored...])
+                    let more = try unsafe machine.write(
+                        rest, to: file.buffer, at: UInt64(offset) + UInt64(stored), origin: origin, isGrowing: true)
+                    if more == 0 { throw .noSpace }
+                    stored += more
+                }
+                return .success(stored)
             } catch {
                 return .failure(error)
             }
@@ -141,19 +173,28 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
             finish(request, outcome, isRoot: isRoot, isWriteBack: isWriteBack)
             return
         }
+        let place: HeldRequests.Place?
+        do throws(Errno) {
+            place = open.isPastCache ? try file.services.held.take(for: request.caller) : nil
+        } catch {
+            request.error(error)
+            return
+        }
         let bytes = unsafe data.withUnsafeBytes { unsafe [UInt8]($0) }
         let deferred = request.deferred()
         let goOn: @Sendable () -> Void = {
-            deferred.answer {
-                let outcome = unsafe bytes.withUnsafeBytes { unsafe store($0, waits: false) }
-                self.finish($0, outcome, isRoot: isRoot, isWriteBack: isWriteBack)
+            withExtendedLifetime(place) {
+                _ = deferred.answer {
+                    let outcome = unsafe bytes.withUnsafeBytes { unsafe store($0, waits: false) }
+                    self.finish($0, outcome, isRoot: isRoot, isWriteBack: isWriteBack)
+                }
             }
         }
         let recall = machine.recall(file.buffer, at: UInt64(offset), length: bytes.count, isWrite: true, goOn)
         if recall != .underWay { goOn() }
     }
 
-    private func finish(
+    func finish(
         _ request: consuming Request, _ outcome: Result<Int, Errno>, isRoot: Bool, isWriteBack: Bool
     ) {
         switch outcome {
@@ -195,6 +236,7 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
             try checkLifetime()
             switch mode & ~FALLOC_FL_KEEP_SIZE {
             case 0:
+                if !keepsSize { try file.coverPin(upTo: bytes.upperBound, by: caller) }
                 try machine.allocate(
                     file.buffer, bytes: bytes, keepsSize: keepsSize, origin: origin, isCancelled: isCancelled)
             case FALLOC_FL_PUNCH_HOLE:
@@ -202,6 +244,7 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
                 machine.punch(file.buffer, bytes: bytes)
             case FALLOC_FL_ZERO_RANGE:
                 if let size = file.buffer.fixedSize, bytes.upperBound > size { throw .noSpace }
+                if !keepsSize { try file.coverPin(upTo: bytes.upperBound, by: caller) }
                 machine.punch(file.buffer, bytes: bytes)
                 try machine.allocate(
                     file.buffer, bytes: bytes, keepsSize: keepsSize, origin: origin, isCancelled: isCancelled)

@@ -35,12 +35,17 @@ class OpenHandle: @unchecked Sendable {
     /// Whether the page cache may have bytes of the file, as sendfile(2) and splice(2) want it even of what goes past it.
     var isCacheable: Bool { true }
 
-    /// As `read`, with the flags of open(2) as they are now.
-    func read(_ request: consuming Request, size: Int, offset: Int64, flags: Int32) {
+    /// As `read`, with the flags of open(2) as they are now, and who asks.
+    func read(_ request: consuming Request, size: Int, offset: Int64, file: OpenFile) {
         read(request, size: size, offset: offset)
     }
 
     func read(_ request: consuming Request, size: Int, offset: Int64) { request.error(.invalidArgument) }
+
+    /// As `write`, with the flags of open(2) as they are now.
+    func write(_ request: consuming Request, data: RawSpan, offset: Int64, file: OpenFile) {
+        write(request, data: data, offset: offset, isWriteBack: file.isWriteBack)
+    }
 
     func write(_ request: consuming Request, data: RawSpan, offset: Int64, isWriteBack: Bool) {
         request.error(.invalidArgument)

@@ -3,22 +3,30 @@ import CLinux
 import Fuse
 import SystemPackage
 
-/// The attributes of a data file under the names `user.cdm.NAME` (xattr(7)).
+/// Extended attributes (xattr(7)): the control files of a data file under `user.cdm.NAME`, and what programs store.
+///
+/// The first answer by name and are not listed, as those of ceph (fs/ceph/xattr.c): whoever copies a file with all that is listed
+/// would take figures along that are wrong of the copy.
 extension Inode {
+    /// Names that begin so are of the first kind, and nobody's to store under.
     private static let prefix = "user.cdm."
     /// The most that the kernel takes (XATTR_SIZE_MAX).
     private static let maximumSize = 65536
 
+    private static func isVirtual(_ name: String) -> Bool { name.utf8.starts(with: prefix.utf8) }
+
     private func attribute(_ name: String) -> BoundAttribute? {
-        // Asked before each write(2), for the kernel looks for rights to drop: no string is made for that.
-        guard name.utf8.starts(with: Self.prefix.utf8) else { return nil }
         let rest = name.utf8.dropFirst(Self.prefix.utf8.count)
         return extendedAttributes.first { $0.name.utf8.elementsEqual(rest) }
     }
 
-    /// The names, each with a NUL behind it.
-    var extendedAttributeNames: [UInt8] {
-        extendedAttributes.filter(\.isReadable).flatMap { Array((Self.prefix + $0.name).utf8) + [0] }
+    /// The names of what is stored, each with a NUL behind it.
+    func extendedAttributeNames(for caller: Caller) -> [UInt8] {
+        var names: [FileName] = []
+        do throws(Errno) {
+            names = try withMetadata { $0.stored.names(isPrivileged: caller.uid == 0) }
+        } catch {}
+        return names.flatMap { Array($0.string.utf8) + [0] }
     }
 
     /// A value.
@@ -26,31 +34,51 @@ extension Inode {
     /// - Throws: EOPNOTSUPP for a name that none can have here, which tells ls(1) not to ask for the access list of each file
     ///   again; ENODATA for none of that name, E2BIG for one that is longer than the kernel takes.
     func extendedAttribute(_ name: String) throws(Errno) -> [UInt8] {
-        guard name.utf8.starts(with: "user.".utf8), !extendedAttributes.isEmpty else { throw .notSupported }
-        guard let attribute = attribute(name) else { throw .noData }
-        let value = Array(try attribute.value().utf8)
-        guard value.count <= Self.maximumSize else { throw .argListTooLong }
+        try StoredAttributes.check(name)
+        if Self.isVirtual(name), let attribute = attribute(name) {
+            return Array(try attribute.value(atMost: Self.maximumSize).utf8)
+        }
+        guard let value = try withMetadata({ $0.stored.value(of: name) }) else { throw .noData }
         return value
     }
 
-    /// Stores as a write to the attribute's file does.
+    /// Stores a value, or does what a write to the attribute's file does.
     ///
-    /// - Throws: EOPNOTSUPP for a name of nobody's, EEXIST for one that shall be new, ENODATA for one that shall be there
-    ///   and is not, EPERM for who may not, EACCES for an attribute that cannot be written, or what the store throws.
+    /// - Throws: EOPNOTSUPP for a name that none can have, EEXIST for one that shall be new, ENODATA for one that shall be there
+    ///   and is not, EPERM for who may not, EACCES for an attribute that cannot be written, ENOSPC beyond what a file may have, or
+    ///   what the attribute's store throws.
     func storeExtendedAttribute(
         _ name: String, _ value: [UInt8], flags: Int32, caller: Caller
     ) throws(Errno) -> StoreOutcome {
-        guard let attribute = attribute(name) else {
-            throw flags & XATTR_REPLACE != 0 ? .noData : .notSupported
+        try StoredAttributes.check(name)
+        guard Self.isVirtual(name) else {
+            try changeStored { stored throws(Errno) in try stored.set(value, for: name, flags: flags) }
+            return .done
         }
+        guard let attribute = attribute(name) else { throw flags & XATTR_REPLACE != 0 ? .noData : .notSupported }
         guard flags & XATTR_CREATE == 0 else { throw .fileExists }
         guard mayStore(caller) else { throw .notPermitted }
-        return try attribute.store(value, by: caller.writer)
+        do throws(Errno) {
+            return try attribute.store(value, by: caller.writer)
+        } catch .resourceTemporarilyUnavailable {
+            // setxattr(2) makes EOPNOTSUPP of it (fs/xattr.c).
+            throw .diskQuotaExceeded
+        }
     }
 
-    /// None can be removed: EPERM, and ENODATA for what is not there.
+    /// Takes a stored one away. Those of control files are part of the file: EPERM; ENODATA for what is not there.
     func removeExtendedAttribute(_ name: String) throws(Errno) {
-        throw attribute(name) == nil ? .noData : .notPermitted
+        try StoredAttributes.check(name)
+        if Self.isVirtual(name), attribute(name) != nil { throw .notPermitted }
+        try changeStored { stored throws(Errno) in try stored.remove(name) }
+    }
+
+    /// Every change of what a file stores.
+    private func changeStored(_ change: (inout StoredAttributes) throws(Errno) -> Void) throws(Errno) {
+        try withMetadata { metadata throws(Errno) in
+            try change(&metadata.stored)
+            metadata.ctime = .now
+        }
     }
 }
 

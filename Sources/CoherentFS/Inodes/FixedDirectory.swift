@@ -7,8 +7,10 @@ final class FixedDirectory: Inode, @unchecked Sendable {
     private let children: [FileName: Inode]
     private let order: [FileName]
     private let born = Timestamp.now
+    private let services: Services
 
-    init(number: InodeNumber, children: [(FileName, Inode)]) {
+    init(number: InodeNumber, children: [(FileName, Inode)], services: Services) {
+        self.services = services
         self.children = Dictionary(uniqueKeysWithValues: children)
         order = children.map(\.0)
         super.init(number: number)
@@ -23,13 +25,23 @@ final class FixedDirectory: Inode, @unchecked Sendable {
         return attributes
     }
 
+    // The root, and dev/ in it.
+    override var parent: Inode? { services.inodes[.root] }
+
+    override var isLasting: Bool { true }
+
     override var attributeTimeout: Double { TreeCache.forever }
 
     override func child(_ name: FileName) -> (inode: Inode, timeout: Double)? {
         children[name].map { ($0.current, TreeCache.forever) }
     }
 
-    override func entries() -> [(name: FileName, type: FileType)] {
-        order.compactMap { name in children[name].map { (name, $0.attributes.type) } }
+    override func entries() -> [DirectoryEntry] {
+        order.compactMap { name in
+            children[name].map { child in
+                let attributes = child.current.attributes
+                return DirectoryEntry(name: name, type: attributes.type, number: attributes.inode)
+            }
+        }
     }
 }

@@ -4,6 +4,14 @@ import Fuse
 import Synchronization
 import SystemPackage
 
+/// A name in the listing of a directory.
+struct DirectoryEntry {
+    var name: FileName
+    var type: FileType
+    /// What stat(2) calls its inode.
+    var number: InodeNumber
+}
+
 /// A file, directory or link of the mount.
 ///
 /// A class for identity: the kernel names it by its number until it forgets it. What is not overridden answers as
@@ -12,6 +20,8 @@ class Inode: @unchecked Sendable {
     // Unchecked: `lookups` is guarded by the inode table, everything else by the subclass that has it.
 
     let number: InodeNumber
+    /// What it counts as, of an inode whose number is limited. Set before anybody else knows it.
+    var charge: InodeCharge?
     /// How often the kernel was told of the inode and has not forgotten it.
     fileprivate(set) var lookups: UInt64 = 0
 
@@ -32,15 +42,21 @@ class Inode: @unchecked Sendable {
     /// A name in this directory, and for how many seconds the kernel may trust it; nil where there is none.
     func child(_ name: FileName) throws(Errno) -> (inode: Inode, timeout: Double)? { throw .notDirectory }
 
+    /// The directory that a directory is in; nil where it is not known any more. The root is in itself.
+    var parent: Inode? { nil }
+
     /// Every name in this directory.
-    func entries() throws(Errno) -> [(name: FileName, type: FileType)] { throw .notDirectory }
+    func entries() throws(Errno) -> [DirectoryEntry] { throw .notDirectory }
 
     /// The place of the last name of a directory whose names keep their places in the listing, so that it can be listed bit
     /// by bit; nil where a listing takes every name at once.
     var lastPlace: UInt64? { nil }
 
     /// Names in such places, in their order; not all of them where there are many.
-    func entries(at places: ClosedRange<UInt64>) -> [(place: UInt64, name: FileName, type: FileType)] { [] }
+    func entries(at places: ClosedRange<UInt64>) -> [(place: UInt64, entry: DirectoryEntry)] { [] }
+
+    /// The directory is listed.
+    func listed() {}
 
     /// Opens a file. ESTALE makes the kernel look the name up again, once.
     func open(flags: Int32, caller: Caller) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
@@ -56,6 +72,17 @@ class Inode: @unchecked Sendable {
     /// Makes a regular file.
     func makeFile(_ name: FileName, permissions: UInt32, caller: Caller) throws(Errno) -> Inode { throw .notPermitted }
 
+    /// Makes a regular file in this directory that has no name yet (O_TMPFILE): EOPNOTSUPP where there can be none.
+    func makeTemporaryFile(permissions: UInt32, caller: Caller) throws(Errno) -> Inode { throw .notSupported }
+
+    /// Makes a socket.
+    func makeSocket(_ name: FileName, permissions: UInt32, caller: Caller) throws(Errno) -> Inode {
+        throw .notPermitted
+    }
+
+    /// Gives a file that was made without a name its first one.
+    func link(_ file: Inode, as name: FileName) throws(Errno) { throw .notPermitted }
+
     /// Makes a directory.
     func makeDirectory(_ name: FileName, permissions: UInt32, caller: Caller) throws(Errno) -> Inode {
         throw .notPermitted
@@ -69,6 +96,11 @@ class Inode: @unchecked Sendable {
         throw .notPermitted
     }
 
+    /// Runs `body` with what is stored of the file: owner, permissions, times, extended attributes. EOPNOTSUPP where nothing is.
+    func withMetadata<Result: Sendable>(
+        _ body: (inout Metadata) throws(Errno) -> Result
+    ) throws(Errno) -> Result { throw .notSupported }
+
     /// The attributes that are extended attributes, too: `user.cdm.NAME`.
     var extendedAttributes: [BoundAttribute] { [] }
 
@@ -78,14 +110,20 @@ class Inode: @unchecked Sendable {
     /// Whether a change takes so long that others would miss the thread that serves requests.
     func isLong(_ changes: AttributeChanges) -> Bool { false }
 
+    /// Whether it is there although the kernel does not know it: then a file handle leads back to it.
+    var isLasting: Bool { false }
+
     /// The file or directory got another name.
     func renamed() {}
+
+    /// The last name is gone.
+    func unlinked() {}
 
     /// The kernel knows the inode no longer.
     func forgotten() {}
 }
 
-/// The inodes that the kernel knows.
+/// The inodes that the kernel knows, and those that it knew and that are still there.
 final class InodeTable: Sendable {
     private let inodes = Mutex(IDTable<Inode>())
     private let next = Atomic<UInt64>(InodeNumber.root.rawValue + 1)
@@ -117,10 +155,28 @@ final class InodeTable: Sendable {
             guard let inode = inodes[number.rawValue] else { return nil }
             inode.lookups -= min(inode.lookups, count)
             guard inode.lookups == 0 else { return nil }
-            inodes.remove(number.rawValue)
+            if !inode.isLasting { inodes.remove(number.rawValue) }
             return inode
         }
         gone?.forgotten()
+    }
+
+    /// Counts a lookup of an inode by its number; nil where there is none.
+    func recall(_ number: InodeNumber) -> Inode? {
+        inodes.withLock { inodes in
+            let inode = inodes[number.rawValue]
+            inode?.lookups += 1
+            return inode
+        }
+    }
+
+    /// Takes out what lasted and is no more. False where the kernel knows it again, by a file handle.
+    func drop(_ inode: Inode) -> Bool {
+        inodes.withLock { inodes in
+            guard inode.lookups == 0 else { return false }
+            inodes.remove(inode.number.rawValue)
+            return true
+        }
     }
 
     /// Whether the kernel knows an inode.

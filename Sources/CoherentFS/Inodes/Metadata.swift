@@ -1,5 +1,7 @@
+import AttributeTree
 import Fuse
 import Glibc
+import SystemPackage
 
 /// Owner, permissions and times of a file or directory below buffers/, or of a device file.
 struct Metadata: Sendable {
@@ -10,6 +12,8 @@ struct Metadata: Sendable {
     var atime: Timestamp
     var mtime: Timestamp
     var ctime: Timestamp
+    /// Extended attributes of programs.
+    var stored = StoredAttributes()
 
     init(permissions: UInt32, uid: UInt32, gid: UInt32) {
         let now = Timestamp.now
@@ -38,8 +42,15 @@ struct Metadata: Sendable {
         ctime = changes.ctime ?? .now
     }
 
+    /// Notes that the last name is gone.
+    mutating func unlinked() {
+        linkCount = 0
+        ctime = .now
+    }
+
     /// What is written to is no longer to be trusted with somebody's rights (FUSE_HANDLE_KILLPRIV).
     mutating func dropPrivileges() {
+        stored.dropCapability()
         permissions &= ~UInt32(S_ISUID)
         if permissions & UInt32(S_IXGRP) != 0 { permissions &= ~UInt32(S_ISGID) }
     }
@@ -48,6 +59,26 @@ struct Metadata: Sendable {
     mutating func modified() {
         mtime = .now
         ctime = mtime
+        // Whoever wrote, root too.
+        stored.dropCapability()
+    }
+
+    /// Notes an access, at most once a day where nothing has changed (relatime_need_update() of fs/inode.c).
+    mutating func accessed() {
+        let day: Int64 = 24 * 60 * 60
+        if mtime < atime, ctime < atime, Int64(time(nil)) - atime.seconds < day { return }
+        atime = .now
+    }
+
+    /// Whose it is, and who may what.
+    var ownership: Directory.Ownership {
+        Directory.Ownership(permissions: FilePermissions(rawValue: permissions), uid: uid, gid: gid)
+    }
+
+    /// Notes a change of the contents some time ago.
+    mutating func modified(at time: Timestamp) {
+        mtime = max(mtime, time)
+        ctime = max(ctime, time)
     }
 
     func fill(_ attributes: inout FileAttributes) {

@@ -10,21 +10,32 @@ import SystemPackage
 final class TreeInode: Inode, @unchecked Sendable {
     let node: AttributeTree.Node
     private let tree: TreeCache
-    /// What stat(2) shows; the kernel's own name for the inode may change from lookup to lookup.
-    private let shownNumber: InodeNumber
+    /// What stat(2) and readdir(3) show; the kernel's own name for the inode may change from lookup to lookup.
+    let shownNumber: InodeNumber
+    /// Of a directory itself, else of the one that it is in: whose changes of the mode and owner go together.
+    private let group: InodeNumber
     /// Whether no other lookup leads here.
     let isUnshared: Bool
     /// How long what it is a part of is there; nil for as long as the mount.
     private let lifetime: Lifetime?
+    /// Whose the directory is that it is, or is in; nil for whoever mounts.
+    private let ownership: (@Sendable () -> Directory.Ownership)?
 
     init(
-        number: InodeNumber, shownAs shownNumber: InodeNumber? = nil, isUnshared: Bool = false,
-        node: AttributeTree.Node, tree: TreeCache, lifetime: Lifetime? = nil
+        number: InodeNumber, shownAs shownNumber: InodeNumber, in parent: InodeNumber, isUnshared: Bool = false,
+        node: AttributeTree.Node, tree: TreeCache, lifetime: Lifetime? = nil,
+        inherited: (@Sendable () -> Directory.Ownership)? = nil
     ) {
         self.node = node
+        if case .directory(let directory) = node {
+            ownership = directory.ownership ?? inherited
+        } else {
+            ownership = inherited
+        }
         self.lifetime = lifetime
         self.tree = tree
-        self.shownNumber = shownNumber ?? number
+        self.shownNumber = shownNumber
+        if case .directory = node { group = shownNumber } else { group = parent }
         self.isUnshared = isUnshared
         super.init(number: number)
     }
@@ -35,11 +46,12 @@ final class TreeInode: Inode, @unchecked Sendable {
             case .attribute(let attribute):
                 FileAttributes(inode: shownNumber, type: .regular, permissions: UInt32(attribute.permissions.rawValue))
             case .stream(let stream):
-                FileAttributes(inode: number, type: .regular, permissions: UInt32(stream.permissions.rawValue))
+                FileAttributes(inode: shownNumber, type: .regular, permissions: UInt32(stream.permissions.rawValue))
             case .directory(let directory):
-                FileAttributes(inode: number, type: .directory, permissions: UInt32(directory.permissions.rawValue))
+                FileAttributes(
+                    inode: shownNumber, type: .directory, permissions: UInt32(directory.permissions.rawValue))
             case .link:
-                FileAttributes(inode: number, type: .symbolicLink, permissions: 0o777)
+                FileAttributes(inode: shownNumber, type: .symbolicLink, permissions: 0o777)
             }
         switch node {
         case .attribute(let attribute): attributes.size = Int64(attribute.size)
@@ -49,11 +61,26 @@ final class TreeInode: Inode, @unchecked Sendable {
         case .link: attributes.size = 0
         }
         tree.complete(&attributes)
+        adopt(&attributes)
+        tree.change(of: shownNumber, in: group)?.apply(to: &attributes)
         return attributes
     }
 
-    // Nothing changes the attributes of a sys/ file.
-    override var attributeTimeout: Double { TreeCache.forever }
+    /// Makes it whose the subject is, and no more open.
+    private func adopt(_ attributes: inout FileAttributes) {
+        guard let ownership = ownership?() else { return }
+        switch node {
+        case .attribute(let attribute) where attribute.isAdministrative: return
+        case .directory(let directory) where directory.ownership != nil:
+            attributes.permissions = UInt32(ownership.permissions.rawValue)
+        default: break
+        }
+        (attributes.uid, attributes.gid) = (ownership.uid, ownership.gid)
+    }
+
+    // Every change of the attributes of a sys/ file comes through the kernel, unless it belongs to what may change hands: there the kernel asks before
+    // it lets anybody in.
+    override var attributeTimeout: Double { ownership == nil ? TreeCache.forever : 0 }
 
     override var linkTarget: String? {
         if case .link(let target) = node { target } else { nil }
@@ -65,8 +92,8 @@ final class TreeInode: Inode, @unchecked Sendable {
         if let inode = tree.lasting(name, parent: number) { return (inode, TreeCache.forever) }
         guard let found = directory.find(name.string) else { return nil }
         let inode = tree.inode(
-            of: found.node, name: name, parent: number, isLasting: found.isLasting, lifetime: found.lifetime,
-            inherited: lifetime)
+            of: found.node, name: name, parent: number, shownAs: shownNumber(of: name, found.node), in: shownNumber,
+            isLasting: found.isLasting, lifetime: found.lifetime, inherited: lifetime, ownership: ownership)
         // If it went meanwhile, the sweep may have missed it, and the kernel must not come to trust it.
         if inode.isGone { return nil }
         return (inode, found.isLasting && !inode.isUnshared ? TreeCache.forever : 0)
@@ -75,10 +102,23 @@ final class TreeInode: Inode, @unchecked Sendable {
     /// Whether the subject has gone (a kernfs node that is no longer active).
     var isGone: Bool { lifetime?.isOver ?? false }
 
-    override func entries() throws(Errno) -> [(name: FileName, type: FileType)] {
+    override var parent: Inode? { tree.parent(of: self) }
+
+    override func entries() throws(Errno) -> [DirectoryEntry] {
         guard case .directory(let directory) = node else { throw .notDirectory }
         if isGone { return [] }
-        return directory.entries.map { (FileName($0.name), FileType($0.kind)) }
+        return directory.entries.map {
+            let name = FileName($0.name)
+            return DirectoryEntry(name: name, type: FileType($0.kind), number: shownNumber(of: name, nil))
+        }
+    }
+
+    /// What stat(2) calls a child: the same at every lookup. The directory of what may get another name is called by what it controls.
+    private func shownNumber(of name: FileName, _ child: AttributeTree.Node?) -> InodeNumber {
+        if case .directory(let directory) = child, let controlled = directory.identity?.subject(as: InodeNumber.self) {
+            return TreeCache.number(ofControlsOf: controlled)
+        }
+        return TreeCache.number(of: name, in: shownNumber)
     }
 
     private var places: Directory.Places? {
@@ -87,14 +127,20 @@ final class TreeInode: Inode, @unchecked Sendable {
 
     override var lastPlace: UInt64? { places?.last() }
 
-    override func entries(at places: ClosedRange<UInt64>) -> [(place: UInt64, name: FileName, type: FileType)] {
-        (self.places?.list(places) ?? []).map { ($0.place, FileName($0.name), FileType($0.kind)) }
+    override func entries(at places: ClosedRange<UInt64>) -> [(place: UInt64, entry: DirectoryEntry)] {
+        guard case .directory(let directory) = node, let listed = self.places?.list(places) else { return [] }
+        return listed.map {
+            let name = FileName($0.name)
+            let number = shownNumber(of: name, directory.lookup($0.name))
+            return ($0.place, DirectoryEntry(name: name, type: FileType($0.kind), number: number))
+        }
     }
 
     override func open(
         flags: Int32, caller: Caller
     ) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
-        if case .stream(let stream) = node { return try open(stream, flags: flags) }
+        let opener = Opener(task: caller.writer, uid: caller.uid, gid: caller.gid)
+        if case .stream(let stream) = node { return try open(stream, flags: flags, by: opener) }
         guard case .attribute(let attribute) = node else { throw .isDirectory }
         if isGone { throw .operationNotSupportedByDevice }
         // The mode keeps ordinary users out; this is for root, whom sysfs refuses, too.
@@ -102,7 +148,9 @@ final class TreeInode: Inode, @unchecked Sendable {
         if access != O_WRONLY, !attribute.isReadable { throw .permissionDenied }
         if access != O_RDONLY, !attribute.isWritable { throw .permissionDenied }
         if attribute.startsJob { try tree.open(self, by: caller.pid) }
-        return (AttributeHandle(attribute.opened(), inode: self, services: tree.services), [.directIO])
+        let handle = AttributeHandle(attribute.opened(by: opener), inode: self, services: tree.services)
+        handle.backing = tree.services.unmappable.backing
+        return (handle, [.directIO])
     }
 
     /// A handle that `open` gave is closed.
@@ -110,15 +158,22 @@ final class TreeInode: Inode, @unchecked Sendable {
         if node.startsJob { tree.close(self) }
     }
 
-    private func open(_ stream: AttributeTree.Stream, flags: Int32) throws(Errno) -> (OpenHandle, OpenReply.Options) {
+    private func open(
+        _ stream: AttributeTree.Stream, flags: Int32, by opener: Opener
+    ) throws(Errno) -> (OpenHandle, OpenReply.Options) {
         guard flags & O_ACCMODE == O_RDONLY, let log = stream.source as? UeventLog else { throw .permissionDenied }
-        return (UeventHandle(log), [.directIO, .nonSeekable])
+        return (
+            UeventHandle(log, opener: Credentials(opener), held: tree.services.held), [.directIO, .nonSeekable]
+        )
     }
 
     override func change(_ changes: AttributeChanges, caller: Caller, isOpen: Bool) throws(Errno) {
-        // `echo >` truncates and touch(1) sets times: both change nothing here.
-        guard changes.mode == nil, changes.uid == nil, changes.gid == nil else { throw .notPermitted }
         if case .directory = node, changes.size != nil { throw .isDirectory }
+        // `echo >` truncates and touch(1) sets times: both change nothing here.
+        guard changes.mode != nil || changes.uid != nil || changes.gid != nil else { return }
+        // As in sysfs, where everything is root's. Who else has files here may not make the daemon keep things.
+        guard caller.uid == 0 || caller.uid == owner.uid else { throw .notPermitted }
+        tree.keep(changes, of: shownNumber, in: group, lifetime)
     }
 
     override func makeDirectory(_ name: FileName, permissions: UInt32, caller: Caller) throws(Errno) -> Inode {
@@ -134,6 +189,7 @@ final class TreeInode: Inode, @unchecked Sendable {
             throw .notPermitted
         }
         try maker.remove(name.string)
+        tree.forgetChanges(in: shownNumber(of: name, nil))
     }
 
     override func forgotten() { tree.drop(self) }
@@ -198,6 +254,8 @@ final class TreeCache: Sendable {
     }
 
     private struct State {
+        /// Modes and owners that somebody gave, by the number of the directory and of what is in it.
+        var changes: [InodeNumber: [InodeNumber: TreeChange]] = [:]
         var byKey = PartedTable<Key, Entry>()
         var keys = PartedTable<InodeNumber, Key>()
         /// The directories of controls that the kernel knows, by what they control.
@@ -231,14 +289,20 @@ final class TreeCache: Sendable {
         }
     }
 
+    /// The inode of the whole tree.
+    func inode(of root: Directory) -> TreeInode {
+        inode(
+            of: .directory(root), name: "sys", parent: .root, shownAs: Self.number(of: "sys", in: .root), in: .root)
+    }
+
     /// The inode of a child: the one the kernel knows, unless the name stands for another subject by now.
     func inode(
-        of node: AttributeTree.Node, name: FileName, parent: InodeNumber, isLasting: Bool = true,
-        lifetime: Lifetime? = nil, inherited: Lifetime? = nil
+        of node: AttributeTree.Node, name: FileName, parent: InodeNumber, shownAs shownNumber: InodeNumber,
+        in shownParent: InodeNumber, isLasting: Bool = true, lifetime: Lifetime? = nil, inherited: Lifetime? = nil,
+        ownership: (@Sendable () -> Directory.Ownership)? = nil
     ) -> TreeInode {
         let kind = node.kind
         let startsJob = node.startsJob
-        let shownNumber = startsJob ? Self.number(of: name, in: parent) : nil
         var identity: Directory.Identity?
         if case .directory(let directory) = node { identity = directory.identity }
         return state.withLock { state in
@@ -248,12 +312,12 @@ final class TreeCache: Sendable {
                     return entry.inode
                 }
                 return TreeInode(
-                    number: services.inodes.makeNumber(), shownAs: shownNumber, isUnshared: true, node: node,
-                    tree: self, lifetime: lifetime ?? inherited)
+                    number: services.inodes.makeNumber(), shownAs: shownNumber, in: shownParent, isUnshared: true,
+                    node: node, tree: self, lifetime: lifetime ?? inherited, inherited: ownership)
             }
             let inode = TreeInode(
-                number: services.inodes.makeNumber(), shownAs: shownNumber, node: node, tree: self,
-                lifetime: lifetime ?? inherited)
+                number: services.inodes.makeNumber(), shownAs: shownNumber, in: shownParent, node: node, tree: self,
+                lifetime: lifetime ?? inherited, inherited: ownership)
             state.byKey[key] = Entry(
                 inode: inode, identity: identity, kind: kind, isLasting: isLasting, startsJob: startsJob,
                 lifetime: lifetime)
@@ -263,11 +327,43 @@ final class TreeCache: Sendable {
         }
     }
 
-    /// A number for a name that is the same at every lookup (FNV-1a), apart from those that are counted up.
-    private static func number(of name: FileName, in parent: InodeNumber) -> InodeNumber {
-        var hash = 0xcbf2_9ce4_8422_2325 ^ parent.rawValue
-        for byte in name.string.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
-        return InodeNumber(rawValue: hash | 1 << 63)
+    /// A number for a name that is the same at every lookup, apart from those that are counted up.
+    ///
+    /// `Hasher` is seeded at random for each process: nobody can choose names of which one has the number of another.
+    static func number(of name: FileName, in parent: InodeNumber) -> InodeNumber {
+        var hasher = Hasher()
+        hasher.combine(parent)
+        hasher.combine(name)
+        return InodeNumber(rawValue: UInt64(bitPattern: Int64(hasher.finalize())) | 1 << 63)
+    }
+
+    /// The same for the directory of the controls of something below buffers/, whose name may change.
+    static func number(ofControlsOf controlled: InodeNumber) -> InodeNumber {
+        number(of: "", in: controlled)
+    }
+
+    /// The directory that one is in.
+    func parent(of inode: TreeInode) -> Inode? {
+        state.withLock { $0.keys[inode.number]?.parent }.flatMap { services.inodes[$0] }
+    }
+
+    /// What somebody changed of the attributes of an inode; nil for nothing.
+    func change(of number: InodeNumber, in group: InodeNumber) -> TreeChange? {
+        state.withLock { $0.changes.isEmpty ? nil : $0.changes[group]?[number] }
+    }
+
+    /// Keeps a change for as long as what it is a change of is there (struct kernfs_iattrs).
+    func keep(_ changes: AttributeChanges, of number: InodeNumber, in group: InodeNumber, _ lifetime: Lifetime?) {
+        state.withLock { state in
+            state.changes[group, default: [:]][number, default: TreeChange(lifetime: lifetime)].add(changes)
+        }
+    }
+
+    /// Forgets what was changed in a directory that is gone.
+    func forgetChanges(in group: InodeNumber) {
+        state.withLock { state in
+            if !state.changes.isEmpty { state.changes.removeValue(forKey: group) }
+        }
     }
 
     /// Makes the kernel forget the names of what has gone. Never called from a worker: it may wait for one.
@@ -281,6 +377,7 @@ final class TreeCache: Sendable {
                 state.byKey.removeValue(forKey: key)
                 state.keys.removeValue(forKey: entry.inode.number)
             }
+            state.changes = state.changes.mapValues { $0.filter { !$0.value.isGone } }.filter { !$0.value.isEmpty }
             return gone.map(\.key)
         }
         for key in gone { forget(key) }
@@ -296,6 +393,7 @@ final class TreeCache: Sendable {
 
     /// Makes the kernel forget, soon, the controls of what has no name any more; it would keep them as long as it has memory.
     func unlinked(_ controlled: InodeNumber) {
+        forgetChanges(in: Self.number(ofControlsOf: controlled))
         guard let key = state.withLock({ $0.controls.removeValue(forKey: controlled) }) else { return }
         // Not from a worker: it may wait for one.
         forgetting.start { [weak self] in self?.forget(key) }

@@ -83,9 +83,9 @@ private struct Walk {
             entries.append(Reference.Entry(path, inode))
         }
         guard inode.attributes.type == .directory else { return }
-        for (name, _) in try inode.entries() {
-            guard let child = try inode.child(name)?.inode else { continue }
-            let general = Placeholder.general(name.string)
+        for entry in try inode.entries() {
+            guard let child = try inode.child(entry.name)?.inode else { continue }
+            let general = Placeholder.general(entry.name.string)
             try visit(child, at: path.isEmpty ? general : "\(path)/\(general)")
         }
     }

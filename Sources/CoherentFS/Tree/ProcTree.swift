@@ -9,10 +9,10 @@ enum ProcTree {
     }
 
     private static let table: [Attribute<Machine>] = [
-        .readOnly("buddyinfo", summary: "Free blocks of each zone by their order.", show: buddyinfo),
+        .readOnly("buddyinfo", summary: "Free blocks of each zone by their order.", records: byNode(buddyinfo)),
         .readOnly("meminfo", summary: "The memory of the whole machine.", show: meminfo),
         .readOnly("vmstat", summary: "Figures and events of all nodes together.", show: vmstat),
-        .readOnly("zoneinfo", summary: "Figures and watermarks of each zone.", show: zoneinfo),
+        .readOnly("zoneinfo", summary: "Figures and watermarks of each zone.", records: byNode(zoneinfo)),
     ]
 
     private static func nodes(of machine: Machine) -> [CoherentMemory.Node] {
@@ -22,12 +22,21 @@ enum ProcTree {
     /// The only zone of a node with memory.
     private static func zone(of node: CoherentMemory.Node) -> String { node.kind == .coherent ? "Movable" : "Normal" }
 
+    /// A text of each node in turn: the key is the id.
+    private static func byNode(
+        _ text: @escaping @Sendable (CoherentMemory.Node, Machine) -> String
+    ) -> Attribute<Machine>.Records {
+        { machine, id in
+            nodes(of: machine).lazy.filter { UInt64($0.id) >= id }.prefix(1).map {
+                TextRecord(text($0, machine) + "\n", next: UInt64($0.id) + 1)
+            }
+        }
+    }
+
     /// frag_show_print() of mm/vmstat.c.
-    private static func buddyinfo(_ machine: Machine) -> String {
-        nodes(of: machine).map { node in
-            "Node \(node.id), zone \(zone(of: node).leftPadded(to: 8)) "
-                + orders(node.usage.freeBlocks).map { String($0).leftPadded(to: 6) + " " }.joined()
-        }.joined(separator: "\n")
+    @Sendable private static func buddyinfo(_ node: CoherentMemory.Node, _ machine: Machine) -> String {
+        "Node \(node.id), zone \(zone(of: node).leftPadded(to: 8)) "
+            + orders(node.usage.freeBlocks).map { String($0).leftPadded(to: 6) + " " }.joined()
     }
 
     /// The counts by Linux's orders, up to MAX_PAGE_ORDER: a larger block is several of the largest.
@@ -85,34 +94,32 @@ enum ProcTree {
     }
 
     /// zoneinfo_show_print() of mm/vmstat.c, as far as the simulation has what it shows.
-    private static func zoneinfo(_ machine: Machine) -> String {
-        nodes(of: machine).map { node in
-            let usage = node.usage
-            let marks = node.watermarks
-            let figures = NodeVmstat.figures(of: node, in: machine)
-            func lines(_ keys: [String]) -> [String] {
-                keys.map { "      \($0.padded(to: 12)) \(figures[$0] ?? 0)" }
+    @Sendable private static func zoneinfo(_ node: CoherentMemory.Node, _ machine: Machine) -> String {
+        let usage = node.usage
+        let marks = node.watermarks
+        let figures = NodeVmstat.figures(of: node, in: machine)
+        func lines(_ keys: [String]) -> [String] {
+            keys.map { "      \($0.padded(to: 12)) \(figures[$0] ?? 0)" }
+        }
+        let isOfZone = { (key: String) in
+            key.hasPrefix("nr_zone_")
+                || ["nr_free_pages", "nr_free_pages_blocks", "nr_mlock", "nr_free_cma"].contains(key)
+        }
+        let events = NodeVmstat.keys.filter { $0.hasPrefix("numa_") }
+        let pages: [(String, Int)] = [
+            ("  pages free", usage.free), ("boost", 0), ("min", marks.min), ("low", marks.low),
+            ("high", marks.high),
+            ("promo", marks.promo), ("spanned", spanned(node, machine)), ("present", usage.present),
+            ("managed", usage.present), ("cma", usage.contiguous.total),
+        ]
+        return
+            (["Node \(node.id), zone \(zone(of: node).leftPadded(to: 8))", "  per-node stats"]
+            + lines(NodeVmstat.keys.filter { !isOfZone($0) && !events.contains($0) })
+            + pages.map { name, count in
+                name.hasPrefix(" ") ? "\(name)     \(count)" : "        \(name.padded(to: 8)) \(count)"
             }
-            let isOfZone = { (key: String) in
-                key.hasPrefix("nr_zone_")
-                    || ["nr_free_pages", "nr_free_pages_blocks", "nr_mlock", "nr_free_cma"].contains(key)
-            }
-            let events = NodeVmstat.keys.filter { $0.hasPrefix("numa_") }
-            let pages: [(String, Int)] = [
-                ("  pages free", usage.free), ("boost", 0), ("min", marks.min), ("low", marks.low),
-                ("high", marks.high),
-                ("promo", marks.promo), ("spanned", spanned(node, machine)), ("present", usage.present),
-                ("managed", usage.present), ("cma", usage.contiguous.total),
-            ]
-            return
-                (["Node \(node.id), zone \(zone(of: node).leftPadded(to: 8))", "  per-node stats"]
-                + lines(NodeVmstat.keys.filter { !isOfZone($0) && !events.contains($0) })
-                + pages.map { name, count in
-                    name.hasPrefix(" ") ? "\(name)     \(count)" : "        \(name.padded(to: 8)) \(count)"
-                }
-                + ["        protection: (0, 0, 0, 0, 0)"]
-                + lines(NodeVmstat.keys.filter(isOfZone) + events)).joined(separator: "\n")
-        }.joined(separator: "\n")
+            + ["        protection: (0, 0, 0, 0, 0)"]
+            + lines(NodeVmstat.keys.filter(isOfZone) + events)).joined(separator: "\n")
     }
 }
 

@@ -121,6 +121,11 @@ public final class Buffer: Sendable, Identifiable {
     /// What was done to the buffer.
     public var counters: BufferCounters { state.withLock { $0.counters } }
 
+    /// Whether pages within the size have no frame.
+    public var hasHoles: Bool {
+        state.withLock { UInt64($0.pagesByNode.reduce(0, +)) < Page.count(of: $0.size) }
+    }
+
     /// The pages that have a frame.
     public var residentPages: Int { state.withLock { $0.pagesByNode.reduce(0, +) } }
 

@@ -16,6 +16,7 @@ struct PageTableEntry: BitwiseCopyable, Equatable {
     private static let hint: UInt64 = 1 << 9
     private static let poisoned: UInt64 = 1 << 10
     private static let lost: UInt64 = 1 << 11
+    private static let accessed: UInt64 = 1 << 62
     private static let deviceMapped: UInt64 = 1 << 63
     /// The bits above the pfn.
     private static let highFlags: UInt64 = 0xf << 60
@@ -102,6 +103,12 @@ struct PageTableEntry: BitwiseCopyable, Equatable {
     var isReferenced: Bool {
         get { rawValue & Self.referenced != 0 }
         set { set(Self.referenced, newValue) }
+    }
+
+    /// The page was read past the page cache since the scanner last came by.
+    var isAccessed: Bool {
+        get { rawValue & Self.accessed != 0 }
+        set { set(Self.accessed, newValue) }
     }
 
     /// The next read of the page is a hinting fault (PAGE_NONE).

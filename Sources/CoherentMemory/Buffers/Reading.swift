@@ -11,12 +11,14 @@ extension Machine {
     /// - Parameters:
     ///   - offset: a byte offset; a range that is not page-aligned touches the pages it reaches into.
     ///   - length: bytes, cut at the end of the buffer and at ``maximumRead``.
+    ///   - isTouch: whether the pages come into the page cache, and so into mappings. Without, pages that have no frame read as
+    ///     zeros and get none.
     ///   - body: gets the bytes as a list of pieces of the storage, valid until it returns. What is stored meanwhile may be seen.
     /// - Throws: ENOMEM where a page can get no frame; then no page of the range got one. EIO where the memory of a page
     ///   of the range failed. EAGAIN where a device maps a page, or one is on its way over a link that takes its time: see
     ///   ``recall(_:at:length:isLocked:isWrite:_:)``.
     public func read(
-        _ buffer: Buffer, at offset: UInt64, length: Int, origin: Origin,
+        _ buffer: Buffer, at offset: UInt64, length: Int, origin: Origin, isTouch: Bool = true,
         _ body: (UnsafeBufferPointer<iovec>) -> Void
     ) throws(Errno) {
         if buffer.isDirect, try unsafe readDirect(buffer, at: offset, length: length, body) { return }
@@ -29,7 +31,8 @@ extension Machine {
                 do throws(Errno) {
                     try buffer.state.withLock { state throws(Errno) in
                         try gather(
-                            &reading, from: &state, at: offset, length: min(length, Self.maximumRead), origin: origin)
+                            &reading, from: &state, at: offset, length: min(length, Self.maximumRead), origin: origin,
+                            isTouch: isTouch)
                     }
                 } catch {
                     return error
@@ -45,16 +48,18 @@ extension Machine {
     /// Gives the pages that a read would touch their frames, and tells how long that read takes at least by the links that
     /// are to take their time; nil where none is concerned.
     ///
-    /// - Throws: as ``read(_:at:length:origin:_:)``.
+    /// - Throws: as ``read(_:at:length:origin:isTouch:_:)``.
     public func linkTime(
-        ofReading buffer: Buffer, at offset: UInt64, length: Int, origin: Origin
+        ofReading buffer: Buffer, at offset: UInt64, length: Int, origin: Origin, isTouch: Bool = true
     ) throws(Errno) -> Duration? {
         let paced = devices.filter { $0.pace == .real || $0.stall != nil }
         let origin = asked(origin, for: buffer, pages: touched(offset, min(length, Self.maximumRead)))
         let bytes = try buffer.state.withLock { state throws(Errno) -> Range<UInt64>? in
             guard !paced.isEmpty, offset < state.size, length > 0 else { return nil }
             let end = offset + min(UInt64(min(length, Self.maximumRead)), state.size - offset)
-            try populate(offset >> Page.shift..<Page.count(of: end), of: &state, origin: origin, policy: .all)
+            if isTouch {
+                try populate(offset >> Page.shift..<Page.count(of: end), of: &state, origin: origin, policy: .all)
+            }
             return offset..<end
         }
         guard let bytes else { return nil }
@@ -117,7 +122,8 @@ extension Machine {
     }
 
     private func gather(
-        _ reading: inout Reading, from state: inout Buffer.State, at offset: UInt64, length: Int, origin: Origin
+        _ reading: inout Reading, from state: inout Buffer.State, at offset: UInt64, length: Int, origin: Origin,
+        isTouch: Bool
     ) throws(Errno) {
         guard offset < state.size, length > 0 else {
             state.counters.read += 1
@@ -132,30 +138,43 @@ extension Machine {
         let hasDevices = !devices.isEmpty
         // Never fewer bytes: to the kernel that would be the end of the file. It asks again, page by page.
         if state.markers > 0, firstMarker(in: pages, of: state) != nil { throw .ioError }
-        try populate(pages, of: &state, origin: origin, policy: .all)
+        if isTouch { try populate(pages, of: &state, origin: origin, policy: .all) }
 
         var newlyCached = PageTally()
         var fetched = PageTally()
         var page = pages.lowerBound
         while page < pages.upperBound {
-            guard let leaf = state.table.leaf(of: page) else { preconditionFailure("a populated page has no leaf") }
-            let entries = unsafe state.table.entries(of: leaf)
             let stop = min(pages.upperBound, (page | UInt64(TablePool.entries - 1)) + 1)
+            guard let leaf = state.table.leaf(of: page) else {
+                precondition(!isTouch, "a populated page has no leaf")
+                unsafe reading.appendZeros(zeros, Int(min(end, stop << Page.shift) - max(offset, page << Page.shift)))
+                page = stop
+                continue
+            }
+            let entries = unsafe state.table.entries(of: leaf)
             while page < stop {
                 let slot = Int(page) & (TablePool.entries - 1)
                 var entry = PageTableEntry(rawValue: unsafe entries[slot])
+                let from = max(offset, page << Page.shift)
+                let to = min(end, (page + 1) << Page.shift)
+                page += 1
+                guard entry.isPresent else {
+                    unsafe reading.appendZeros(zeros, Int(to - from))
+                    continue
+                }
                 if hasDevices { fetched.add(entry.pfn, in: self, countFetched) }
-                if !entry.isCached {
+                if !isTouch {
+                    entry.isAccessed = true
+                    unsafe entries[slot] = entry.rawValue
+                } else if !entry.isCached {
                     entry.isCached = true
                     unsafe entries[slot] = entry.rawValue
                     newlyCached.add(entry.pfn, in: self) { $0.counters.cached.add($1) }
                 }
                 if entry.isHinting {
-                    hintingFault(&entry, page: page, leaf: leaf, in: state, origin: origin)
+                    hintingFault(&entry, page: page - 1, leaf: leaf, in: state, origin: origin)
                     unsafe entries[slot] = entry.rawValue
                 }
-                let from = max(offset, page << Page.shift)
-                let to = min(end, (page + 1) << Page.shift)
                 if entry.isWritten {
                     reading.keep(leaf, in: tables)
                     unsafe reading.append(
@@ -163,7 +182,6 @@ extension Machine {
                 } else {
                     unsafe reading.appendZeros(zeros, Int(to - from))
                 }
-                page += 1
             }
         }
         newlyCached.flush { $0.counters.cached.add($1) }

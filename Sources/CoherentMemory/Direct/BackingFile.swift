@@ -23,6 +23,10 @@ public final class BackingFile: @unchecked Sendable {
     private var isHuge: Bool
     /// Whether every page that is not withheld has a block.
     var isFull = false
+    /// The file's mtime, as it was known last.
+    private var knownTime = timespec()
+    /// When a program stored through a mapping, of which nobody has been told.
+    private var storeTime: timespec?
 
     /// A file without bytes, on a tmpfs of its own.
     ///
@@ -47,6 +51,34 @@ public final class BackingFile: @unchecked Sendable {
     deinit {
         if let base = unsafe base { unsafe munmap(base, capacity) }
         close(descriptor.rawValue)
+    }
+
+    /// When a program last stored to a page through a mapping, if it has since this was asked last. As of tmpfs, that is known of
+    /// the first store to a page through a mapping (fault_dirty_shared_page() in mm/memory.c).
+    func takeStoreTime() -> timespec? {
+        noteTime()
+        defer { storeTime = nil }
+        return storeTime
+    }
+
+    /// Does what changes the file's mtime without a program's having stored.
+    func keepingTime<Result>(_ body: () throws(Errno) -> Result) throws(Errno) -> Result {
+        noteTime()
+        let time = storeTime
+        defer {
+            noteTime()
+            storeTime = time
+        }
+        return try body()
+    }
+
+    private func noteTime() {
+        var status = Glibc.stat()
+        guard unsafe fstat(descriptor.rawValue, &status) == 0 else { return }
+        let time = status.st_mtim
+        guard (time.tv_sec, time.tv_nsec) != (knownTime.tv_sec, knownTime.tv_nsec) else { return }
+        knownTime = time
+        storeTime = time
     }
 
     /// The address of a byte that the file has, until the size changes.
@@ -109,7 +141,9 @@ public final class BackingFile: @unchecked Sendable {
     func resize(to newSize: UInt64) throws(Errno) {
         if newSize > size {
             try reserve(newSize)
-            if withheld.isEmpty { try allow(Page.count(of: newSize)) }
+            // To ask the tmpfs takes longer than all else about a small append.
+            let pages = Page.count(of: newSize)
+            if withheld.isEmpty, pages > Page.count(of: size) { try allow(pages) }
         }
         guard ftruncate(descriptor.rawValue, off_t(newSize)) == 0 else { throw Errno.last }
         let old = size

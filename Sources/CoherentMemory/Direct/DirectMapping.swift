@@ -21,6 +21,11 @@ extension Buffer {
     @inline(__always)
     var isDirect: Bool { directness.load(ordering: .relaxed) }
 
+    /// When a program last stored through a mapping that no touch is seen of, if it has since this was asked last. CLOCK_REALTIME.
+    public func takeStoreTime() -> timespec? {
+        isDirect ? state.withLock { $0.backing?.takeStoreTime() } : nil
+    }
+
     func setBacking(_ backing: BackingFile?, in state: inout State) {
         state.backing = backing
         directness.store(backing != nil, ordering: .relaxed)
@@ -61,6 +66,7 @@ extension Machine {
                     }
                     try backing.resize(to: size)
                     try moveBytes(of: &state, to: backing)
+                    _ = backing.takeStoreTime()
                     buffer.setBacking(backing, in: &state)
                 }
             } catch {

@@ -16,16 +16,18 @@ extension BackingFile {
     func withhold(_ pages: Range<UInt64>) throws(Errno) {
         let new = RangeSet(pages.clamped(to: 0..<Page.count(of: size))).subtracting(withheld)
         guard !new.isEmpty else { return }
-        if !isFull { try fill() }
-        withheld.formUnion(new)
-        punch(new)
-        for _ in 0..<Self.attempts {
-            if try applyLimit() { return }
-            // Somebody touched one, and had it back as zeros.
-            punch(withheld)
+        try keepingTime { () throws(Errno) in
+            if !isFull { try fill() }
+            withheld.formUnion(new)
+            punch(new)
+            for _ in 0..<Self.attempts {
+                if try applyLimit() { return }
+                // Somebody touched one, and had it back as zeros.
+                punch(withheld)
+            }
+            withheld.subtract(new)
+            throw .resourceBusy
         }
-        withheld.subtract(new)
-        throw .resourceBusy
     }
 
     /// Gives pages back that were withheld, as zeros. Others stay as they are.

@@ -99,7 +99,7 @@ extension Machine {
                     var entry = PageTableEntry(rawValue: unsafe slot.pointee)
                     if entry.isHuge, isHugeInUse == nil {
                         let unit = HugePage.pages(around: page)
-                        isHugeInUse = unit.contains { state.table[$0].isCached }
+                        isHugeInUse = unit.contains { state.table[$0].isCached || state.table[$0].isAccessed }
                         if !state.contexts.isEmpty {
                             for page in unit where state.ageDevices(page) { isHugeInUse = true }
                         }
@@ -110,7 +110,8 @@ extension Machine {
                         node.counters.pressure.referenced.add(1)
                         return
                     }
-                    let isInUse = entry.isHuge ? isHugeInUse! : entry.isCached
+                    let isInUse = entry.isHuge ? isHugeInUse! : entry.isCached || entry.isAccessed
+                    entry.isAccessed = false
                     visit(
                         &entry, page: page, isInUse: isInUse, isZero: { unsafe isZero(slot) }, of: node, eviction,
                         room: room, &found)

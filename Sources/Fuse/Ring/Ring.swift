@@ -174,10 +174,11 @@ final class Ring: @unchecked Sendable {
             return
         }
         // The pid of struct fuse_in_header.
-        unsafe priority.noteAsker(message.load(fromByteOffset: 32, as: UInt32.self))
+        unsafe priority.noteAsker(message.loadUnaligned(fromByteOffset: 32, as: UInt32.self))
         var buffer = unsafe fuse_buf()
         unsafe buffer.mem = message.baseAddress
         unsafe buffer.size = message.count
+        unsafe TemporaryFile.translate(message)
         unsafe AnsweringEntry.current = unsafe entry
         unsafe fuse_session_process_buf(session, &buffer)
         unsafe AnsweringEntry.current = nil

@@ -101,7 +101,9 @@ struct RingEntry: ~Copyable {
         unsafe commit = header.pointee.commit_id
         isAnswered = false
         isDeferred = false
-        unsafe unique.store(message.load(fromByteOffset: 8, as: UInt64.self), ordering: .sequentiallyConsistent)
+        // Where the operation's structure ends in no multiple of 8 bytes, the message begins at none.
+        unsafe unique.store(
+            message.loadUnaligned(fromByteOffset: 8, as: UInt64.self), ordering: .sequentiallyConsistent)
         return unsafe UnsafeMutableRawBufferPointer(start: message, count: length)
     }
 

@@ -120,14 +120,6 @@ final class RingSet: @unchecked Sendable {
         unsafe answer.storeBytes(of: more | 1 << 9, toByteOffset: 32, as: UInt32.self)
     }
 
-    /// Whether INIT, as it came from /dev/fuse, offers what this is about.
-    static func isOffered(in message: UnsafeRawBufferPointer) -> Bool {
-        // struct fuse_in_header; major, minor, max_readahead, flags, flags2.
-        guard message.count >= 60, unsafe message.load(fromByteOffset: 4, as: UInt32.self) == 26 else { return false }
-        let flags = unsafe message.load(fromByteOffset: 52, as: UInt32.self)
-        return unsafe flags & 1 << 30 != 0 && message.load(fromByteOffset: 56, as: UInt32.self) & 1 << 9 != 0
-    }
-
     // MARK: Interrupts
 
     // An interrupt comes over /dev/fuse and may be here before its request. libfuse then gives it back, for the kernel to send it

@@ -91,6 +91,18 @@ extension Walk {
         return refused
     }
 
+    /// Reads without a touch: no page gets a frame, and what has none is zero.
+    private mutating func peek(_ buffer: Buffer, _ bytes: Range<UInt64>, count: Int) throws {
+        let content = Model.pages(of: bytes).map { model.buffers[buffer.id]!.pages[$0] }
+        let all = content.flatMap { $0?.bytes ?? [UInt8](repeating: 0, count: 4096) }
+        let real = outcome { () throws(Errno) in
+            try machine.bytes(of: buffer, at: bytes.lowerBound, count: count, isTouch: false)
+        }
+        let hasFailed = content.contains { $0?.failedAt != nil }
+        let expected = Array(all.dropFirst(Int(bytes.lowerBound % 4096)).prefix(bytes.count))
+        try expect(real, hasFailed ? .failure(.ioError) : .success(expected), "peek")
+    }
+
     /// Reads as the kernel does: many pages at once, and on an error each by itself.
     private mutating func read(_ buffer: Buffer) throws -> Set<Int> {
         let offset = place(in: buffer)
@@ -99,6 +111,7 @@ extension Walk {
         note("read \(count) bytes of \(buffer.id) at \(offset), node \(origin.node)")
         let size = buffer.size
         let end = max(offset, min(offset + UInt64(count), size))
+        try peek(buffer, offset..<end, count: count)
         var refused: Set<Int> = []
         let real = outcome { () throws(Errno) in
             try machine.bytes(of: buffer, at: offset, count: count, origin: origin)

@@ -36,10 +36,10 @@ extension Machine {
 
     /// Reads bytes in one request.
     func bytes(
-        of buffer: Buffer, at offset: UInt64, count: Int, origin: Origin = onNode0
+        of buffer: Buffer, at offset: UInt64, count: Int, origin: Origin = onNode0, isTouch: Bool = true
     ) throws(Errno) -> [UInt8] {
         var bytes: [UInt8] = []
-        try unsafe read(buffer, at: offset, length: count, origin: origin) { vectors in
+        try unsafe read(buffer, at: offset, length: count, origin: origin, isTouch: isTouch) { vectors in
             bytes = unsafe Self.gather(vectors)
         }
         return bytes

@@ -4,8 +4,8 @@ import Testing
 
 /// The C programs of Tests/Clients, each compiled once a run.
 enum Client: String, CaseIterable {
-    case dmirror, engine, fault, fsx, increment, numa, openmany, pattern, poison, pollpri
-    case pollstorm, rename, scale, share, sigbus, sparse, stale
+    case asynchronous, calls, dmirror, engine, fault, fsx, hostile, increment, numa, openmany, pattern, poison, pollpri
+    case pollstorm, rename, scale, share, sigbus, sparse, stale, witness
 
     private static let sources = Host.package.appending("Tests/Clients")
 
@@ -17,16 +17,20 @@ enum Client: String, CaseIterable {
             let program = folder.appending(client.rawValue).string
             let outcome = try run([
                 "cc", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-o", program, source, "-Wl,--as-needed",
-                "-lnuma",
+                "-lnuma", "-luring",
             ])
             guard outcome.succeeded else { throw Failure("\(source): \(outcome.errors)") }
         }
         return folder
     }
 
+    static let copying = sources.appending("copying.py").string
+    static let copies = sources.appending("copies.py").string
     static let database = sources.appending("database.py").string
     static let memmap = sources.appending("memmap.py").string
+    static let metadata = sources.appending("metadata.py").string
     static let tasks = sources.appending("tasks.py").string
+    static let names = sources.appending("names.py").string
 
     /// The command that runs this client.
     func command(_ arguments: [Any]) throws -> [String] {

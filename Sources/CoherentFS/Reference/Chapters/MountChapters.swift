@@ -18,7 +18,9 @@ extension Manual {
             ]),
         Chapter(
             "sys", summary: "The machine as sysfs would show it.",
-            text: "Nothing can be made, removed or renamed below it (EPERM).", linux: "/sys"),
+            text:
+                "Nothing can be made, removed or renamed below it (EPERM), and nothing be mapped (ENODEV). Root may change modes and owners, which last as long as what they are of; times stay.",
+            linux: "/sys"),
         Chapter("sys/devices", summary: "The devices of the machine.", linux: "/sys/devices"),
         Chapter("sys/devices/system", summary: "Nodes, memory blocks and CPUs.", linux: "/sys/devices/system"),
         Chapter("sys/devices/virtual", summary: "Devices that are no hardware.", linux: "/sys/devices/virtual"),
