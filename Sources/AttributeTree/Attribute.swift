@@ -17,9 +17,12 @@ public struct Attribute<Subject: Sendable>: Sendable {
     /// Makes the text of a subject's attribute, without the newline at its end.
     public typealias Show = @Sendable (Subject) throws(Errno) -> String
 
-    /// Makes some records of a subject's attribute from a key on, 0 at the start; none at the end. Whoever reads takes as many as
-    /// fit, and asks for the others again.
-    public typealias Records = @Sendable (Subject, UInt64) throws(Errno) -> [TextRecord]
+    /// The same where the text depends on who reads it, as the numbers of tasks do.
+    public typealias ShowForClient = @Sendable (Subject, Client) throws(Errno) -> String
+
+    /// Makes some records of a subject's attribute for who reads it, from a key on, 0 at the start; none at the end. Whoever reads
+    /// takes as many as fit, and asks for the others again.
+    public typealias Records = @Sendable (Subject, UInt64, Client) throws(Errno) -> [TextRecord]
 
     /// Parses, validates and acts; a store that throws has changed nothing.
     public typealias Store = @Sendable (Subject, AttributeText) throws(Errno) -> Void
@@ -29,7 +32,7 @@ public struct Attribute<Subject: Sendable>: Sendable {
 
     /// What a read shows.
     enum Content: Sendable {
-        case text(Show)
+        case text(ShowForClient)
         case records(Records)
     }
 
@@ -85,6 +88,14 @@ public struct Attribute<Subject: Sendable>: Sendable {
         _ name: String, permissions: FilePermissions? = nil, isPollable: Bool = false, summary: String = "",
         show: @escaping Show
     ) -> Attribute {
+        Attribute(name, permissions, isPollable, summary, .text { subject, _ throws(Errno) in try show(subject) }, nil)
+    }
+
+    /// An attribute that can be read and whose text depends on who does.
+    public static func readOnly(
+        _ name: String, permissions: FilePermissions? = nil, isPollable: Bool = false, summary: String = "",
+        showForClient show: @escaping ShowForClient
+    ) -> Attribute {
         Attribute(name, permissions, isPollable, summary, .text(show), nil)
     }
 
@@ -117,7 +128,9 @@ public struct Attribute<Subject: Sendable>: Sendable {
         _ name: String, permissions: FilePermissions? = nil, isPollable: Bool = false, summary: String = "",
         show: @escaping Show, store: @escaping Store
     ) -> Attribute {
-        Attribute(name, permissions, isPollable, summary, .text(show), .store(store))
+        Attribute(
+            name, permissions, isPollable, summary, .text { subject, _ throws(Errno) in try show(subject) },
+            .store(store))
     }
 
     /// An attribute that can be read and whose write starts a job, mode 0644 unless `permissions` says otherwise.
@@ -125,7 +138,9 @@ public struct Attribute<Subject: Sendable>: Sendable {
         _ name: String, permissions: FilePermissions? = nil, isPollable: Bool = false, summary: String = "",
         show: @escaping Show, start: @escaping Start
     ) -> Attribute {
-        Attribute(name, permissions, isPollable, summary, .text(show), .start(start))
+        Attribute(
+            name, permissions, isPollable, summary, .text { subject, _ throws(Errno) in try show(subject) },
+            .start(start))
     }
 
     /// An attribute that can be written only, mode 0200 unless `permissions` says otherwise.

@@ -11,26 +11,28 @@ public struct AttributeText: Sendable, Hashable {
     /// The text, without one newline at its end.
     public let text: String
 
-    /// The thread that wrote it (Linux's `current`); 0 where nobody in particular did, -1 for one
-    /// without a number.
-    public let writer: Int32
+    /// Who wrote it.
+    public let client: Client
+
+    /// The thread that wrote it; 0 where nobody in particular did, -1 for one without a number.
+    public var writer: Int32 { client.task }
 
     /// The text of the bytes of a write.
     ///
     /// - Throws: EINVAL for more than ``maxSize`` bytes, a NUL byte, or what is no UTF-8.
-    public init(_ bytes: [UInt8], writer: Int32 = 0) throws(Errno) {
+    public init(_ bytes: [UInt8], by client: Client = .nobody) throws(Errno) {
         guard bytes.count <= Self.maxSize, !bytes.contains(0) else { throw .invalidArgument }
         // The newline is left out before there is a string: no second one is made.
         let length = bytes.last == UInt8(ascii: "\n") ? bytes.count - 1 : bytes.count
         guard let span = try? UTF8Span(validating: bytes.span.extracting(first: length)) else { throw .invalidArgument }
         text = String(copying: span)
-        self.writer = writer
+        self.client = client
     }
 
     /// A text as it would be written, for tests and for a store that passes a part of it on.
-    public init(_ text: String, writer: Int32 = 0) {
+    public init(_ text: String, by client: Client = .nobody) {
         self.text = text.withoutNewline
-        self.writer = writer
+        self.client = client
     }
 
     /// The text where it is one word: not empty, no white space.
@@ -45,13 +47,13 @@ public struct AttributeText: Sendable, Hashable {
 
     /// The words between white space; none in an empty text.
     public var words: [AttributeText] {
-        text.utf8.split(whereSeparator: isSpace).map { AttributeText(String(Substring($0)), writer: writer) }
+        text.utf8.split(whereSeparator: isSpace).map { AttributeText(String(Substring($0)), by: client) }
     }
 
     /// The lines of the text, without their newlines; empty ones stay.
     public var lines: [AttributeText] {
         text.utf8.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
-            .map { AttributeText(String(Substring($0)), writer: writer) }
+            .map { AttributeText(String(Substring($0)), by: client) }
     }
 
     /// One of some words, compared exactly (`sysfs_match_string()`).

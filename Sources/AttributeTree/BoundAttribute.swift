@@ -52,8 +52,8 @@ public struct BoundAttribute: Sendable {
 
     private let isVerbatim: Bool
     private var open: (@Sendable (Opener) -> BoundAttribute)?
-    private let listRecords: (@Sendable (UInt64) throws(Errno) -> [TextRecord])?
-    private let showText: (@Sendable () throws(Errno) -> String)?
+    private let listRecords: (@Sendable (UInt64, Client) throws(Errno) -> [TextRecord])?
+    private let showText: (@Sendable (Client) throws(Errno) -> String)?
     private let storeText: (@Sendable (AttributeText) throws(Errno) -> StoreOutcome)?
 
     init<Subject>(_ attribute: Attribute<Subject>, _ subject: Subject) {
@@ -67,11 +67,11 @@ public struct BoundAttribute: Sendable {
         isAdministrative = attribute.isAdministrative
         switch attribute.content {
         case .text(let show):
-            showText = { () throws(Errno) in try show(subject) }
+            showText = { client throws(Errno) in try show(subject, client) }
             listRecords = nil
         case .records(let records):
             showText = nil
-            listRecords = { key throws(Errno) in try records(subject, key) }
+            listRecords = { key, client throws(Errno) in try records(subject, key, client) }
         case nil:
             showText = nil
             listRecords = nil
@@ -108,30 +108,33 @@ public struct BoundAttribute: Sendable {
     /// Whether its text may be long, and is read with a ``TextCursor``.
     public var isLong: Bool { listRecords != nil }
 
-    /// Some records from a key on; none at the end, or where it has none.
-    func records(from key: UInt64) throws(Errno) -> [TextRecord] { try listRecords?(key) ?? [] }
+    /// Some records from a key on, for who reads them; none at the end, or where it has none.
+    func records(from key: UInt64, for client: Client) throws(Errno) -> [TextRecord] {
+        try listRecords?(key, client) ?? []
+    }
 
     /// Whether it can be stored to; opening it for writing is EACCES otherwise, for root, too.
     public var isWritable: Bool { storeText != nil }
 
     /// The content without a newline at its end, as an extended attribute has it.
     ///
+    /// - Parameter client: who reads it.
     /// - Throws: EACCES where it cannot be read, E2BIG where it has more than `limit` bytes, or what the show threw.
-    public func value(atMost limit: Int = .max) throws(Errno) -> String {
-        let text = try text(atMost: limit).withoutNewline
+    public func value(for client: Client = .nobody, atMost limit: Int = .max) throws(Errno) -> String {
+        let text = try text(for: client, atMost: limit).withoutNewline
         guard text.utf8.count <= limit else { throw .argListTooLong }
         return text
     }
 
     /// The text, as its function makes it. A long one is no longer than it takes to see that it is too long.
-    private func text(atMost limit: Int) throws(Errno) -> String {
-        if let showText { return try showText() }
+    private func text(for client: Client, atMost limit: Int) throws(Errno) -> String {
+        if let showText { return try showText(client) }
         guard let listRecords else { throw .permissionDenied }
         var text = ""
         var key: UInt64 = 0
         // A newline at the end does not count.
         while text.utf8.count <= limit || limit == .max {
-            let records = try listRecords(key)
+            let records = try listRecords(key, client)
             guard let last = records.last else { break }
             for record in records { text += record.text }
             key = last.next
@@ -141,19 +144,20 @@ public struct BoundAttribute: Sendable {
 
     /// The content as the file has it: it ends in a newline, unless it is shown verbatim.
     ///
+    /// - Parameter client: who reads it.
     /// - Throws: EACCES where it cannot be read, or what the show threw.
-    public func show() throws(Errno) -> String {
-        let text = try text(atMost: .max)
+    public func show(for client: Client = .nobody) throws(Errno) -> String {
+        let text = try text(for: client, atMost: .max)
         return isVerbatim || text.endsInNewline ? text : text + "\n"
     }
 
     /// Does what writing `bytes`, the content of one write(2), asks for, or validates it and returns the work.
     ///
-    /// - Parameter writer: the thread that wrote, 0 for nobody in particular.
+    /// - Parameter client: who wrote them.
     /// - Throws: EACCES where it cannot be written, EINVAL for bytes that are no ``AttributeText``, or what the store threw.
-    public func store(_ bytes: [UInt8], by writer: Int32 = 0) throws(Errno) -> StoreOutcome {
+    public func store(_ bytes: [UInt8], by client: Client = .nobody) throws(Errno) -> StoreOutcome {
         guard let storeText else { throw .permissionDenied }
-        return try storeText(AttributeText(bytes, writer: writer))
+        return try storeText(AttributeText(bytes, by: client))
     }
 }
 

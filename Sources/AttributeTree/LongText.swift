@@ -33,13 +33,13 @@ public struct TextCursor: Sendable {
     ///
     /// - Throws: what the attribute throws.
     public mutating func read(
-        _ attribute: BoundAttribute, at offset: Int, count: Int
+        _ attribute: BoundAttribute, at offset: Int, count: Int, for client: Client = .nobody
     ) throws(Errno) -> [UInt8] {
         if offset == 0 || offset < position { self = TextCursor() }
         var bytes: [UInt8] = []
         take(&bytes, from: offset, count)
         while bytes.count < count {
-            let records = try attribute.records(from: key)
+            let records = try attribute.records(from: key, for: client)
             if records.isEmpty { break }
             for record in records where bytes.count < count {
                 key = record.next

@@ -73,14 +73,40 @@ void clinux_drain_new_pages(void) {
     }
 }
 
-int clinux_cached_device(const char *path, uint32_t *major, uint32_t *minor) {
+int clinux_cached_inode(const char *path, uint32_t *major, uint32_t *minor, uint64_t *inode) {
     struct statx status;
-    int result = statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, STATX_TYPE, &status);
+    int result = statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, STATX_TYPE | STATX_INO, &status);
     if (result == 0) {
         *major = status.stx_dev_major;
         *minor = status.stx_dev_minor;
+        *inode = status.stx_ino;
     }
     return result;
+}
+
+// Of linux/nsfs.h since 6.11: NS_GET_PID_FROM_PIDNS and NS_GET_PID_IN_PIDNS; NS_GET_PARENT since 4.9. The number is the
+// argument itself, not a pointer to it.
+int clinux_pid_from_namespace(int pid_namespace, int task) { return ioctl(pid_namespace, _IOR(0xb7, 6, int), task); }
+
+int clinux_pid_in_namespace(int pid_namespace, int task) { return ioctl(pid_namespace, _IOR(0xb7, 8, int), task); }
+
+int clinux_ancestor_namespace(int pid_namespace, int levels) {
+    int found = fcntl(pid_namespace, F_DUPFD_CLOEXEC, 0);
+    for (; found >= 0 && levels > 0; levels--) {
+        int parent = ioctl(found, _IO(0xb7, 2));
+        int error = errno;
+        close(found);
+        errno = error;
+        found = parent;
+    }
+    return found;
+}
+
+int clinux_is_same_file(int first, int second) {
+    struct stat a, b;
+    if (fstat(first, &a) < 0 || fstat(second, &b) < 0)
+        return -1;
+    return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
 enum { clinux_most_cpus = 8192 };

@@ -393,7 +393,9 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
 
     override func getxattr(_ request: consuming Request, inode: InodeNumber, name: String, size: Int) {
         var value: [UInt8] = []
-        let left = withInode(inode, request) { inode, _ throws(Errno) in value = try inode.extendedAttribute(name) }
+        let left = withInode(inode, request) { inode, request throws(Errno) in
+            value = try inode.extendedAttribute(name, for: Client(request.caller))
+        }
         if let left { unsafe left.extendedAttribute(value.span.bytes, size: size) }
     }
 

@@ -138,6 +138,10 @@ public final class MountedFileSystem: Sendable {
     /// Readable once the mount is gone; it belongs to the mount.
     public var ended: FileDescriptor { session.endEvent }
 
+    /// The number by which /proc has a task of which the caller's own number is known: another one where /proc is of a PID
+    /// namespace above the caller's. Nil for no such task.
+    package static func numberInProc(of task: Int32) -> Int32? { PIDNamespace.numberInProc(of: task) }
+
     /// Unmounts what is still mounted and ends every thread. Call it once, on a thread of its own right.
     public func close() {
         // A job may wait for a page that a request holds; where nobody answers that, only the connection's end lets go.

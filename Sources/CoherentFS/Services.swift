@@ -45,6 +45,7 @@ final class Services: Sendable {
     let tasks: TaskLocator
     /// The processes of the host.
     let processes = ProcTasks()
+    let censuses = Censuses()
     let mirrors: MirrorRegistry
     /// What users have of what is limited.
     let accounts: Accounts
@@ -125,7 +126,7 @@ final class Services: Sendable {
         let cancellation = Cancellation()
         let deferred = request.deferred()
         deferred.onInterrupt { cancellation.cancel() }
-        let isStarted = jobs.start(job, cancellation) { [changes] error in
+        let isStarted = jobs.start(job, for: deferred.caller.uid, cancellation) { [changes] error in
             changes.kick()
             if let error { deferred.error(error) } else { deferred.answer(success) }
         }

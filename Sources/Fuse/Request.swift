@@ -30,6 +30,10 @@ public struct Request: ~Copyable {
         unsafe fuse_req_interrupted(raw) != 0
     }
 
+    /// Whether the request may wait for something that perhaps never happens. Over io_uring others that come after it may wait for
+    /// the answer of the last one of their CPU, which therefore must not.
+    public var mayBeHeld: Bool { unsafe AnsweringEntry.current.map { unsafe $0.pointee.mayBeHeld } ?? true }
+
     /// Takes the request off the worker: whoever holds the result answers, on any thread, at any later time.
     public consuming func deferred() -> DeferredRequest {
         let caller = self.caller

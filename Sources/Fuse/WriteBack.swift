@@ -86,8 +86,8 @@ public final class WriteBack: Sendable {
                 unshare(Int32(CLINUX_CLONE_FS)) == 0,
                 unsafe chdir(target.mountPoint.string) == 0
             else { throw lastError() }
-            var (major, minor): (UInt32, UInt32) = (0, 0)
-            guard unsafe clinux_cached_device(".", &major, &minor) == 0 else { throw lastError() }
+            var (major, minor, root): (UInt32, UInt32, UInt64) = (0, 0, 0)
+            guard unsafe clinux_cached_inode(".", &major, &minor, &root) == 0 else { throw lastError() }
             guard Int(major) == target.device.major, Int(minor) == target.device.minor else {
                 throw .operationNotSupportedByDevice
             }

@@ -46,6 +46,7 @@ struct MachineView {
 
     /// Puts the files of the machine over the host's, in the namespace of this process.
     func cover() throws(Failure) {
+        try leaveOthers()
         for (simulated, host) in Self.covers {
             guard unsafe Glibc.mount("\(mountPoint)/\(simulated)", host, nil, UInt(MS_BIND), nil) != 0 else { continue }
             let error = lastError()
@@ -53,6 +54,16 @@ struct MachineView {
             if error == .noSuchFileOrDirectory, unsafe access(host, F_OK) != 0 { continue }
             throw Failure(.failure, "run: \(host): \(error)")
         }
+    }
+
+    /// Takes other machines out of the namespace, whose copies of them would keep them alive for as long as the command runs; and
+    /// what they have put over the host's files.
+    private func leaveOthers() throws(Failure) {
+        guard let own = MountInfo.containing(FilePath(mountPoint)) else {
+            throw Failure(.mount, "run: \(mountPoint): no machine is mounted here")
+        }
+        // In a user namespace mounts of the one above are locked (mount_namespaces(7)); there they stay.
+        try? MountInfo.detach { $0.minor != own.minor }
     }
 
     /// Makes this process the command.

@@ -1,3 +1,5 @@
+import CLinux
+import Glibc
 import SystemPackage
 
 /// A line of /proc/self/mountinfo.
@@ -29,6 +31,22 @@ struct MountInfo {
             if mount.mountPoint.utf8.count >= found?.mountPoint.utf8.count ?? 0 { found = mount }
         }
         return found
+    }
+
+    /// Takes machines out of the mount namespace, the last ones first; their last users end them.
+    ///
+    /// - Parameter isMeant: of which this is wanted.
+    /// - Throws: what umount2(2) gives for the first that cannot be taken out; the others are.
+    static func detach(_ isMeant: (MountInfo) -> Bool) throws(Errno) {
+        var failure: Errno?
+        for mount in ((try? all(of: getpid())) ?? []).reversed() where mount.type == "fuse.cdmfs" && isMeant(mount) {
+            // One that another is mounted over cannot be named.
+            guard uppermost(at: mount.mountPoint)?.minor == mount.minor else { continue }
+            if unsafe umount2(mount.mountPoint, Int32(MNT_DETACH | UMOUNT_NOFOLLOW)) != 0 {
+                failure = failure ?? lastError()
+            }
+        }
+        if let failure { throw failure }
     }
 
     private init?(_ line: Substring) {

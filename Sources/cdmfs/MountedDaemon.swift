@@ -1,7 +1,5 @@
 import CLinux
-import Dispatch
 import Glibc
-import Synchronization
 import SystemPackage
 
 /// What can be learnt of the daemon behind a mount without trusting it to answer.
@@ -25,15 +23,7 @@ enum MountedDaemon {
             return
         }
         // The question is a request, which a hung daemon never answers; and it keeps the mount busy meanwhile.
-        let answer = Answer()
-        let done = DispatchSemaphore(value: 0)
-        DispatchQueue.global().async {
-            let found = Self.ask(mount.mountPoint)
-            answer.value.withLock { $0 = found }
-            done.signal()
-        }
-        _ = done.wait(timeout: .now() + 1)
-        self = answer.value.withLock { $0 }
+        self = answer(within: 1) { Self.ask(mount.mountPoint) } ?? .silent
         // Where it does not say, whoever came last is the one that has the mount.
         if case .silent = self, let last = holders.max(by: { Self.start(of: $0) < Self.start(of: $1) }),
             let running = Self.running(last)
@@ -48,10 +38,6 @@ enum MountedDaemon {
         let text = (try? readAll(FilePath("/proc/\(pid)/stat"))) ?? ""
         let words = text[(text.lastIndex(of: ")") ?? text.startIndex)...].split(separator: " ")
         return words.count > 20 ? Int(words[20]) ?? 0 : 0
-    }
-
-    private final class Answer: Sendable {
-        let value = Mutex<MountedDaemon>(.silent)
     }
 
     /// The processes of this name that hold a FUSE connection, which newer kernels show in /proc/PID/fdinfo.
@@ -84,10 +70,10 @@ enum MountedDaemon {
         return end < 0 ? nil : .running(pid: pid, end: FileDescriptor(rawValue: end))
     }
 
-    /// Waits until it has gone, at most ten seconds; false if it has not by then.
-    func waitForEnd() -> Bool {
+    /// Waits until it has gone, at most so many seconds; false if it has not by then.
+    func waitForEnd(seconds: Double = 10) -> Bool {
         guard case .running(_, let end) = self else { return true }
         var entry = pollfd(fd: end.rawValue, events: Int16(POLLIN), revents: 0)
-        return unsafe poll(&entry, 1, 10_000) != 0
+        return unsafe poll(&entry, 1, Int32(seconds * 1000)) != 0
     }
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CoherentFS
 import Glibc
 import SystemPackage
 
@@ -19,10 +20,17 @@ struct NumaMaps: ParsableCommand {
         guard pid > 0 else { throw ValidationError("expected the number of a process, more than 0") }
     }
 
+    /// So many seconds may take what is read of the task, which can hold that back.
+    private static let patience = 5.0
+
     func run() throws {
+        // Where /proc is of a namespace above, it has another number there.
+        guard let task = MountedFileSystem.numberInProc(of: pid) else {
+            throw Failure(.failure, "numa_maps: \(pid): \(Errno.noSuchProcess)")
+        }
         let mounts: [MountInfo]
         do {
-            mounts = try MountInfo.all(of: pid)
+            mounts = try MountInfo.all(of: task)
         } catch Errno.noSuchFileOrDirectory {
             throw Failure(.failure, "numa_maps: \(pid): \(Errno.noSuchProcess)")
         } catch {
@@ -30,22 +38,22 @@ struct NumaMaps: ParsableCommand {
         }
         var simulated: [Substring: Substring] = [:]
         var order: [Substring] = []
-        var mapped = try mappedDevices()
+        var mapped = try mappedDevices(task)
         // A mount of a part of a machine has no controls.
         for mount in mounts where mount.type == "fuse.cdmfs" && mount.root == "/" {
             guard mapped.remove(mount.minor) != nil else { continue }
-            for line in try lines(from: mount) {
+            for line in try lines(from: mount, task) {
                 let address = line.prefix { $0 != " " }
                 if simulated.updateValue(line, forKey: address) == nil { order.append(address) }
             }
         }
         var host = ""
         do {
-            host = try readAll(FilePath("/proc/\(pid)/numa_maps"))
+            host = try text(of: "/proc/\(task)/numa_maps")
         } catch Errno.noSuchFileOrDirectory {
             // No NUMA in the host's kernel.
         } catch {
-            throw Failure(.failure, "numa_maps: /proc/\(pid)/numa_maps: \(error)")
+            throw Failure(.failure, "numa_maps: /proc/\(task)/numa_maps: \(error)")
         }
         var text = ""
         for line in host.split(separator: "\n") {
@@ -56,9 +64,9 @@ struct NumaMaps: ParsableCommand {
     }
 
     /// The minor numbers of the devices without a disk whose files the task maps.
-    private func mappedDevices() throws(Failure) -> Set<Int> {
+    private func mappedDevices(_ task: pid_t) throws(Failure) -> Set<Int> {
         do {
-            let lines = try readAll(FilePath("/proc/\(pid)/maps")).split(separator: "\n")
+            let lines = try text(of: "/proc/\(task)/maps").split(separator: "\n")
             return Set(
                 lines.compactMap { line in
                     let fields = line.split(separator: " ", maxSplits: 5)
@@ -70,11 +78,18 @@ struct NumaMaps: ParsableCommand {
         }
     }
 
+    /// A file of the task; ETIMEDOUT where the task does not let itself be read.
+    private func text(of file: String) throws -> String {
+        let text = answer(within: Self.patience) { Result { try readAll(FilePath(file)) } }
+        guard let text else { throw Errno.timedOut }
+        return try text.get()
+    }
+
     /// What a machine says of its own mappings.
-    private func lines(from mount: MountInfo) throws(Failure) -> [Substring] {
+    private func lines(from mount: MountInfo, _ task: pid_t) throws(Failure) -> [Substring] {
         let control = "sys/kernel/cdm/numa_maps"
         // As the task itself would reach it, or where it may not be followed there, as we do.
-        let places = ["/proc/\(pid)/root\(mount.mountPoint)", mount.mountPoint]
+        let places = ["/proc/\(task)/root\(mount.mountPoint)", mount.mountPoint]
         var failure = Errno.noSuchFileOrDirectory
         for place in places {
             do {

@@ -11,7 +11,7 @@ struct Run: ParsableCommand {
         discussion: """
             The command runs in a mount namespace of its own, in which the files of the simulated machine stand over the \
             host's: the nodes, memory blocks, tiers, interleave weights and huge page pools of /sys, and meminfo, vmstat, \
-            zoneinfo and buddyinfo of /proc. Nothing of the host changes. CDMFS_MOUNTPOINT in the environment says where the machine is mounted.
+            zoneinfo and buddyinfo of /proc. Nothing of the host changes, and other machines are not mounted there. CDMFS_MOUNTPOINT in the environment says where the machine is mounted.
 
             Without --mount a machine is made for the command: the one of --topology or --preset, else the default one. \
             It is mounted in the namespace of the command alone, and ends with the last process that the command leaves \

@@ -32,8 +32,8 @@ struct Serving {
             logger.info("serving \(mountPoint)")
             manager?.ready(at: mountPoint)
             if try isWanted() {
-                let reason = signals.wait(orFor: host.ended)
-                logger.info("\(mountPoint): \(reason ?? "unmounted")")
+                let reason = wait(signals, host, logger)
+                logger.info("\(mountPoint): \(reason)")
             }
             manager?.stopping()
             host.close()
@@ -43,6 +43,29 @@ struct Serving {
             guard let readyFD else { throw error }
             _ = try? FileDescriptor(rawValue: readyFD).writeAll(Daemon.report(error).utf8)
             Glibc.exit(error.status.rawValue)
+        }
+    }
+
+    /// Waits for the end of the mount, or for a reason to end it, which is returned.
+    private func wait(_ signals: TerminationSignals, _ host: Host, _ logger: Logger) -> String {
+        var witness = Witness(at: mountPoint)
+        // Who runs it in the foreground, in a namespace of its own, may come in later.
+        if readyFD == nil, let isThere = witness?.isThere, !isThere { witness = nil }
+        while true {
+            if let isThere = witness?.isThere, !isThere {
+                do throws(Errno) {
+                    try Witness.leaveMounts()
+                    logger.info("\(mountPoint): nobody can reach it any more; it ends with its last user")
+                } catch {
+                    return "nobody can reach it any more"
+                }
+                witness = nil
+            }
+            switch signals.wait(orFor: host.ended, witness?.entries ?? []) {
+            case .signal(let name): return name
+            case .end: return "unmounted"
+            case .other: witness?.check()
+            }
         }
     }
 

@@ -21,17 +21,27 @@ struct TerminationSignals {
         self.descriptor = FileDescriptor(rawValue: descriptor)
     }
 
-    /// Waits for one of them, or until `other` is readable; the signal's name, `nil` where it was the other.
-    func wait(orFor other: FileDescriptor) -> String? {
-        var entries = [descriptor, other].map { pollfd(fd: $0.rawValue, events: Int16(POLLIN), revents: 0) }
-        while unsafe poll(&entries, 2, -1) < 0, Glibc.errno == EINTR {}
-        guard entries[0].revents != 0 else { return nil }
+    /// What came first.
+    enum Event {
+        /// A signal, by its name.
+        case signal(String)
+        /// The descriptor is readable.
+        case end
+        /// Something has happened to what is also watched.
+        case other
+    }
+
+    /// Waits for one of them, until `end` is readable, or for one of the `others`.
+    func wait(orFor end: FileDescriptor, _ others: [pollfd]) -> Event {
+        var entries = [descriptor, end].map { pollfd(fd: $0.rawValue, events: Int16(POLLIN), revents: 0) } + others
+        while unsafe poll(&entries, UInt(entries.count), -1) < 0, Glibc.errno == EINTR {}
+        guard entries[0].revents != 0 else { return entries[1].revents != 0 ? .end : .other }
         var info = signalfd_siginfo()
         _ = unsafe withUnsafeMutableBytes(of: &info) { unsafe try? descriptor.read(into: $0) }
         switch Int32(info.ssi_signo) {
-        case SIGTERM: return "SIGTERM"
-        case SIGINT: return "SIGINT"
-        default: return "SIGHUP"
+        case SIGTERM: return .signal("SIGTERM")
+        case SIGINT: return .signal("SIGINT")
+        default: return .signal("SIGHUP")
         }
     }
 }

@@ -9,7 +9,8 @@ struct Unmount: ParsableCommand {
         abstract: "Unmount a simulated machine.",
         discussion: """
             Returns once the daemon has ended. A mount whose daemon was killed is cleared, busy or not. One that is \
-            otherwise busy is refused with status 32, unless an option says what to do.
+            otherwise busy is refused with status 32, unless an option says what to do. Where the file system lives on in \
+            another mount namespace, as of a container or of `cdmfs run`, a line says which processes are in those.
             """,
         aliases: ["umount"])
 
@@ -22,6 +23,9 @@ struct Unmount: ParsableCommand {
     @Argument(help: "Where the machine is mounted.")
     var mountpoint: String
 
+    /// After so many seconds it is asked who keeps a daemon.
+    private var patience: Double { lazy ? 0.1 : 0.5 }
+
     func run() throws {
         let path = try resolved()
         guard let mount = MountInfo.uppermost(at: path) else {
@@ -32,6 +36,14 @@ struct Unmount: ParsableCommand {
         }
         let daemon = MountedDaemon(of: mount)
         try unmount(path, mount, daemon)
+        // It ends within milliseconds, unless somebody still has the file system.
+        if daemon.waitForEnd(seconds: patience) { return }
+        let holders = MountHolder.all(of: mount.minor)
+        if !holders.isEmpty {
+            return complain(
+                "unmount: \(mountpoint): unmounted here, but still mounted in the mount namespaces of processes "
+                    + holders.map(\.description).joined(separator: ", "))
+        }
         if !lazy, !daemon.waitForEnd(), case .running(let pid, _) = daemon {
             complain("unmount: \(mountpoint): unmounted, but the daemon (pid \(pid)) has not ended yet")
         }

@@ -104,7 +104,7 @@ final class Lamp: Sendable {
                 let writers = ([text] + text.words + text.lines).map(\.writer)
                 seen.withLock { $0 += writers }
             })
-        _ = try attribute.bound(to: lamp).store(Array("a b\n".utf8), by: 7)
+        _ = try attribute.bound(to: lamp).store(Array("a b\n".utf8), by: Client(task: 7, user: 0))
         #expect(seen.withLock { $0 } == [7, 7, 7, 7])
         seen.withLock { $0 = [] }
         _ = try attribute.bound(to: lamp).store(Array("a".utf8))

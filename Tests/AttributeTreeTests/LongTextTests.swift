@@ -15,7 +15,7 @@ import Testing
 
         static let attribute = Attribute<Lines>.readOnly(
             "lines",
-            records: { lines, key throws(Errno) in
+            records: { lines, key, _ throws(Errno) in
                 if lines.fails.load(ordering: .relaxed) { throw .ioError }
                 let numbers = Int(key)..<min(Int(key) + 16, max(lines.count, Int(key)))
                 lines.made.add(numbers.count, ordering: .relaxed)

@@ -100,7 +100,7 @@ final class World {
                 paths.append(path)
             }
             guard inode.attributes.type == .directory else { return }
-            for (name, _) in try inode.entries() {
+            for name in try inode.entries().map(\.name) {
                 guard let child = try inode.child(name) else { continue }
                 try visit(child.inode, path.isEmpty ? name.string : path + "/" + name.string)
             }

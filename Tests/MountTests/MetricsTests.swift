@@ -23,7 +23,7 @@ extension Mounts {
                     #expect(samples["cdmfs_node_allocations_total{node=\"\(node)\",outcome=\"hit\"}"] == Double(hits))
                 }
                 #expect(samples["cdmfs_buffers"] == 1)
-                #expect(samples["cdmfs_buffer_resident_bytes"] == 1 << 20)
+                #expect(samples["cdmfs_buffer_resident_bytes"] == 1_048_576)
                 try mount.store("0", in: "sys/kernel/cdm/buffers/a/migrate")
                 let after = try self.samples(in: try mount.text("sys/kernel/cdm/metrics"))
                 #expect(after["cdmfs_migrated_pages_total{from=\"2\",to=\"0\",reason=\"buffer\"}"] == 256)

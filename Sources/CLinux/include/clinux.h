@@ -154,8 +154,20 @@ void clinux_clear_environment(void);
 /// Sends a datagram to a Unix socket; a name that begins with `@` is an abstract one. 0, or -1 and errno.
 int clinux_send_datagram(const char *socket, const char *text);
 
-/// The device that a path is on, without asking its file system. 0, or -1 and errno.
-int clinux_cached_device(const char *path, uint32_t *major, uint32_t *minor);
+/// The device that a path is on, and its inode there, without asking its file system. 0, or -1 and errno.
+int clinux_cached_inode(const char *path, uint32_t *major, uint32_t *minor, uint64_t *inode);
+
+/// The number that the caller has for a task of a PID namespace; or -1 and errno: ESRCH for none, ENOTTY before Linux 6.11.
+int clinux_pid_from_namespace(int pid_namespace, int task);
+
+/// The number of a task in a PID namespace, by the caller's; or -1 and errno as above.
+int clinux_pid_in_namespace(int pid_namespace, int task);
+
+/// A descriptor of the PID namespace so many levels above one; or -1 and errno.
+int clinux_ancestor_namespace(int pid_namespace, int levels);
+
+/// Whether two descriptors are of one file: 1 or 0; or -1 and errno.
+int clinux_is_same_file(int first, int second);
 
 /// Has the calling process get a signal when the one that started it ends (PR_SET_PDEATHSIG).
 static inline int clinux_signal_with_parent(int signal) { return prctl(PR_SET_PDEATHSIG, signal); }

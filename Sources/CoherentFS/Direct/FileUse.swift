@@ -7,6 +7,9 @@ import SystemPackage
 struct FileUse {
     /// Open files, until the kernel has released them.
     var opens = 0
+    /// The threads that have opened the file: how many of those open files are left, and when the last was opened
+    /// (``ProcTasks/now``).
+    var openers: [Int32: (count: Int, last: UInt64)] = [:]
     /// Whether nobody may open the file, for how it is mapped is just changing.
     var isChanging = false
     /// The file that the kernel maps, while it is direct and was opened before.
@@ -19,15 +22,22 @@ struct FileUse {
 
 extension CachedFile {
     /// Counts an open file. EBUSY while nobody may open it.
-    func open() throws(Errno) {
+    func open(by thread: Int32, at time: UInt64) throws(Errno) {
         try use.withLock { use throws(Errno) in
             guard !use.isChanging else { throw .resourceBusy }
             use.opens += 1
+            use.openers[thread] = ((use.openers[thread]?.count ?? 0) + 1, time)
         }
     }
 
-    /// Undoes ``open()``.
-    func close() { use.withLock { $0.opens -= 1 } }
+    /// Undoes ``open(by:at:)``.
+    func close(by thread: Int32) {
+        use.withLock { use in
+            use.opens -= 1
+            guard let opener = use.openers[thread] else { return }
+            use.openers[thread] = opener.count > 1 ? (opener.count - 1, opener.last) : nil
+        }
+    }
 
     /// Lets nobody open the file until ``endChange()``. EBUSY where somebody has it open.
     ///
@@ -52,11 +62,11 @@ extension CachedFile {
 extension Services {
     /// Changes how a buffer or device file is mapped.
     ///
-    /// Waits for whoever has an address space locked, and for migrations: not for those who serve requests.
+    /// Waits for migrations: not for those who serve requests.
     ///
-    /// - Throws: EBUSY where somebody has it open or mapped; EOPNOTSUPP where there are no direct mappings, or none of such a
-    ///   buffer; ENOSPC and EPERM where not every page can get its frame; EMFILE without descriptors for it; EDQUOT
-    ///   and EMFILE where the owner, or all, have too many direct buffers.
+    /// - Throws: EBUSY where somebody has it open or mapped, or may have and does not say; EOPNOTSUPP where there are no direct
+    ///   mappings, or none of such a buffer; ENOSPC and EPERM where not every page can get its frame; EMFILE without
+    ///   descriptors for it; EDQUOT and EMFILE where the owner, or all, have too many direct buffers.
     func setMapping(_ mode: MappingMode, of buffer: Buffer, by writer: Int32) throws(Errno) {
         guard mode != buffer.mapping else { return }
         guard mode == .tracked || direct.isAvailable else { throw .notSupported }
@@ -76,8 +86,13 @@ extension Services {
             }
         case .tracked:
             // Such mappings outlive the files that they were made of.
-            let isMapped = processes.processes.contains { process in
-                ((try? mappings(of: process)) ?? []).contains { $0.file.buffer === buffer }
+            let isMapped = askProcesses().contains { answer in
+                switch use(answer, of: buffer, where: { _ in true }) {
+                case .none: false
+                case .maps, .mayMap: true
+                // Who could not have opened it is in nobody's way.
+                case .unknown: mayOpen(file, processes.user(of: answer.process.id))
+                }
             }
             guard !isMapped else { throw .resourceBusy }
             try machine.makeTracked(buffer)
@@ -103,5 +118,11 @@ extension Services {
             file.cached.use.withLock { accounts.endDirect(&$0.charges) }
             direct.complain(error)
         }
+    }
+
+    /// Whether a user may have a file open, by its mode as it is now.
+    private func mayOpen(_ file: CachedFile, _ user: UInt32) -> Bool {
+        guard user != 0, let file = inodes[file.number] as? MemoryFile else { return true }
+        return file.metadata.withLock { $0.uid == user || $0.permissions & 0o066 != 0 }
     }
 }

@@ -24,6 +24,7 @@ final class UeventHandle: OpenHandle, @unchecked Sendable {
             request.error(.resourceTemporarilyUnavailable)
         } else {
             do throws(Errno) {
+                guard request.mayBeHeld else { throw .noBufferSpace }
                 let place = try held.take(for: request.caller)
                 log.wait(reader, request.deferred(), size: size, place)
             } catch {

@@ -51,14 +51,6 @@ final class UeventLog: Sendable {
         var poll: PollHandle?
     }
 
-    /// A read that waits.
-    fileprivate struct Waiter {
-        let id: Int
-        let request: DeferredRequest
-        let size: Int
-        let place: HeldRequests.Place
-    }
-
     fileprivate struct State {
         /// The SEQNUM of the last event; the first is 1.
         var last: UInt64 = 0

@@ -42,9 +42,9 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
     /// Whether the attribute may change without anybody's saying so.
     var changesSteadily: Bool { attribute.changesSteadily }
 
-    private func text() throws(Errno) -> [UInt8] {
+    private func text(for client: Client = .nobody) throws(Errno) -> [UInt8] {
         try checkLifetime()
-        return [UInt8](try attribute.show().utf8)
+        return [UInt8](try attribute.show(for: client).utf8)
     }
 
     /// As kernfs has it: what was open when its subject went answers ENODEV.
@@ -53,19 +53,23 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
     }
 
     override func read(_ request: consuming Request, size: Int, offset: Int64) {
+        let client = Client(request.caller)
         if offset > 0, let last = shown.withLock({ $0 }) {
             request.part(of: last, size: size, offset: offset)
         } else if attribute.showsInJob {
             let deferred = request.deferred()
-            let job = Job("show") { _ throws(Errno) in
-                let part = try self.show(size, from: offset)
-                deferred.answer { $0.bytes(part) }
+            let isStarted = services.jobs.show {
+                do throws(Errno) {
+                    let part = try self.show(for: client, size, from: offset)
+                    deferred.answer { $0.bytes(part) }
+                } catch {
+                    deferred.error(error)
+                }
             }
-            let isStarted = services.jobs.start(job, Cancellation()) { if let error = $0 { deferred.error(error) } }
             if !isStarted { deferred.error(.resourceTemporarilyUnavailable) }
         } else {
             do throws(Errno) {
-                let part = try show(size, from: offset)
+                let part = try show(for: client, size, from: offset)
                 request.bytes(part)
             } catch {
                 request.error(error)
@@ -75,9 +79,9 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
 
     /// What a read gets. A short text is shown anew, and one from the start is kept for the reads behind it; a long one goes
     /// on where the last read ended.
-    private func show(_ size: Int, from offset: Int64) throws(Errno) -> [UInt8] {
+    private func show(for client: Client, _ size: Int, from offset: Int64) throws(Errno) -> [UInt8] {
         guard attribute.isLong else {
-            let bytes = try text()
+            let bytes = try text(for: client)
             if offset == 0 {
                 shown.withLock { $0 = bytes }
                 readAt.withLock { $0 = .now }
@@ -88,7 +92,7 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
         try checkLifetime()
         // Not read under the lock, for it may take long. Of several who read at once, one goes on, and the others begin anew.
         var place = cursor.withLock { $0.take() } ?? TextCursor()
-        let part = try place.read(attribute, at: Int(offset), count: size)
+        let part = try place.read(attribute, at: Int(offset), count: size, for: client)
         cursor.withLock { [place] in $0 = place }
         return part
     }
@@ -98,7 +102,7 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
         do throws(Errno) {
             try checkLifetime()
             let bytes = unsafe data.withUnsafeBytes { unsafe [UInt8]($0) }
-            switch try attribute.store(bytes, by: request.caller.writer) {
+            switch try attribute.store(bytes, by: Client(request.caller)) {
             case .done:
                 services.changes.kick()
                 request.written(count)

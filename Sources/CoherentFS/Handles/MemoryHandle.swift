@@ -14,8 +14,8 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
     private let tasks: TaskLocator
     /// How long the memory is there: of a device, until that is removed.
     private let lifetime: Lifetime?
-    /// The file, if it counts this handle, and whether as a writer. Set before the kernel knows the handle.
-    private var counted: (file: CachedFile, isWriter: Bool)?
+    /// The file, if it counts this handle, who opened it, and whether as a writer. Set before the kernel knows the handle.
+    private var counted: (file: CachedFile, opener: Int32, isWriter: Bool)?
 
     init(_ file: MemoryFile, lifetime: Lifetime? = nil) {
         self.file = file
@@ -25,15 +25,15 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
     }
 
     /// Counts this among the open files of a file, which has noted the opening, until it is closed.
-    func count(in file: CachedFile, isWriter: Bool) {
+    func count(in file: CachedFile, opener: Int32, isWriter: Bool) {
         if isWriter { file.writers.add(1, ordering: .relaxed) }
-        counted = (file, isWriter)
+        counted = (file, opener, isWriter)
     }
 
     override func closed() {
-        guard let (file, isWriter) = counted else { return }
+        guard let (file, opener, isWriter) = counted else { return }
         if isWriter { file.writers.subtract(1, ordering: .relaxed) }
-        file.close()
+        file.close(by: opener)
     }
 
     // What the page cache had of a direct buffer would stay as it was, whatever is stored through mappings.

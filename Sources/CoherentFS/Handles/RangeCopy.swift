@@ -11,7 +11,7 @@ extension MemoryHandle {
         let caller = request.caller
         let copy = RangeCopy(
             from: source, at: UInt64(start), to: self, at: UInt64(offset), length: length,
-            origin: file.services.tasks.origin(of: caller))
+            caller: caller)
         guard copy.length > 0 || length == 0 else {
             request.error(.notSupported)
             return
@@ -42,16 +42,18 @@ final class RangeCopy: Sendable {
     private let offset: UInt64
     /// Bytes; 0 where the kernel has to copy.
     let length: Int
+    private let caller: Caller
     private let origin: Origin
     private let done = Atomic(0)
     private let cancellation = Cancellation()
 
     init(
         from source: MemoryHandle, at start: UInt64, to target: MemoryHandle, at offset: UInt64, length: Int,
-        origin: Origin
+        caller: Caller
     ) {
         (self.source, self.start, self.target, self.offset) = (source, start, target, offset)
-        self.origin = origin
+        self.caller = caller
+        origin = target.file.services.tasks.origin(of: caller)
         let length = min(length, Self.longest)
         self.length = Self.needsWholePages(source, target) ? Self.wholePages(length, at: offset, of: target) : length
     }
@@ -117,6 +119,7 @@ final class RangeCopy: Sendable {
     }
 
     private func store(_ bytes: [UInt8], at offset: UInt64) throws(Errno) -> Int {
+        try target.file.coverPin(upTo: offset &+ UInt64(bytes.count), by: caller)
         let outcome = unsafe bytes.withUnsafeBytes { bytes -> Result<Int, Errno> in
             do throws(Errno) {
                 return .success(

@@ -29,14 +29,14 @@ extension Inode {
         return names.flatMap { Array($0.string.utf8) + [0] }
     }
 
-    /// A value.
+    /// A value, for who asks.
     ///
     /// - Throws: EOPNOTSUPP for a name that none can have here, which tells ls(1) not to ask for the access list of each file
     ///   again; ENODATA for none of that name, E2BIG for one that is longer than the kernel takes.
-    func extendedAttribute(_ name: String) throws(Errno) -> [UInt8] {
+    func extendedAttribute(_ name: String, for client: Client) throws(Errno) -> [UInt8] {
         try StoredAttributes.check(name)
         if Self.isVirtual(name), let attribute = attribute(name) {
-            return Array(try attribute.value(atMost: Self.maximumSize).utf8)
+            return Array(try attribute.value(for: client, atMost: Self.maximumSize).utf8)
         }
         guard let value = try withMetadata({ $0.stored.value(of: name) }) else { throw .noData }
         return value
@@ -59,7 +59,7 @@ extension Inode {
         guard flags & XATTR_CREATE == 0 else { throw .fileExists }
         guard mayStore(caller) else { throw .notPermitted }
         do throws(Errno) {
-            return try attribute.store(value, by: caller.writer)
+            return try attribute.store(value, by: Client(caller))
         } catch .resourceTemporarilyUnavailable {
             // setxattr(2) makes EOPNOTSUPP of it (fs/xattr.c).
             throw .diskQuotaExceeded
@@ -82,7 +82,7 @@ extension Inode {
     }
 }
 
-extension Caller {
-    /// Who stores to an attribute. Somebody without a number here is not nobody in particular, who may do everything.
-    var writer: Int32 { pid > 0 ? pid : -1 }
+extension Client {
+    /// Who made a request. Somebody without a number here is not nobody in particular, who may do everything.
+    init(_ caller: Caller) { self.init(task: caller.pid > 0 ? caller.pid : -1, user: caller.uid) }
 }

@@ -65,11 +65,11 @@ class MemoryFile: Inode, @unchecked Sendable {
 
     override func open(flags: Int32, caller: Caller) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
         services.machine.noteTask(caller.pid)
-        try cached.open()
+        try cached.open(by: caller.pid, at: services.processes.now)
         do throws(Errno) {
             let backing = try services.direct.backing(of: buffer, cached)
             let handle = try makeHandle(caller)
-            handle.count(in: cached, isWriter: flags & O_ACCMODE != O_RDONLY)
+            handle.count(in: cached, opener: caller.pid, isWriter: flags & O_ACCMODE != O_RDONLY)
             handle.backing = backing
             if flags & O_ACCMODE == O_RDONLY { accessed(flags: flags) }
             // What is in the page cache is the truth about the page, so it is kept; and as memory has nothing to be
@@ -82,7 +82,7 @@ class MemoryFile: Inode, @unchecked Sendable {
             }
             return (handle, options)
         } catch {
-            cached.close()
+            cached.close(by: caller.pid)
             throw error
         }
     }

@@ -15,16 +15,21 @@ final class JobRunner: Sendable {
 
     private struct State {
         var isClosed = false
+        /// Each job has a thread.
+        var slots = UserSlots(total: 128, share: 32, reserve: 32)
         var next = 0
         var running: [Int: Cancellation] = [:]
         var lastID = 0
         /// By the number of the job in `running`.
         var listed: [Int: Listed] = [:]
         var ended: Deque<Listed> = []
+        /// What waits to be shown, and how many threads show.
+        var shows: Deque<@Sendable () -> Void> = []
+        var showing = 0
     }
 
-    /// More would use up the threads that Dispatch has for everybody.
-    private static let limit = 128
+    private static let showThreads = 8
+    private static let showLimit = 1024
     /// How many jobs that have ended are kept in the list.
     private static let memory = 64
 
@@ -32,12 +37,16 @@ final class JobRunner: Sendable {
     private let group = DispatchGroup()
     private let threads = JobThreads()
 
-    /// Starts a job; `done` gets its error, on the thread that did the work. False when too many run,
+    /// Starts a job; `done` gets its error, on the thread that did the work. False when too many run, of the user or in all,
     /// or the mount is closing.
+    ///
+    /// - Parameter user: who asked for it; root for what the machine does of its own accord.
     @discardableResult
-    func start(_ job: Job, _ cancellation: Cancellation, done: @escaping @Sendable (Errno?) -> Void) -> Bool {
+    func start(
+        _ job: Job, for user: UInt32 = 0, _ cancellation: Cancellation, done: @escaping @Sendable (Errno?) -> Void
+    ) -> Bool {
         let number = state.withLock { state -> Int? in
-            guard !state.isClosed, state.running.count < Self.limit else { return nil }
+            guard !state.isClosed, state.slots.take(for: user) else { return nil }
             state.next += 1
             state.running[state.next] = cancellation
             if let operation = job.details as? Operation {
@@ -59,7 +68,42 @@ final class JobRunner: Sendable {
             }
             self.close(number, failure)
             done(failure)
-            self.state.withLock { _ = $0.running.removeValue(forKey: number) }
+            self.state.withLock { state in
+                state.running[number] = nil
+                state.slots.giveBack(by: user)
+            }
+        }
+        return true
+    }
+
+    /// Shows an attribute that may have to wait for other processes, though not for long. Few are shown at a time, for each
+    /// takes a thread; the others wait their turn.
+    ///
+    /// - Returns: false where too many wait, or the mount is closing.
+    func show(_ work: @escaping @Sendable () -> Void) -> Bool {
+        let isFirst = state.withLock { state -> Bool? in
+            guard !state.isClosed, state.shows.count < Self.showLimit else { return nil }
+            guard state.showing < Self.showThreads else {
+                state.shows.append(work)
+                return false
+            }
+            state.showing += 1
+            return true
+        }
+        guard let isFirst else { return false }
+        guard isFirst else { return true }
+        group.enter()
+        threads.run(isShort: false) { [self] in
+            defer { group.leave() }
+            var next: (@Sendable () -> Void)? = work
+            while let work = next {
+                work()
+                next = state.withLock { state in
+                    let next = state.isClosed ? nil : state.shows.popFirst()
+                    if next == nil { state.showing -= 1 }
+                    return next
+                }
+            }
         }
         return true
     }
@@ -147,6 +191,11 @@ final class JobRunner: Sendable {
         let running = state.withLock { state in
             state.isClosed = true
             return Array(state.running.values)
+        }
+        // Outside the lock: who waits for one is answered when it goes.
+        _ = state.withLock { state in
+            defer { state.shows = [] }
+            return state.shows
         }
         for cancellation in running { cancellation.cancel() }
     }

@@ -41,18 +41,12 @@ final class MirroredProcess: @unchecked Sendable {
 
 /// The mirrors of a mount.
 final class MirrorRegistry: Sendable {
-    private struct Identity: Hashable {
-        var process: Int32
-        /// Ticks after boot.
-        var startTime: UInt64
-    }
-
     private struct WeakProcess {
         weak var process: MirroredProcess?
     }
 
     private struct State {
-        var processes: [Identity: WeakProcess] = [:]
+        var processes: [TaskIdentity: WeakProcess] = [:]
         var lastID: UInt64 = 0
         var files: Set<UInt64> = []
     }
@@ -72,12 +66,13 @@ final class MirrorRegistry: Sendable {
     ///
     /// - Throws: EMFILE where the user, or all users, have too many mirrors open; ESRCH for no such process.
     func open(_ caller: Caller, tasks: ProcTasks) throws(Errno) -> (id: UInt64, process: MirroredProcess) {
-        guard let task = tasks.task(caller.pid), let stat = ProcStat(task: task.process) else { throw .noSuchProcess }
-        let identity = Identity(process: task.process, startTime: stat.startTime)
+        guard let task = tasks.task(caller.pid), let identity = tasks.identity(of: task.process) else {
+            throw .noSuchProcess
+        }
         try accounts.mirrors.charge(to: caller.uid, by: caller.pid)
         return state.withLock { state in
             state.processes = state.processes.filter { $0.value.process != nil }
-            let process = state.processes[identity]?.process ?? MirroredProcess(id: task.process)
+            let process = state.processes[identity]?.process ?? MirroredProcess(id: identity.id)
             state.processes[identity] = WeakProcess(process: process)
             state.lastID += 1
             return (state.lastID, process)

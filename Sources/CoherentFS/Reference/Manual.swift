@@ -47,6 +47,10 @@ enum Manual {
     static let chapters: [Chapter] =
         common + nodes + memory + processors + tiers + devices + failures + kernel + buffers
 
+    /// Of each file that takes or shows the number of a task.
+    static let numbers =
+        "Numbers of tasks are those of the PID namespace of who writes or reads them; what cannot be seen from there reads as 0."
+
     /// The chapters that are for a directory, the most specific first.
     static func chapters(for path: String) -> [Chapter] {
         let ends = ["*/" + path.split(separator: "/").suffix(1).joined(), "*"]

@@ -21,7 +21,7 @@ enum ProcFile {
         guard file >= 0 else { throw Errno(rawValue: errno) }
         defer { close(file) }
         var bytes: [UInt8] = []
-        var chunk = [UInt8](repeating: 0, count: 65536)
+        var chunk = [UInt8](repeating: 0, count: 8192)
         while true {
             let count = unsafe Glibc.read(file, &chunk, chunk.count)
             guard count >= 0 else { throw Errno(rawValue: errno) }
@@ -51,6 +51,12 @@ enum ProcFile {
             start += 1
         }
         return nil
+    }
+
+    /// What stands behind `name:` in a whole file of such lines; nil where it does not.
+    static func line(_ name: StaticString, in bytes: [UInt8]) -> ArraySlice<UInt8>? {
+        let start = Array("\(name):".utf8)
+        return bytes.split(separator: UInt8(ascii: "\n")).first { $0.starts(with: start) }?.dropFirst(start.count)
     }
 
     /// The numbers among the names in a directory; nil where it cannot be read.
@@ -90,6 +96,8 @@ struct ProcStat {
     var group: Int32 = 0
     var session: Int32 = 0
     var threads = 0
+    /// A thread of the kernel, which has no memory of its own (PF_KTHREAD).
+    var isKernelThread = false
     /// Ticks after boot.
     var startTime: UInt64 = 0
     var processor = 0
@@ -115,6 +123,7 @@ struct ProcStat {
                 case 4: parent = Int32(truncatingIfNeeded: value)
                 case 5: group = Int32(truncatingIfNeeded: value)
                 case 6: session = Int32(truncatingIfNeeded: value)
+                case 9: isKernelThread = value & 0x20_0000 != 0
                 case 20: threads = Int(truncatingIfNeeded: value)
                 case 22: startTime = value
                 case 39: processor = Int(truncatingIfNeeded: value)

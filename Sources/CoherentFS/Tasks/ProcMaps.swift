@@ -1,135 +1,71 @@
 import CoherentMemory
+import Dispatch
 import Fuse
 import SystemPackage
 
 /// A range of a process's addresses that maps a file of the mount: a line of /proc/PID/maps.
-struct ProcMapping {
+struct ProcMapping: Sendable {
     var addresses: Range<UInt64>
     /// Bytes from the start of the file.
     var offset: UInt64
     var inode: UInt64
     /// As the kernel prints it.
     var path: String
+
+    /// START-END PERMISSIONS OFFSET DEVICE INODE, blanks, PATH; nil for a mapping of another device.
+    init?(_ line: UnsafeRawBufferPointer, device: [UInt8]) {
+        let fields = unsafe line.split(separator: UInt8(ascii: " "), maxSplits: 5)
+        guard unsafe fields.count == 6, unsafe fields[3].elementsEqual(device) else { return nil }
+        let ends = unsafe fields[0].split(separator: UInt8(ascii: "-")).compactMap { unsafe Self.number($0, radix: 16) }
+        guard ends.count == 2, ends[0] < ends[1], let offset = unsafe Self.number(fields[2], radix: 16),
+            let inode = unsafe Self.number(fields[4], radix: 10)
+        else { return nil }
+        addresses = ends[0]..<ends[1]
+        self.offset = offset
+        self.inode = inode
+        path = unsafe String(decoding: fields[5].drop { $0 == UInt8(ascii: " ") }, as: UTF8.self)
+    }
+
+    private static func number(_ digits: Slice<UnsafeRawBufferPointer>, radix: Int) -> UInt64? {
+        unsafe UInt64(String(decoding: digits, as: UTF8.self), radix: radix)
+    }
 }
 
-enum ProcMaps {
-    /// The mappings of files of a mount.
+extension ProcTasks {
+    /// What a process maps of the mount, ascending by address. Waits a while where its address space is locked.
     ///
-    /// May wait for whoever has the address space locked, and that one for a request: not for those who serve requests.
-    /// - Throws: ESRCH for no such process, EPERM for one that may not be looked into.
-    static func mappings(of process: Int32, on mount: MountDevice) throws(Errno) -> [ProcMapping] {
-        let text: [UInt8]
+    /// - Parameter patience: how long it waits for a process that does not let itself be read.
+    /// - Throws: ESRCH for no such process, also where another has its number; EPERM for one that may not be looked into;
+    ///   ETIMEDOUT for one that does not let itself be read.
+    func mappings(
+        of process: TaskIdentity, patience: DispatchTimeInterval = ProcessInspector.patience
+    ) throws(Errno) -> [ProcMapping] {
+        guard let mount else { return [] }
+        let device = Array("\(Self.hex(mount.major)):\(Self.hex(mount.minor))".utf8)
+        return try inspector.read(process, of: { user(of: process.id) }, patience: patience) { progress in
+            Result { () throws(Errno) in try Self.readMappings(of: process, on: device, progress) }
+        }
+    }
+
+    private static func readMappings(
+        of process: TaskIdentity, on device: [UInt8], _ progress: ProcessInspector.Progress
+    ) throws(Errno) -> [ProcMapping] {
+        let maps: ProcDescriptor
         do throws(Errno) {
-            text = try ProcFile.contents("/proc/\(process)/maps")
-        } catch .noSuchFileOrDirectory {
-            throw .noSuchProcess
-        } catch .permissionDenied {
-            throw .notPermitted
+            maps = try ProcDescriptor("/proc/\(process.id)/maps")
+        } catch {
+            throw error == .permissionDenied ? .notPermitted : error
         }
-        let device = Array("\(hex(mount.major)):\(hex(mount.minor))".utf8)
-        return text.split(separator: UInt8(ascii: "\n")).compactMap { line in
-            // START-END PERMISSIONS OFFSET DEVICE INODE, blanks, PATH
-            let fields = line.split(separator: UInt8(ascii: " "), maxSplits: 5)
-            guard fields.count == 6, fields[3].elementsEqual(device) else { return nil }
-            let ends = fields[0].split(separator: UInt8(ascii: "-")).compactMap { number($0, radix: 16) }
-            guard ends.count == 2, ends[0] < ends[1], let offset = number(fields[2], radix: 16),
-                let inode = number(fields[4], radix: 10)
-            else { return nil }
-            let path = fields[5].drop { $0 == UInt8(ascii: " ") }
-            return ProcMapping(
-                addresses: ends[0]..<ends[1], offset: offset, inode: inode, path: String(decoding: path, as: UTF8.self))
+        // The descriptor stands for what the process of that number has now; so it is asked now whose the number is.
+        guard ProcStat(task: process.id)?.startTime == process.startTime else { throw .noSuchProcess }
+        var found: [ProcMapping] = []
+        try unsafe maps.forEachLine { line in
+            if let mapping = unsafe ProcMapping(line, device: device) { found.append(mapping) }
+            progress.step()
+            return true
         }
+        return found
     }
 
     private static func hex(_ number: Int) -> String { (number < 16 ? "0" : "") + String(number, radix: 16) }
-
-    private static func number(_ digits: ArraySlice<UInt8>, radix: Int) -> UInt64? {
-        UInt64(String(decoding: digits, as: UTF8.self), radix: radix)
-    }
-}
-
-/// What a task has mapped of one buffer or device.
-struct TaskMapping {
-    var addresses: Range<UInt64>
-    /// The bytes of the file that are mapped.
-    var bytes: Range<UInt64>
-    var file: MemoryFile
-    var path: String
-}
-
-extension Services {
-    /// The mappings of a process, ascending by address; see ``ProcMaps/mappings(of:on:)``.
-    func mappings(of process: Int32) throws(Errno) -> [TaskMapping] {
-        guard let mount = processes.mount else { return [] }
-        return try ProcMaps.mappings(of: process, on: mount).compactMap { mapping in
-            // What is mapped, the kernel has not forgotten.
-            guard let file = inodes[InodeNumber(rawValue: mapping.inode)] as? MemoryFile else { return nil }
-            let (end, overflow) = mapping.offset.addingReportingOverflow(UInt64(mapping.addresses.count))
-            guard !overflow else { return nil }
-            return TaskMapping(
-                addresses: mapping.addresses, bytes: mapping.offset..<end, file: file, path: mapping.path)
-        }
-    }
-
-    /// The ranges of each buffer that a process maps. A device's memory is no task's to move about, as in Linux what a
-    /// driver maps is not (vma_migratable()).
-    private func mappedRanges(of process: Int32) throws(Errno) -> [(buffer: Buffer, ranges: [Range<UInt64>])] {
-        var ranges: [Buffer.ID: (buffer: Buffer, ranges: [Range<UInt64>])] = [:]
-        for mapping in try mappings(of: process) where !(mapping.file is DeviceFile) {
-            let buffer = mapping.file.buffer
-            ranges[buffer.id, default: (buffer, [])].ranges.append(mapping.bytes)
-        }
-        return ranges.values.sorted { $0.buffer.id < $1.buffer.id }
-    }
-
-    /// Moves the pages that a process maps from nodes to others (do_migrate_pages()).
-    ///
-    /// - Throws: ESRCH for no such process, ENOMEM where not all could be moved, EINTR when cancelled.
-    func moveMemory(
-        of process: Int32, from old: IDSet, to new: IDSet, _ account: MigrationAccount, isCancelled: () -> Bool
-    ) throws(Errno) {
-        let steps = old.migrationSteps(to: new)
-        try forEachMappedBuffer(of: process) { buffer, ranges throws(Errno) in
-            guard !steps.isEmpty else { return }
-            try machine.migrate(buffer, ranges: ranges, steps: steps, account: account, isCancelled: isCancelled)
-        }
-    }
-
-    /// Moves the pages that a process maps in a range of its addresses to a node.
-    ///
-    /// - Throws: as ``moveMemory(of:from:to:_:isCancelled:)``.
-    func moveMemory(
-        of process: Int32, addresses: Range<UInt64>, to node: Int, _ account: MigrationAccount,
-        isCancelled: () -> Bool
-    ) throws(Errno) {
-        var failure: Errno?
-        for mapping in try mappings(of: process) {
-            let part = mapping.addresses.clamped(to: addresses)
-            guard !part.isEmpty else { continue }
-            let start = mapping.bytes.lowerBound + (part.lowerBound - mapping.addresses.lowerBound)
-            let range = start..<start + UInt64(part.count)
-            do throws(Errno) {
-                try machine.migrate(
-                    mapping.file.buffer, ranges: [range], to: node, account: account, isCancelled: isCancelled)
-            } catch  where error == .noMemory || error == .resourceBusy {
-                failure = error
-            }
-        }
-        if let failure { throw failure }
-    }
-
-    private func forEachMappedBuffer(
-        of process: Int32, _ body: (Buffer, [Range<UInt64>]) throws(Errno) -> Void
-    ) throws(Errno) {
-        var failure: Errno?
-        for (buffer, ranges) in try mappedRanges(of: process) {
-            do throws(Errno) {
-                try body(buffer, ranges)
-            } catch  where error == .noMemory || error == .resourceBusy {
-                // What cannot move does not keep the rest.
-                failure = error
-            }
-        }
-        if let failure { throw failure }
-    }
 }

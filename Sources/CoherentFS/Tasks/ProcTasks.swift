@@ -1,13 +1,14 @@
+import CLinux
 import CoherentMemory
 import Dispatch
 import Fuse
 import Glibc
+import SystemPackage
 
 /// The tasks of the host, from /proc.
 ///
 /// May be asked by those who serve requests. So nothing here goes through the own mount, and what may wait for a task's
-/// address space, which its owner may hold until a request is served, is left to another thread and waited for only
-/// briefly.
+/// address space is left to a ``ProcessInspector`` and waited for only briefly.
 final class ProcTasks: TaskDirectory {
     private struct Holder: Hashable {
         var device: ObjectIdentifier
@@ -17,7 +18,6 @@ final class ProcTasks: TaskDirectory {
     /// Where a process was last seen to have a device open.
     private struct Descriptor {
         var number: Int32
-        var mountID: UInt64
         var checked: ContinuousClock.Instant
     }
 
@@ -32,6 +32,7 @@ final class ProcTasks: TaskDirectory {
     }
 
     private let state = Mutex(State())
+    let inspector = ProcessInspector()
 
     /// Sets which mount is spoken of.
     func setMount(_ device: MountDevice) { state.withLock { $0.mount = device } }
@@ -57,6 +58,27 @@ final class ProcTasks: TaskDirectory {
     }
 
     var processes: [Int32] { ProcFile.numbers(in: "/proc") ?? [] }
+
+    /// A task that lives; nil for none.
+    func identity(of id: Int32) -> TaskIdentity? {
+        task(id).map { TaskIdentity(id: id, startTime: $0.startTime) }
+    }
+
+    /// The processes that live, ascending; not those of the kernel.
+    var identities: [TaskIdentity] {
+        processes.sorted().compactMap { id in
+            guard let stat = ProcStat(task: id), !stat.isGone, !stat.isKernelThread else { return nil }
+            return TaskIdentity(id: id, startTime: stat.startTime)
+        }
+    }
+
+    /// The user who started a process, whatever it has become since: whoever runs a set-user-id program answers for it.
+    func user(of process: Int32) -> UInt32 {
+        let status = (try? ProcFile.contents("/proc/\(process)/status")) ?? []
+        let first = ProcFile.line("Uid", in: status)?.split { $0 == UInt8(ascii: "\t") || $0 == UInt8(ascii: " ") }
+            .first
+        return first.flatMap { UInt32(String(decoding: $0, as: UTF8.self)) } ?? .max
+    }
 
     // MARK: Open devices
 
@@ -89,7 +111,7 @@ final class ProcTasks: TaskDirectory {
     /// So long an answer is used again: far less than anybody could tell from having asked earlier.
     private static let descriptorTrust = Duration.milliseconds(1)
     private static let mappingTrust = Duration.milliseconds(10)
-    private static let patience = 50
+    private static let patience = DispatchTimeInterval.milliseconds(50)
 
     func holdsOpen(_ device: Device, process: Int32) -> Bool {
         let holder = Holder(device: ObjectIdentifier(device), process: process)
@@ -100,64 +122,65 @@ final class ProcTasks: TaskDirectory {
         guard let inode, let mount else { return false }
         if let known {
             if now - known.checked < Self.descriptorTrust { return true }
-            if let found = Self.descriptor(known.number, of: process, inode: inode), found == known.mountID {
+            if Self.inode(of: known.number, of: process, on: mount) == inode {
                 state.withLock { $0.descriptors[holder]?.checked = now }
                 return true
             }
         }
-        guard let numbers = ProcFile.numbers(in: "/proc/\(process)/fdinfo") else {
+        guard let numbers = ProcFile.numbers(in: "/proc/\(process)/fd") else {
             // Somebody else's process, which only root may look into: what is known is that it opened the device.
             return state.withLock { $0.openers[holder] != nil }
         }
-        for number in numbers {
-            guard let mountID = Self.descriptor(number, of: process, inode: inode),
-                Self.isMount(mountID, of: process, on: mount)
-            else { continue }
+        for number in numbers where Self.inode(of: number, of: process, on: mount) == inode {
             state.withLock { state in
                 if state.descriptors.count >= 1024 { state.descriptors.removeAll() }
-                state.descriptors[holder] = Descriptor(number: number, mountID: mountID, checked: now)
+                state.descriptors[holder] = Descriptor(number: number, checked: now)
             }
             return true
         }
         state.withLock { _ = $0.descriptors.removeValue(forKey: holder) }
-        return maps(holder, inode: inode, mount: mount)
+        return maps(holder, inode: inode)
     }
 
-    /// The mount through which a descriptor has an inode open; nil where it is another inode's.
-    private static func descriptor(_ number: Int32, of process: Int32, inode: UInt64) -> UInt64? {
-        ProcFile.read("/proc/\(process)/fdinfo/\(number)", capacity: 256) { bytes in
-            ProcFile.number("ino", in: bytes) == inode ? ProcFile.number("mnt_id", in: bytes) : nil
-        }
+    /// So many descriptors of one process are looked at.
+    private static let descriptorLimit = 1 << 16
+
+    /// The inodes of the mount that a process has open.
+    func openInodes(of process: Int32) -> Set<UInt64> {
+        guard let mount, let numbers = ProcFile.numbers(in: "/proc/\(process)/fd") else { return [] }
+        return Set(numbers.prefix(Self.descriptorLimit).compactMap { Self.inode(of: $0, of: process, on: mount) })
     }
 
-    /// Whether a mount that a process sees is of a device.
-    private static func isMount(_ id: UInt64, of process: Int32, on device: MountDevice) -> Bool {
-        guard let table = try? ProcFile.contents("/proc/\(process)/mountinfo") else { return false }
-        let (start, number) = (Array("\(id) ".utf8), Array("\(device)".utf8))
-        return table.split(separator: UInt8(ascii: "\n")).contains { line in
-            line.starts(with: start)
-                && line.split(separator: UInt8(ascii: " "), maxSplits: 3).dropFirst(2).first?.elementsEqual(number)
-                    ?? false
-        }
+    /// The inode of the mount that a descriptor is of; nil for one of something else.
+    ///
+    /// Not by fdinfo, which for an epoll descriptor waits for whoever polls it (ep_show_fdinfo() of fs/eventpoll.c).
+    private static func inode(of number: Int32, of process: Int32, on mount: MountDevice) -> UInt64? {
+        var (major, minor, inode): (UInt32, UInt32, UInt64) = (0, 0, 0)
+        guard unsafe clinux_cached_inode("/proc/\(process)/fd/\(number)", &major, &minor, &inode) == 0,
+            Int(major) == mount.major, Int(minor) == mount.minor
+        else { return nil }
+        return inode
     }
 
     /// Whether a process maps a device that it has no descriptor of.
-    private func maps(_ holder: Holder, inode: UInt64, mount: MountDevice) -> Bool {
+    private func maps(_ holder: Holder, inode: UInt64) -> Bool {
         let now = ContinuousClock.now
         let last = state.withLock { $0.mapped[holder] }
         if let last, now - last.at < Self.mappingTrust { return last.isMapped }
-        let done = DispatchSemaphore(value: 0)
-        DispatchQueue(label: "cdmfs.maps").start { [self] in
-            let mappings = try? ProcMaps.mappings(of: holder.process, on: mount)
-            let isMapped = mappings?.contains { $0.inode == inode } ?? false
-            state.withLock { state in
-                if state.mapped.count >= 1024 { state.mapped.removeAll() }
-                state.mapped[holder] = (isMapped, .now)
-            }
-            done.signal()
+        let isMapped: Bool
+        do throws(Errno) {
+            guard let process = identity(of: holder.process) else { return false }
+            isMapped = try mappings(of: process, patience: Self.patience).contains { $0.inode == inode }
+        } catch .timedOut {
+            // Its address space is busy: what was so last time, or may be so, is so.
+            return last?.isMapped ?? state.withLock { $0.openers[holder] != nil }
+        } catch {
+            isMapped = false
         }
-        _ = done.wait(timeout: .now() + .milliseconds(Self.patience))
-        // Where the answer is not there in time, its address space is busy: what was so last time, or may be so, is so.
-        return state.withLock { $0.mapped[holder]?.isMapped ?? ($0.openers[holder] != nil) }
+        state.withLock { state in
+            if state.mapped.count >= 1024 { state.mapped.removeAll() }
+            state.mapped[holder] = (isMapped, .now)
+        }
+        return isMapped
     }
 }

@@ -1,3 +1,4 @@
+import CLinux
 import CoherentMemory
 import Fuse
 import Glibc

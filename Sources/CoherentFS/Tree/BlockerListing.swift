@@ -16,20 +16,21 @@ struct BlockerListing: Sendable {
     }
 
     static let attribute = Attribute<BlockerListing>.readOnly(
-        "blockers", summary: "Frames that cannot be moved away, a line a run, and who maps them.",
-        records: { listing, address in
+        "blockers", permissions: .ownerRead, summary: "Frames that cannot be moved away, a line a run, and who maps them.",
+        records: { listing, address, client in
             // Processes are looked into for each part anew, so it is a large one.
-            listing.services.heldBlockers(of: listing.node, from: address, limit: 1024).map {
-                TextRecord(listing.line($0), next: $0.blocker.physicalAddress + UInt64($0.blocker.bytes.count))
+            let held = listing.services.heldBlockers(of: listing.node, from: address, limit: 1024)
+            let numbers = TaskNumbers(for: client)
+            return held.map {
+                TextRecord(listing.line($0, numbers), next: $0.blocker.physicalAddress + UInt64($0.blocker.bytes.count))
             }
         }
     ).shownInJob()
 
-    private func line(_ held: HeldBlocker) -> String {
+    private func line(_ held: HeldBlocker, _ numbers: borrowing TaskNumbers) -> String {
         let blocker = held.blocker
-        let processes = held.processes.isEmpty ? "-" : held.processes.map(String.init).joined(separator: ",")
         return "\(hex(blocker.physicalAddress)) \(hex(UInt64(blocker.bytes.count))) \(blocker.reason.rawValue) "
-            + "\(name(of: blocker.buffer)) \(processes)\n"
+            + "\(name(of: blocker.buffer)) \(held.list(numbers))\n"
     }
 
     private func name(of buffer: Buffer) -> String {

@@ -48,7 +48,7 @@ enum BufferAttributes {
         },
         .readOnly(
             "pages", summary: "Where its pages are, a line a run.",
-            records: { subject, offset in
+            records: { subject, offset, _ in
                 subject.machine.runs(of: subject.part, from: offset, limit: 256).map {
                     TextRecord("\($0.line)\n", next: $0.offset + $0.length)
                 }
@@ -121,8 +121,10 @@ enum BufferAttributes {
         }
         guard isAsync else { return job }
         return Job("migrate-start") { _ throws(Errno) in
-            guard services.jobs.start(job, Cancellation(), done: { _ in services.changes.kick() }) else {
-                throw .operationNotSupportedByDevice
+            guard
+                services.jobs.start(job, for: text.client.user, Cancellation(), done: { _ in services.changes.kick() })
+            else {
+                throw .resourceTemporarilyUnavailable
             }
         }
     }

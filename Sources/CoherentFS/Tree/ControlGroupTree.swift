@@ -32,8 +32,8 @@ enum ControlGroupAttributes {
         .readWrite(
             "cgroup.procs",
             summary: "The processes of the group, a line each; write PID, or 0 for the writer, to put one into it.",
-            records: { subject, number throws(Errno) in
-                processRecords(subject.machine.processes(in: try subject.living), from: number)
+            records: { subject, number, client throws(Errno) in
+                TaskNumbers(for: client).records(subject.machine.processes(in: try subject.living), from: number)
             }, start: attach),
         .readOnly("cpuset.mems.effective", summary: "The nodes that tasks of the group may use, a list.") {
             subject throws(Errno) in "\(subject.machine.effectiveMems(of: try subject.living))"
@@ -51,9 +51,10 @@ enum ControlGroupAttributes {
         _ subject: Subject<ControlGroup>, _ text: AttributeText
     ) throws(Errno) -> Job {
         let (services, machine, group) = (subject.services, subject.machine, try subject.living)
-        let process = try services.process(of: try AttributeText(text.stripped, writer: text.writer).task())
+        let process = try services.process(of: try AttributeText(text.stripped, by: text.client).task())
         return Job(.cpuset, to: machine.effectiveMems(of: group)) { cancellation, account throws(Errno) in
-            let from = machine.effectiveMems(of: try machine.attach(process: process, to: group))
+            let from = machine.effectiveMems(
+                of: try machine.attach(process: process.id, startTime: process.startTime, to: group))
             services.follow(process, from: from, to: machine.effectiveMems(of: group), account, cancellation)
         }
     }
@@ -67,7 +68,7 @@ enum ControlGroupAttributes {
         return Job(.cpuset, from: machine.effectiveMems(of: group), to: nodes) {
             cancellation, account throws(Errno) in
             for (group, old, new) in try machine.setMems(nodes, of: group) {
-                for process in machine.processes(in: group) {
+                for process in machine.processes(in: group).compactMap(services.processes.identity) {
                     services.follow(process, from: old, to: new, account, cancellation)
                 }
             }
@@ -100,7 +101,8 @@ extension Services {
     /// Moves a process's memory to where it may be now (cpuset_migrate_mm()). As in Linux, what cannot be moved stays, and
     /// nobody is told.
     fileprivate func follow(
-        _ process: Int32, from old: IDSet, to new: IDSet, _ account: MigrationAccount, _ cancellation: Cancellation
+        _ process: TaskIdentity, from old: IDSet, to new: IDSet, _ account: MigrationAccount,
+        _ cancellation: Cancellation
     ) {
         guard old != new else { return }
         try? moveMemory(of: process, from: old, to: new, account) { cancellation.isCancelled }

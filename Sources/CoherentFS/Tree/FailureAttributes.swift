@@ -25,7 +25,7 @@ enum FaultInjectionAttributes {
         Attribute.readOnly(
             "poison_list", permissions: .ownerRead,
             summary: "Where the device's memory is poisoned or out of use, a line a run: device address, bytes, why.",
-            records: { subject, address in
+            records: { subject, address, _ in
                 let (machine, device) = (subject.machine, subject.part)
                 return machine.failedRanges(of: device.node, from: address, limit: 256).map { range in
                     TextRecord(
@@ -133,7 +133,7 @@ enum HardwarePoisonAttributes {
     static let table: [Attribute<Machine>] = [
         .readOnly(
             "retired", summary: "The memory that is out of use, a line a run: physical address, bytes, node, why.",
-            records: retired)
+            records: { machine, key, _ in retired(machine, key) })
     ]
 
     /// Node by node: the key is the node's place, and the frame within what no physical address reaches.

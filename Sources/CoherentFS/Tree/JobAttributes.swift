@@ -19,7 +19,7 @@ enum JobAttributes {
         ).verbatim().changingSteadily(),
         .readOnly(
             "migrations", summary: "How many pages moved from node to node, and why, a line each.",
-            records: { services, place in
+            records: { services, place, _ in
                 services.machine.transfers.dropFirst(Int(clamping: place)).prefix(256).enumerated().map {
                     index, moved in
                     TextRecord(

@@ -80,8 +80,8 @@ enum CoherentNodeAttributes {
         .readWrite(
             "tasks",
             summary: "Processes allowed under restricted beside those that hold the device open; write PID or -PID.",
-            records: { subject, number in
-                processRecords(subject.machine.permittedProcesses(on: subject.part), from: number)
+            records: { subject, number, client in
+                TaskNumbers(for: client).records(subject.machine.permittedProcesses(on: subject.part), from: number)
             },
             store: { subject, text throws(Errno) in try permit(subject, text) }),
         PressureAttributes.pressure,
@@ -114,15 +114,14 @@ enum CoherentNodeAttributes {
         let (machine, node) = (subject.machine, subject.part)
         let word = try text.word
         guard word.utf8.first == UInt8(ascii: "-") else {
-            let task = try AttributeText(word, writer: text.writer).task()
-            try machine.setPermitted(true, process: task, on: node)
+            let task = try subject.services.task(try AttributeText(word, by: text.client).task())
+            try machine.setPermitted(true, process: task.id, startTime: task.startTime, on: node)
             return
         }
-        let task = try AttributeText(String(word.dropFirst()), writer: text.writer).task()
-        let process = subject.services.processes.task(task)?.process
-        guard let process else { throw .noSuchProcess }
+        let process = try subject.services.process(
+            of: try AttributeText(String(word.dropFirst()), by: text.client).task())
         // It is there, but not in the list.
-        guard machine.permittedProcesses(on: node).contains(process) else { throw .invalidArgument }
-        try machine.setPermitted(false, process: process, on: node)
+        guard machine.permittedProcesses(on: node).contains(process.id) else { throw .invalidArgument }
+        try machine.setPermitted(false, process: process.id, on: node)
     }
 }

@@ -1,43 +1,42 @@
 import AttributeTree
 import CoherentMemory
-import Synchronization
 import SystemPackage
 
 /// An open sys/kernel/cdm/numa_maps: of whose mappings it tells.
 final class NumaMapsQuestion: Sendable {
     /// The task that was asked for last, for those who write and read through different files, as a shell does.
     final class Last: Sendable {
-        let task = Atomic<Int32>(0)
+        let task = Mutex<TaskIdentity?>(nil)
     }
 
     private let services: Services
-    private let task: Atomic<Int32>
+    private let task: Mutex<TaskIdentity?>
 
     init(_ services: Services) {
         self.services = services
-        let last = services.numaMaps.task.load(ordering: .relaxed)
+        let last = services.numaMaps.task.withLock { $0 }
         // Whoever reads the whole tree has asked for nobody.
-        task = Atomic(services.processes.task(last) == nil ? 0 : last)
+        task = Mutex(last.flatMap { services.processes.identity(of: $0.id) == $0 ? $0 : nil })
     }
 
     static let attribute = Attribute<NumaMapsQuestion>.readWrite(
         "numa_maps", permissions: .ownerReadWrite,
         summary: "Write PID; then reads as /proc/PID/numa_maps, of what the task maps of the mount.",
-        records: { question, address throws(Errno) in try question.records(from: address) },
+        records: { question, address, _ throws(Errno) in try question.records(from: address) },
         store: { question, text throws(Errno) in
-            let task = try text.task()
-            _ = try question.services.process(of: task)
-            question.task.store(task, ordering: .relaxed)
-            question.services.numaMaps.task.store(task, ordering: .relaxed)
+            let task = try question.services.task(try text.task())
+            question.task.withLock { $0 = task }
+            question.services.numaMaps.task.withLock { $0 = task }
         }
     ).shownInJob()
 
     /// The lines of mappings from an address on; the process is looked into for each part anew, so it is a large one.
     private func records(from address: UInt64) throws(Errno) -> [TextRecord] {
-        let task = task.load(ordering: .relaxed)
-        guard task > 0 else { return [] }
-        let taskPolicy = try services.machine.policy(ofTask: task)
-        return try services.mappings(of: task).lazy.filter { $0.addresses.lowerBound >= address }.prefix(1024).map {
+        guard let task = task.withLock({ $0 }) else { return [] }
+        // First: it says whether the task is still the one that was asked for.
+        let mappings = try services.mappings(of: task)
+        let taskPolicy = try services.machine.policy(ofTask: task.id)
+        return mappings.lazy.filter { $0.addresses.lowerBound >= address }.prefix(1024).map {
             TextRecord(line(of: $0, taskPolicy) + "\n", next: $0.addresses.upperBound)
         }
     }

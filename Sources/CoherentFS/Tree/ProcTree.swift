@@ -26,7 +26,7 @@ enum ProcTree {
     private static func byNode(
         _ text: @escaping @Sendable (CoherentMemory.Node, Machine) -> String
     ) -> Attribute<Machine>.Records {
-        { machine, id in
+        { machine, id, _ in
             nodes(of: machine).lazy.filter { UInt64($0.id) >= id }.prefix(1).map {
                 TextRecord(text($0, machine) + "\n", next: UInt64($0.id) + 1)
             }

@@ -216,6 +216,10 @@ struct SystemTree {
 /// Figures of the mount itself: sys/kernel/cdm.
 enum MountAttributes {
     static let table: [Attribute<Void>] = [
-        .readOnly("pid", summary: "The process that serves the mount.") { _ in "\(getpid())" }
+        .readOnly(
+            "pid", summary: "The process that serves the mount.",
+            showForClient: { _, client in
+                "\(TaskNumbers(for: client)[getpid()])"
+            })
     ]
 }

@@ -7,9 +7,11 @@ enum TaskAttributes {
     static let table: [Attribute<Services>] = [
         .readWrite(
             "task_policy", summary: "PID POLICY of each task that has a policy; write PID POLICY, as set_mempolicy(2).",
-            records: { services, number in
-                services.machine.taskPolicies.lazy.filter { UInt64($0.task) >= number }.prefix(256).map {
-                    TextRecord("\($0.task) \($0.policy)\n", next: UInt64($0.task) + 1)
+            records: { services, number, client in
+                let policies = services.machine.taskPolicies.filter { UInt64($0.task) >= number }.prefix(256)
+                let numbers = TaskNumbers(for: client)
+                return policies.map {
+                    TextRecord("\(numbers[$0.task]) \($0.policy)\n", next: UInt64($0.task) + 1)
                 }
             }, store: setPolicy),
         .writeOnly(
@@ -18,7 +20,7 @@ enum TaskAttributes {
             start: migratePages),
         .readOnly(
             "zonelists", summary: "The nodes that an allocation for a node tries in turn, a line for each list.",
-            records: { services, place in
+            records: { services, place, _ in
                 // A record a node.
                 services.machine.nodes.dropFirst(Int(clamping: place)).prefix(1).map { node in
                     let lines = services.machine.zonelists(of: node).map { list in
@@ -42,11 +44,12 @@ enum TaskAttributes {
     @Sendable private static func setPolicy(_ services: Services, _ text: AttributeText) throws(Errno) {
         let line = text.text.drop { $0 == " " }
         guard let blank = line.firstIndex(of: " ") else { throw .invalidArgument }
-        let task = try AttributeText(String(line[..<blank]), writer: text.writer).task()
+        let task = try AttributeText(String(line[..<blank]), by: text.client).task()
         let words = line[blank...].drop { $0 == " " }
         let machine = services.machine
         let policy = try MemoryPolicy(parsing: String(words), available: machine.nodesWithMemory)
-        try machine.setPolicy(policy, ofTask: task)
+        let target = try services.task(task)
+        try machine.setPolicy(policy, ofTask: target.id, startTime: target.startTime)
     }
 
     @Sendable private static func migratePages(_ services: Services, _ text: AttributeText) throws(Errno) -> Job {
@@ -75,7 +78,7 @@ enum TaskAttributes {
         _ services: Services, _ text: AttributeText
     ) throws(Errno) -> Job {
         let fields = text.text.split(separator: ",", omittingEmptySubsequences: false).map {
-            AttributeText(String($0), writer: text.writer)
+            AttributeText(String($0), by: text.client)
         }
         guard fields.count == 4 else { throw .invalidArgument }
         let task = try fields[0].task()
@@ -91,31 +94,4 @@ enum TaskAttributes {
             }
         }
     }
-}
-
-extension AttributeText {
-    /// The number of a thread or process; 0 is the writer.
-    ///
-    /// - Throws: EINVAL for what is no number or negative, ERANGE for what does not fit.
-    func task() throws(Errno) -> Int32 {
-        let number = try integer()
-        guard number >= 0 else { throw .invalidArgument }
-        guard let id = Int32(exactly: number) else { throw .outOfRange }
-        return id == 0 ? writer : id
-    }
-}
-
-extension Services {
-    /// The process of a task. ESRCH for no such task.
-    func process(of task: Int32) throws(Errno) -> Int32 {
-        guard let process = processes.task(task)?.process else { throw .noSuchProcess }
-        return process
-    }
-}
-
-/// Numbers of processes, a line each, from one on; an empty text for none, as in cgroup.procs.
-///
-/// - Parameter processes: ascending.
-func processRecords(_ processes: [Int32], from number: UInt64) -> [TextRecord] {
-    processes.lazy.filter { UInt64($0) >= number }.prefix(1024).map { TextRecord("\($0)\n", next: UInt64($0) + 1) }
 }

@@ -61,8 +61,10 @@ extension Machine {
         let part: UInt64 = 4096
         var start = first
         while runs.count < enough {
-            let pages = start..<min(start + part, max(start, Page.count(of: buffer.size)))
-            guard !pages.isEmpty else { return }
+            // Not only within the size: a huge page may reach behind the end.
+            let next = buffer.state.withLock { $0.table.nextLeaf(from: start).map { max(start, $0.1) } }
+            guard let next else { return }
+            let pages = next..<next + part
             let touched = touchedPages(of: buffer, in: pages)
             var place = 0
             forEachPage(of: buffer, in: pages, includingFailed: true) { page, entry in

@@ -96,12 +96,13 @@ extension Machine {
     /// Sets the policy of a task, and of those that it makes from now on (set_mempolicy(2)). It is used for buffers
     /// whose own policy is `default`.
     ///
+    /// - Parameter startTime: when the task began, where a later one of the same number is not meant.
     /// - Throws: ESRCH for no such task, EINVAL for nodes that have no memory or that its cpuset does not allow at all,
     ///   EPERM for a restricted node that it may not use.
-    public func setPolicy(_ policy: MemoryPolicy, ofTask id: Int32) throws(Errno) {
+    public func setPolicy(_ policy: MemoryPolicy, ofTask id: Int32, startTime: UInt64? = nil) throws(Errno) {
         let allowed = try tasks.allowedNodes(of: id, in: self)
         try checkAccess(to: policy, by: id, within: allowed)
-        try tasks.setPolicy(policy, of: id, in: self)
+        try tasks.setPolicy(policy, of: id, startTime: startTime, in: self)
     }
 
     /// Notes that a task is at work, so that it keeps what it has inherited though its maker may end. Cheap where no task has
@@ -115,8 +116,12 @@ extension Machine {
     public var taskPolicies: [(task: Int32, policy: MemoryPolicy)] { tasks.policies(in: self) }
 
     /// Allows a process a restricted node, or takes that back. ESRCH for no such process, or one that was not allowed.
-    public func setPermitted(_ isPermitted: Bool, process: Int32, on node: Node) throws(Errno) {
-        try tasks.setPermitted(isPermitted, process: process, on: node)
+    ///
+    /// - Parameter startTime: when the process began, where a later one of the same number is not meant.
+    public func setPermitted(
+        _ isPermitted: Bool, process: Int32, startTime: UInt64? = nil, on node: Node
+    ) throws(Errno) {
+        try tasks.setPermitted(isPermitted, process: process, startTime: startTime, on: node)
     }
 
     /// The processes allowed a restricted node by name, ascending.
@@ -162,9 +167,13 @@ extension Machine {
     public func effectiveMems(of group: ControlGroup) -> IDSet { group.effectiveMems(root: nodesWithMemory) }
 
     /// Puts a process into a group; returns the one that it was in. ESRCH where there is none.
-    public func attach(process: Int32, to group: ControlGroup) throws(Errno) -> ControlGroup {
+    ///
+    /// - Parameter startTime: when the process began, where a later one of the same number is not meant.
+    public func attach(
+        process: Int32, startTime: UInt64? = nil, to group: ControlGroup
+    ) throws(Errno) -> ControlGroup {
         let old = try tasks.group(of: process)
-        try tasks.attach(process, to: group, in: self)
+        try tasks.attach(process, startTime: startTime, to: group, in: self)
         return old
     }
 

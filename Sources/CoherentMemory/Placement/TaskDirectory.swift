@@ -1,3 +1,17 @@
+/// A task, told from a later one of the same number.
+public struct TaskIdentity: Sendable, Hashable {
+    /// The number.
+    public var id: Int32
+    /// When it began, as ``TaskDescription/startTime`` has it.
+    public var startTime: UInt64
+
+    /// The task of a number that began then.
+    public init(id: Int32, startTime: UInt64) {
+        self.id = id
+        self.startTime = startTime
+    }
+}
+
 /// What the machine has to know of a task of the host (struct task_struct).
 public struct TaskDescription: Sendable, Hashable {
     /// The process that the thread belongs to (tgid); its own number for a process.

@@ -150,10 +150,20 @@ final class TaskTable: Sendable {
 
     // MARK: Policies
 
+    /// A task of the directory: if need be, only the one that began then. ESRCH for none.
+    private static func task(
+        _ id: Int32, startTime: UInt64? = nil, in directory: any TaskDirectory
+    ) throws(Errno) -> TaskDescription {
+        guard id > 0, let task = directory.task(id), startTime.map({ $0 == task.startTime }) ?? true else {
+            throw .noSuchProcess
+        }
+        return task
+    }
+
     /// Sets the policy of a thread, and of what it makes from now on.
-    func setPolicy(_ policy: MemoryPolicy, of id: Int32, in machine: Machine) throws(Errno) {
+    func setPolicy(_ policy: MemoryPolicy, of id: Int32, startTime: UInt64?, in machine: Machine) throws(Errno) {
         try state.withLock { state throws(Errno) in
-            guard id > 0, let task = state.directory.task(id) else { throw .noSuchProcess }
+            let task = try Self.task(id, startTime: startTime, in: state.directory)
             let group = Self.group(of: task, in: &state) ?? root
             let allowed = group.effectiveMems(root: machine.nodesWithMemory)
             // Nodes must be left (mpol_set_nodemask(), and mpol_ops.create); relative ones always are.
@@ -173,7 +183,7 @@ final class TaskTable: Sendable {
     /// The policy of a thread: its own, or inherited. ESRCH where there is no such task.
     func policy(of id: Int32, in machine: Machine) throws(Errno) -> MemoryPolicy {
         try state.withLock { state throws(Errno) in
-            guard id > 0, let task = state.directory.task(id) else { throw .noSuchProcess }
+            let task = try Self.task(id, in: state.directory)
             let group = Self.group(of: task, in: &state) ?? root
             return Self.policy(of: id, task, in: group, &state, machine)
         }
@@ -230,11 +240,10 @@ final class TaskTable: Sendable {
     }
 
     /// Puts a process into a group. ESRCH where there is none, ENODEV where the group has gone.
-    func attach(_ id: Int32, to group: ControlGroup, in machine: Machine) throws(Errno) {
+    func attach(_ id: Int32, startTime: UInt64?, to group: ControlGroup, in machine: Machine) throws(Errno) {
         try state.withLock { state throws(Errno) in
-            guard id > 0, let thread = state.directory.task(id), let task = state.directory.task(thread.process) else {
-                throw .noSuchProcess
-            }
+            let thread = try Self.task(id, startTime: startTime, in: state.directory)
+            let task = try Self.task(thread.process, in: state.directory)
             guard !group.state.withLock({ $0.isRemoved }) else { throw .operationNotSupportedByDevice }
             state.groups.set(group, of: thread.process, task, in: state.directory)
             let allowed = group.effectiveMems(root: machine.nodesWithMemory)
@@ -250,7 +259,7 @@ final class TaskTable: Sendable {
     /// The group of a process. ESRCH where there is none.
     func group(of id: Int32) throws(Errno) -> ControlGroup {
         try state.withLock { state throws(Errno) in
-            guard id > 0, let task = state.directory.task(id) else { throw .noSuchProcess }
+            let task = try Self.task(id, in: state.directory)
             return Self.group(of: task, in: &state) ?? root
         }
     }
@@ -269,15 +278,14 @@ final class TaskTable: Sendable {
     // MARK: Restricted nodes
 
     /// Allows a process the use of a restricted node, or takes that back. ESRCH where there is none.
-    func setPermitted(_ isPermitted: Bool, process id: Int32, on node: Node) throws(Errno) {
+    func setPermitted(_ isPermitted: Bool, process id: Int32, startTime: UInt64?, on node: Node) throws(Errno) {
         try state.withLock { state throws(Errno) in
             guard isPermitted else {
                 guard state.permitted[node.index]?.removeValue(forKey: id) != nil else { throw .noSuchProcess }
                 return
             }
-            guard id > 0, let thread = state.directory.task(id), let task = state.directory.task(thread.process) else {
-                throw .noSuchProcess
-            }
+            let thread = try Self.task(id, startTime: startTime, in: state.directory)
+            let task = try Self.task(thread.process, in: state.directory)
             state.permitted[node.index, default: [:]][thread.process] = task.startTime
         }
     }

@@ -30,6 +30,9 @@ final class Ring: @unchecked Sendable {
     private var entries: [UnsafeMutablePointer<RingEntry>]
     /// Of each queue: entries that no deferred request holds.
     private var ready: [Int: Int] = [:]
+    /// Of each queue: those of them that some request has come to. The kernel gives what waits in a queue only to entries that are
+    /// committed, not to one that is registered (fuse_uring_do_register()): so one of these must always be about to be.
+    private var live: [Int: Int] = [:]
     private var isLost = false
     private var priority: RingPriority
 
@@ -83,14 +86,14 @@ final class Ring: @unchecked Sendable {
         _ = clinux_stay_on_cpu(Int32(cpu))
         for queue in queues {
             ready[queue] = 0
-            for _ in 0..<options.depth { try addEntry(queue) }
+            for _ in 0..<options.depth { try addEntry(queue, isFresh: false) }
         }
         try armWake()
         let submitted = unsafe curing_submit(raw, 0)
         guard submitted >= 0 else { throw Errno(rawValue: -submitted) }
     }
 
-    private func addEntry(_ queue: Int) throws(Errno) {
+    private func addEntry(_ queue: Int, isFresh: Bool) throws(Errno) {
         let entry = UnsafeMutablePointer<RingEntry>.allocate(capacity: 1)
         do throws(Errno) {
             unsafe entry.initialize(to: try RingEntry(self, queue: queue, capacity: options.payload))
@@ -98,6 +101,8 @@ final class Ring: @unchecked Sendable {
             unsafe entry.deallocate()
             throw error
         }
+        unsafe entry.pointee.isFresh = isFresh
+        if !isFresh { live[queue, default: 0] += 1 }
         unsafe entries.append(entry)
         unsafe set.add(entry)
         let isQueued = unsafe curing_push_command(
@@ -173,6 +178,12 @@ final class Ring: @unchecked Sendable {
             try unsafe commit(entry)
             return
         }
+        let queue = unsafe entry.pointee.queue
+        if unsafe entry.pointee.isFresh {
+            unsafe entry.pointee.isFresh = false
+            live[queue, default: 0] += 1
+        }
+        unsafe entry.pointee.mayBeHeld = live[queue, default: 0] > 1
         // The pid of struct fuse_in_header.
         unsafe priority.noteAsker(message.loadUnaligned(fromByteOffset: 32, as: UInt32.self))
         var buffer = unsafe fuse_buf()
@@ -185,11 +196,11 @@ final class Ring: @unchecked Sendable {
         unsafe set.redeliver(entry, session)
         if unsafe entry.pointee.isDeferred {
             // Those who wait long must not be all that a CPU may ask for.
-            let queue = unsafe entry.pointee.queue
             ready[queue, default: 0] -= 1
+            live[queue, default: 0] -= 1
             if ready[queue, default: 0] < options.depth {
                 // Without memory for one more, the next who ask wait until one of the others has its answer.
-                do throws(Errno) { try addEntry(queue) } catch .noMemory {}
+                do throws(Errno) { try addEntry(queue, isFresh: true) } catch .noMemory {}
             }
         } else {
             if unsafe !entry.pointee.isAnswered { unsafe entry.pointee.refuse() }
@@ -213,6 +224,7 @@ final class Ring: @unchecked Sendable {
         for index in unsafe answered.indices {
             let entry = unsafe answered[index]
             unsafe ready[entry.pointee.queue, default: 0] += 1
+            unsafe live[entry.pointee.queue, default: 0] += 1
             try unsafe commit(entry)
         }
     }

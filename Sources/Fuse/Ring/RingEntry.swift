@@ -52,6 +52,18 @@ struct RingEntry: ~Copyable {
         nonmutating set { unsafe base.storeBytes(of: newValue, toByteOffset: 1104, as: Bool.self) }
     }
 
+    /// Whether no request has come yet to an entry that was made while others may have been waiting.
+    var isFresh: Bool {
+        get { unsafe base.load(fromByteOffset: 1128, as: Bool.self) }
+        nonmutating set { unsafe base.storeBytes(of: newValue, toByteOffset: 1128, as: Bool.self) }
+    }
+
+    /// Whether the request may be held for good: see ``Request/mayBeHeld``. Set by the ring's thread before anybody knows the request.
+    var mayBeHeld: Bool {
+        get { unsafe base.load(fromByteOffset: 1136, as: Bool.self) }
+        nonmutating set { unsafe base.storeBytes(of: newValue, toByteOffset: 1136, as: Bool.self) }
+    }
+
     /// An entry with room for payloads of `capacity` bytes.
     init(_ ring: Ring, queue: Int, capacity: Int) throws(Errno) {
         let page = Int(sysconf(Int32(_SC_PAGESIZE)))

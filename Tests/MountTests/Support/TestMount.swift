@@ -89,6 +89,9 @@ final class TestMount: Sendable {
         for problem in mount.end(unmounting: !endsItself) { Issue.record("\(problem)", sourceLocation: sourceLocation) }
     }
 
+    /// Lets other users come to the mount point, below a directory that is the tests' alone.
+    func letOthersIn() throws { try check(unsafe chmod(scratch, 0o755)) }
+
     // MARK: Leaks
 
     private func freeMemory() throws -> [Int: Int] {

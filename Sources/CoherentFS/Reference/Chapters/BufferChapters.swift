@@ -119,7 +119,8 @@ extension Manual {
                 "mapping": ManualPage(
                     reads: "`[tracked] direct`, the one in force in brackets", writes: "either word",
                     errors: [
-                        "EINVAL": "another word", "EBUSY": "somebody has it open or mapped",
+                        "EINVAL": "another word",
+                        "EBUSY": "somebody has it open or mapped, or may have and does not let itself be read",
                         "EOPNOTSUPP":
                             "the daemon has not CAP_SYS_ADMIN, the host not Linux 6.9, or the buffer is contiguous or has `huge` at pool",
                         "ENOSPC": "not every page can get a frame",

@@ -37,13 +37,13 @@ extension Manual {
                     errors: [
                         "EINVAL": "another word",
                         "EBUSY":
-                            "for `1`, a block is online; for `force`, a page has nowhere to go, or a task does not end; or another change is under way",
+                            "for `1`, a block is online; for `force`, a page has nowhere to go; or another change is under way",
                         "ENODEV": "somebody else was faster",
                         "EPERM": "for `force`, a task that the daemon may not kill maps memory that cannot move",
                         "EINTR": "interrupted while pages were moved away",
                     ],
                     text:
-                        "The node, its memory blocks and this directory go. dev/cdmN stays and answers ENODEV, mappings of it SIGBUS, open files of what has gone ENODEV. `force` moves what can be moved, then kills (SIGKILL) the tasks that map memory of the node that cannot, which is what nodeN/cdm/blockers lists, and no others; the log and an event (KILLED=PID, COMM=NAME) name them. Those pages are lost as with a link that is cut (EIO, SIGBUS, and `pages` says so); a contiguous buffer reads as zeros. Where `force` fails, what was online is so again.",
+                        "The node, its memory blocks and this directory go. dev/cdmN stays and answers ENODEV, mappings of it SIGBUS, open files of what has gone ENODEV. `force` moves what can be moved, then kills (SIGKILL) the tasks that map memory of the node that cannot, which is what nodeN/cdm/blockers lists with a number, and no others; the log and an event (KILLED=PID, COMM=NAME) name them. One that does not say what it maps is killed where it has the memory open; one that does not end within a second, for somebody keeps it in the kernel, is left behind. Those pages are lost as with a link that is cut (EIO, SIGBUS, and `pages` says so); a contiguous buffer reads as zeros. Where `force` fails, what was online is so again.",
                     linux: "drivers/pci/pci-sysfs.c, remove; offline_and_remove_memory() of mm/memory_hotplug.c"),
             ]),
         Chapter(

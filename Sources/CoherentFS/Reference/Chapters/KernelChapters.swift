@@ -77,7 +77,7 @@ extension Manual {
         Chapter(
             "sys/kernel/cdm", summary: "What has no Linux counterpart.", linux: "none",
             [
-                "pid": ManualPage(reads: "a number, decimal"),
+                "pid": ManualPage(reads: "a number, decimal", text: numbers),
                 "host_nodes": ManualPage(
                     reads: "lines of `nodeN host=M moved=PAGES failed=PAGES`, in pages of 4 KiB",
                     text:
@@ -116,7 +116,7 @@ extension Manual {
                         "EPERM": "a restricted node that the task may not use",
                     ],
                     text:
-                        "Used for buffers whose own policy is `default`. What the task makes from now on inherits it; `default` takes it back.",
+                        "Used for buffers whose own policy is `default`. What the task makes from now on inherits it; `default` takes it back. \(numbers)",
                     linux: "set_mempolicy(2)"),
                 "migrate_pages": ManualPage(
                     writes: "`PID FROM TO`, lists of nodes; 0 is the writer",
@@ -126,7 +126,8 @@ extension Manual {
                         "ESRCH": "there is no such task", "EPERM": "a restricted node that the writer may not use",
                         "ENOMEM": "not all could be moved; what was moved stays moved",
                         "EINTR": "interrupted; what was moved stays moved",
-                    ], text: "Of the memory of devices, nothing moves.", linux: "migrate_pages(2)"),
+                        "ETIMEDOUT": "the task keeps its address space locked, or others of its user do",
+                    ], text: "Of the memory of devices, nothing moves. \(numbers)", linux: "migrate_pages(2)"),
                 "metrics": ManualPage(
                     reads:
                         "OpenMetrics text that the text format of Prometheus allows, too; its last line is `# EOF`",
@@ -158,7 +159,7 @@ extension Manual {
                         "EINVAL": "no number", "ERANGE": "a number beyond 32 bits", "ESRCH": "there is no such task",
                     ],
                     text:
-                        "What was written to an open file, it answers; one to which nothing was, answers what was written last to another.",
+                        "What was written to an open file, it answers; one to which nothing was, answers what was written last to another. A read is ESRCH once the task has ended, whoever has its number then, and ETIMEDOUT where it keeps its address space locked. \(numbers)",
                     linux: "/proc/PID/numa_maps; show_numa_map() of fs/proc/task_mmu.c"),
                 "zonelists": ManualPage(
                     reads:
@@ -183,7 +184,8 @@ extension Manual {
                         "EPERM": "a restricted node that the writer may not use",
                         "ENOMEM": "not all could be moved; what was moved stays moved",
                         "EINTR": "interrupted; what was moved stays moved",
-                    ], linux: "migrate_virtual_range() of the 2016 proposal")
+                        "ETIMEDOUT": "the task keeps its address space locked, or others of its user do",
+                    ], text: numbers, linux: "migrate_virtual_range() of the 2016 proposal")
             ]),
         Chapter("sys/fs", summary: "File systems.", linux: "/sys/fs"),
         Chapter(
@@ -199,7 +201,7 @@ extension Manual {
                         "EINVAL": "no number", "ERANGE": "a number beyond 32 bits", "ESRCH": "there is no such process",
                         "ENODEV": "the group was removed",
                     ],
-                    text: "What the process maps moves to the nodes of the group before the write returns."),
+                    text: "What the process maps moves to the nodes of the group before the write returns. \(numbers)"),
                 "cpuset.mems": ManualPage(
                     reads: "a list; an empty line for none",
                     writes: "a list, or an empty line for the nodes of the parent",

@@ -153,7 +153,9 @@ extension Manual {
                     errors: [
                         "EINVAL": "no number, or a process to be taken back that is not in the list",
                         "ERANGE": "a number beyond 32 bits", "ESRCH": "there is no such process",
-                    ], text: "Any thread's number stands for its process, and a process that has ended leaves the list."
+                    ],
+                    text:
+                        "Any thread's number stands for its process, and a process that has ended leaves the list. \(numbers)"
                 ),
                 "pressure": ManualPage(reads: pressure, linux: "/proc/zoneinfo; mm/vmscan.c"),
                 "migrate": ManualPage(
@@ -168,9 +170,9 @@ extension Manual {
                     ], linux: "none; migrate_pages(2) for all tasks at once"),
                 "blockers": ManualPage(
                     reads:
-                        "lines of `PHYS LENGTH REASON BUFFER PIDS`: an address and bytes in hexadecimal, `pinned` or `contiguous`, a name below buffers/ or `/dev/cdmN`, processes between commas or `-`; nothing for none",
+                        "lines of `PHYS LENGTH REASON BUFFER PIDS`: an address and bytes in hexadecimal, `pinned` or `contiguous`, a name below buffers/ or `/dev/cdmN`, processes between commas or `-`; nothing for none. `PID?` has the buffer open and does not let itself be read; a last `?` stands for others who do not",
                     text:
-                        "contiguous: of a contiguous buffer for which no other node's share has a run (a node under `restricted` or `driver` does not count). What has no name any more is `(deleted)`; blanks of names are in octal, `\\040`. `inode:NUMBER`, with the number that stat(2) tells, stands in the place of a path that who opened the file could not list. Who maps a buffer is read from /proc/PID/maps, of processes that the daemon may look into.",
+                        "contiguous: of a contiguous buffer for which no other node's share has a run (a node under `restricted` or `driver` does not count). What has no name any more is `(deleted)`; blanks of names are in octal, `\\040`. `inode:NUMBER`, with the number that stat(2) tells, stands in the place of a path that who opened the file could not list. Who maps a buffer is read from /proc/PID/maps, of processes that the daemon may look into. A process that keeps its address space locked is given a fraction of a second, and not asked again before it has let go; of a user with several such processes no other is asked either. Only the owner of sys/ may read the file. \(numbers)",
                     linux: "none; dump_page() when offline_pages() fails"),
             ]),
     ]
