@@ -79,6 +79,7 @@ final class Services: Sendable {
             case .linkErrors(let name, let count): self?.tell(ofLinkErrors: count, device: name)
             default: break
             }
+            if event.changesDirectories { self?.tree.withLock { $0.cache }?.recount() }
             uevents.deliver()
             changes.kick()
         }
@@ -116,6 +117,11 @@ final class Services: Sendable {
 
     private func departed() { departures.withLock { $0 }?() }
 
+    /// A name was added to a directory below buffers/, or to that directory itself, or taken from it.
+    func changed(_ directory: BufferDirectory) {
+        tree.withLock { $0.cache }?.recount(controlsOf: directory.number)
+    }
+
     /// Something below buffers/ has lost its name.
     func unlinked(_ inode: Inode) {
         tree.withLock { $0.cache }?.unlinked(inode.number)
@@ -124,4 +130,14 @@ final class Services: Sendable {
 
     /// Sets what is to be done when a part of the machine has gone.
     func onDeparture(_ body: @escaping @Sendable () -> Void) { departures.withLock { $0 = body } }
+}
+
+extension MachineEvent {
+    /// Whether directories of sys/ came or went with it; a block that changes its state may make a tier, or end one.
+    fileprivate var changesDirectories: Bool {
+        switch self {
+        case .block, .blockAdded, .blockRemoved, .nodeAdded, .nodeRemoved, .deviceAdded, .deviceRemoved, .link: true
+        default: false
+        }
+    }
 }

@@ -60,6 +60,9 @@ final class BufferDirectory: Inode, @unchecked Sendable {
         }
     }
 
+    /// How many names are in it.
+    var count: Int { services.namespace.withLock { _ in children.count } }
+
     override var lastPlace: UInt64? { services.namespace.withLock { _ in children.lastPlace } }
 
     override func entries(at places: ClosedRange<UInt64>) -> [(place: UInt64, name: FileName, type: FileType)] {
@@ -77,7 +80,7 @@ final class BufferDirectory: Inode, @unchecked Sendable {
 
     private func insert(_ name: FileName, _ make: (Metadata) -> Inode) throws(Errno) -> Inode {
         guard name.string.utf8.count <= 255 else { throw .fileNameTooLong }
-        defer { services.uevents.deliver() }
+        defer { tell() }
         return try services.namespace.withLock { _ throws(Errno) in
             guard !isRemoved else { throw .noSuchFileOrDirectory }
             guard children[name] == nil else { throw .fileExists }
@@ -89,7 +92,13 @@ final class BufferDirectory: Inode, @unchecked Sendable {
         }
     }
 
-    /// Notes what became of a name; the caller holds the namespace lock and calls `deliver` without it.
+    /// Tells who is to know of a change of names. Without the namespace lock.
+    private func tell() {
+        services.uevents.deliver()
+        services.changed(self)
+    }
+
+    /// Notes what became of a name; the caller holds the namespace lock and calls `tell` without it.
     private func note(_ action: String, _ name: FileName, _ child: Inode, from old: String? = nil) {
         services.uevents.post {
             var details = [("DEVTYPE", child is BufferDirectory ? "directory" : "buffer")]
@@ -142,7 +151,7 @@ final class BufferDirectory: Inode, @unchecked Sendable {
     }
 
     override func remove(_ name: FileName, isDirectory: Bool) throws(Errno) {
-        defer { services.uevents.deliver() }
+        defer { tell() }
         let removed = try services.namespace.withLock { _ throws(Errno) -> Inode in
             guard let child = children[name] else { throw .noSuchFileOrDirectory }
             if let directory = child as? BufferDirectory {
@@ -170,7 +179,10 @@ final class BufferDirectory: Inode, @unchecked Sendable {
         guard let newParent = newParent as? BufferDirectory else { throw .notPermitted }
         guard newName.string.utf8.count <= 255 else { throw .fileNameTooLong }
         guard flags & ~UInt32(RENAME_NOREPLACE | RENAME_EXCHANGE) == 0 else { throw .invalidArgument }
-        defer { services.uevents.deliver() }
+        defer {
+            tell()
+            if newParent !== self { newParent.tell() }
+        }
         let replaced = try services.namespace.withLock { _ throws(Errno) -> Inode? in
             guard let child = children[name] else { throw .noSuchFileOrDirectory }
             guard !newParent.isRemoved else { throw .noSuchFileOrDirectory }

@@ -185,9 +185,11 @@ struct SystemTree {
             identity: .init(directory.number),
             [
                 .dynamic(
-                    places: .init(last: { directory.lastPlace ?? 0 }) { places in
-                        directory.entries(at: places).map { ($0.place, $0.name.string, .directory) }
-                    },
+                    places: .init(
+                        last: { directory.lastPlace ?? 0 },
+                        list: { places in
+                            directory.entries(at: places).map { ($0.place, $0.name.string, .directory) }
+                        }, countDirectories: { directory.count }),
                     lookup: { name in
                         switch directory.lookup(FileName(name)) {
                         case let child as BufferDirectory: .directory(controls(of: child, services))
