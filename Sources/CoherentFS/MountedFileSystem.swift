@@ -28,6 +28,8 @@ public struct FileSystemOptions: Sendable {
     public var balancing: BalancingMode = []
     /// How requests come from the kernel.
     public var transport = Transport.automatic
+    /// What mount(8) and findmnt(8) show as the source.
+    public var source = "cdmfs"
     /// More mount options of the kernel: `ro`, `noatime`, ….
     public var kernel: [String] = []
     /// The threads that serve requests.
@@ -58,6 +60,7 @@ public final class MountedFileSystem: Sendable {
         fileSystem = CoherentFileSystem(machine: machine, hugeMode: options.huge, logger: logger)
         var mount = MountOptions()
         mount.allowOther = options.allowOther || geteuid() == 0
+        mount.source = options.source
         mount.others = options.kernel
         mount.transport = options.transport
         do throws(MountError) {

@@ -19,6 +19,7 @@ final class Host {
         options.balancing = words.balancing
         options.transport = words.transport
         options.kernel = words.kernel
+        if let source = words.source { options.source = source }
         do throws(MountFailure) {
             mounted = try MountedFileSystem(topology, at: FilePath(mountPoint), options: options, logger: logger)
         } catch {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import CoherentMemory
+import Glibc
 import SystemPackage
 
 /// `cdmfs mount`
@@ -10,20 +11,18 @@ struct Mount: ParsableCommand {
             Returns once the file system answers; a daemon then serves it until it is unmounted or gets SIGTERM or SIGINT. \
             A mount that cannot come up says why in one line and leaves nothing behind.
 
+            A mount over one of the same source is refused: the same line of /etc/fstab mounts one machine.
+
             Options after -o, separated by commas:
-              topology=FILE      as --topology
-              fault_around=SIZE  how much a first touch populates (128K)
-              huge=WORD          for new buffers: never, within_size, always, pool (never)
-              mapping=WORD       of new buffers: tracked, or direct (tracked)
-              numa_balancing=N   0 off, 1 pages follow tasks, 2 promotion, 3 both (0)
-              transport=WORD     of requests: auto, classic, io_uring (auto)
-              allow_other        other users get in, too
+            \(MountWord.lines.joined(separator: "\n"))
               ro, noexec, noatime, sync, …
 
-            SIZE is a power of two from 4K to 1M. Words for mount(8) and /etc/fstab are ignored.
+            Words for mount(8) and /etc/fstab are ignored.
             """)
 
-    @Option(help: ArgumentHelp("The machine: a TOML file (default: the preset \"default\").", valueName: "file"))
+    @Option(
+        help: ArgumentHelp("The machine: a TOML file (default: the preset \"default\").", valueName: "file"),
+        completion: .file(extensions: ["toml"]))
     var topology: String?
 
     @Flag(name: .shortAndLong, help: "Stay in the foreground and log to stderr.")
@@ -31,33 +30,57 @@ struct Mount: ParsableCommand {
 
     @Option(
         name: .customShort("o"),
-        help: ArgumentHelp("Mount options, separated by commas.", valueName: "options"))
+        help: ArgumentHelp("Mount options, separated by commas.", valueName: "options"),
+        completion: .custom { _, _, typed in MountWord.completions(of: typed) })
     var options: [String] = []
 
-    @Option(help: ArgumentHelp("Append the log to a file, in place of syslog or stderr.", valueName: "file"))
+    @Option(help: ArgumentHelp("What mount(8) shows as the source (default: cdmfs).", valueName: "name"))
+    var source: String?
+
+    @Option(
+        help: ArgumentHelp("Append the log to a file, in place of syslog or stderr.", valueName: "file"),
+        completion: .file())
     var log: String?
 
     @Option(help: .hidden)
     var readyFD: Int32?
 
-    @Argument(help: "An existing directory.")
+    @Argument(help: "An existing directory.", completion: .directory)
     var mountpoint: String
 
     func run() throws {
-        let options = try MountWords(options)
+        var options = try MountWords(options)
+        if let source {
+            guard !source.isEmpty, options.source ?? source == source else {
+                throw Failure(.usage, "mount: --source \"\(source)\"; expected one name, here or in -o fsname=")
+            }
+            options.source = source
+        }
         guard topology == nil || options.topology == nil || topology == options.topology else {
             throw Failure(.usage, "mount: two topologies, --topology and -o topology=; expected one")
         }
-        guard foreground else { return try Daemon.start(arguments) }
+        if options.isRemount { return try Remount(mountpoint, options.kernel).run() }
+        guard foreground else {
+            try Daemon.start(arguments)
+            if geteuid() != 0 { complain(Self.limits) }
+            return
+        }
         try Serving(
             mountPoint: mountpoint, topology: topology ?? options.topology, options: options, log: log, readyFD: readyFD
         ).run()
     }
 
+    /// What a mount by a user has not.
+    private static let limits = """
+        mount: not root, so buffers cannot be mapped direct (that takes CAP_SYS_ADMIN) and mapped stores are slow (root alone \
+        may write the mount's /sys/class/bdi/*/strict_limit); a mount by root or from /etc/fstab has both
+        """
+
     /// The arguments for the daemon, which is this command once more in the foreground.
     private var arguments: [String] {
         var arguments = ["cdmfs", "mount", "--foreground", "--ready-fd", "\(Daemon.readyFD)"]
         if let topology { arguments.append("--topology=\(topology)") }
+        if let source { arguments.append("--source=\(source)") }
         if let log { arguments.append("--log=\(log)") }
         for option in options { arguments += ["-o", option] }
         return arguments + ["--", mountpoint]

@@ -69,16 +69,7 @@ enum MountedDaemon {
 
     /// The names in a directory that begin with a digit; none where it cannot be read.
     private static func names(of directory: FilePath) -> [String] {
-        guard let stream = unsafe opendir(directory.string) else { return [] }
-        defer { unsafe closedir(stream) }
-        var names: [String] = []
-        while let entry = unsafe readdir(stream) {
-            // The record ends with the name, so the whole of d_name must not be read.
-            let start = unsafe UnsafeRawPointer(entry).advanced(by: MemoryLayout<dirent>.offset(of: \.d_name)!)
-            let name = unsafe String(cString: start.assumingMemoryBound(to: CChar.self))
-            if name.first?.isNumber == true { names.append(name) }
-        }
-        return names
+        cdmfs.names(in: directory).filter { $0.first?.isNumber == true }
     }
 
     private static func ask(_ mountPoint: String) -> MountedDaemon {

@@ -14,7 +14,8 @@ struct Run: ParsableCommand {
             command's, 127 if it was not found and 126 if it cannot be executed.
             """)
 
-    @Option(help: ArgumentHelp("Where the machine is mounted.", valueName: "mountpoint"))
+    @Option(
+        help: ArgumentHelp("Where the machine is mounted.", valueName: "mountpoint"), completion: .mountPoints)
     var mount: String
 
     @Argument(parsing: .captureForPassthrough, help: "The command and its arguments.")

@@ -1,3 +1,4 @@
+import Glibc
 import SystemPackage
 
 /// A whole small file as text.
@@ -21,4 +22,24 @@ func readAll(_ file: FileDescriptor) throws -> String {
 func write(_ text: String, to path: FilePath) throws {
     let file = try FileDescriptor.open(path, .writeOnly, options: .closeOnExec)
     _ = try file.closeAfter { try file.writeAll(text.utf8) }
+}
+
+/// The names in a directory, but for `.` and `..`; none where it cannot be read.
+func names(in directory: FilePath) -> [String] {
+    guard let stream = unsafe opendir(directory.string) else { return [] }
+    defer { unsafe closedir(stream) }
+    var names: [String] = []
+    while let entry = unsafe readdir(stream) {
+        // The record ends with the name, so the whole of d_name must not be read.
+        let start = unsafe UnsafeRawPointer(entry).advanced(by: MemoryLayout<dirent>.offset(of: \.d_name)!)
+        let name = unsafe String(cString: start.assumingMemoryBound(to: CChar.self))
+        if name != ".", name != ".." { names.append(name) }
+    }
+    return names
+}
+
+/// Whether a path leads to a directory.
+func isDirectory(_ path: FilePath) -> Bool {
+    var status = Glibc.stat()
+    return unsafe stat(path.string, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
 }
