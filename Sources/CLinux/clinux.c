@@ -9,6 +9,7 @@
 #include <emmintrin.h>
 #endif
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 
 int clinux_open_fuse_inode(int directory, uint64_t inode, uint32_t generation, int flags) {
@@ -225,4 +226,36 @@ int clinux_move_to_node(void *start, size_t pages, int node, uint64_t *moved, ui
         for (unsigned long page = 0; page < wanted; page++) *(status[page] == node ? moved : failed) += 1;
     }
     return 0;
+}
+
+// Room for one descriptor beside the message, aligned as the header is.
+union file_message {
+    struct cmsghdr header;
+    char room[CMSG_SPACE(sizeof(int))];
+};
+
+int clinux_send_file(int socket, int file, const void *bytes, size_t length) {
+    union file_message control = {0};
+    struct iovec part = {.iov_base = (void *)bytes, .iov_len = length};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof control.room};
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof file);
+    memcpy(CMSG_DATA(header), &file, sizeof file);
+    return sendmsg(socket, &message, MSG_NOSIGNAL) < 0 ? -1 : 0;
+}
+
+ssize_t clinux_receive_file(int socket, int *file, void *bytes, size_t length) {
+    union file_message control = {0};
+    struct iovec part = {.iov_base = bytes, .iov_len = length};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof control.room};
+    *file = -1;
+    ssize_t count = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+    struct cmsghdr *header = count < 0 ? NULL : CMSG_FIRSTHDR(&message);
+    if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS)
+        memcpy(file, CMSG_DATA(header), sizeof *file);
+    return count;
 }

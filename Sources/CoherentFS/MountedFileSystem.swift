@@ -39,6 +39,21 @@ public struct FileSystemOptions: Sendable {
     public init() {}
 }
 
+/// Where the mount of a machine comes from.
+public enum MountPlace: Sendable {
+    /// It is made on an existing directory.
+    case directory(FilePath)
+    /// Another process has made it with an open `/dev/fuse`, which belongs to the mount from here on. `path` leads to it from
+    /// this process's namespace.
+    case made(with: FileDescriptor, number: MountDevice, path: FilePath)
+
+    var path: FilePath {
+        switch self {
+        case .directory(let path), .made(_, _, let path): path
+        }
+    }
+}
+
 /// A machine that is mounted and served.
 public final class MountedFileSystem: Sendable {
     /// The machine behind the mount.
@@ -50,7 +65,7 @@ public final class MountedFileSystem: Sendable {
     ///
     /// - Throws: a ``MountFailure``; nothing is left mounted then.
     public init(
-        _ topology: Topology, at mountPoint: FilePath, options: FileSystemOptions = .init(), logger: Logger
+        _ topology: Topology, at place: MountPlace, options: FileSystemOptions = .init(), logger: Logger
     ) throws(MountFailure) {
         do throws(Errno) {
             machine = try Machine(topology: topology)
@@ -65,7 +80,10 @@ public final class MountedFileSystem: Sendable {
         mount.transport = options.transport
         do throws(MountError) {
             session = try Session(fileSystem: fileSystem, options: mount, logger: logger)
-            try session.mount(at: mountPoint)
+            switch place {
+            case .directory(let path): try session.mount(at: path)
+            case .made(let descriptor, let number, let path): try session.adopt(descriptor, of: number, at: path)
+            }
             if let device = session.device { fileSystem.services.processes.setMount(device) }
         } catch {
             throw MountFailure("\(error)")
@@ -81,7 +99,7 @@ public final class MountedFileSystem: Sendable {
             session.close()
             throw MountFailure(
                 refusal.map { "transport=io_uring: the kernel refuses it: \($0)" }
-                    ?? "\(mountPoint): unmounted before it answered")
+                    ?? "\(place.path): unmounted before it answered")
         }
         if let refusal = session.ringFailure {
             logger.notice("requests come the classic way, for the kernel refuses io_uring: \(refusal)")

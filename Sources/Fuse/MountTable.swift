@@ -8,6 +8,11 @@ public struct MountDevice: Hashable, Sendable, CustomStringConvertible {
     /// The minor number, the name of the connection.
     public let minor: Int
 
+    /// A device number from its two parts.
+    public init(major: Int, minor: Int) {
+        (self.major, self.minor) = (major, minor)
+    }
+
     /// `MAJOR:MINOR`
     public var description: String { "\(major):\(minor)" }
 }

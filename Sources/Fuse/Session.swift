@@ -6,7 +6,7 @@ import SystemPackage
 
 /// A mount and the threads that serve it.
 ///
-/// In order: `init`, `mount(at:)`, `start(workers:)`, `waitUntilServing()`; then `wait()`, or `stop()` from another thread,
+/// In order: `init`, `mount(at:)` or `adopt(_:of:at:)`, `start(workers:)`, `waitUntilServing()`; then `wait()`, or `stop()` from another thread,
 /// and `close()`. None of them may be called on a worker, that is from a method of the `FileSystem`.
 ///
 /// The process must not map files of its own mount: munmap(2) writes dirty pages back with the address space locked, and the
@@ -83,16 +83,38 @@ public final class Session: @unchecked Sendable {
     public func mount(at path: FilePath) throws(MountError) {
         precondition(state.withLock { $0.phase == .open && $0.mountPoint == nil }, "a session is mounted once")
         let directory = try Self.resolve(path)
+        try attach(directory.string, as: path, at: directory) { MountTable.device(at: directory) }
+    }
+
+    /// Serves a mount that another process has made with `device`, an open `/dev/fuse`, perhaps in a mount namespace of its
+    /// own. Takes the place of `mount(at:)`. The descriptor belongs to the session from here on.
+    ///
+    /// The mount ends by itself with the last namespace that has it; ``detach()`` does not reach it.
+    ///
+    /// - Parameters:
+    ///   - device: the descriptor that the mount was made with.
+    ///   - number: the device number of the mount.
+    ///   - path: a path of the mount in this process's namespace, such as one below `/proc/PID/root`.
+    /// - Throws: a `MountError`: `EBADF` where the descriptor is not open.
+    public func adopt(_ device: FileDescriptor, of number: MountDevice, at path: FilePath) throws(MountError) {
+        precondition(state.withLock { $0.phase == .open && $0.mountPoint == nil }, "a session is mounted once")
+        try attach("/dev/fd/\(device.rawValue)", as: path, at: path) { number }
+    }
+
+    /// Has libfuse mount on `target`, or take the descriptor that `target` names, and prepares the rings.
+    private func attach(
+        _ target: String, as path: FilePath, at directory: FilePath, device: () -> MountDevice?
+    ) throws(MountError) {
         let uringSwitch = try turnOnRings()
         _ = Log.takeLastError()
         Glibc.errno = 0
-        guard unsafe fuse_session_mount(raw, directory.string) == 0 else {
+        guard unsafe fuse_session_mount(raw, target) == 0 else {
             let errno = Glibc.errno == 0 ? nil : Errno(rawValue: Glibc.errno)
             throw MountError(errno, "\(path): \(Log.takeLastError() ?? "mount failed")")
         }
         state.withLock { state in
             state.mountPoint = directory
-            state.device = MountTable.device(at: directory)
+            state.device = device()
             state.uringSwitch = uringSwitch
         }
         do throws(Errno) {

@@ -15,6 +15,7 @@ struct Cdmfs: ParsableCommand {
               truncate -s 64M /mnt/cdm/buffers/a
               echo 1 > /mnt/cdm/sys/kernel/cdm/buffers/a/migrate
               cdmfs run --mount /mnt/cdm -- numactl -H
+              cdmfs run --preset two-socket -- numactl -H
               cdmfs numa_maps $$
               cdmfs unmount /mnt/cdm
 
@@ -25,7 +26,9 @@ struct Cdmfs: ParsableCommand {
             mount or unmount that failed, 1 otherwise; of run, that of its command.
             """,
         version: "0.1.0",
-        subcommands: [Mount.self, Unmount.self, TopologyCommand.self, Run.self, NumaMaps.self, Help.self])
+        subcommands: [
+            Mount.self, Unmount.self, TopologyCommand.self, Run.self, RunInside.self, NumaMaps.self, Help.self,
+        ])
 
     static func main() {
         let words = Array(CommandLine.arguments.dropFirst())

@@ -1,5 +1,6 @@
 import ArgumentParser
 import CoherentFS
+import CoherentMemory
 import Glibc
 
 extension CompletionKind {
@@ -8,6 +9,9 @@ extension CompletionKind {
         let mounts = (try? MountInfo.all(of: getpid())) ?? []
         return mounts.filter { $0.type == MountInfo.cdmfs }.map(\.mountPoint).filter { $0.hasPrefix(typed) }
     }
+
+    /// The names of the presets.
+    static let presets = CompletionKind.list(Topology.presets.map(\.name))
 
     /// The commands, and the files of a mount.
     static let helpTopics = CompletionKind.custom { _, _, typed in

@@ -20,17 +20,23 @@ enum Daemon {
         } catch {
             throw Failure(.failure, "mount: the daemon cannot be started: \(error)")
         }
-        let answer = String(decoding: read(pipe.readEnd), as: UTF8.self)
-        if answer == ready { return }
+        guard !(try isReady(at: pipe.readEnd)) else { return }
         var status: Int32 = 0
         while unsafe waitpid(pid, &status, 0) < 0, Glibc.errno == EINTR {}
+        let signal = status & 0x7f
+        let end = signal == 0 ? "with status \(status >> 8 & 0xff)" : "by signal \(signal)"
+        throw Failure(.mount, "mount: the daemon ended \(end) before the file system answered")
+    }
+
+    /// Waits at the other end of a daemon's ``readyFD`` until its mount answers; false if it ended without a word.
+    static func isReady(at file: FileDescriptor) throws(Failure) -> Bool {
+        let answer = String(decoding: read(file), as: UTF8.self)
+        if answer == ready { return true }
         let parts = answer.split(separator: " ", maxSplits: 1)
         if parts.count == 2, let number = Int32(parts[0]), let status = Failure.Status(rawValue: number) {
             throw Failure(status, String(parts[1]))
         }
-        let signal = status & 0x7f
-        let end = signal == 0 ? "with status \(status >> 8 & 0xff)" : "by signal \(signal)"
-        throw Failure(.mount, "mount: the daemon ended \(end) before the file system answered")
+        return false
     }
 
     /// Leaves the session of whoever started the daemon, and closes what it inherited from them.
@@ -46,7 +52,8 @@ enum Daemon {
     /// What the daemon writes when it fails.
     static func report(_ failure: Failure) -> String { "\(failure.status.rawValue) \(failure.message)\n" }
 
-    private static func spawn(_ arguments: [String], _ pipe: FileDescriptor) throws(Errno) -> pid_t {
+    /// Starts it with `pipe` as its ``readyFD``.
+    static func spawn(_ arguments: [String], _ pipe: FileDescriptor) throws(Errno) -> pid_t {
         var actions = unsafe posix_spawn_file_actions_t()
         unsafe posix_spawn_file_actions_init(&actions)
         defer { unsafe posix_spawn_file_actions_destroy(&actions) }

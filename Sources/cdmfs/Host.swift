@@ -1,15 +1,24 @@
 import CoherentFS
 import CoherentMemory
+import Fuse
 import Logging
 import SystemPackage
 
 /// The mounted file system, as the command sees it. The only file here that knows what is behind it.
 final class Host {
+    /// Where the mount comes from.
+    enum Place {
+        /// It is made on this directory.
+        case directory(String)
+        /// Another process has made it on this path of its namespace.
+        case made(MadeMount, at: String)
+    }
+
     private let mounted: MountedFileSystem
 
     /// Mounts a machine; returns once the mount answers.
     init(
-        _ topology: Topology, at mountPoint: String, options words: MountWords, logger: Logger
+        _ topology: Topology, at place: Place, options words: MountWords, logger: Logger
     ) throws(Failure) {
         var options = FileSystemOptions()
         options.faultAround = words.faultAround
@@ -21,9 +30,20 @@ final class Host {
         options.kernel = words.kernel
         if let source = words.source { options.source = source }
         do throws(MountFailure) {
-            mounted = try MountedFileSystem(topology, at: FilePath(mountPoint), options: options, logger: logger)
+            mounted = try MountedFileSystem(topology, at: Self.place(place), options: options, logger: logger)
         } catch {
             throw Failure(.mount, "mount: \(error)")
+        }
+    }
+
+    private static func place(_ place: Place) -> MountPlace {
+        switch place {
+        case .directory(let path):
+            return .directory(FilePath(path))
+        case .made(let mount, let path):
+            // The process that has made it becomes the command: its root shows the mount as long as that runs.
+            let seen = FilePath("/proc/\(mount.process)/root").appending(FilePath(path).components)
+            return .made(with: mount.device, number: MountDevice(major: 0, minor: mount.minor), path: seen)
         }
     }
 

@@ -42,8 +42,15 @@ struct Mount: ParsableCommand {
         completion: .file())
     var log: String?
 
+    @Option(
+        help: ArgumentHelp("The machine, by the name of a preset.", valueName: "name"), completion: .presets)
+    var preset: String?
+
     @Option(help: .hidden)
     var readyFD: Int32?
+
+    @Flag(help: .hidden)
+    var adopt = false
 
     @Argument(help: "An existing directory.", completion: .directory)
     var mountpoint: String
@@ -60,13 +67,19 @@ struct Mount: ParsableCommand {
             throw Failure(.usage, "mount: two topologies, --topology and -o topology=; expected one")
         }
         if options.isRemount { return try Remount(mountpoint, options.kernel).run() }
+        let file = topology ?? options.topology
+        guard preset == nil || file == nil else {
+            throw Failure(.usage, "mount: a topology and a preset; expected one")
+        }
         guard foreground else {
             try Daemon.start(arguments)
             if geteuid() != 0 { complain(Self.limits) }
             return
         }
         try Serving(
-            mountPoint: mountpoint, topology: topology ?? options.topology, options: options, log: log, readyFD: readyFD
+            mountPoint: mountpoint,
+            machine: preset.map(MachineSource.preset) ?? file.map(MachineSource.file) ?? .default,
+            options: options, log: log, readyFD: readyFD, isAdopting: adopt
         ).run()
     }
 
@@ -81,6 +94,7 @@ struct Mount: ParsableCommand {
         var arguments = ["cdmfs", "mount", "--foreground", "--ready-fd", "\(Daemon.readyFD)"]
         if let topology { arguments.append("--topology=\(topology)") }
         if let source { arguments.append("--source=\(source)") }
+        if let preset { arguments.append("--preset=\(preset)") }
         if let log { arguments.append("--log=\(log)") }
         for option in options { arguments += ["-o", option] }
         return arguments + ["--", mountpoint]

@@ -6,68 +6,74 @@ import SystemPackage
 /// `cdmfs run`
 struct Run: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Run a command that sees the simulated nodes in place of the host's.",
-        usage: "cdmfs run --mount <mountpoint> [--] <command> [<argument> ...]",
+        abstract: "Run a command that sees the simulated machine in place of the host's.",
+        usage: "cdmfs run [--mount <mountpoint> | --topology <file> | --preset <name>] [--] <command> [<argument> ...]",
         discussion: """
-            The command runs in a mount namespace of its own, in which sys/devices/system/node and \
-            sys/devices/system/memory of the mount stand over the host's; nothing else changes. The exit status is the \
-            command's, 127 if it was not found and 126 if it cannot be executed.
+            The command runs in a mount namespace of its own, in which the files of the simulated machine stand over the \
+            host's: the nodes, memory blocks, tiers, interleave weights and huge page pools of /sys, and meminfo, vmstat, \
+            zoneinfo and buddyinfo of /proc. Nothing of the host changes. CDMFS_MOUNTPOINT in the environment says where the machine is mounted.
+
+            Without --mount a machine is made for the command: the one of --topology or --preset, else the default one. \
+            It is mounted in the namespace of the command alone, and ends with the last process that the command leaves \
+            behind. With --keep it is mounted on a directory, and stays until it is unmounted.
+
+            The exit status is the command's, 127 if it was not found and 126 if it cannot be executed; a signal that ends the \
+            command ends this process, too.
             """)
 
     @Option(
         help: ArgumentHelp("Where the machine is mounted.", valueName: "mountpoint"), completion: .mountPoints)
-    var mount: String
+    var mount: String?
+
+    @Option(
+        help: ArgumentHelp("Make the machine of a TOML file.", valueName: "file"),
+        completion: .file(extensions: ["toml"]))
+    var topology: String?
+
+    @Option(
+        help: ArgumentHelp("Make the machine of a preset.", valueName: "name"), completion: .presets)
+    var preset: String?
+
+    @Option(
+        help: ArgumentHelp("Mount the new machine on a directory, and leave it there.", valueName: "directory"),
+        completion: .directory)
+    var keep: String?
 
     @Argument(parsing: .captureForPassthrough, help: "The command and its arguments.")
     var command: [String]
 
-    /// The folders of sysfs that are replaced.
-    private static let folders = ["devices/system/node", "devices/system/memory"]
-
     func run() throws {
-        let words = command.first == "--" ? Array(command.dropFirst()) : command
-        guard let name = words.first else {
-            throw Failure(.usage, "run: no command; expected one after --mount MOUNTPOINT")
+        let words = try commandWords()
+        guard !words.isEmpty else { throw Failure(.usage, "run: no command; see cdmfs help run") }
+        guard [mount, topology, preset].count(where: { $0 != nil }) <= 1 else {
+            throw Failure(.usage, "run: --mount, --topology and --preset exclude each other")
         }
-        // The host's own /sys has these folders, too; kernel/cdm it has not.
-        for folder in Self.folders + ["kernel/cdm"] {
-            guard unsafe access("\(mount)/sys/\(folder)", F_OK) == 0 else {
-                throw Failure(
-                    .mount,
-                    "run: \(mount): \(lastError() == .noSuchFileOrDirectory ? "no machine is mounted here" : "\(lastError())")"
-                )
-            }
+        guard mount == nil || keep == nil else { throw Failure(.usage, "run: --mount and --keep exclude each other") }
+        let machine = topology.map(MachineSource.file) ?? preset.map(MachineSource.preset) ?? .default
+        if let mount {
+            try MachineView(of: mount).enter().execute(words)
+        } else if let keep {
+            try makeDirectory(keep)
+            try Daemon.start([
+                "cdmfs", "mount", "--foreground", "--ready-fd", "\(Daemon.readyFD)", machine.argument, "--", keep,
+            ])
+            try MachineView(of: keep).enter().execute(words)
+        } else {
+            try PrivateMachine(machine).run(words)
         }
-        try enterNamespace()
-        for folder in Self.folders {
-            guard unsafe Glibc.mount("\(mount)/sys/\(folder)", "/sys/\(folder)", nil, UInt(MS_BIND), nil) == 0 else {
-                throw Failure(.failure, "run: /sys/\(folder): \(lastError())")
-            }
-        }
-        _ = unsafe withArgumentVector(words) { unsafe execvp(name, $0) }
-        let error = lastError()
-        throw Failure(error == .noSuchFileOrDirectory ? .notFound : .notExecutable, "run: \(name): \(error)")
     }
 
-    /// A mount namespace from which nothing reaches the host's; who may not make one gets it with a user namespace.
-    private func enterNamespace() throws(Failure) {
-        let (user, group) = (geteuid(), getegid())
-        if unshare(CLONE_NEWNS) != 0 {
-            guard unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0 else {
-                throw Failure(.failure, "run: unshare: \(lastError())")
-            }
-            do {
-                for (file, text) in [
-                    ("setgroups", "deny"), ("uid_map", "\(user) \(user) 1"), ("gid_map", "\(group) \(group) 1"),
-                ] {
-                    try write(text, to: FilePath("/proc/self/\(file)"))
-                }
-            } catch {
-                throw Failure(.failure, "run: user namespace: \(error)")
-            }
-        }
-        guard unsafe Glibc.mount(nil, "/", nil, UInt(MS_REC | MS_SLAVE), nil) == 0 else {
-            throw Failure(.failure, "run: /: \(lastError())")
+    /// The command without the `--` before it. The parser leaves every option that it does not know to the command.
+    private func commandWords() throws -> [String] {
+        guard let first = command.first, first != "--" else { return Array(command.dropFirst()) }
+        if ["--help", "-h"].contains(first) { throw CleanExit.helpRequest(self) }
+        guard !first.hasPrefix("-") else { throw Failure(.usage, "run: unknown option \(first); see cdmfs help run") }
+        return command
+    }
+
+    private func makeDirectory(_ path: String) throws(Failure) {
+        guard unsafe mkdir(path, 0o755) == 0 || Glibc.errno == EEXIST else {
+            throw Failure(.mount, "run: \(path): \(lastError())")
         }
     }
 }

@@ -8,11 +8,13 @@ import SystemPackage
 /// The life of the process that serves a mount, from its topology to its end.
 struct Serving {
     let mountPoint: String
-    let topology: String?
+    let machine: MachineSource
     let options: MountWords
     let log: String?
     /// Where whoever started the daemon waits for it; `nil` in the foreground.
     let readyFD: Int32?
+    /// Whether the mount is made by who waits at `readyFD`, a socket, and sent there.
+    let isAdopting: Bool
 
     /// Serves until the mount is gone or a signal ends it.
     func run() throws(Failure) {
@@ -23,13 +25,16 @@ struct Serving {
             // Before there is any thread, so that they all leave these signals to the descriptor.
             let signals = try TerminationSignals()
             let logger = try makeLogger()
-            let host = try Host(try machine(), at: try checkedMountPoint(), options: options, logger: logger)
+            let topology = try machine.topology()
+            let host = try Host(topology, at: try place(), options: options, logger: logger)
             logger.info("serving \(mountPoint)")
             if try isWanted() {
                 let reason = signals.wait(orFor: host.ended)
                 logger.info("\(mountPoint): \(reason ?? "unmounted")")
             }
             host.close()
+            // It was made for this mount.
+            if isAdopting { _ = unsafe rmdir(mountPoint) }
         } catch {
             guard let readyFD else { throw error }
             _ = try? FileDescriptor(rawValue: readyFD).writeAll(Daemon.report(error).utf8)
@@ -37,12 +42,9 @@ struct Serving {
         }
     }
 
-    private func machine() throws(Failure) -> Topology {
-        do throws(TopologyError) {
-            return if let topology { try Topology(contentsOf: FilePath(topology)) } else { Topology.default }
-        } catch {
-            throw Failure(error)
-        }
+    private func place() throws(Failure) -> Host.Place {
+        guard isAdopting, let readyFD else { return .directory(try checkedMountPoint()) }
+        return .made(try MadeMount(receivedFrom: FileDescriptor(rawValue: readyFD)), at: mountPoint)
     }
 
     private func checkedMountPoint() throws(Failure) -> String {

@@ -24,6 +24,11 @@ func write(_ text: String, to path: FilePath) throws {
     _ = try file.closeAfter { try file.writeAll(text.utf8) }
 }
 
+/// The names in a directory that begin with a digit; none where it cannot be read.
+func namesOfNumbers(in directory: FilePath) -> [String] {
+    names(in: directory).filter { $0.first?.isNumber == true }
+}
+
 /// The names in a directory, but for `.` and `..`; none where it cannot be read.
 func names(in directory: FilePath) -> [String] {
     guard let stream = unsafe opendir(directory.string) else { return [] }

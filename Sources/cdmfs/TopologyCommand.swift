@@ -15,7 +15,7 @@ struct TopologyCommand: ParsableCommand {
 
     @Option(
         help: ArgumentHelp("Print the machine of this name.", valueName: "name"),
-        completion: .list(Topology.presets.map(\.name)))
+        completion: .presets)
     var preset: String?
 
     @Option(

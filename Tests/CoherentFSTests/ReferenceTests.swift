@@ -120,5 +120,8 @@ import Testing
     func none(path: String) { #expect(reference.entries(for: path).isEmpty) }
 
     @Test("No file has the name of a command", arguments: ["mount", "unmount", "umount", "topology", "run", "help"])
-    func commands(name: String) { #expect(reference.entries(for: name).isEmpty) }
+    func commands(name: String) {
+        // A directory has no page of its own that a command's would hide.
+        #expect(reference.entries(for: name).allSatisfy { $0.kind == .directory })
+    }
 }

@@ -151,5 +151,38 @@ extension Mounts {
                 #expect(outcome.output == "fuse.cdmfs lab-1\nfuse.cdmfs lab-2\nRead-only\n")
             }
         }
+
+        @Test(
+            "A user who mounts is told in one line what that mount has not, and what would give it",
+            .enabled(if: Host.has("setpriv") && Host.has("fusermount3"), "util-linux and fuse3 have them"))
+        func unprivileged() throws {
+            try TestMount.unmounted { mount in
+                let folder = FilePath(mount.path).removingLastComponent().string
+                for path in [folder, mount.path] { try #require(unsafe chown(path, 65534, 65534) == 0) }
+                // Where udev has not given /dev/fuse to everybody, nor everybody a way to the build.
+                let script = """
+                    set -e
+                    mknod "$2/fuse" c 10 229
+                    chmod 666 "$2/fuse"
+                    mount --bind "$2/fuse" /dev/fuse
+                    cp "$0" "$2/cdmfs"
+                    user() { setpriv --reuid 65534 --regid 65534 --clear-groups "$2/cdmfs" "${@:3}"; }
+                    user - "$2" mount --topology "$1" "$3"
+                    grep -c " $3 " /proc/self/mountinfo
+                    user - "$2" unmount "$3"
+                    """
+                let outcome = try run(
+                    [
+                        "unshare", "--mount", "--propagation", "private", "bash", "-c", script, Host.cdmfs,
+                        mount.topologyFile, folder, mount.path,
+                    ], environment: mount.environment)
+                #expect(outcome.succeeded && outcome.output == "1\n", "\(outcome)")
+                let lines = outcome.errors.split(separator: "\n")
+                #expect(lines.count == 1, "\(outcome.errors)")
+                for word in ["not root", "direct", "CAP_SYS_ADMIN", "mapped stores", "strict_limit"] {
+                    #expect(outcome.errors.contains(word), "\(word)")
+                }
+            }
+        }
     }
 }

@@ -142,4 +142,14 @@ int clinux_move_to_node(void *start, size_t pages, int node, uint64_t *moved, ui
 /// The device that a path is on, without asking its file system. 0, or -1 and errno.
 int clinux_cached_device(const char *path, uint32_t *major, uint32_t *minor);
 
+/// Has the calling process get a signal when the one that started it ends (PR_SET_PDEATHSIG).
+static inline int clinux_signal_with_parent(int signal) { return prctl(PR_SET_PDEATHSIG, signal); }
+
+/// Sends bytes and an open file over a Unix socket (SCM_RIGHTS, whose macros Swift cannot import). 0, or -1 and errno.
+int clinux_send_file(int socket, int file, const void *bytes, size_t length);
+
+/// Receives what clinux_send_file() sends; `*file` is -1 where no file came, and is closed on exec. How many bytes came, 0 where the
+/// other end is closed, or -1 and errno.
+ssize_t clinux_receive_file(int socket, int *file, void *bytes, size_t length);
+
 #endif

@@ -2,8 +2,33 @@ import AttributeTree
 import CoherentMemory
 import SystemPackage
 
-/// sys/devices/system/node/nodeN/hugepages/hugepages-2048kB (per_node_hstate_attrs of mm/hugetlb_sysfs.c).
+/// The files of mm/hugetlb_sysfs.c, of the machine and of each node (per_node_hstate_attrs).
 enum HugePageAttributes {
+    /// sys/kernel/mm/hugepages, of all nodes together (hstate_attrs).
+    static func directory(of machine: Machine) -> Child {
+        .directory("hugepages", [.directory("hugepages-2048kB", [.attributes(sums, of: machine)])])
+    }
+
+    private static let sums: [Attribute<Machine>] = [
+        sum("free_hugepages", "Reserved huge pages that no buffer has, on all nodes.", \.free),
+        .readWrite(
+            "nr_hugepages",
+            summary: "Huge pages of 2 MiB reserved on all nodes; write how many, read how many were got.",
+            show: { "\($0.nodes.reduce(0) { $0 + $1.usage.hugePool.total })" },
+            start: { machine, text throws(Errno) in
+                let count = Int(clamping: try text.unsigned(base: 10))
+                return Job("hugepages") { _ throws(Errno) in machine.setHugePages(count) }
+            }),
+        .readOnly("resv_hugepages", summary: "Huge pages promised to mappings and not there yet: none.") { _ in "0" },
+        sum("surplus_hugepages", "Huge pages that go when the buffers that have them give them up.", \.surplus),
+    ]
+
+    private static func sum(
+        _ name: String, _ summary: String, _ figure: @escaping @Sendable (HugePoolUsage) -> Int
+    ) -> Attribute<Machine> {
+        .readOnly(name, summary: summary) { "\($0.nodes.reduce(0) { $0 + figure($1.usage.hugePool) })" }
+    }
+
     static func directory(of subject: Subject<CoherentMemory.Node>) -> Child {
         .directory("hugepages", [.directory("hugepages-2048kB", [.attributes(table, of: subject)])])
     }

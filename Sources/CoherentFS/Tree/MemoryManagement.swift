@@ -15,6 +15,7 @@ enum MemoryManagementTree {
         let machine = services.machine
         return [
             .directory("numa", [.attributes(numa, of: services)]),
+            HugePageAttributes.directory(of: machine),
             .directory(
                 "mempolicy",
                 [

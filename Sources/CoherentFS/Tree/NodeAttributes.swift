@@ -36,7 +36,7 @@ enum NodeAttributes {
     static let table: [Attribute<Subject<CoherentMemory.Node>>] = [
         .readOnly("cpulist", summary: "The node's CPUs as a list.") { "\($0.part.cpus)" },
         .readOnly("cpumap", summary: "The node's CPUs as a mask.") {
-            $0.part.cpus.map(width: cpuCount(of: $0.machine))
+            $0.part.cpus.map(width: $0.machine.cpuMaskWidth)
         },
         .readOnly("distance", summary: "The distances to every node that is online; 10 is local.") { subject in
             zip(subject.machine.nodes, subject.part.distances).filter(\.0.isPresent).map { "\($1)" }
@@ -53,13 +53,6 @@ enum NodeAttributes {
         },
         .readOnly("vmstat", summary: "Memory and events of the node, pages.") { NodeVmstat.text(of: $0) },
     ]
-
-    /// The width of a CPU mask (nr_cpu_ids).
-    private static func cpuCount(of machine: Machine) -> Int {
-        max(
-            (machine.nodes.compactMap { $0.cpus.max() }.max() ?? 0) + 1,
-            (IDSet.onlineCPUs.max() ?? 0) + 1)
-    }
 }
 
 /// sys/devices/system/node/nodeN/cdm of coherent nodes.

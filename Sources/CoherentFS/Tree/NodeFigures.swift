@@ -23,30 +23,21 @@ enum NodeMeminfo {
         ]
         if subject.machine.hasPoisonedMemory { pages.append(("HardwareCorrupted", usage.poisoned)) }
         var lines = pages.map { name, count in
-            "Node \(node.id) \(padded(name + ":", to: 15)) \(padded(count * 4, to: 8)) kB"
+            "Node \(node.id) \((name + ":").padded(to: 15)) \(String(count * 4).leftPadded(to: 8)) kB"
         }
         let pool = usage.hugePool
         for (name, count) in [
             ("HugePages_Total", pool.total), ("HugePages_Free", pool.free), ("HugePages_Surp", pool.surplus),
         ] {
-            lines.append("Node \(node.id) \(padded(name + ":", to: 16)) \(padded(count, to: 5))")
+            lines.append("Node \(node.id) \((name + ":").padded(to: 16)) \(String(count).leftPadded(to: 5))")
         }
         return lines.joined(separator: "\n")
-    }
-
-    private static func padded(_ name: String, to width: Int) -> String {
-        name + String(repeating: " ", count: max(0, width - name.utf8.count))
-    }
-
-    private static func padded(_ number: Int, to width: Int) -> String {
-        let text = String(number)
-        return String(repeating: " ", count: max(0, width - text.utf8.count)) + text
     }
 }
 
 extension NodeUsage {
     /// The node's pages by the list that they are on; pinned ones are on none that reclaim looks at.
-    fileprivate func lists(pinned: Int) -> (active: Int, inactive: Int, unevictable: Int) {
+    func lists(pinned: Int) -> (active: Int, inactive: Int, unevictable: Int) {
         // Counted one after the other, while pages come and go.
         let unevictable = min(pinned, allocated)
         let active = min(active, allocated - unevictable)
@@ -57,12 +48,17 @@ extension NodeUsage {
 /// nodeN/vmstat in the format of node_read_vmstat(): zone figures, NUMA events, node figures (mm/vmstat.c).
 enum NodeVmstat {
     static func text(of subject: Subject<CoherentMemory.Node>) -> String {
-        let node = subject.part
+        let known = figures(of: subject.part, in: subject.machine)
+        return keys.map { "\($0) \(known[$0] ?? 0)" }.joined(separator: "\n")
+    }
+
+    /// What the simulation has of a node; every other key is 0.
+    static func figures(of node: CoherentMemory.Node, in machine: Machine) -> [String: UInt64] {
         let usage = node.usage
-        let (active, inactive, unevictable) = usage.lists(pinned: subject.machine.pinnedPages(on: node))
+        let (active, inactive, unevictable) = usage.lists(pinned: machine.pinnedPages(on: node))
         let statistics = node.statistics
         let pressure = node.pressure
-        let known: [String: UInt64] = [
+        return [
             "nr_free_pages": UInt64(usage.free),
             // Pages in free blocks of at least a pageblock (order 9).
             "nr_free_pages_blocks": UInt64(usage.freeBlocks.enumerated().dropFirst(9).reduce(0) { $0 + $1.1 << $1.0 }),
@@ -92,10 +88,10 @@ enum NodeVmstat {
             "numa_local": statistics.local,
             "numa_other": statistics.other,
         ]
-        return keys.map { "\($0) \(known[$0] ?? 0)" }.joined(separator: "\n")
     }
 
-    private static let keys = """
+    /// Linux's keys, in its order.
+    static let keys = """
         nr_free_pages nr_free_pages_blocks nr_zone_inactive_anon nr_zone_active_anon nr_zone_inactive_file
         nr_zone_active_file nr_zone_unevictable nr_zone_write_pending nr_mlock nr_zspages nr_free_cma numa_hit
         numa_miss numa_foreign numa_interleave numa_local numa_other nr_inactive_anon nr_active_anon

@@ -44,19 +44,24 @@ enum PressureAttributes {
         ])
     }
 
+    /// Events of reclaim and balancing, summed over the nodes.
+    static func events(of machine: Machine) -> [(String, UInt64)] {
+        let nodes = machine.nodes.map(\.pressure)
+        func sum(_ figure: (PressureStatistics) -> UInt64) -> UInt64 { nodes.reduce(0) { $0 + figure($1) } }
+        return [
+            ("pgactivate", sum(\.activated)), ("pgdeactivate", sum(\.deactivated)),
+            ("pgpromote_success", sum(\.promoted)), ("pgpromote_candidate", sum(\.promotionCandidates)),
+            ("pgdemote_kswapd", sum(\.demotedByKswapd)), ("pgdemote_direct", 0),
+            ("pgdemote_proactive", sum(\.demotedProactively)), ("numa_pte_updates", sum(\.marked)),
+            ("numa_hint_faults", sum(\.hintingFaults)), ("numa_hint_faults_local", sum(\.localHintingFaults)),
+            ("numa_pages_migrated", sum(\.balanced)),
+        ]
+    }
+
     /// The files of sys/kernel/cdm.
     static let table: [Attribute<Machine>] = [
-        .readOnly("vmstat", summary: "Events of reclaim and balancing on all nodes.") { machine in
-            let nodes = machine.nodes.map(\.pressure)
-            func sum(_ figure: (PressureStatistics) -> UInt64) -> UInt64 { nodes.reduce(0) { $0 + figure($1) } }
-            return nameValueLines([
-                ("pgactivate", sum(\.activated)), ("pgdeactivate", sum(\.deactivated)),
-                ("pgpromote_success", sum(\.promoted)), ("pgpromote_candidate", sum(\.promotionCandidates)),
-                ("pgdemote_kswapd", sum(\.demotedByKswapd)), ("pgdemote_direct", 0),
-                ("pgdemote_proactive", sum(\.demotedProactively)), ("numa_pte_updates", sum(\.marked)),
-                ("numa_hint_faults", sum(\.hintingFaults)), ("numa_hint_faults_local", sum(\.localHintingFaults)),
-                ("numa_pages_migrated", sum(\.balanced)),
-            ])
+        .readOnly("vmstat", summary: "Events of reclaim and balancing on all nodes.") {
+            nameValueLines(events(of: $0))
         },
         setting(
             "numa_balancing", "Automatic NUMA balancing: 0 off, 1 to the node that touches, 2 promotion, 3 both.",

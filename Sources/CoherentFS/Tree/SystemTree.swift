@@ -61,6 +61,7 @@ struct SystemTree {
                             .attributes(HostNodeAttributes.table, of: services.machine),
                             .attributes(HardwarePoisonAttributes.table, of: services.machine),
                             PressureAttributes.directory(services),
+                            ProcTree.directory(services),
                             .attribute(NumaMapsQuestion.attribute) { NumaMapsQuestion(services) },
                             .stream(UeventLog.stream(services.uevents)),
                             .directory("buffers", Self.controls(of: buffers, services)),

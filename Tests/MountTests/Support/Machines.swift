@@ -35,6 +35,22 @@ enum Machines {
         """
     }
 
+    /// Two sockets of 72 CPUs each.
+    static let manyCPUs = """
+        block_size = "16M"
+        [[node]]
+        id = 0
+        kind = "ram"
+        memory = "256M"
+        cpus = "0-71"
+        [[node]]
+        id = 1
+        kind = "ram"
+        memory = "256M"
+        cpus = "72-143"
+
+        """
+
     /// Two sockets, the second without a device, and a device at each distance.
     static let four = """
         block_size = "32M"

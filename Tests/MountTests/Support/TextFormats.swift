@@ -11,7 +11,9 @@ struct TextFormats {
         "present": list, "offline": list,
         "cpumap": #"[0-9a-f]{1,8}(,[0-9a-f]{8})*\n"#,
         "distance": #"\d+( \d+)*\n"#,
-        "meminfo": #"(Node \d+ [A-Za-z_()]+: +\d+( kB)?\n)+"#,
+        // Of a node, and of the machine.
+        "meminfo": #"(Node \d+ [A-Za-z_()]+: +\d+( kB)?\n)+|([A-Za-z_()]+: +\d+( kB)?\n)+"#,
+        "buddyinfo": #"(Node \d+, zone (  Normal| Movable) ( +\d+){11} \n)+"#,
         "numastat": counters, "vmstat": counters, "refused": counters,
         // Of a buffer, and of the MMU of a device.
         "faults": counters + "|" + number,
@@ -36,7 +38,7 @@ struct TextFormats {
     func isWhole(_ text: String, of name: some StringProtocol) -> Bool {
         if let format = compiled[String(name)] {
             guard (try? format.wholeMatch(in: text)) != nil else { return false }
-            return name == "meminfo" ? agrees(meminfo: text) : true
+            return name == "meminfo" && text.hasPrefix("Node") ? agrees(meminfo: text) : true
         }
         return (text.isEmpty || text.hasSuffix("\n"))
             && text.utf8.allSatisfy { $0 == UInt8(ascii: "\n") || (0x20..<0x7f).contains($0) }

@@ -18,6 +18,24 @@ extension Manual {
                         "Pages go when `reclaim` of a node is asked to free some, and unasked from a node whose free pages fall below `low` of its `pressure`, until they reach `high`."
                 )
             ]),
+        Chapter(
+            "sys/kernel/mm/hugepages", summary: "Reserved huge pages of all nodes, a directory for each size.",
+            linux: "mm/hugetlb_sysfs.c; Documentation/admin-guide/mm/hugetlbpage.rst",
+            ["hugepages-2048kB": ManualPage(summary: "Those of 2 MiB, the only size.")]),
+        Chapter(
+            "sys/kernel/mm/hugepages/hugepages-2048kB", summary: "Reserved huge pages of 2 MiB, of all nodes.",
+            linux: "mm/hugetlb_sysfs.c; Documentation/admin-guide/mm/hugetlbpage.rst",
+            [
+                "nr_hugepages": ManualPage(
+                    reads: "a count, decimal", writes: "the count there shall be, decimal",
+                    errors: ["EINVAL": "no decimal number", "ERANGE": "a number beyond 64 bits"],
+                    text:
+                        "More come from the nodes of RAM in equal parts, as far as they have room. A coherent node reserves huge pages only through its own `nr_hugepages`. Fewer are taken from all nodes in equal parts. What does not fit is left out without an error: read it back."
+                ),
+                "free_hugepages": ManualPage(reads: "a count, decimal"),
+                "resv_hugepages": ManualPage(reads: "`0`"),
+                "surplus_hugepages": ManualPage(reads: "a count, decimal"),
+            ]),
         Chapter("sys/kernel/mm/mempolicy", summary: "Policies as a whole.", linux: "mm/mempolicy.c"),
         Chapter(
             "sys/kernel/mm/mempolicy/weighted_interleave", summary: "The weights of weighted interleaving.",
@@ -38,6 +56,26 @@ extension Manual {
         Chapter(
             "sys/kernel/cdm/pressure", summary: "Memory pressure of each node.", linux: "/proc/zoneinfo; mm/vmscan.c",
             ["nodeN": ManualPage(reads: pressure)]),
+        Chapter(
+            "sys/kernel/cdm/proc",
+            summary: "Files of /proc, of the machine as a whole; `cdmfs run` shows them in place of the host's.",
+            linux: "/proc; Documentation/filesystems/proc.rst",
+            [
+                "buddyinfo": ManualPage(
+                    reads: "a line for each zone: how many blocks of 2⁰ to 2¹⁰ pages are free",
+                    linux: "/proc/buddyinfo; mm/vmstat.c"),
+                "meminfo": ManualPage(
+                    reads: "lines of `NAME: KILOBYTES kB`, with Linux's names in its order",
+                    text:
+                        "MemAvailable is MemFree less the low watermarks. Figures that the simulation does not have are 0.",
+                    linux: "/proc/meminfo; fs/proc/meminfo.c"),
+                "vmstat": ManualPage(
+                    reads: "`name value` lines: the keys of nodeN/vmstat, summed, then events of reclaim and balancing",
+                    linux: "/proc/vmstat; mm/vmstat.c"),
+                "zoneinfo": ManualPage(
+                    reads: "a section for each zone: the node's figures, watermarks, and the zone's figures",
+                    linux: "/proc/zoneinfo; mm/vmstat.c"),
+            ]),
         Chapter(
             "sys/kernel/cdm", summary: "What has no Linux counterpart.", linux: "none",
             [

@@ -4,10 +4,11 @@ extension Manual {
     /// sys/devices/system/cpu.
     static let processors: [Chapter] = [
         Chapter(
-            "sys/devices/system/cpu", summary: "The CPUs, as far as their node is concerned.",
-            text: "What a CPU is and does remains for the host's own directory to tell.",
+            "sys/devices/system/cpu", summary: "The CPUs of the nodes, whether the host has them or not.",
+            text: "The CPUs of a node are the cores of one package. Caches and frequencies are not simulated.",
             linux: "drivers/base/cpu.c; Documentation/ABI/testing/sysfs-devices-system-cpu",
             [
+                "isolated": ManualPage(reads: list),
                 "kernel_max": ManualPage(reads: "a number, decimal"),
                 "offline": ManualPage(reads: list),
                 "online": ManualPage(reads: list),
@@ -17,8 +18,25 @@ extension Manual {
         Chapter(
             "sys/devices/system/cpu/cpuN", summary: "A CPU.",
             linux: "drivers/base/cpu.c; Documentation/ABI/testing/sysfs-devices-system-cpu",
-            ["nodeN": ManualPage(summary: "The node of the CPU.")]),
+            [
+                "nodeN": ManualPage(summary: "The node of the CPU."),
+                "topology": ManualPage(summary: "Where the CPU stands among the others."),
+            ]),
+        Chapter(
+            "sys/devices/system/cpu/cpuN/topology", summary: "Where a CPU stands among the others.",
+            linux: "drivers/base/topology.c; Documentation/ABI/stable/sysfs-devices-system-cpu",
+            [
+                "cluster_id": ManualPage(reads: "`65535`"),
+                "core_id": ManualPage(reads: "a number, decimal"),
+                "die_id": ManualPage(reads: "`0`"),
+                "physical_package_id": ManualPage(reads: "a number, decimal"),
+            ].merging(topologySets) { first, _ in first }),
     ]
+
+    private static let topologySets = Dictionary(
+        uniqueKeysWithValues: [
+            "cluster_cpus", "core_cpus", "thread_siblings", "core_siblings", "die_cpus", "package_cpus",
+        ].flatMap { [($0, ManualPage(reads: "a mask")), ($0 + "_list", ManualPage(reads: list))] })
 
     /// sys/devices/virtual/memory_tiering.
     static let tiers: [Chapter] = [

@@ -1,0 +1,28 @@
+extension Machine {
+    /// Reserves huge pages, or gives reserved ones up, until the machine has `count` (kernel/mm/hugepages/…/nr_hugepages).
+    ///
+    /// More come from the nodes of RAM in equal parts, as far as they have room; nobody has named a coherent node. Fewer are
+    /// taken from every node in equal parts. What does not fit is left out.
+    ///
+    /// - Parameter count: huge pages; any number from 0 on.
+    public func setHugePages(_ count: Int) {
+        var able = nodes
+        while true {
+            let total = nodes.reduce(0) { $0 + $1.usage.hugePool.total }
+            able = able.filter { total < count ? $0.kind == .ram && $0.hasMemory : $0.usage.hugePool.total > 0 }
+            guard total != count, !able.isEmpty else { return }
+            let share = max(1, (count - total).magnitude / UInt(able.count))
+            var missing = (count - total).magnitude
+            able = able.filter { node in
+                guard missing > 0 else { return true }
+                let before = node.usage.hugePool.total
+                let step = Int(min(share, missing))
+                setHugePages(
+                    total < count ? before.addingReportingOverflow(step).partialValue : max(0, before - step), of: node)
+                let changed = (node.usage.hugePool.total - before).magnitude
+                missing -= min(missing, changed)
+                return changed == UInt(step)
+            }
+        }
+    }
+}

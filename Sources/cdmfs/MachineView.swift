@@ -1,0 +1,87 @@
+import CLinux
+import Glibc
+import SystemPackage
+
+/// The simulated machine in place of the host's, for one process and its children: a mount namespace in which files of a mount
+/// stand over the host's.
+struct MachineView {
+    /// Where the machine is mounted, an absolute path without links.
+    let mountPoint: String
+
+    /// What is replaced where the host has it: a path of the mount, and one of the host. A tool that writes there reaches the simulated
+    /// machine alone.
+    private static let covers =
+        [
+            "devices/system/node", "devices/system/memory", "devices/system/cpu", "devices/virtual/memory_tiering",
+            "bus/node/devices",
+            "bus/memory/devices", "bus/cpu/devices", "bus/memory_tiering/devices", "kernel/mm/numa",
+            "kernel/mm/mempolicy",
+            "kernel/mm/hugepages",
+        ].map { (simulated: "sys/\($0)", host: "/sys/\($0)") }
+        + ["meminfo", "vmstat", "zoneinfo", "buddyinfo"].map {
+            (simulated: "sys/kernel/cdm/proc/\($0)", host: "/proc/\($0)")
+        }
+
+    /// The view of a machine that is mounted on a path.
+    init(of path: String) throws(Failure) {
+        guard let resolved = unsafe realpath(path, nil) else { throw Self.refusal(path) }
+        defer { unsafe free(resolved) }
+        mountPoint = unsafe String(cString: resolved)
+        // The host's own /sys has the other folders, too; kernel/cdm it has not.
+        guard unsafe access("\(mountPoint)/sys/kernel/cdm", F_OK) == 0 else { throw Self.refusal(path) }
+    }
+
+    private static func refusal(_ path: String) -> Failure {
+        let error = lastError()
+        return Failure(
+            .mount, "run: \(path): \(error == .noSuchFileOrDirectory ? "no machine is mounted here" : "\(error)")")
+    }
+
+    /// Enters a new namespace with the view in it.
+    func enter() throws(Failure) -> MachineView {
+        try Self.enterNamespace()
+        try cover()
+        return self
+    }
+
+    /// Puts the files of the machine over the host's, in the namespace of this process.
+    func cover() throws(Failure) {
+        for (simulated, host) in Self.covers {
+            guard unsafe Glibc.mount("\(mountPoint)/\(simulated)", host, nil, UInt(MS_BIND), nil) != 0 else { continue }
+            let error = lastError()
+            // An older kernel has no such file, and no tool of its looks there.
+            if error == .noSuchFileOrDirectory, unsafe access(host, F_OK) != 0 { continue }
+            throw Failure(.failure, "run: \(host): \(error)")
+        }
+    }
+
+    /// Makes this process the command.
+    func execute(_ words: [String]) throws(Failure) -> Never {
+        unsafe setenv("CDMFS_MOUNTPOINT", mountPoint, 1)
+        _ = unsafe withArgumentVector(words) { unsafe execvp(words[0], $0) }
+        let error = lastError()
+        throw Failure(error == .noSuchFileOrDirectory ? .notFound : .notExecutable, "run: \(words[0]): \(error)")
+    }
+
+    /// A mount namespace from which nothing reaches the host's; who may not make one gets it with a user namespace.
+    static func enterNamespace() throws(Failure) {
+        let (user, group) = (geteuid(), getegid())
+        if unshare(CLONE_NEWNS) != 0 {
+            guard unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0 else {
+                throw Failure(.failure, "run: unshare: \(lastError())")
+            }
+            do {
+                for (file, text) in [
+                    ("setgroups", "deny"), ("uid_map", "\(user) \(user) 1"), ("gid_map", "\(group) \(group) 1"),
+                ] {
+                    try write(text, to: FilePath("/proc/self/\(file)"))
+                }
+            } catch {
+                throw Failure(.failure, "run: user namespace: \(error)")
+            }
+        }
+        guard unsafe Glibc.mount(nil, "/", nil, UInt(MS_REC | MS_SLAVE), nil) == 0 else {
+            throw Failure(.failure, "run: /: \(lastError())")
+        }
+    }
+}
