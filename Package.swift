@@ -26,6 +26,7 @@ let package = Package(
     targets: [
         .systemLibrary(name: "CFuse3", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
         .target(name: "CURing", linkerSettings: [.linkedLibrary("uring")]),
+        .systemLibrary(name: "CSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .target(name: "CLinux"),
         .target(
@@ -53,7 +54,7 @@ let package = Package(
         .executableTarget(
             name: "cdmfs",
             dependencies: [
-                "CLinux", "CoherentFS", "CoherentMemory", "Fuse", system,
+                "CLinux", "CSeccomp", "CoherentFS", "CoherentMemory", "Fuse", system,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],

@@ -24,6 +24,7 @@ set_up_build() {
     command -v pkg-config >/dev/null || missing+=(pkg-config)
     { command -v pkg-config >/dev/null && pkg-config --exists fuse3; } || missing+=(libfuse3-dev)
     { command -v pkg-config >/dev/null && pkg-config --exists liburing; } || missing+=(liburing-dev)
+    { command -v pkg-config >/dev/null && pkg-config --exists libseccomp; } || missing+=(libseccomp-dev)
     { command -v pkg-config >/dev/null && pkg-config --exists zlib; } || missing+=(zlib1g-dev)
     command -v fusermount3 >/dev/null || missing+=(fuse3)
     install_packages "${missing[@]}"
@@ -48,7 +49,7 @@ set_up_tour() {
 set_up_tests() {
     local missing=() tool
     command -v cc >/dev/null || missing+=(gcc libc6-dev)
-    for tool in numactl fio mandoc; do
+    for tool in numactl fio mandoc strace; do
         command -v "$tool" >/dev/null || missing+=("$tool")
     done
     for tool in setpriv lsmem chmem lscpu; do

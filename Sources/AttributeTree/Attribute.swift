@@ -17,11 +17,21 @@ public struct Attribute<Subject: Sendable>: Sendable {
     /// Makes the text of a subject's attribute, without the newline at its end.
     public typealias Show = @Sendable (Subject) throws(Errno) -> String
 
+    /// Makes some records of a subject's attribute from a key on, 0 at the start; none at the end. Whoever reads takes as many as
+    /// fit, and asks for the others again.
+    public typealias Records = @Sendable (Subject, UInt64) throws(Errno) -> [TextRecord]
+
     /// Parses, validates and acts; a store that throws has changed nothing.
     public typealias Store = @Sendable (Subject, AttributeText) throws(Errno) -> Void
 
     /// Parses and validates at once and returns the work that is left, which takes long.
     public typealias Start = @Sendable (Subject, AttributeText) throws(Errno) -> Job
+
+    /// What a read shows.
+    enum Content: Sendable {
+        case text(Show)
+        case records(Records)
+    }
 
     /// What a write does.
     enum Action: Sendable {
@@ -50,19 +60,23 @@ public struct Attribute<Subject: Sendable>: Sendable {
     /// Whether its content changes all the time while something is under way, so that poll(2) tells of that only now and then.
     public private(set) var changesSteadily = false
 
-    let show: Show?
+    /// Whether it belongs to whoever mounts, whoever owns what it is of.
+    public private(set) var isAdministrative = false
+
+    let content: Content?
     let action: Action?
 
     init(
-        _ name: String, _ permissions: FilePermissions?, _ isPollable: Bool, _ summary: String, _ show: Show?,
+        _ name: String, _ permissions: FilePermissions?, _ isPollable: Bool, _ summary: String, _ content: Content?,
         _ action: Action?
     ) {
         self.name = name
         self.isPollable = isPollable
         self.summary = summary
-        self.show = show
+        self.content = content
         self.action = action
-        let readable: FilePermissions = show == nil ? [] : [.ownerRead, .groupRead, .otherRead]
+        if case .records? = content { isVerbatim = true }
+        let readable: FilePermissions = content == nil ? [] : [.ownerRead, .groupRead, .otherRead]
         self.permissions = permissions ?? readable.union(action == nil ? [] : .ownerWrite)
     }
 
@@ -71,7 +85,31 @@ public struct Attribute<Subject: Sendable>: Sendable {
         _ name: String, permissions: FilePermissions? = nil, isPollable: Bool = false, summary: String = "",
         show: @escaping Show
     ) -> Attribute {
-        Attribute(name, permissions, isPollable, summary, show, nil)
+        Attribute(name, permissions, isPollable, summary, .text(show), nil)
+    }
+
+    /// An attribute whose text may be long, and is made record by record as it is read; mode 0444 unless `permissions` says
+    /// otherwise. It is shown verbatim.
+    public static func readOnly(
+        _ name: String, permissions: FilePermissions? = nil, summary: String = "", records: @escaping Records
+    ) -> Attribute {
+        Attribute(name, permissions, false, summary, .records(records), nil)
+    }
+
+    /// An attribute that can be written, and whose text may be long; mode 0644 unless `permissions` says otherwise.
+    public static func readWrite(
+        _ name: String, permissions: FilePermissions? = nil, summary: String = "", records: @escaping Records,
+        store: @escaping Store
+    ) -> Attribute {
+        Attribute(name, permissions, false, summary, .records(records), .store(store))
+    }
+
+    /// An attribute whose write starts a job, and whose text may be long; mode 0644 unless `permissions` says otherwise.
+    public static func readWrite(
+        _ name: String, permissions: FilePermissions? = nil, summary: String = "", records: @escaping Records,
+        start: @escaping Start
+    ) -> Attribute {
+        Attribute(name, permissions, false, summary, .records(records), .start(start))
     }
 
     /// An attribute that can be read and written, mode 0644 unless `permissions` says otherwise.
@@ -79,7 +117,7 @@ public struct Attribute<Subject: Sendable>: Sendable {
         _ name: String, permissions: FilePermissions? = nil, isPollable: Bool = false, summary: String = "",
         show: @escaping Show, store: @escaping Store
     ) -> Attribute {
-        Attribute(name, permissions, isPollable, summary, show, .store(store))
+        Attribute(name, permissions, isPollable, summary, .text(show), .store(store))
     }
 
     /// An attribute that can be read and whose write starts a job, mode 0644 unless `permissions` says otherwise.
@@ -87,7 +125,7 @@ public struct Attribute<Subject: Sendable>: Sendable {
         _ name: String, permissions: FilePermissions? = nil, isPollable: Bool = false, summary: String = "",
         show: @escaping Show, start: @escaping Start
     ) -> Attribute {
-        Attribute(name, permissions, isPollable, summary, show, .start(start))
+        Attribute(name, permissions, isPollable, summary, .text(show), .start(start))
     }
 
     /// An attribute that can be written only, mode 0200 unless `permissions` says otherwise.
@@ -108,6 +146,13 @@ public struct Attribute<Subject: Sendable>: Sendable {
     public func shownInJob() -> Attribute {
         var attribute = self
         attribute.showsInJob = true
+        return attribute
+    }
+
+    /// The same attribute, which belongs to whoever mounts, even where what it is of is somebody else's.
+    public func administrative() -> Attribute {
+        var attribute = self
+        attribute.isAdministrative = true
         return attribute
     }
 

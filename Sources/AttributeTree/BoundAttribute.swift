@@ -8,6 +8,23 @@ public enum StoreOutcome: Sendable {
     case job(Job)
 }
 
+/// Who opened an attribute's file.
+public struct Opener: Sendable, Hashable {
+    /// The thread; 0 for nobody in particular, -1 for one without a number.
+    public var task: Int32
+    /// Its user id.
+    public var uid: UInt32
+    /// Its group id.
+    public var gid: UInt32
+
+    /// Somebody who opens a file; by default nobody in particular, who may see everything.
+    public init(task: Int32 = 0, uid: UInt32 = 0, gid: UInt32 = 0) {
+        self.task = task
+        self.uid = uid
+        self.gid = gid
+    }
+}
+
 /// An attribute of one subject: a file that can be shown and stored.
 public struct BoundAttribute: Sendable {
     /// The name of the file.
@@ -30,8 +47,12 @@ public struct BoundAttribute: Sendable {
     /// Whether poll(2) tells of a change only now and then, for it changes all the time while something is under way.
     public let changesSteadily: Bool
 
+    /// Whether it belongs to whoever mounts, whoever owns what it is of.
+    public let isAdministrative: Bool
+
     private let isVerbatim: Bool
-    private var open: (@Sendable () -> BoundAttribute)?
+    private var open: (@Sendable (Opener) -> BoundAttribute)?
+    private let listRecords: (@Sendable (UInt64) throws(Errno) -> [TextRecord])?
     private let showText: (@Sendable () throws(Errno) -> String)?
     private let storeText: (@Sendable (AttributeText) throws(Errno) -> StoreOutcome)?
 
@@ -43,10 +64,17 @@ public struct BoundAttribute: Sendable {
         isVerbatim = attribute.isVerbatim
         showsInJob = attribute.showsInJob
         changesSteadily = attribute.changesSteadily
-        if let show = attribute.show {
+        isAdministrative = attribute.isAdministrative
+        switch attribute.content {
+        case .text(let show):
             showText = { () throws(Errno) in try show(subject) }
-        } else {
+            listRecords = nil
+        case .records(let records):
             showText = nil
+            listRecords = { key throws(Errno) in try records(subject, key) }
+        case nil:
+            showText = nil
+            listRecords = nil
         }
         switch attribute.action {
         case .store(let store):
@@ -65,35 +93,57 @@ public struct BoundAttribute: Sendable {
     }
 
     /// An attribute each open file of which has a subject of its own, so that what is read there answers what was written
-    /// there.
-    init<Subject>(_ attribute: Attribute<Subject>, perOpenFile makeSubject: @escaping @Sendable () -> Subject) {
-        self.init(attribute, makeSubject())
-        open = { BoundAttribute(attribute, makeSubject()) }
+    /// there, or who opened it.
+    init<Subject>(_ attribute: Attribute<Subject>, perOpenFile makeSubject: @escaping @Sendable (Opener) -> Subject) {
+        self.init(attribute, makeSubject(Opener()))
+        open = { BoundAttribute(attribute, makeSubject($0)) }
     }
 
     /// The attribute as a newly opened file has it.
-    public func opened() -> BoundAttribute { open?() ?? self }
+    public func opened(by opener: Opener = Opener()) -> BoundAttribute { open?(opener) ?? self }
 
     /// Whether it has something to show; opening it for reading is EACCES otherwise, for root, too.
-    public var isReadable: Bool { showText != nil }
+    public var isReadable: Bool { showText != nil || listRecords != nil }
+
+    /// Whether its text may be long, and is read with a ``TextCursor``.
+    public var isLong: Bool { listRecords != nil }
+
+    /// Some records from a key on; none at the end, or where it has none.
+    func records(from key: UInt64) throws(Errno) -> [TextRecord] { try listRecords?(key) ?? [] }
 
     /// Whether it can be stored to; opening it for writing is EACCES otherwise, for root, too.
     public var isWritable: Bool { storeText != nil }
 
     /// The content without a newline at its end, as an extended attribute has it.
     ///
-    /// - Throws: EACCES where it cannot be read, or what the show threw.
-    public func value() throws(Errno) -> String {
-        guard let showText else { throw .permissionDenied }
-        return try showText().withoutNewline
+    /// - Throws: EACCES where it cannot be read, E2BIG where it has more than `limit` bytes, or what the show threw.
+    public func value(atMost limit: Int = .max) throws(Errno) -> String {
+        let text = try text(atMost: limit).withoutNewline
+        guard text.utf8.count <= limit else { throw .argListTooLong }
+        return text
+    }
+
+    /// The text, as its function makes it. A long one is no longer than it takes to see that it is too long.
+    private func text(atMost limit: Int) throws(Errno) -> String {
+        if let showText { return try showText() }
+        guard let listRecords else { throw .permissionDenied }
+        var text = ""
+        var key: UInt64 = 0
+        // A newline at the end does not count.
+        while text.utf8.count <= limit || limit == .max {
+            let records = try listRecords(key)
+            guard let last = records.last else { break }
+            for record in records { text += record.text }
+            key = last.next
+        }
+        return text
     }
 
     /// The content as the file has it: it ends in a newline, unless it is shown verbatim.
     ///
     /// - Throws: EACCES where it cannot be read, or what the show threw.
     public func show() throws(Errno) -> String {
-        guard let showText else { throw .permissionDenied }
-        let text = try showText()
+        let text = try text(atMost: .max)
         return isVerbatim || text.endsInNewline ? text : text + "\n"
     }
 

@@ -26,6 +26,23 @@ public final class Directory: Sendable {
         public func hash(into hasher: inout Hasher) { value.hash(into: &hasher) }
     }
 
+    /// Who owns a directory and what is in it, and who may list and search it.
+    public struct Ownership: Sendable, Hashable {
+        /// The mode of the directory.
+        public var permissions: FilePermissions
+        /// The owner.
+        public var uid: UInt32
+        /// The group.
+        public var gid: UInt32
+
+        /// An ownership.
+        public init(permissions: FilePermissions, uid: UInt32, gid: UInt32) {
+            self.permissions = permissions
+            self.uid = uid
+            self.gid = gid
+        }
+    }
+
     /// How directories are made and removed by whoever uses the tree, as in a control group's directory.
     public struct Maker: Sendable {
         /// Makes the directory of a name, which the sources then find.
@@ -112,6 +129,10 @@ public final class Directory: Sendable {
     /// Who may list and search it.
     public let permissions: FilePermissions
 
+    /// Whose it is and who may list and search it, where that is another than whoever mounts and may change; in the place
+    /// of ``permissions``.
+    public let ownership: (@Sendable () -> Ownership)?
+
     /// How directories are made in it; `nil` where none can be.
     public let maker: Maker?
 
@@ -148,9 +169,10 @@ public final class Directory: Sendable {
         permissions: FilePermissions = [
             .ownerReadWriteExecute, .groupRead, .groupExecute, .otherRead, .otherExecute,
         ],
-        maker: Maker? = nil, _ children: [Child] = []
+        ownership: (@Sendable () -> Ownership)? = nil, maker: Maker? = nil, _ children: [Child] = []
     ) {
         self.identity = identity
+        self.ownership = ownership
         self.maker = maker
         self.permissions = permissions
         fixed = children.compactMap(\.fixed)
@@ -276,7 +298,7 @@ public struct Child: Sendable {
 
     /// An attribute whose open files have a subject each.
     public static func attribute<Subject>(
-        _ attribute: Attribute<Subject>, perOpenFile makeSubject: @escaping @Sendable () -> Subject
+        _ attribute: Attribute<Subject>, perOpenFile makeSubject: @escaping @Sendable (Opener) -> Subject
     ) -> Child {
         Child(attribute.name, .attribute(BoundAttribute(attribute, perOpenFile: makeSubject)))
     }

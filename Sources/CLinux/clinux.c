@@ -1,9 +1,12 @@
 #include "clinux.h"
 
 #include <errno.h>
+#include <stddef.h>
+#include <linux/capability.h>
 #include <linux/ioctl.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #ifdef __SSE2__
 #include <emmintrin.h>
@@ -11,6 +14,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 
 int clinux_open_fuse_inode(int directory, uint64_t inode, uint32_t generation, int flags) {
     // FILEID_INO64_GEN of linux/exportfs.h, as fuse_encode_fh() fills it.
@@ -226,6 +230,52 @@ int clinux_move_to_node(void *start, size_t pages, int node, uint64_t *moved, ui
         for (unsigned long page = 0; page < wanted; page++) *(status[page] == node ? moved : failed) += 1;
     }
     return 0;
+}
+
+int clinux_keep_capabilities(uint64_t kept) {
+    for (unsigned long number = 0; prctl(PR_CAPBSET_READ, number, 0, 0, 0) >= 0; number++) {
+        // Who may not narrow the bounding set still gives up what is in force.
+        if (!(kept >> number & 1)) prctl(PR_CAPBSET_DROP, number, 0, 0, 0);
+    }
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+    if (syscall(SYS_capget, &header, data) < 0) return -1;
+    for (int word = 0; word < _LINUX_CAPABILITY_U32S_3; word++) {
+        data[word].permitted &= (uint32_t)(kept >> 32 * word);
+        data[word].effective = data[word].permitted;
+        data[word].inheritable = 0;
+    }
+    return syscall(SYS_capset, &header, data) < 0 ? -1 : 0;
+}
+
+int clinux_set_dumpable(int is_dumpable) { return prctl(PR_SET_DUMPABLE, is_dumpable, 0, 0, 0); }
+
+int clinux_set_no_new_privs(void) { return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); }
+
+void clinux_clear_environment(void) {
+    for (char **variable = environ; variable && *variable; variable++)
+        explicit_bzero(*variable, strlen(*variable));
+    clearenv();
+}
+
+int clinux_send_datagram(const char *name, const char *text) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    size_t length = strlen(name);
+    if (length == 0 || length >= sizeof address.sun_path) {
+        errno = EINVAL;
+        return -1;
+    }
+    memcpy(address.sun_path, name, length);
+    if (name[0] == '@') address.sun_path[0] = 0;
+    int file = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (file < 0) return -1;
+    socklen_t size = offsetof(struct sockaddr_un, sun_path) + length;
+    ssize_t sent = sendto(file, text, strlen(text), MSG_NOSIGNAL, (struct sockaddr *)&address, size);
+    int error = errno;
+    close(file);
+    errno = error;
+    return sent < 0 ? -1 : 0;
 }
 
 // Room for one descriptor beside the message, aligned as the header is.

@@ -9,24 +9,35 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     // Unchecked: `services` is set once, before the first request.
     private(set) var services: Services!
 
-    /// - Parameter hugeMode: what new buffers have, where somebody chose that.
-    init(machine: Machine, hugeMode: HugeMode? = nil, logger: Logger) {
+    /// - Parameters:
+    ///   - hugeMode: what new buffers have, where somebody chose that.
+    ///   - devices: who may use the device files.
+    ///   - limits: how much users may take of what is scarce.
+    init(
+        machine: Machine, hugeMode: HugeMode? = nil, devices permissions: DevicePermissions = .init(),
+        limits: Limits = Limits(), logger: Logger
+    ) {
         super.init()
-        let services = Services(machine: machine, hugeMode: hugeMode, logger: logger, notifier: notifier)
+        let services = Services(
+            machine: machine, hugeMode: hugeMode, limits: limits, logger: logger, notifier: notifier)
         self.services = services
 
         let buffers = BufferDirectory(
             metadata: Metadata(permissions: 0o1777, uid: owner.uid, gid: owner.gid), services: services)
+        // As tmpfs counts its root. A limit is 1 at least, so there is room for it.
+        buffers.charge = try? InodeCharge(services.accounts.inodes, to: owner.uid, by: 0)
         services.buffers.withLock { $0.directory = buffers }
         let tree = TreeCache(services: services)
         services.tree.withLock { $0.cache = tree }
         services.onDeparture { [weak tree] in tree?.sweep() }
         let system = SystemTree(services: services, buffers: buffers).root
+        let metadata = Metadata(
+            permissions: permissions.mode, uid: owner.uid, gid: permissions.group ?? owner.gid)
         let devices = machine.devices.map { device in
-            (FileName(device.name), DeviceFile(device: device, services: services) as Inode)
+            (FileName(device.name), DeviceFile(device: device, services: services, metadata: metadata) as Inode)
         }
         let mirrors = MirrorDevice.makeAll(in: machine).map { device in
-            (FileName(device.name), MirrorFile(device: device, services: services) as Inode)
+            (FileName(device.name), MirrorFile(device: device, services: services, metadata: metadata) as Inode)
         }
         services.inodes.add(
             root: FixedDirectory(
@@ -375,7 +386,11 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
             statistics.blocks += UInt64(usage.present)
             statistics.freeBlocks += UInt64(usage.free)
         }
-        // As tmpfs without a limit on inodes counts them.
+        // As tmpfs, which without a limit on inodes counts none.
+        if let limit = services.accounts.inodes.limit {
+            statistics.files = limit
+            statistics.freeFiles = limit - min(limit, services.accounts.inodes.used)
+        }
         request.statistics(statistics)
     }
 }

@@ -12,6 +12,17 @@ public struct MountFailure: Error, Sendable, CustomStringConvertible {
     init(_ description: String) { self.description = description }
 }
 
+/// Who may use the device files. Their owner is whoever mounts.
+public struct DevicePermissions: Sendable, Hashable {
+    /// The mode, of which the lowest nine bits count: as of an accelerator's render node, the owner and a group.
+    public var mode: UInt32 = 0o660
+    /// The group; nil for that of whoever mounts.
+    public var group: UInt32?
+
+    /// The defaults given at each property.
+    public init() {}
+}
+
 /// How a machine is mounted.
 public struct FileSystemOptions: Sendable {
     /// Bytes around a touched page that get their frames with it: a power of two from 4 KiB to 1 MiB. It is the
@@ -26,10 +37,14 @@ public struct FileSystemOptions: Sendable {
     public var mapping = MappingMode.tracked
     /// What automatic NUMA balancing does to begin with.
     public var balancing: BalancingMode = []
+    /// Who may use the files below dev/.
+    public var devices = DevicePermissions()
     /// How requests come from the kernel.
     public var transport = Transport.automatic
     /// What mount(8) and findmnt(8) show as the source.
     public var source = "cdmfs"
+    /// How much users may take of what is scarce.
+    public var limits = Limits()
     /// More mount options of the kernel: `ro`, `noatime`, ….
     public var kernel: [String] = []
     /// The threads that serve requests.
@@ -72,7 +87,8 @@ public final class MountedFileSystem: Sendable {
         } catch {
             throw MountFailure("the machine's memory cannot be reserved: \(error)")
         }
-        fileSystem = CoherentFileSystem(machine: machine, hugeMode: options.huge, logger: logger)
+        fileSystem = CoherentFileSystem(
+            machine: machine, hugeMode: options.huge, devices: options.devices, limits: options.limits, logger: logger)
         var mount = MountOptions()
         mount.allowOther = options.allowOther || geteuid() == 0
         mount.source = options.source
@@ -109,6 +125,11 @@ public final class MountedFileSystem: Sendable {
         fileSystem.services.pageCache.setWriteBack(WriteBack(session))
         machine.balancing.mode = options.balancing
         fileSystem.startBackgroundWork()
+        if let group = MemoryGroup.own {
+            machine.setHostLimit(pages: group.pages)
+            logger.notice(
+                "pages beyond \(group.pages * 4 >> 10) MiB get no frame, for the daemon's memory cgroup has no more")
+        }
         let failures = session.tuneBackingDevice(readAheadKilobytes: Int(options.faultAround >> 10))
         if !failures.isEmpty {
             let list = failures.map(\.description).joined(separator: ", ")

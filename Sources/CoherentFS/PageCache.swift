@@ -10,10 +10,15 @@ final class CachedFile: Sendable {
     /// How many open files may write to it. Without one it has no dirty page, for the kernel writes back what a mapping
     /// leaves behind.
     let writers = Atomic(0)
+    /// Whether its pages are pinned, for those who do not have its use.
+    let isPinned = Atomic(false)
     /// Who has it open.
-    let use = Mutex(FileUse())
+    let use: Mutex<FileUse>
 
-    init(_ number: InodeNumber) { self.number = number }
+    init(_ number: InodeNumber, owner: UInt32) {
+        self.number = number
+        use = Mutex(FileUse(owner: owner))
+    }
 }
 
 /// The kernel's page cache, as the machine sees it.

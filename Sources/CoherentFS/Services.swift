@@ -2,6 +2,7 @@ import AttributeTree
 import CoherentMemory
 import Fuse
 import Logging
+import Synchronization
 import SystemPackage
 
 // swift-system has a type of the same name.
@@ -13,6 +14,11 @@ typealias Mutex = TracedMutex
 /// A directory that somebody else keeps.
 struct WeakDirectory {
     weak var directory: BufferDirectory?
+}
+
+/// A file that somebody else keeps.
+struct WeakFile {
+    weak var file: MemoryFile?
 }
 
 /// A tree that somebody else keeps.
@@ -37,7 +43,9 @@ final class Services: Sendable {
     let tasks: TaskLocator
     /// The processes of the host.
     let processes = ProcTasks()
-    let mirrors = MirrorRegistry()
+    let mirrors: MirrorRegistry
+    /// What users have of what is limited.
+    let accounts: Accounts
     let numaMaps = NumaMapsQuestion.Last()
     /// The sys/ tree.
     let tree = Mutex(WeakTree())
@@ -45,8 +53,14 @@ final class Services: Sendable {
     let buffers = Mutex(WeakDirectory())
     /// Guards every directory below buffers/.
     let namespace = Mutex<Void>(())
+    /// Counts what changes paths below buffers/, or who may see them, apart from names that come and go.
+    let pathVersion = Atomic<UInt64>(0)
+    /// The files whose contents are memory, by the numbers of their buffers.
+    let files = Mutex(IDTable<WeakFile>())
 
-    init(machine: Machine, hugeMode: HugeMode?, logger: Logger, notifier: Notifier) {
+    init(machine: Machine, hugeMode: HugeMode?, limits: Limits, logger: Logger, notifier: Notifier) {
+        accounts = Accounts(limits, memory: UInt64(machine.nodes.reduce(0) { $0 + $1.usage.present }) * Page.size)
+        mirrors = MirrorRegistry(accounts)
         memory = MemorySettings(defaultHugeMode: hugeMode)
         self.machine = machine
         self.logger = logger
@@ -117,10 +131,8 @@ final class Services: Sendable {
 
     private func departed() { departures.withLock { $0 }?() }
 
-    /// A name was added to a directory below buffers/, or to that directory itself, or taken from it.
-    func changed(_ directory: BufferDirectory) {
-        tree.withLock { $0.cache }?.recount(controlsOf: directory.number)
-    }
+    /// A directory below buffers/ has another name, or another mode or owner.
+    func pathsChanged() { pathVersion.wrappingAdd(1, ordering: .releasing) }
 
     /// Something below buffers/ has lost its name.
     func unlinked(_ inode: Inode) {

@@ -27,7 +27,7 @@ struct Failure: Error {
 
     init(_ status: Status, _ message: String) {
         self.status = status
-        self.message = message.split(whereSeparator: \.isNewline).joined(separator: " ")
+        self.message = message.split(whereSeparator: \.isNewline).joined(separator: " ").printable
     }
 
     init(_ error: TopologyError) {

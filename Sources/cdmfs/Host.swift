@@ -26,7 +26,9 @@ final class Host {
         options.huge = words.huge
         options.mapping = words.mapping
         options.balancing = words.balancing
+        options.devices = words.devices
         options.transport = words.transport
+        options.limits = words.limits
         options.kernel = words.kernel
         if let source = words.source { options.source = source }
         do throws(MountFailure) {

@@ -8,7 +8,7 @@ enum LogOutput {
     case syslog
 }
 
-/// Writes each message as one line, in one write(2).
+/// Writes each message as one line of printable characters, in one write(2).
 struct LineLogHandler: LogHandler {
     var logLevel: Logger.Level = .info
     var metadata: Logger.Metadata = [:]
@@ -23,8 +23,8 @@ struct LineLogHandler: LogHandler {
 
     func log(event: LogEvent) {
         let pairs = metadata.merging(event.metadata ?? [:]) { $1 }.sorted { $0.key < $1.key }
-        let text = ([event.message.description] + pairs.map { "\($0)=\($1)" }).joined(separator: " ")
-            .split(whereSeparator: \.isNewline).joined(separator: " ")
+        // Names of files and programs are anybody's.
+        let text = ([event.message.description] + pairs.map { "\($0)=\($1)" }).joined(separator: " ").printable
         switch output {
         case .file(let file):
             _ = try? file.writeAll("\(Self.now) cdmfs[\(getpid())] \(event.level): \(text)\n".utf8)

@@ -17,7 +17,8 @@ struct Mount: ParsableCommand {
             \(MountWord.lines.joined(separator: "\n"))
               ro, noexec, noatime, sync, …
 
-            Words for mount(8) and /etc/fstab are ignored.
+            A limit of 0 is none; nobody's share is less than 1, and who has CAP_SYS_RESOURCE, or mounts for himself, has \
+            all. A mount by a user has no seccomp. Words for mount(8) and /etc/fstab are ignored.
             """)
 
     @Option(

@@ -38,6 +38,25 @@ struct MountWord {
         MountWord(
             name: "transport", form: "WORD", values: Transport.allCases.map(\.rawValue),
             meaning: "how requests come: \(list(Transport.self))", fallback: "auto"),
+        MountWord(name: "dev_mode", form: "MODE", meaning: "the mode of the device files, octal", fallback: "660"),
+        MountWord(
+            name: "dev_gid", form: "GID", meaning: "the group of the device files, a number",
+            fallback: "that of whoever mounts"),
+        MountWord(
+            name: "nr_inodes", form: "N", meaning: "most files and directories below buffers/",
+            fallback: "one for every 8K of the host's memory"),
+        MountWord(
+            name: "max_direct", form: "N", meaning: "most direct buffers",
+            fallback: "one for every 512K, at most 64K"),
+        MountWord(name: "max_pinned", form: "SIZE", meaning: "most bytes of pinned buffers", fallback: "0"),
+        MountWord(
+            name: "user_limit", form: "PERCENT", meaning: "what one user may have of each of these", fallback: "25"),
+        MountWord(
+            name: "seccomp", form: "WORD", values: ["on", "off"],
+            meaning: "off: the daemon may use any system call", fallback: "on"),
+        MountWord(
+            name: "oom_score_adj", form: "N",
+            meaning: "how soon the kernel ends the daemon where memory is out: -1000 to 1000"),
         MountWord(name: "allow_other", meaning: "other users get in, too; root's mount always lets them"),
     ]
 

@@ -1,3 +1,4 @@
+import CoherentFS
 import CoherentMemory
 import Fuse
 
@@ -19,10 +20,16 @@ struct MountWords {
     var mapping = MappingMode.tracked
     /// What automatic NUMA balancing does to begin with.
     var balancing: BalancingMode = []
+    /// Who may use the device files.
+    var devices = DevicePermissions()
     /// How requests come from the kernel.
     var transport = Transport.automatic
     /// Whether users other than the one who mounts get in.
     var allowOther = false
+    /// What users may take.
+    var limits = Limits()
+    /// What the daemon gives up.
+    var hardening = Hardening()
     /// The words that the kernel's mount takes.
     var kernel: [String] = []
 
@@ -96,6 +103,23 @@ struct MountWords {
                 throw Failure(.usage, "mount: transport=\(word); expected one of \(words)")
             }
             self.transport = transport
+        case ("dev_mode", let mode?):
+            guard mode.utf8.allSatisfy({ (0x30...0x37).contains($0) }), let bits = UInt32(mode, radix: 8), bits <= 0o777
+            else {
+                throw Failure(.usage, "mount: dev_mode=\(mode); expected an octal number up to 777")
+            }
+            devices.mode = bits
+        case ("dev_gid", let number?):
+            guard number.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let group = UInt32(number), group != .max
+            else {
+                throw Failure(.usage, "mount: dev_gid=\(number); expected the number of a group")
+            }
+            devices.group = group
+        case (_, let value?) where Self.limiting.contains(key) && !value.isEmpty:
+            try addLimit(key, value)
+        case ("size", _?):
+            throw Failure(
+                .usage, "mount: \(word); expected the memory of the nodes in a topology, and nr_inodes=N for the names")
         case ("allow_other", nil):
             allowOther = true
         case (_, nil) where Self.kernelWords.contains(key):

@@ -25,13 +25,18 @@ struct Serving {
             // Before there is any thread, so that they all leave these signals to the descriptor.
             let signals = try TerminationSignals()
             let logger = try makeLogger()
+            let manager = readyFD == nil ? ServiceManager() : nil
             let topology = try machine.topology()
+            try options.hardening.begin()
             let host = try Host(topology, at: try place(), options: options, logger: logger)
+            options.hardening.finish(logger)
             logger.info("serving \(mountPoint)")
+            manager?.ready(at: mountPoint)
             if try isWanted() {
                 let reason = signals.wait(orFor: host.ended)
                 logger.info("\(mountPoint): \(reason ?? "unmounted")")
             }
+            manager?.stopping()
             host.close()
             // It was made for this mount.
             if isAdopting { _ = unsafe rmdir(mountPoint) }

@@ -77,7 +77,7 @@ import Testing
 
     @Test func anOpenFileHasASubjectOfItsOwn() throws {
         let level = try #require(Lamp.attributes.first { $0.name == "on" })
-        let directory = Directory([.attribute(level, perOpenFile: { Lamp() })])
+        let directory = Directory([.attribute(level, perOpenFile: { _ in Lamp() })])
         guard case .attribute(let attribute)? = directory.lookup("on") else {
             Issue.record("no attribute")
             return

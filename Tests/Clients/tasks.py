@@ -498,7 +498,10 @@ def xattrs():
 
     fork(stranger(1234, lambda: os.setxattr(buffer.descriptor, "user.cdm.policy", b"bind:0")))()
     fork(stranger(4321, lambda: fails(errno.EACCES, lambda: os.setxattr(buffer.descriptor, "user.cdm.policy", b"bind:1"))))()
+    fork(stranger(4321, lambda: fails(errno.EACCES, lambda: os.setxattr(device_file, "user.cdm.migrate", b"0"))))()
+    os.chmod(device, 0o666)
     fork(stranger(4321, lambda: fails(errno.EPERM, lambda: os.setxattr(device_file, "user.cdm.migrate", b"0"))))()
+    os.chmod(device, 0o660)
     expect(text(buffer.control + "/policy"), "bind:0\n")
 
 

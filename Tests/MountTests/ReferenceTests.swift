@@ -47,8 +47,10 @@ extension Mounts {
                     for (path, mode) in try files(mount) {
                         let place = general(path)
                         seen.insert(place)
-                        // Of a buffer and a directory of buffers the mode is their maker's.
-                        if let known = listed[place], known == mode || place.hasPrefix("buffers/") { continue }
+                        // Of a buffer and a directory of buffers the mode is their maker's, as of the directory of their controls.
+                        let isMakers =
+                            place.hasPrefix("buffers/") || mode.hasPrefix("d") && place.contains("/cdm/buffers/")
+                        if let known = listed[place], known == mode || isMakers { continue }
                         Issue.record(
                             """
                             \(mode) \(path) has the entry \(listed[place] ?? "none") \(place). Where a topology brings it, \

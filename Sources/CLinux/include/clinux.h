@@ -65,6 +65,7 @@ enum {
     CLINUX_SYNC_FILE_RANGE_WRITE = 2,
     CLINUX_SYNC_FILE_RANGE_ALL = 7,
     CLINUX_CLONE_FS = 0x200,
+    CLINUX_CLONE_THREAD = 0x10000,
 };
 
 /// Opens an inode of a FUSE mount without its name (open_by_handle_at(2), whose structure Swift cannot make); `directory` is a
@@ -138,6 +139,20 @@ int clinux_prefer_node(void *start, size_t length, int node);
 ///
 /// - `moved`, `failed`: get added how many were elsewhere and are there now, or are not.
 int clinux_move_to_node(void *start, size_t pages, int node, uint64_t *moved, uint64_t *failed);
+
+/// Gives up every capability that has no bit in `kept`, for good (the bounding set, too, as far as CAP_SETPCAP allows it), and
+/// the inheritable and ambient ones. Of the calling thread, and those that it starts. 0, or -1 and errno.
+int clinux_keep_capabilities(uint64_t kept);
+
+/// PR_SET_DUMPABLE and PR_SET_NO_NEW_PRIVS of prctl(2), which Swift cannot call. 0, or -1 and errno.
+int clinux_set_dumpable(int is_dumpable);
+int clinux_set_no_new_privs(void);
+
+/// Overwrites the environment, which /proc/PID/environ shows, and empties it. Before there is another thread.
+void clinux_clear_environment(void);
+
+/// Sends a datagram to a Unix socket; a name that begins with `@` is an abstract one. 0, or -1 and errno.
+int clinux_send_datagram(const char *socket, const char *text);
 
 /// The device that a path is on, without asking its file system. 0, or -1 and errno.
 int clinux_cached_device(const char *path, uint32_t *major, uint32_t *minor);

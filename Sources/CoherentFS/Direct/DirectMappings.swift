@@ -42,40 +42,30 @@ final class DirectMappings: Sendable {
             }
             return
         }
-        Self.raiseFileLimit()
         state.withLock { state in
             state.isAvailable = true
             state.isDefault = isDefault
         }
     }
 
-    /// Each direct buffer takes two descriptors.
-    private static func raiseFileLimit() {
-        var limit = rlimit()
-        guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
-        let wanted = max(limit.rlim_max, 1 << 20)
-        var higher = rlimit(rlim_cur: wanted, rlim_max: wanted)
-        if unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &higher) == 0 { return }
-        limit.rlim_cur = limit.rlim_max
-        unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-    }
-
     /// Whether buffers can be made direct.
     var isAvailable: Bool { state.withLock { $0.isAvailable } }
 
-    /// Makes a new, empty buffer what new ones are to be. Where that fails it is tracked, which is said once.
-    func adopt(_ buffer: Buffer, in machine: Machine) {
-        guard state.withLock({ $0.isDefault }) else { return }
-        do throws(Errno) {
-            try machine.makeDirect(
-                buffer, in: try takeFile(), origin: Origin(pid: 0, node: machine.nodes[0].id))
-        } catch {
-            let isFirst = state.withLock { state in
-                defer { state.hasComplained = true }
-                return !state.hasComplained
-            }
-            if isFirst { logger.notice("a new buffer is tracked, for it cannot be direct: \(error)") }
+    /// Whether new buffers are to be direct.
+    var isDefault: Bool { state.withLock { $0.isDefault } }
+
+    /// Makes a new, empty buffer direct.
+    func adopt(_ buffer: Buffer, in machine: Machine) throws(Errno) {
+        try machine.makeDirect(buffer, in: try takeFile(), origin: Origin(pid: 0, node: machine.nodes[0].id))
+    }
+
+    /// Says once that a new buffer is not what it was to be.
+    func complain(_ error: Errno) {
+        let isFirst = state.withLock { state in
+            defer { state.hasComplained = true }
+            return !state.hasComplained
         }
+        if isFirst { logger.notice("a new buffer is tracked, for it cannot be direct: \(error)") }
     }
 
     /// A file for a new buffer; another thread makes the next ones meanwhile.

@@ -11,6 +11,10 @@ struct FileUse {
     var isChanging = false
     /// The file that the kernel maps, while it is direct and was opened before.
     var registered: (backing: BackingFile, id: BackingID)?
+    /// What the file takes of what is limited.
+    var charges: Charges
+
+    init(owner: UInt32) { charges = Charges(owner: owner) }
 }
 
 extension CachedFile {
@@ -51,7 +55,8 @@ extension Services {
     /// Waits for whoever has an address space locked, and for migrations: not for those who serve requests.
     ///
     /// - Throws: EBUSY where somebody has it open or mapped; EOPNOTSUPP where there are no direct mappings, or none of such a
-    ///   buffer; ENOSPC and EPERM where not every page can get its frame; EMFILE without descriptors for it.
+    ///   buffer; ENOSPC and EPERM where not every page can get its frame; EMFILE without descriptors for it; EDQUOT
+    ///   and EMFILE where the owner, or all, have too many direct buffers.
     func setMapping(_ mode: MappingMode, of buffer: Buffer, by writer: Int32) throws(Errno) {
         guard mode != buffer.mapping else { return }
         guard mode == .tracked || direct.isAvailable else { throw .notSupported }
@@ -61,7 +66,14 @@ extension Services {
         switch mode {
         case .direct:
             let origin = tasks.origin(of: Caller(uid: 0, gid: 0, pid: writer, umask: 0))
-            try machine.makeDirect(buffer, in: try direct.makeFile(isHuge: buffer.hugeMode != .never), origin: origin)
+            try file.use.withLock { use throws(Errno) in try accounts.beginDirect(&use.charges, by: writer) }
+            do throws(Errno) {
+                try machine.makeDirect(
+                    buffer, in: try direct.makeFile(isHuge: buffer.hugeMode != .never), origin: origin)
+            } catch {
+                file.use.withLock { accounts.endDirect(&$0.charges) }
+                throw error
+            }
         case .tracked:
             // Such mappings outlive the files that they were made of.
             let isMapped = processes.processes.contains { process in
@@ -70,6 +82,26 @@ extension Services {
             guard !isMapped else { throw .resourceBusy }
             try machine.makeTracked(buffer)
             direct.release(file)
+            file.use.withLock { accounts.endDirect(&$0.charges) }
+        }
+    }
+
+    /// Makes a new, empty buffer what new ones are to be. Where that fails it is tracked, which is said once.
+    func adopt(_ file: BufferFile, by caller: Caller) {
+        guard direct.isDefault else { return }
+        do throws(Errno) {
+            try file.cached.use.withLock { use throws(Errno) in
+                try accounts.beginDirect(&use.charges, by: caller.pid)
+            }
+        } catch {
+            direct.complain(error)
+            return
+        }
+        do throws(Errno) {
+            try direct.adopt(file.buffer, in: machine)
+        } catch {
+            file.cached.use.withLock { accounts.endDirect(&$0.charges) }
+            direct.complain(error)
         }
     }
 }

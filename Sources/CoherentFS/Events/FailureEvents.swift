@@ -4,15 +4,18 @@ extension Uevent {
     /// The event of a failure of memory.
     ///
     /// - Parameter buffer: the name of the buffer whose page it is, if it is one's.
-    init(_ failure: PageFailure, device: String?, buffer: String?) {
-        var details = [("CDM_EVENT", failure.kind.rawValue), ("ADDRESS", hex(failure.physicalAddress))]
-        if failure.kind == .correctable { details.append(("COUNT", "\(failure.count)")) }
-        if let buffer { details += [("BUFFER", buffer), ("OFFSET", hex(failure.offset))] }
+    init(_ failure: PageFailure, device: String?, buffer: Value?) {
+        var details: [Detail] = [
+            ("CDM_EVENT", .text(failure.kind.rawValue)), ("ADDRESS", .text(hex(failure.physicalAddress))),
+        ]
+        if failure.kind == .correctable { details.append(("COUNT", .text("\(failure.count)"))) }
+        if let buffer { details += [("BUFFER", buffer), ("OFFSET", .text(hex(failure.offset)))] }
         if let device {
-            self.init(action: "change", path: "/class/cdm/\(device)", subsystem: "cdm", details: details)
+            self.init(action: "change", place: .text("/class/cdm/\(device)"), subsystem: "cdm", details: details)
         } else {
             self.init(
-                action: "change", path: "/devices/system/node/node\(failure.node)", subsystem: "node", details: details)
+                action: "change", place: .text("/devices/system/node/node\(failure.node)"), subsystem: "node",
+                details: details)
         }
     }
 }
@@ -34,9 +37,20 @@ extension Services {
         }
     }
 
-    /// The name of a buffer as in `blockers`.
-    func name(of buffer: Buffer.ID) -> String {
-        if let device = machine.devices.first(where: { $0.memory.id == buffer }) { return "/dev/\(device.name)" }
-        return buffers.withLock({ $0.directory })?.files().first { $0.file.buffer.id == buffer }?.path ?? "(deleted)"
+    /// The name of a buffer as in `blockers`: a path below buffers/, `/dev/cdmN`, or `(deleted)` where it has none.
+    func name(of buffer: Buffer.ID) -> Uevent.Value {
+        switch files.withLock({ $0[buffer]?.file }) {
+        case let device as DeviceFile: .text(device.path)
+        case let file as BufferFile: path(of: file).map { .buffer($0) } ?? .text(BufferPath.deleted)
+        default: .text(BufferPath.deleted)
+        }
+    }
+
+    /// Where a file below buffers/ stands; nil where it has no name any more.
+    func path(of file: BufferFile) -> BufferPath? {
+        namespace.withLock { _ in
+            guard let place = file.place, let directory = place.directory else { return nil }
+            return directory.path(of: file, under: place.name)
+        }
     }
 }

@@ -3,20 +3,56 @@ import SystemPackage
 
 /// What happened to a device, as Linux tells user space (lib/kobject_uevent.c).
 struct Uevent: Sendable {
+    /// A part of an event. What is below buffers/ each reader is told as far as that one may see it.
+    enum Value: Sendable {
+        case text(String)
+        /// The place below sys/ of the controls of something below buffers/.
+        case controls(BufferPath)
+        /// The path of a buffer below buffers/.
+        case buffer(BufferPath)
+
+        private static let controlFolder = "/kernel/cdm/buffers/"
+
+        /// Bytes of it for one who may see all.
+        var length: Int {
+            switch self {
+            case .text(let text): text.utf8.count
+            case .controls(let path): Self.controlFolder.utf8.count + path.length
+            case .buffer(let path): path.length
+            }
+        }
+
+        fileprivate func shown(to viewer: Credentials) -> String {
+            switch self {
+            case .text(let text): Uevent.escaped(text)
+            case .controls(let path): Self.controlFolder + path.shown(to: viewer, escape: Uevent.escaped)
+            case .buffer(let path): path.shown(to: viewer, escape: Uevent.escaped)
+            }
+        }
+    }
+
+    typealias Detail = (name: String, value: Value)
+
     let action: String
     /// The device's place below sys/, with a slash in front.
-    let path: String
+    let place: Value
     let subsystem: String
-    var details: [(name: String, value: String)] = []
+    var details: [Detail] = []
 
     /// The words that may stand for ACTION (enum kobject_action).
     private static let actions = ["add", "remove", "change", "move", "online", "offline", "bind", "unbind"]
 
-    init(action: String, path: String, subsystem: String, details: [(name: String, value: String)] = []) {
+    init(action: String, place: Value, subsystem: String, details: [Detail] = []) {
         self.action = action
-        self.path = path
+        self.place = place
         self.subsystem = subsystem
         self.details = details
+    }
+
+    init(action: String, path: String, subsystem: String, details: [(name: String, value: String)] = []) {
+        self.init(
+            action: action, place: .text(path), subsystem: subsystem,
+            details: details.map { ($0.name, .text($0.value)) })
     }
 
     /// The event that a write to a `uevent` file asks for: `ACTION`, or `ACTION UUID KEY=VALUE …`
@@ -29,17 +65,17 @@ struct Uevent: Sendable {
         guard Self.actions.contains(action) else { throw .invalidArgument }
         self.init(action: action, path: path, subsystem: subsystem)
         guard let uuid = words.first else {
-            details = [("SYNTH_UUID", "0")]
+            details = [("SYNTH_UUID", .text("0"))]
             return
         }
         guard Self.isUUID(uuid) else { throw .invalidArgument }
-        details = [("SYNTH_UUID", uuid)]
+        details = [("SYNTH_UUID", .text(uuid))]
         for word in words.dropFirst() {
             let pair = word.split(separator: "=", omittingEmptySubsequences: false)
             guard pair.count == 2, pair.allSatisfy({ !$0.isEmpty && $0.utf8.allSatisfy(Self.isAlphanumeric) }) else {
                 throw .invalidArgument
             }
-            details.append(("SYNTH_ARG_\(pair[0])", String(pair[1])))
+            details.append(("SYNTH_ARG_\(pair[0])", .text(String(pair[1]))))
         }
     }
 
@@ -58,12 +94,19 @@ struct Uevent: Sendable {
             && groups.allSatisfy { $0.allSatisfy(\.isHexDigit) && $0.utf8.count == $0.count }
     }
 
-    /// The text: a line for each `NAME=VALUE`, and an empty line.
-    func text(sequence: UInt64) -> [UInt8] {
-        var lines = [("ACTION", action), ("DEVPATH", Self.escaped(path)), ("SUBSYSTEM", subsystem)]
-        lines += details.map { ($0.name, Self.escaped($0.value)) }
+    /// The text for a reader: a line for each `NAME=VALUE`, and an empty line.
+    func text(sequence: UInt64, for viewer: Credentials) -> [UInt8] {
+        var lines = [("ACTION", action), ("DEVPATH", place.shown(to: viewer)), ("SUBSYSTEM", subsystem)]
+        lines += details.map { ($0.name, $0.value.shown(to: viewer)) }
         lines.append(("SEQNUM", String(sequence)))
         return Array((lines.map { "\($0)=\($1)\n" }.joined() + "\n").utf8)
+    }
+
+    /// About how many bytes the text has, and it takes to keep it at most.
+    var size: Int {
+        details.reduce(64 + action.utf8.count + place.length + subsystem.utf8.count) {
+            $0 + $1.name.utf8.count + $1.value.length + 2
+        }
     }
 
     /// What stands in the place of events that came and went before a reader took them.

@@ -5,11 +5,12 @@ import SystemPackage
 /// An open uevents file.
 final class UeventHandle: OpenHandle, @unchecked Sendable {
     private let log: UeventLog
-    private let reader: Int
+    private let reader: UeventLog.Reader
 
-    init(_ log: UeventLog) {
+    /// - Parameter opener: who opens it: however the file is handed on, that one may see what it shows.
+    init(_ log: UeventLog, opener: Credentials) {
         self.log = log
-        reader = log.open()
+        reader = log.open(by: opener)
     }
 
     override var isCacheable: Bool { false }

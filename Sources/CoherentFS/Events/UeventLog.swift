@@ -9,16 +9,37 @@ import SystemPackage
 ///
 /// Events are posted where they come about, under whatever lock gives them their order, and delivered without one.
 final class UeventLog: Sendable {
-    /// How many events are kept; a reader that is further behind loses the oldest.
+    /// How many events are kept at most; a reader that is further behind loses the oldest.
     static let capacity = 1024
+    /// How many bytes their texts have at most, however many they are.
+    static let byteCapacity = 1 << 20
 
     /// One open file.
-    fileprivate struct Reader {
+    final class Reader: Sendable {
+        /// Who opened it.
+        fileprivate let opener: Credentials
+        /// How far it has read. Texts are made under this lock, so that who posts events does not wait for that; it comes
+        /// before the log's.
+        fileprivate let progress: Mutex<Progress>
+        /// Who waits. It comes after the log's.
+        fileprivate let waiters = Mutex(Waiters())
+
+        fileprivate init(opener: Credentials, next: UInt64) {
+            self.opener = opener
+            progress = Mutex(Progress(next: next))
+        }
+    }
+
+    fileprivate struct Progress {
         /// The SEQNUM of the event that comes next.
         var next: UInt64
         /// The rest of an event that did not fit into the last read.
         var rest: ArraySlice<UInt8> = []
-        var waiting: [(id: Int, request: DeferredRequest, size: Int)] = []
+    }
+
+    fileprivate struct Waiters {
+        var reads: [(id: Int, request: DeferredRequest, size: Int)] = []
+        var nextID = 0
         var poll: PollHandle?
     }
 
@@ -26,9 +47,10 @@ final class UeventLog: Sendable {
         /// The SEQNUM of the last event; the first is 1.
         var last: UInt64 = 0
         /// The last events, up to `last`.
-        var events: Deque<[UInt8]> = []
-        var readers: [Int: Reader] = [:]
-        var nextID = 0
+        var events: Deque<Uevent> = []
+        /// The sum of their sizes.
+        var bytes = 0
+        var readers: [ObjectIdentifier: Reader] = [:]
         /// Blocks that are going offline. One that comes back was never gone.
         var leaving: Set<UInt64> = []
     }
@@ -90,18 +112,18 @@ final class UeventLog: Sendable {
 
     /// Answers whoever waits for what was posted. Called without locks.
     func deliver() {
+        let readers = state.withLock { Array($0.readers.values) }
         var answers: [(DeferredRequest, [UInt8])] = []
         var polls: [PollHandle] = []
-        state.withLock { state in
-            for id in state.readers.keys {
-                while state.isReadable(id), let waiter = state.readers[id]?.waiting.first {
-                    state.readers[id]?.waiting.removeFirst()
-                    answers.append((waiter.request, state.take(id, size: waiter.size)))
+        for reader in readers where reader.waiters.withLock({ !$0.reads.isEmpty || $0.poll != nil }) {
+            reader.progress.withLock { progress in
+                while isReadable(progress) {
+                    let waiter = reader.waiters.withLock { $0.reads.isEmpty ? nil : $0.reads.removeFirst() }
+                    guard let waiter else { break }
+                    answers.append((waiter.request, take(&progress, size: waiter.size, for: reader.opener)))
                 }
-                if state.isReadable(id), let poll = state.readers[id]?.poll {
-                    state.readers[id]?.poll = nil
-                    polls.append(poll)
-                }
+                guard isReadable(progress) else { return }
+                if let poll = reader.waiters.withLock({ $0.poll.take() }) { polls.append(poll) }
             }
         }
         for (request, bytes) in answers { request.answer { $0.bytes(bytes) } }
@@ -111,42 +133,48 @@ final class UeventLog: Sendable {
     // MARK: Who reads
 
     /// A reader of what comes from now on.
-    func open() -> Int {
+    func open(by opener: Credentials) -> Reader {
         state.withLock { state in
-            state.nextID += 1
-            state.readers[state.nextID] = Reader(next: state.last + 1)
-            return state.nextID
+            let reader = Reader(opener: opener, next: state.last + 1)
+            state.readers[ObjectIdentifier(reader)] = reader
+            return reader
         }
     }
 
-    func close(_ reader: Int) {
-        // Released outside the lock.
-        _ = state.withLock { $0.readers.removeValue(forKey: reader) }
+    func close(_ reader: Reader) {
+        state.withLock { state in
+            state.readers[ObjectIdentifier(reader)] = nil
+            if state.readers.isEmpty { state.forget() }
+        }
     }
 
     /// What there is for a reader, at most `size` bytes: whole events, unless not even one fits. Nil for nothing.
-    func take(_ reader: Int, size: Int) -> [UInt8]? {
-        state.withLock { state in
+    func take(_ reader: Reader, size: Int) -> [UInt8]? {
+        reader.progress.withLock { progress in
             // Those who wait already come first.
-            guard state.isReadable(reader), state.readers[reader]?.waiting.isEmpty ?? false else { return nil }
-            return state.take(reader, size: size)
+            guard isReadable(progress), reader.waiters.withLock({ $0.reads.isEmpty }) else { return nil }
+            return take(&progress, size: size, for: reader.opener)
         }
     }
 
-    func isReadable(_ reader: Int) -> Bool { state.withLock { $0.isReadable(reader) } }
+    func isReadable(_ reader: Reader) -> Bool { reader.progress.withLock { isReadable($0) } }
+
+    private func isReadable(_ progress: Progress) -> Bool {
+        !progress.rest.isEmpty || progress.next <= state.withLock { $0.last }
+    }
 
     /// Answers a read when there is something, or with EINTR when its caller is interrupted before.
-    func wait(_ reader: Int, _ request: DeferredRequest, size: Int) {
-        let id = state.withLock { state in
-            state.nextID += 1
-            state.readers[reader]?.waiting.append((state.nextID, request, size))
-            return state.nextID
+    func wait(_ reader: Reader, _ request: DeferredRequest, size: Int) {
+        let id = reader.waiters.withLock { waiters in
+            waiters.nextID += 1
+            waiters.reads.append((waiters.nextID, request, size))
+            return waiters.nextID
         }
         // Whoever takes the waiter out answers it, so that no event is taken for a read that has been given up.
-        request.onInterrupt { [self] in
-            let waiter = state.withLock { state -> DeferredRequest? in
-                guard let index = state.readers[reader]?.waiting.firstIndex(where: { $0.id == id }) else { return nil }
-                return state.readers[reader]?.waiting.remove(at: index).request
+        request.onInterrupt {
+            let waiter = reader.waiters.withLock { waiters -> DeferredRequest? in
+                guard let index = waiters.reads.firstIndex(where: { $0.id == id }) else { return nil }
+                return waiters.reads.remove(at: index).request
             }
             waiter?.error(.interrupted)
         }
@@ -155,53 +183,71 @@ final class UeventLog: Sendable {
     }
 
     /// Wakes `poll` when there is something to read.
-    func watch(_ reader: Int, _ poll: PollHandle) {
-        let old = state.withLock { state in
-            defer { state.readers[reader]?.poll = poll }
-            return state.readers[reader]?.poll
+    func watch(_ reader: Reader, _ poll: PollHandle) {
+        let old = reader.waiters.withLock { waiters in
+            defer { waiters.poll = poll }
+            return waiters.poll
         }
         _ = old
         deliver()
+    }
+
+    /// Takes what fits; there is something to read.
+    private func take(_ progress: inout Progress, size: Int, for viewer: Credentials) -> [UInt8] {
+        if !progress.rest.isEmpty {
+            defer { progress.rest = progress.rest.dropFirst(size) }
+            return Array(progress.rest.prefix(size))
+        }
+        var taken: [UInt8] = []
+        while true {
+            // A few at a time: that is all that those who post may have to wait for.
+            let (lost, events) = state.withLock { $0.events(from: progress.next, limit: 32) }
+            if events.isEmpty { break }
+            if lost > 0 {
+                let text = Uevent.lost(lost)
+                guard taken.isEmpty || taken.count + text.count <= size else { break }
+                taken += text
+                progress.next += lost
+            }
+            var isFull = false
+            for event in events {
+                let text = event.text(sequence: progress.next, for: viewer)
+                isFull = !taken.isEmpty && taken.count + text.count > size
+                if isFull { break }
+                taken += text
+                progress.next += 1
+            }
+            if isFull || taken.count >= size { break }
+        }
+        // Only the first can be too long.
+        progress.rest = taken.dropFirst(size)
+        return taken.count > size ? Array(taken.prefix(size)) : taken
     }
 }
 
 extension UeventLog.State {
     fileprivate mutating func append(_ event: @autoclosure () -> Uevent) {
         last += 1
-        guard !readers.isEmpty else {
-            // Whoever comes begins with what comes then.
-            events.removeAll()
-            return
-        }
-        events.append(event().text(sequence: last))
-        if events.count > UeventLog.capacity { events.removeFirst() }
+        // Whoever comes begins with what comes then.
+        guard !readers.isEmpty else { return }
+        let event = event()
+        events.append(event)
+        bytes += event.size
+        while events.count > UeventLog.capacity || bytes > UeventLog.byteCapacity { bytes -= events.removeFirst().size }
     }
 
-    fileprivate func isReadable(_ id: Int) -> Bool {
-        guard let reader = readers[id] else { return false }
-        return !reader.rest.isEmpty || reader.next <= last
+    /// Nobody reads: whoever comes begins with what comes then.
+    fileprivate mutating func forget() {
+        events.removeAll()
+        bytes = 0
     }
 
-    /// Takes what fits; the reader has something to read.
-    fileprivate mutating func take(_ id: Int, size: Int) -> [UInt8] {
-        guard var reader = readers[id] else { return [] }
-        defer { readers[id] = reader }
-        if !reader.rest.isEmpty {
-            defer { reader.rest = reader.rest.dropFirst(size) }
-            return Array(reader.rest.prefix(size))
-        }
-        var taken: [UInt8] = []
+    /// Events from a number on, and how many of those before them are gone.
+    fileprivate func events(from next: UInt64, limit: Int) -> (lost: UInt64, events: [Uevent]) {
         let oldest = last + 1 - UInt64(events.count)
-        while reader.next <= last {
-            let isBehind = reader.next < oldest
-            let event = isBehind ? Uevent.lost(oldest - reader.next) : events[Int(reader.next - oldest)]
-            guard taken.isEmpty || taken.count + event.count <= size else { break }
-            taken += event
-            reader.next = isBehind ? oldest : reader.next + 1
-        }
-        // Only the first can be too long.
-        reader.rest = taken.dropFirst(size)
-        return taken.count > size ? Array(taken.prefix(size)) : taken
+        let start = max(next, oldest)
+        guard start <= last else { return (0, []) }
+        return (start - next, Array(events.dropFirst(Int(start - oldest)).prefix(limit)))
     }
 }
 

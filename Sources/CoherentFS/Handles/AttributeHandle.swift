@@ -9,8 +9,10 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
     private let attribute: BoundAttribute
     private let inode: TreeInode
     private let services: Services
-    /// What the last read from the start showed.
+    /// What the last read from the start showed, of a text that is not long.
     private let shown = Mutex<[UInt8]?>(nil)
+    /// Where the last read of a long text ended; nil while somebody reads on from there.
+    private let cursor = Mutex<TextCursor?>(TextCursor())
     /// When.
     private let readAt = Mutex(ContinuousClock.now)
     /// At most so often does poll(2) tell of what changes all the time.
@@ -56,28 +58,39 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
         } else if attribute.showsInJob {
             let deferred = request.deferred()
             let job = Job("show") { _ throws(Errno) in
-                let bytes = try self.show(from: offset)
-                deferred.answer { $0.part(of: bytes, size: size, offset: offset) }
+                let part = try self.show(size, from: offset)
+                deferred.answer { $0.bytes(part) }
             }
             let isStarted = services.jobs.start(job, Cancellation()) { if let error = $0 { deferred.error(error) } }
             if !isStarted { deferred.error(.resourceTemporarilyUnavailable) }
         } else {
             do throws(Errno) {
-                request.part(of: try show(from: offset), size: size, offset: offset)
+                let part = try show(size, from: offset)
+                request.bytes(part)
             } catch {
                 request.error(error)
             }
         }
     }
 
-    /// Shows anew, and keeps what a read from the start has shown.
-    private func show(from offset: Int64) throws(Errno) -> [UInt8] {
-        let bytes = try text()
-        if offset == 0 {
-            shown.withLock { $0 = bytes }
-            readAt.withLock { $0 = .now }
+    /// What a read gets. A short text is shown anew, and one from the start is kept for the reads behind it; a long one goes
+    /// on where the last read ended.
+    private func show(_ size: Int, from offset: Int64) throws(Errno) -> [UInt8] {
+        guard attribute.isLong else {
+            let bytes = try text()
+            if offset == 0 {
+                shown.withLock { $0 = bytes }
+                readAt.withLock { $0 = .now }
+            }
+            if offset == 0, bytes.count <= size { return bytes }
+            return Array(bytes.dropFirst(Int(offset)).prefix(size))
         }
-        return bytes
+        try checkLifetime()
+        // Not read under the lock, for it may take long. Of several who read at once, one goes on, and the others begin anew.
+        var place = cursor.withLock { $0.take() } ?? TextCursor()
+        let part = try place.read(attribute, at: Int(offset), count: size)
+        cursor.withLock { [place] in $0 = place }
+        return part
     }
 
     override func write(_ request: consuming Request, data: RawSpan, offset: Int64, isWriteBack: Bool) {

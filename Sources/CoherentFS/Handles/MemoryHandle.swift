@@ -122,12 +122,16 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
     }
 
     override func write(_ request: consuming Request, data: RawSpan, offset: Int64, isWriteBack: Bool) {
-        let origin = tasks.origin(of: request.caller)
-        let isRoot = request.caller.uid == 0
+        let caller = request.caller
+        let origin = tasks.origin(of: caller)
+        let isRoot = caller.uid == 0
         @Sendable func store(_ bytes: UnsafeRawBufferPointer, waits: Bool) -> Result<Int, Errno> {
             do throws(Errno) {
                 // What comes back from the page cache of a device that is gone is let go with the rest.
-                if !isWriteBack { try checkLifetime() }
+                if !isWriteBack {
+                    try checkLifetime()
+                    try file.coverPin(upTo: UInt64(offset) &+ UInt64(bytes.count), by: caller)
+                }
                 return .success(
                     try unsafe machine.write(
                         bytes, to: file.buffer, at: UInt64(offset), origin: origin, isGrowing: !isWriteBack,
@@ -195,6 +199,7 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
             try checkLifetime()
             switch mode & ~FALLOC_FL_KEEP_SIZE {
             case 0:
+                if !keepsSize { try file.coverPin(upTo: bytes.upperBound, by: caller) }
                 try machine.allocate(
                     file.buffer, bytes: bytes, keepsSize: keepsSize, origin: origin, isCancelled: isCancelled)
             case FALLOC_FL_PUNCH_HOLE:
@@ -202,6 +207,7 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
                 machine.punch(file.buffer, bytes: bytes)
             case FALLOC_FL_ZERO_RANGE:
                 if let size = file.buffer.fixedSize, bytes.upperBound > size { throw .noSpace }
+                if !keepsSize { try file.coverPin(upTo: bytes.upperBound, by: caller) }
                 machine.punch(file.buffer, bytes: bytes)
                 try machine.allocate(
                     file.buffer, bytes: bytes, keepsSize: keepsSize, origin: origin, isCancelled: isCancelled)

@@ -1,8 +1,16 @@
+import AttributeTree
 import CLinux
 import CoherentMemory
 import Fuse
 import Glibc
+import Synchronization
 import SystemPackage
+
+/// Where a file or directory has its name.
+struct Place {
+    weak var directory: BufferDirectory?
+    let name: FileName
+}
 
 /// A directory below buffers/, or that directory itself.
 final class BufferDirectory: Inode, @unchecked Sendable {
@@ -11,9 +19,11 @@ final class BufferDirectory: Inode, @unchecked Sendable {
     // Guarded by the namespace lock, as is `isRemoved`: a rename changes two directories at once.
     private var children = NameTable<Inode>()
     private var isRemoved = false
-    /// Where the directory stands; nil for buffers/ itself.
-    private weak var parent: BufferDirectory?
-    private var name: FileName?
+    private var reach = Reach()
+    /// The path as it was last asked for.
+    private var knownPath: DirectoryPath?
+    /// Also nil for buffers/ itself.
+    var place: Place?
 
     init(metadata: Metadata, services: Services) {
         self.services = services
@@ -21,6 +31,18 @@ final class BufferDirectory: Inode, @unchecked Sendable {
         metadata.linkCount = 2
         self.metadata = Mutex(metadata)
         super.init(number: services.inodes.makeNumber())
+    }
+
+    /// One by one: each within the end of the one above it would take a stack as deep as the tree.
+    deinit {
+        var left = [children]
+        children = NameTable()
+        while let table = left.popLast() {
+            for case let directory as BufferDirectory in table.all.map(\.child) {
+                left.append(directory.children)
+                directory.children = NameTable()
+            }
+        }
     }
 
     override var attributes: FileAttributes {
@@ -40,19 +62,6 @@ final class BufferDirectory: Inode, @unchecked Sendable {
 
     /// The child of a name, nil where there is none.
     func lookup(_ name: FileName) -> Inode? { services.namespace.withLock { _ in children[name] } }
-
-    /// The buffers here and below, each with its path from here.
-    func files() -> [(path: String, file: BufferFile)] { services.namespace.withLock { _ in files(below: "") } }
-
-    private func files(below path: String) -> [(path: String, file: BufferFile)] {
-        children.all.flatMap { name, child -> [(path: String, file: BufferFile)] in
-            switch child {
-            case let file as BufferFile: [(path + name.string, file)]
-            case let directory as BufferDirectory: directory.files(below: path + name.string + "/")
-            default: []
-            }
-        }
-    }
 
     override func entries() -> [(name: FileName, type: FileType)] {
         services.namespace.withLock { _ in
@@ -75,57 +84,47 @@ final class BufferDirectory: Inode, @unchecked Sendable {
 
     override func change(_ changes: AttributeChanges, caller: Caller, isOpen: Bool) throws(Errno) {
         guard changes.size == nil else { throw .isDirectory }
-        metadata.withLock { $0.apply(changes, isDirectory: true) }
+        try metadata.withLock { metadata throws(Errno) in
+            if let user = changes.uid { try charge?.transfer(to: user, by: caller.pid) }
+            metadata.apply(changes, isDirectory: true)
+        }
+        // Who may see the paths through here may be another now.
+        if changes.mode != nil || changes.uid != nil || changes.gid != nil { services.pathsChanged() }
     }
 
-    private func insert(_ name: FileName, _ make: (Metadata) -> Inode) throws(Errno) -> Inode {
+    /// Whose the directory is, and who may list and search it: the directory of its controls is no more open.
+    var ownership: Directory.Ownership { metadata.withLock { $0.ownership } }
+
+    private func insert(_ name: FileName, _ caller: Caller, _ make: (Metadata) -> Inode) throws(Errno) -> Inode {
         guard name.string.utf8.count <= 255 else { throw .fileNameTooLong }
-        defer { tell() }
+        let charge = try InodeCharge(services.accounts.inodes, to: caller.uid, by: caller.pid)
+        defer { services.uevents.deliver() }
         return try services.namespace.withLock { _ throws(Errno) in
             guard !isRemoved else { throw .noSuchFileOrDirectory }
             guard children[name] == nil else { throw .fileExists }
+            try checkLength(of: name)
             let inode = make(metadata.withLock { $0 })
-            place(inode, under: name)
+            inode.charge = charge
+            children.set(inode, for: name)
+            located(inode, under: name)
+            reachChanged(from: nil, to: length(of: inode, under: name))
             note("add", name, inode)
             touch(subdirectories: inode is BufferDirectory ? 1 : 0)
             return inode
         }
     }
 
-    /// Tells who is to know of a change of names. Without the namespace lock.
-    private func tell() {
-        services.uevents.deliver()
-        services.changed(self)
-    }
-
-    /// Notes what became of a name; the caller holds the namespace lock and calls `tell` without it.
-    private func note(_ action: String, _ name: FileName, _ child: Inode, from old: String? = nil) {
+    /// Notes what became of a name; the caller holds the namespace lock and calls `deliver` without it.
+    private func note(_ action: String, _ name: FileName, _ child: Inode, from old: BufferPath? = nil) {
         services.uevents.post {
-            var details = [("DEVTYPE", child is BufferDirectory ? "directory" : "buffer")]
-            if let old { details.append(("DEVPATH_OLD", old)) }
-            return Uevent(action: action, path: controlPath(of: name), subsystem: "cdm", details: details)
+            var details: [Uevent.Detail] = [("DEVTYPE", .text(child is BufferDirectory ? "directory" : "buffer"))]
+            if let old { details.append(("DEVPATH_OLD", .controls(old))) }
+            return Uevent(
+                action: action, place: .controls(path(of: child, under: name)), subsystem: "cdm", details: details)
         }
     }
 
-    /// The place below sys/ of the controls of a child. The caller holds the namespace lock.
-    private func controlPath(of child: FileName) -> String {
-        let folder =
-            if let parent, let name { parent.controlPath(of: name) } else { "/kernel/cdm/buffers" }
-        return folder + "/" + child.string
-    }
-
     override func renamed() { metadata.withLock { $0.ctime = .now } }
-
-    private func place(_ child: Inode, under name: FileName) {
-        children.set(child, for: name)
-        located(child, under: name)
-    }
-
-    private func located(_ child: Inode, under name: FileName) {
-        guard let directory = child as? BufferDirectory else { return }
-        directory.parent = self
-        directory.name = name
-    }
 
     private func touch(subdirectories: Int = 0) {
         metadata.withLock { metadata in
@@ -135,15 +134,15 @@ final class BufferDirectory: Inode, @unchecked Sendable {
     }
 
     override func makeFile(_ name: FileName, permissions: UInt32, caller: Caller) throws(Errno) -> Inode {
-        try insert(name) { parent in
+        try insert(name, caller) { parent in
             BufferFile(
                 metadata: Metadata(permissions: permissions, caller: caller, in: parent, isDirectory: false),
-                services: services)
+                services: services, caller: caller)
         }
     }
 
     override func makeDirectory(_ name: FileName, permissions: UInt32, caller: Caller) throws(Errno) -> Inode {
-        try insert(name) { parent in
+        try insert(name, caller) { parent in
             BufferDirectory(
                 metadata: Metadata(permissions: permissions, caller: caller, in: parent, isDirectory: true),
                 services: services)
@@ -151,7 +150,7 @@ final class BufferDirectory: Inode, @unchecked Sendable {
     }
 
     override func remove(_ name: FileName, isDirectory: Bool) throws(Errno) {
-        defer { tell() }
+        defer { services.uevents.deliver() }
         let removed = try services.namespace.withLock { _ throws(Errno) -> Inode in
             guard let child = children[name] else { throw .noSuchFileOrDirectory }
             if let directory = child as? BufferDirectory {
@@ -160,8 +159,8 @@ final class BufferDirectory: Inode, @unchecked Sendable {
             } else if isDirectory {
                 throw .notDirectory
             }
-            children.remove(name)
             note("remove", name, child)
+            take(name, child)
             touch(subdirectories: isDirectory ? -1 : 0)
             return child
         }
@@ -179,55 +178,151 @@ final class BufferDirectory: Inode, @unchecked Sendable {
         guard let newParent = newParent as? BufferDirectory else { throw .notPermitted }
         guard newName.string.utf8.count <= 255 else { throw .fileNameTooLong }
         guard flags & ~UInt32(RENAME_NOREPLACE | RENAME_EXCHANGE) == 0 else { throw .invalidArgument }
-        defer {
-            tell()
-            if newParent !== self { newParent.tell() }
-        }
+        defer { services.uevents.deliver() }
         let replaced = try services.namespace.withLock { _ throws(Errno) -> Inode? in
             guard let child = children[name] else { throw .noSuchFileOrDirectory }
             guard !newParent.isRemoved else { throw .noSuchFileOrDirectory }
             let target = newParent.children[newName]
             if flags & UInt32(RENAME_EXCHANGE) != 0 {
                 guard let target else { throw .noSuchFileOrDirectory }
-                let (old, new) = (controlPath(of: name), newParent.controlPath(of: newName))
-                place(target, under: name)
-                newParent.place(child, under: newName)
-                newParent.note("move", newName, child, from: old)
-                note("move", name, target, from: new)
-                let moves = (child is BufferDirectory ? 1 : 0) - (target is BufferDirectory ? 1 : 0)
-                touch(subdirectories: self === newParent ? 0 : -moves)
-                newParent.touch(subdirectories: self === newParent ? 0 : moves)
-                child.renamed()
-                target.renamed()
+                try exchange(child, name, with: target, newName, in: newParent)
                 return nil
             }
             if target === child { return nil }
-            if let target {
-                if flags & UInt32(RENAME_NOREPLACE) != 0 { throw .fileExists }
-                if let directory = target as? BufferDirectory {
-                    guard child is BufferDirectory else { throw .isDirectory }
-                    try directory.retire()
-                } else if child is BufferDirectory {
-                    throw .notDirectory
-                }
-            }
-            let old = controlPath(of: name)
-            if let target { newParent.note("remove", newName, target) }
-            if newParent === self {
-                children.remove(newName)
-                children.rename(name, to: newName)
-                located(child, under: newName)
-            } else {
-                children.remove(name)
-                newParent.place(child, under: newName)
-            }
-            newParent.note("move", newName, child, from: old)
-            let isDirectory = child is BufferDirectory
-            touch(subdirectories: isDirectory ? -1 : 0)
-            newParent.touch(subdirectories: (isDirectory ? 1 : 0) - (target is BufferDirectory ? 1 : 0))
-            child.renamed()
+            if target != nil, flags & UInt32(RENAME_NOREPLACE) != 0 { throw .fileExists }
+            try move(child, name, over: target, to: newName, in: newParent)
             return target
         }
         if let replaced { services.unlinked(replaced) }
+    }
+
+    /// Two names change places (RENAME_EXCHANGE). The caller holds the namespace lock, as of what follows.
+    private func exchange(
+        _ child: Inode, _ name: FileName, with target: Inode, _ newName: FileName, in newParent: BufferDirectory
+    ) throws(Errno) {
+        try newParent.checkLength(of: newName, child)
+        try checkLength(of: name, target)
+        let (old, new) = (path(of: child, under: name), newParent.path(of: target, under: newName))
+        let (length, newLength) = (length(of: child, under: name), newParent.length(of: target, under: newName))
+        children.set(target, for: name)
+        newParent.children.set(child, for: newName)
+        located(target, under: name)
+        newParent.located(child, under: newName)
+        reachChanged(from: length, to: self.length(of: target, under: name))
+        newParent.reachChanged(from: newLength, to: newParent.length(of: child, under: newName))
+        newParent.note("move", newName, child, from: old)
+        note("move", name, target, from: new)
+        let moves = (child is BufferDirectory ? 1 : 0) - (target is BufferDirectory ? 1 : 0)
+        touch(subdirectories: self === newParent ? 0 : -moves)
+        newParent.touch(subdirectories: self === newParent ? 0 : moves)
+        child.renamed()
+        target.renamed()
+    }
+
+    /// A child gets another name, in the place of what may be under that.
+    private func move(
+        _ child: Inode, _ name: FileName, over target: Inode?, to newName: FileName, in newParent: BufferDirectory
+    ) throws(Errno) {
+        let isDirectory = child is BufferDirectory
+        if let target, target is BufferDirectory != isDirectory { throw isDirectory ? .notDirectory : .isDirectory }
+        try newParent.checkLength(of: newName, child)
+        try (target as? BufferDirectory)?.retire()
+        let old = path(of: child, under: name)
+        if let target {
+            newParent.note("remove", newName, target)
+            newParent.take(newName, target)
+        }
+        let oldLength = length(of: child, under: name)
+        if newParent === self {
+            // In its place of the listing.
+            children.rename(name, to: newName)
+        } else {
+            children.remove(name)
+            newParent.children.set(child, for: newName)
+        }
+        newParent.located(child, under: newName)
+        reachChanged(from: oldLength, to: nil)
+        newParent.reachChanged(from: nil, to: newParent.length(of: child, under: newName))
+        newParent.note("move", newName, child, from: old)
+        touch(subdirectories: isDirectory ? -1 : 0)
+        newParent.touch(subdirectories: (isDirectory ? 1 : 0) - (target is BufferDirectory ? 1 : 0))
+        child.renamed()
+    }
+
+    /// Takes a name out for good.
+    private func take(_ name: FileName, _ child: Inode) {
+        reachChanged(from: length(of: child, under: name), to: nil)
+        children.remove(name)
+        settle(child, nil)
+    }
+}
+
+// MARK: Paths. The caller holds the namespace lock.
+
+extension BufferDirectory {
+    /// Notes where a child stands now; nil where it has no name any more.
+    private func settle(_ child: Inode, _ place: Place?) {
+        if let directory = child as? BufferDirectory {
+            let isMove = directory.place != nil
+            directory.place = place
+            if isMove { services.pathsChanged() }
+        } else {
+            (child as? BufferFile)?.place = place
+        }
+    }
+
+    private func located(_ child: Inode, under name: FileName) {
+        settle(child, Place(directory: self, name: name))
+    }
+
+    /// Where the directory is. Walks up no further than to what is known.
+    var path: DirectoryPath {
+        // Before anything is looked at: what changes meanwhile makes another version.
+        let version = services.pathVersion.load(ordering: .acquiring)
+        var unknown: [BufferDirectory] = []
+        var directory: BufferDirectory? = self
+        while let current = directory, current.knownPath?.version != version {
+            unknown.append(current)
+            directory = current.place?.directory
+        }
+        var path = directory?.knownPath
+        for directory in unknown.reversed() {
+            path = DirectoryPath(
+                directory.place?.name ?? "", in: path, directory.ownership, version: version)
+            directory.knownPath = path
+        }
+        return path!
+    }
+
+    /// The path of a child.
+    func path(of child: Inode, under name: FileName) -> BufferPath {
+        BufferPath(directory: path, name: name, inode: child.number)
+    }
+
+    /// Bytes that a child's paths take from here, with the longest of what is below it.
+    private func length(of child: Inode, under name: FileName) -> Int {
+        name.string.utf8.count + ((child as? BufferDirectory)?.reach.tail ?? 0)
+    }
+
+    /// ENAMETOOLONG where a child, or what is below it, would have too long a path under a name.
+    private func checkLength(of name: FileName, _ child: Inode? = nil) throws(Errno) {
+        let tail = (child as? BufferDirectory)?.reach.tail ?? 0
+        guard path.length(of: name) + tail <= BufferPath.maximumLength else { throw .fileNameTooLong }
+    }
+
+    /// The paths of a child take another number of bytes than before; nil for a child that was not, or is not, here. The
+    /// directories above learn of it as far as it changes anything for them.
+    private func reachChanged(from old: Int?, to new: Int?) {
+        var (old, new) = (old, new)
+        var directory: BufferDirectory? = self
+        while let current = directory {
+            let before = current.reach.tail
+            if let old { current.reach.remove(old) }
+            if let new { current.reach.add(new) }
+            guard before != current.reach.tail, let place = current.place else { return }
+            let length = place.name.string.utf8.count
+            (old, new) = (length + before, length + current.reach.tail)
+            directory = place.directory
+        }
     }
 }

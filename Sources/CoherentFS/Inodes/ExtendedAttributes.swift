@@ -28,9 +28,7 @@ extension Inode {
     func extendedAttribute(_ name: String) throws(Errno) -> [UInt8] {
         guard name.utf8.starts(with: "user.".utf8), !extendedAttributes.isEmpty else { throw .notSupported }
         guard let attribute = attribute(name) else { throw .noData }
-        let value = Array(try attribute.value().utf8)
-        guard value.count <= Self.maximumSize else { throw .argListTooLong }
-        return value
+        return Array(try attribute.value(atMost: Self.maximumSize).utf8)
     }
 
     /// Stores as a write to the attribute's file does.
@@ -45,7 +43,12 @@ extension Inode {
         }
         guard flags & XATTR_CREATE == 0 else { throw .fileExists }
         guard mayStore(caller) else { throw .notPermitted }
-        return try attribute.store(value, by: caller.writer)
+        do throws(Errno) {
+            return try attribute.store(value, by: caller.writer)
+        } catch .resourceTemporarilyUnavailable {
+            // setxattr(2) makes EOPNOTSUPP of it (fs/xattr.c).
+            throw .diskQuotaExceeded
+        }
     }
 
     /// None can be removed: EPERM, and ENODATA for what is not there.

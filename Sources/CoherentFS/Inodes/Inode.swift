@@ -12,6 +12,8 @@ class Inode: @unchecked Sendable {
     // Unchecked: `lookups` is guarded by the inode table, everything else by the subclass that has it.
 
     let number: InodeNumber
+    /// What it counts as, of an inode whose number is limited. Set before anybody else knows it.
+    var charge: InodeCharge?
     /// How often the kernel was told of the inode and has not forgotten it.
     fileprivate(set) var lookups: UInt64 = 0
 

@@ -3,6 +3,7 @@ import CoherentMemory
 import Dispatch
 import Fuse
 import Glibc
+import Synchronization
 import SystemPackage
 
 /// A file whose contents are simulated memory: a named buffer, or a device file.
@@ -15,16 +16,24 @@ class MemoryFile: Inode, @unchecked Sendable {
     let buffer: Buffer
     let services: Services
     let metadata: Mutex<Metadata>
-    private let cached: CachedFile
+    let cached: CachedFile
 
     init(buffer: Buffer, metadata: Metadata, services: Services) {
         self.buffer = buffer
         self.services = services
         self.metadata = Mutex(metadata)
         let number = services.inodes.makeNumber()
-        cached = CachedFile(number)
+        cached = CachedFile(number, owner: metadata.uid)
         super.init(number: number)
         services.pageCache.register(cached, as: buffer)
+        services.files.withLock { $0[buffer.id] = WeakFile(file: self) }
+    }
+
+    deinit {
+        cached.use.withLock { use in
+            services.accounts.unpin(&use.charges)
+            services.accounts.endDirect(&use.charges)
+        }
     }
 
     override var attributes: FileAttributes {
@@ -54,6 +63,15 @@ class MemoryFile: Inode, @unchecked Sendable {
 
     func makeHandle(_ caller: Caller) throws(Errno) -> MemoryHandle { MemoryHandle(self) }
 
+    // As of a file's attributes on Linux, whoever may write to a file may not place it.
+    override func mayStore(_ caller: Caller) -> Bool {
+        let owner = metadata.withLock { $0.uid }
+        return caller.uid == owner || Credentials(caller).areOwners(of: owner)
+    }
+
+    /// Whose the controls of the file are, and who may see them.
+    var ownership: Directory.Ownership { metadata.withLock { $0.ownership } }
+
     override var extendedAttributes: [BoundAttribute] {
         let subject = Subject(services, buffer)
         return BufferAttributes.table.map { $0.bound(to: subject) }
@@ -61,7 +79,8 @@ class MemoryFile: Inode, @unchecked Sendable {
 
     override func change(_ changes: AttributeChanges, caller: Caller, isOpen: Bool) throws(Errno) {
         if let size = changes.size { try resize(to: size, isOpen: isOpen, by: caller) }
-        metadata.withLock { metadata in
+        try metadata.withLock { metadata throws(Errno) in
+            if let user = changes.uid { try transfer(to: user, by: caller) }
             metadata.apply(changes)
             if changes.size != nil {
                 if changes.mtime == nil { metadata.modified() }
@@ -79,7 +98,40 @@ class MemoryFile: Inode, @unchecked Sendable {
 
     func resize(to size: Int64, isOpen: Bool, by caller: Caller) throws(Errno) {
         guard size >= 0 else { throw .invalidArgument }
+        try coverPin(upTo: UInt64(size), by: caller)
         try services.machine.resize(buffer, to: UInt64(size), origin: services.tasks.origin(of: caller))
+        if cached.isPinned.load(ordering: .relaxed) {
+            cached.use.withLock { services.accounts.trim(&$0.charges, to: buffer.size) }
+        }
+    }
+
+    /// Charges what a pinned buffer grows by, before it does.
+    @inline(__always)
+    func coverPin(upTo end: UInt64, by caller: Caller) throws(Errno) {
+        if cached.isPinned.load(ordering: .relaxed) { try growPin(to: end, by: caller) }
+    }
+
+    private func growPin(to end: UInt64, by caller: Caller) throws(Errno) {
+        try cached.use.withLock { use throws(Errno) in
+            guard use.charges.pin != nil else { return }
+            // To a program that writes, EAGAIN would mean: try again.
+            try services.accounts.pin(&use.charges, bytes: end, by: caller.pid, refusal: .diskQuotaExceeded)
+        }
+    }
+
+    /// What the file takes is somebody else's from now on. EDQUOT where that one has too much then.
+    private func transfer(to user: UInt32, by caller: Caller) throws(Errno) {
+        try cached.use.withLock { use throws(Errno) in
+            let old = use.charges.owner
+            try services.accounts.chown(&use.charges, to: user, by: caller.pid)
+            do throws(Errno) {
+                try charge?.transfer(to: user, by: caller.pid)
+            } catch {
+                // Back it is no more than it was.
+                try services.accounts.chown(&use.charges, to: old, by: caller.pid)
+                throw error
+            }
+        }
     }
 
     /// Gives up what the kernel was told of the buffer's bytes.
@@ -88,11 +140,14 @@ class MemoryFile: Inode, @unchecked Sendable {
 
 /// A file below buffers/.
 final class BufferFile: MemoryFile, @unchecked Sendable {
-    init(metadata: Metadata, services: Services) {
+    /// Where it stands; nil once it has no name any more. The namespace lock guards it.
+    var place: Place?
+
+    init(metadata: Metadata, services: Services, caller: Caller) {
         super.init(
             buffer: services.machine.makeBuffer(huge: services.memory.defaultHugeMode), metadata: metadata,
             services: services)
-        services.direct.adopt(buffer, in: services.machine)
+        services.adopt(self, by: caller)
     }
 
     /// The last name is gone; the memory goes with the last open file, mapping or path descriptor.
@@ -106,9 +161,24 @@ final class BufferFile: MemoryFile, @unchecked Sendable {
 
     override func renamed() { metadata.withLock { $0.ctime = .now } }
 
+    // Who may read the file may search the directory of its controls.
+    override var ownership: Directory.Ownership {
+        var ownership = super.ownership
+        for (read, search) in [
+            (FilePermissions.ownerRead, FilePermissions.ownerExecute), (.groupRead, .groupExecute),
+            (.otherRead, .otherExecute),
+        ] {
+            ownership.permissions.remove(search)
+            if ownership.permissions.contains(read) { ownership.permissions.insert(search) }
+        }
+        ownership.permissions.formIntersection(FilePermissions(rawValue: 0o777))
+        return ownership
+    }
+
     override func forgotten() {
         guard metadata.withLock({ $0.linkCount }) == 0 else { return }
         services.pageCache.unregister(buffer)
+        _ = services.files.withLock { $0.remove(buffer.id) }
         services.machine.remove(buffer)
         releaseBacking()
         services.trimmer.freedFile()
@@ -123,11 +193,7 @@ final class DeviceFile: MemoryFile, @unchecked Sendable {
     /// The file of the device as it came last. Of the first file only.
     private let latest = Mutex<DeviceFile?>(nil)
 
-    /// - Parameter metadata: as of an accelerator's render node, whoever is let in may compute.
-    init(
-        device: Device, services: Services,
-        metadata: Metadata = Metadata(permissions: 0o666, uid: owner.uid, gid: owner.gid)
-    ) {
+    init(device: Device, services: Services, metadata: Metadata) {
         self.device = device
         incarnation = device.node.incarnation
         super.init(buffer: device.memory, metadata: metadata, services: services)
@@ -145,8 +211,15 @@ final class DeviceFile: MemoryFile, @unchecked Sendable {
         }
     }
 
-    // The file is everybody's to use, its placement is not.
-    override func mayStore(_ caller: Caller) -> Bool { caller.uid == 0 || caller.uid == owner.uid }
+    /// The name, as others than those who look into dev/ are told.
+    var path: String { "/dev/\(device.name)" }
+
+    // What a device has is no secret, as elsewhere in sysfs.
+    override var ownership: Directory.Ownership {
+        var ownership = super.ownership
+        ownership.permissions = FilePermissions(rawValue: 0o755)
+        return ownership
+    }
 
     override func makeHandle(_ caller: Caller) throws(Errno) -> MemoryHandle {
         guard device.isPresent else { throw .operationNotSupportedByDevice }

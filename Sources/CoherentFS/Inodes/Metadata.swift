@@ -1,5 +1,7 @@
+import AttributeTree
 import Fuse
 import Glibc
+import SystemPackage
 
 /// Owner, permissions and times of a file or directory below buffers/, or of a device file.
 struct Metadata: Sendable {
@@ -48,6 +50,11 @@ struct Metadata: Sendable {
     mutating func modified() {
         mtime = .now
         ctime = mtime
+    }
+
+    /// Whose it is, and who may what.
+    var ownership: Directory.Ownership {
+        Directory.Ownership(permissions: FilePermissions(rawValue: permissions), uid: uid, gid: gid)
     }
 
     func fill(_ attributes: inout FileAttributes) {

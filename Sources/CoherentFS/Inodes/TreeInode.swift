@@ -16,12 +16,20 @@ final class TreeInode: Inode, @unchecked Sendable {
     let isUnshared: Bool
     /// How long what it is a part of is there; nil for as long as the mount.
     private let lifetime: Lifetime?
+    /// Whose the directory is that it is, or is in; nil for whoever mounts.
+    private let ownership: (@Sendable () -> Directory.Ownership)?
 
     init(
         number: InodeNumber, shownAs shownNumber: InodeNumber? = nil, isUnshared: Bool = false,
-        node: AttributeTree.Node, tree: TreeCache, lifetime: Lifetime? = nil
+        node: AttributeTree.Node, tree: TreeCache, lifetime: Lifetime? = nil,
+        inherited: (@Sendable () -> Directory.Ownership)? = nil
     ) {
         self.node = node
+        if case .directory(let directory) = node {
+            ownership = directory.ownership ?? inherited
+        } else {
+            ownership = inherited
+        }
         self.lifetime = lifetime
         self.tree = tree
         self.shownNumber = shownNumber ?? number
@@ -49,11 +57,25 @@ final class TreeInode: Inode, @unchecked Sendable {
         case .link: attributes.size = 0
         }
         tree.complete(&attributes)
+        adopt(&attributes)
         return attributes
     }
 
-    // Nothing changes the attributes of a sys/ file; a link count that changes is told of (`TreeCache.recount()`).
-    override var attributeTimeout: Double { TreeCache.forever }
+    /// Makes it whose the subject is, and no more open.
+    private func adopt(_ attributes: inout FileAttributes) {
+        guard let ownership = ownership?() else { return }
+        switch node {
+        case .attribute(let attribute) where attribute.isAdministrative: return
+        case .directory(let directory) where directory.ownership != nil:
+            attributes.permissions = UInt32(ownership.permissions.rawValue)
+        default: break
+        }
+        (attributes.uid, attributes.gid) = (ownership.uid, ownership.gid)
+    }
+
+    // Nothing changes the attributes of a sys/ file, unless it belongs to what may change hands: there the kernel asks before
+    // it lets anybody in. A link count that changes elsewhere is told of (`TreeCache.recount()`).
+    override var attributeTimeout: Double { ownership == nil ? TreeCache.forever : 0 }
 
     override var linkTarget: String? {
         if case .link(let target) = node { target } else { nil }
@@ -66,7 +88,7 @@ final class TreeInode: Inode, @unchecked Sendable {
         guard let found = directory.find(name.string) else { return nil }
         let inode = tree.inode(
             of: found.node, name: name, parent: number, isLasting: found.isLasting, lifetime: found.lifetime,
-            inherited: lifetime)
+            inherited: lifetime, ownership: ownership)
         // If it went meanwhile, the sweep may have missed it, and the kernel must not come to trust it.
         if inode.isGone { return nil }
         return (inode, found.isLasting && !inode.isUnshared ? TreeCache.forever : 0)
@@ -94,7 +116,8 @@ final class TreeInode: Inode, @unchecked Sendable {
     override func open(
         flags: Int32, caller: Caller
     ) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
-        if case .stream(let stream) = node { return try open(stream, flags: flags) }
+        let opener = Opener(task: caller.writer, uid: caller.uid, gid: caller.gid)
+        if case .stream(let stream) = node { return try open(stream, flags: flags, by: opener) }
         guard case .attribute(let attribute) = node else { throw .isDirectory }
         if isGone { throw .operationNotSupportedByDevice }
         // The mode keeps ordinary users out; this is for root, whom sysfs refuses, too.
@@ -102,7 +125,7 @@ final class TreeInode: Inode, @unchecked Sendable {
         if access != O_WRONLY, !attribute.isReadable { throw .permissionDenied }
         if access != O_RDONLY, !attribute.isWritable { throw .permissionDenied }
         if attribute.startsJob { try tree.open(self, by: caller.pid) }
-        return (AttributeHandle(attribute.opened(), inode: self, services: tree.services), [.directIO])
+        return (AttributeHandle(attribute.opened(by: opener), inode: self, services: tree.services), [.directIO])
     }
 
     /// A handle that `open` gave is closed.
@@ -110,9 +133,11 @@ final class TreeInode: Inode, @unchecked Sendable {
         if node.startsJob { tree.close(self) }
     }
 
-    private func open(_ stream: AttributeTree.Stream, flags: Int32) throws(Errno) -> (OpenHandle, OpenReply.Options) {
+    private func open(
+        _ stream: AttributeTree.Stream, flags: Int32, by opener: Opener
+    ) throws(Errno) -> (OpenHandle, OpenReply.Options) {
         guard flags & O_ACCMODE == O_RDONLY, let log = stream.source as? UeventLog else { throw .permissionDenied }
-        return (UeventHandle(log), [.directIO, .nonSeekable])
+        return (UeventHandle(log, opener: Credentials(opener)), [.directIO, .nonSeekable])
     }
 
     override func change(_ changes: AttributeChanges, caller: Caller, isOpen: Bool) throws(Errno) {
@@ -238,7 +263,8 @@ final class TreeCache: Sendable {
     /// The inode of a child: the one the kernel knows, unless the name stands for another subject by now.
     func inode(
         of node: AttributeTree.Node, name: FileName, parent: InodeNumber, isLasting: Bool = true,
-        lifetime: Lifetime? = nil, inherited: Lifetime? = nil
+        lifetime: Lifetime? = nil, inherited: Lifetime? = nil,
+        ownership: (@Sendable () -> Directory.Ownership)? = nil
     ) -> TreeInode {
         let kind = node.kind
         let startsJob = node.startsJob
@@ -253,17 +279,17 @@ final class TreeCache: Sendable {
                 }
                 return TreeInode(
                     number: services.inodes.makeNumber(), shownAs: shownNumber, isUnshared: true, node: node,
-                    tree: self, lifetime: lifetime ?? inherited)
+                    tree: self, lifetime: lifetime ?? inherited, inherited: ownership)
             }
             let inode = TreeInode(
                 number: services.inodes.makeNumber(), shownAs: shownNumber, node: node, tree: self,
-                lifetime: lifetime ?? inherited)
+                lifetime: lifetime ?? inherited, inherited: ownership)
             state.byKey[key] = Entry(
                 inode: inode, identity: identity, kind: kind, isLasting: isLasting, startsJob: startsJob,
                 lifetime: lifetime)
             state.keys[inode.number] = key
             if let controlled = state.byKey[key]?.controlled { state.controls[controlled] = key }
-            if case .directory(let directory) = node, directory.hasChangingDirectories {
+            if case .directory(let directory) = node, directory.ownership == nil, directory.hasChangingDirectories {
                 state.changing.insert(inode.number)
             }
             return inode
@@ -308,18 +334,11 @@ final class TreeCache: Sendable {
         forgetting.start { [weak self] in self?.forget(key) }
     }
 
-    /// Makes the kernel forget, soon, how many directories are in those of the machine, or in the one of the controls of
-    /// what is in a directory of buffers.
-    func recount(controlsOf directory: InodeNumber? = nil) {
+    /// Makes the kernel forget, soon, how many directories are in those of the machine.
+    func recount() {
         let isFirst = state.withLock { state in
             let before = state.outdated.count
-            if let directory {
-                if let key = state.controls[directory], let entry = state.byKey[key] {
-                    state.outdated.insert(entry.inode.number)
-                }
-            } else {
-                state.outdated.formUnion(state.changing)
-            }
+            state.outdated.formUnion(state.changing)
             return before == 0 && !state.outdated.isEmpty
         }
         // Not from a worker, which may not send notifications.

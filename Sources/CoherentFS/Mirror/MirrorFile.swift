@@ -12,10 +12,11 @@ final class MirrorFile: Inode, @unchecked Sendable {
 
     private let device: MirrorDevice
     private let services: Services
-    private let metadata = Mutex(Metadata(permissions: 0o666, uid: owner.uid, gid: owner.gid))
+    private let metadata: Mutex<Metadata>
 
-    init(device: MirrorDevice, services: Services) {
+    init(device: MirrorDevice, services: Services, metadata: Metadata) {
         self.device = device
+        self.metadata = Mutex(metadata)
         self.services = services
         super.init(number: services.inodes.makeNumber())
         services.mirrors.add(number)
@@ -90,8 +91,10 @@ final class MirrorHandle: OpenHandle, @unchecked Sendable {
             }
         }
         let (mirror, mirrors, user) = (mirror, services.mirrors, user)
-        guard mirrors.begin(user) else {
-            request.error(.resourceTemporarilyUnavailable)
+        do throws(Errno) {
+            try mirrors.begin(user, by: request.caller.pid)
+        } catch {
+            request.error(error)
             return
         }
         // Not among the jobs that the end of the mount waits for: where the process handles its own page faults, this may

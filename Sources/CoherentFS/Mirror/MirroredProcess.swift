@@ -53,19 +53,14 @@ final class MirrorRegistry: Sendable {
 
     private struct State {
         var processes: [Identity: WeakProcess] = [:]
-        var mirrors: [UInt32: Int] = [:]
         var lastID: UInt64 = 0
-        var running: [UInt32: Int] = [:]
         var files: Set<UInt64> = []
     }
 
-    // Each mirror takes five descriptors of the daemon.
-    private static let limit = 96
-    private static let userLimit = 32
-    private static let runningLimit = 64
-    private static let userRunningLimit = 32
-
+    private let accounts: Accounts
     private let state = Mutex(State())
+
+    init(_ accounts: Accounts) { self.accounts = accounts }
 
     /// Adds a device's file.
     func add(_ file: InodeNumber) { state.withLock { _ = $0.files.insert(file.rawValue) } }
@@ -75,46 +70,28 @@ final class MirrorRegistry: Sendable {
 
     /// A number for a new mirror, and the process that it mirrors.
     ///
-    /// - Throws: EMFILE or ENFILE where the user, or all users, have too many mirrors open; ESRCH for no such process.
+    /// - Throws: EMFILE where the user, or all users, have too many mirrors open; ESRCH for no such process.
     func open(_ caller: Caller, tasks: ProcTasks) throws(Errno) -> (id: UInt64, process: MirroredProcess) {
         guard let task = tasks.task(caller.pid), let stat = ProcStat(task: task.process) else { throw .noSuchProcess }
         let identity = Identity(process: task.process, startTime: stat.startTime)
-        return try state.withLock { state throws(Errno) in
-            guard state.mirrors[caller.uid, default: 0] < Self.userLimit else { throw .tooManyOpenFiles }
-            guard state.mirrors.values.reduce(0, +) < Self.limit else { throw .tooManyOpenFilesInSystem }
+        try accounts.mirrors.charge(to: caller.uid, by: caller.pid)
+        return state.withLock { state in
             state.processes = state.processes.filter { $0.value.process != nil }
             let process = state.processes[identity]?.process ?? MirroredProcess(id: task.process)
             state.processes[identity] = WeakProcess(process: process)
-            state.mirrors[caller.uid, default: 0] += 1
             state.lastID += 1
             return (state.lastID, process)
         }
     }
 
     /// A mirror that a user opened is gone.
-    func close(_ user: UInt32) {
-        state.withLock { state in
-            state.mirrors[user, default: 1] -= 1
-            if state.mirrors[user] == 0 { state.mirrors[user] = nil }
-        }
-    }
+    func close(_ user: UInt32) { accounts.mirrors.release(of: user) }
 
-    /// Counts an ioctl that begins; false when too many run, for each holds a thread.
-    func begin(_ user: UInt32) -> Bool {
-        state.withLock { state in
-            guard state.running[user, default: 0] < Self.userRunningLimit,
-                state.running.values.reduce(0, +) < Self.runningLimit
-            else { return false }
-            state.running[user, default: 0] += 1
-            return true
-        }
-    }
+    /// Counts an ioctl that begins.
+    ///
+    /// - Throws: EAGAIN where too many run, for each holds a thread.
+    func begin(_ user: UInt32, by task: Int32) throws(Errno) { try accounts.mirrorCalls.charge(to: user, by: task) }
 
     /// The ioctl has ended.
-    func end(_ user: UInt32) {
-        state.withLock { state in
-            state.running[user, default: 1] -= 1
-            if state.running[user] == 0 { state.running[user] = nil }
-        }
-    }
+    func end(_ user: UInt32) { accounts.mirrorCalls.release(of: user) }
 }

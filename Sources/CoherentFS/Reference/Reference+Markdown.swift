@@ -49,7 +49,8 @@ extension Reference {
         newline at its end is optional. Opening one for what its mode has not is EACCES, for root, too. A write of more than
         4096 bytes, with a NUL byte before its end or of what is no UTF-8 is EINVAL, and so are sendfile(2) and splice(2). EAGAIN says that
         too many writes wait already. A write that is refused has changed nothing, unless the file says otherwise. The mode is
-        that of a mount by root, whose the files then are; another who mounts owns them.
+        that of a mount by root, whose the files then are; another who mounts owns them. The controls of a buffer belong to the
+        owner of the buffer.
 
         """
 }

@@ -13,11 +13,14 @@ struct HeldBlocker {
 }
 
 extension Services {
-    /// What keeps a node from going offline, with the processes that map it.
+    /// What keeps a node from going offline, with the processes that map it: ascending by physical address, from one on, and
+    /// `limit` at most.
     ///
     /// May wait for whoever has an address space locked: not for those who serve requests.
-    func heldBlockers(of node: CoherentMemory.Node) -> [HeldBlocker] {
-        let blockers = machine.blockers(of: node)
+    func heldBlockers(
+        of node: CoherentMemory.Node, from address: UInt64 = 0, limit: Int = .max
+    ) -> [HeldBlocker] {
+        let blockers = machine.blockers(of: node, from: address, limit: limit)
         guard !blockers.isEmpty else { return [] }
         let mapped = processes.processes.sorted().map { process in
             (process, (try? mappings(of: process)) ?? [])
@@ -29,35 +32,6 @@ extension Services {
                     mappings.contains { $0.file.buffer === blocker.buffer && $0.bytes.overlaps(blocker.bytes) }
                 }.map(\.0))
         }
-    }
-
-    /// The lines of a `blockers` file.
-    func blockerLines(of node: CoherentMemory.Node) -> String {
-        let held = heldBlockers(of: node)
-        guard !held.isEmpty else { return "" }
-        let names = bufferNames
-        return held.map { held in
-            let blocker = held.blocker
-            let processes = held.processes.isEmpty ? "-" : held.processes.map(String.init).joined(separator: ",")
-            return "0x\(String(blocker.physicalAddress, radix: 16)) 0x\(String(blocker.bytes.count, radix: 16)) "
-                + "\(blocker.reason.rawValue) \(names[blocker.buffer.id] ?? "(deleted)") \(processes)\n"
-        }.joined()
-    }
-
-    /// The names of the buffers as below buffers/, and `/dev/cdmN` for devices; blanks and the like in octal.
-    private var bufferNames: [Buffer.ID: String] {
-        var names = Dictionary(uniqueKeysWithValues: machine.devices.map { ($0.memory.id, "/dev/\($0.name)") })
-        for (path, file) in buffers.withLock({ $0.directory })?.files() ?? [] { names[file.buffer.id] = escaped(path) }
-        return names
-    }
-
-    private func escaped(_ path: String) -> String {
-        String(
-            decoding: path.utf8.flatMap { byte -> [UInt8] in
-                guard byte <= 0x20 || byte == UInt8(ascii: "\\") || byte == 0x7f else { return [byte] }
-                let digits = String(byte, radix: 8)
-                return Array(("\\" + String(repeating: "0", count: 3 - digits.utf8.count) + digits).utf8)
-            }, as: UTF8.self)
     }
 
     /// Takes a device away with what cannot be moved: the tasks that map that are killed, and what it held is lost

@@ -14,8 +14,10 @@ extension Services {
             let buffer = name(of: memory.buffer.id)
             uevents.post {
                 Uevent(
-                    action: "change", path: "/class/cdm/\(device.name)", subsystem: "cdm",
-                    details: [("CDM_EVENT", "lost"), ("BUFFER", buffer), ("LENGTH", hex(memory.length))])
+                    action: "change", place: .text("/class/cdm/\(device.name)"), subsystem: "cdm",
+                    details: [
+                        ("CDM_EVENT", .text("lost")), ("BUFFER", buffer), ("LENGTH", .text(hex(memory.length))),
+                    ])
             }
         }
         switch device.onLoss {

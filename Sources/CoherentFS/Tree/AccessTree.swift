@@ -7,7 +7,7 @@ enum AccessTree {
     /// The directory of a node that has memory or CPUs; nothing of one that has neither, until memory is added to it.
     static func children(of node: CoherentMemory.Node, _ access: Access, _ services: Services) -> [Child] {
         let machine = services.machine
-        let reach = Reach(node, machine)
+        let speed = MemorySpeed(node, machine)
         // Class 1 counts CPUs only among the initiators; here there are no others.
         let names: @Sendable () -> [String] = {
             !node.cpus.isEmpty || machine.hasBlocks(node) ? ["access0", "access1"] : []
@@ -20,7 +20,7 @@ enum AccessTree {
                     var initiators = [
                         links(machine) { machine.hasBlocks(node) ? access.initiators[node.id] ?? [] : [] }
                     ]
-                    initiators.append(figures(of: reach) { machine.hasBlocks(node) })
+                    initiators.append(figures(of: speed) { machine.hasBlocks(node) })
                     let targets = links(machine) { (access.targets[node.id] ?? []).filter { machine.hasBlocks($0) } }
                     return .directory(
                         Directory(
@@ -32,13 +32,13 @@ enum AccessTree {
     }
 
     /// The figures, which a node has while it has memory.
-    private static func figures(of reach: Reach, while hasMemory: @escaping @Sendable () -> Bool) -> Child {
+    private static func figures(of speed: MemorySpeed, while hasMemory: @escaping @Sendable () -> Bool) -> Child {
         let table = AccessAttributes.table
         return .lasting(
             .file, list: { hasMemory() ? table.map(\.name) : [] },
             lookup: { name in
                 guard hasMemory() else { return nil }
-                return table.first { $0.name == name }.map { .attribute($0.bound(to: reach)) }
+                return table.first { $0.name == name }.map { .attribute($0.bound(to: speed)) }
             })
     }
 
@@ -73,7 +73,7 @@ struct Access {
 
 /// How fast the nearest CPUs reach a node's memory: over the link of its device, as it is at the moment, or as the topology
 /// says.
-struct Reach: Sendable {
+struct MemorySpeed: Sendable {
     private let device: Device?
     private let given: Link
 
@@ -87,7 +87,7 @@ struct Reach: Sendable {
 
 /// nodeN/accessN/initiators.
 enum AccessAttributes {
-    static let table: [Attribute<Reach>] = [
+    static let table: [Attribute<MemorySpeed>] = [
         .readOnly("read_bandwidth", summary: "MB/s that the best initiators read.") { "\($0.link.readBandwidth)" },
         .readOnly("read_latency", summary: "Nanoseconds a read of the best initiators takes.") {
             "\($0.link.readLatency)"

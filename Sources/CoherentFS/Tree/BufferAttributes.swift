@@ -46,9 +46,13 @@ enum BufferAttributes {
         .readOnly("placement", summary: "How many of its pages are on each node.") { subject in
             subject.machine.placement(of: subject.part).map { "N\($0.node)=\($0.pages)" }.joined(separator: " ")
         },
-        .readOnly("pages", summary: "Where its pages are, a line a run.") { subject in
-            subject.machine.runs(of: subject.part).map { "\($0.line)\n" }.joined()
-        }.verbatim(),
+        .readOnly(
+            "pages", summary: "Where its pages are, a line a run.",
+            records: { subject, offset in
+                subject.machine.runs(of: subject.part, from: offset, limit: 256).map {
+                    TextRecord("\($0.line)\n", next: $0.offset + $0.length)
+                }
+            }),
         .readWrite(
             "migrate", isPollable: true, summary: "Moves pages to a node, or cancels that; shows the last result.",
             show: { $0.part.migration.line }, start: migrate
@@ -56,7 +60,8 @@ enum BufferAttributes {
         .readWrite(
             "pinned", summary: "1: its pages may not be moved.", show: { $0.part.isPinned ? "1" : "0" },
             store: { subject, text throws(Errno) in
-                subject.machine.setPinned(try text.keyword(of: ["0", "1"]) == "1", of: subject.part)
+                let isPinned = try text.keyword(of: ["0", "1"]) == "1"
+                try subject.services.setPinned(isPinned, of: subject.part, by: text.writer)
             }),
         .readWrite(
             "mapping",

@@ -32,9 +32,9 @@ enum ControlGroupAttributes {
         .readWrite(
             "cgroup.procs",
             summary: "The processes of the group, a line each; write PID, or 0 for the writer, to put one into it.",
-            show: { subject throws(Errno) in processLines(subject.machine.processes(in: try subject.living)) },
-            start: attach
-        ).verbatim(),
+            records: { subject, number throws(Errno) in
+                processRecords(subject.machine.processes(in: try subject.living), from: number)
+            }, start: attach),
         .readOnly("cpuset.mems.effective", summary: "The nodes that tasks of the group may use, a list.") {
             subject throws(Errno) in "\(subject.machine.effectiveMems(of: try subject.living))"
         },

@@ -25,14 +25,15 @@ enum FaultInjectionAttributes {
         Attribute.readOnly(
             "poison_list", permissions: .ownerRead,
             summary: "Where the device's memory is poisoned or out of use, a line a run: device address, bytes, why.",
-            show: { subject in
+            records: { subject, address in
                 let (machine, device) = (subject.machine, subject.part)
-                return machine.failedRanges(of: device.node).map { range in
-                    "\(hex(machine.deviceAddress(range.physicalAddress, of: device))) \(hex(range.length)) "
-                        + "\(range.reason.rawValue)\n"
-                }.joined()
-            }
-        ).verbatim(),
+                return machine.failedRanges(of: device.node, from: address, limit: 256).map { range in
+                    TextRecord(
+                        "\(hex(machine.deviceAddress(range.physicalAddress, of: device))) \(hex(range.length)) "
+                            + "\(range.reason.rawValue)\n",
+                        next: range.physicalAddress + range.length)
+                }
+            }),
         .writeOnly(
             "inject_correctable",
             summary: "COUNT, or COUNT and a device address: the device corrects so many errors, there or anywhere.",
@@ -131,15 +132,28 @@ enum HardwarePoisonAttributes {
 
     static let table: [Attribute<Machine>] = [
         .readOnly(
-            "retired", summary: "The memory that is out of use, a line a run: physical address, bytes, node, why."
-        ) { machine in
-            machine.nodes.flatMap { node in
-                machine.failedRanges(of: node).map { range in
-                    "\(hex(range.physicalAddress)) \(hex(range.length)) \(node.id) \(range.reason.rawValue)\n"
-                }
-            }.joined()
-        }.verbatim()
+            "retired", summary: "The memory that is out of use, a line a run: physical address, bytes, node, why.",
+            records: retired)
     ]
+
+    /// Node by node: the key is the node's place, and the frame within what no physical address reaches.
+    @Sendable private static func retired(_ machine: Machine, _ key: UInt64) -> [TextRecord] {
+        let shift: UInt64 = 52
+        var pfn = key & (1 << shift - 1)
+        for place in Int(key >> shift)..<max(machine.nodes.count, Int(key >> shift)) {
+            let node = machine.nodes[place]
+            let ranges = machine.failedRanges(of: node, from: pfn << Page.shift, limit: 256)
+            guard ranges.isEmpty else {
+                return ranges.map { range in
+                    TextRecord(
+                        "\(hex(range.physicalAddress)) \(hex(range.length)) \(node.id) \(range.reason.rawValue)\n",
+                        next: UInt64(place) << shift | (range.physicalAddress + range.length) >> Page.shift)
+                }
+            }
+            pfn = 0
+        }
+        return []
+    }
 
     private static func address(_ text: AttributeText) throws(Errno) -> UInt64 {
         let (address, overflow) = try text.unsigned().multipliedReportingOverflow(by: Page.size)
@@ -171,7 +185,8 @@ enum BufferFailureAttributes {
                         throw .noSpace
                     }
                 }
-            })
+            }
+        ).administrative()
     ]
 }
 

@@ -17,9 +17,16 @@ enum JobAttributes {
                 try services.jobs.cancel(Int(clamping: id))
             }
         ).verbatim().changingSteadily(),
-        .readOnly("migrations", summary: "How many pages moved from node to node, and why, a line each.") { services in
-            services.machine.transfers.map { "\($0.from) \($0.to) \($0.reason.rawValue) \($0.pages)\n" }.joined()
-        }.verbatim(),
+        .readOnly(
+            "migrations", summary: "How many pages moved from node to node, and why, a line each.",
+            records: { services, place in
+                services.machine.transfers.dropFirst(Int(clamping: place)).prefix(256).enumerated().map {
+                    index, moved in
+                    TextRecord(
+                        "\(moved.from) \(moved.to) \(moved.reason.rawValue) \(moved.pages)\n",
+                        next: place + UInt64(index) + 1)
+                }
+            }),
     ]
 }
 

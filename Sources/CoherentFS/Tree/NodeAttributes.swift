@@ -80,9 +80,10 @@ enum CoherentNodeAttributes {
         .readWrite(
             "tasks",
             summary: "Processes allowed under restricted beside those that hold the device open; write PID or -PID.",
-            show: { subject in processLines(subject.machine.permittedProcesses(on: subject.part)) },
-            store: { subject, text throws(Errno) in try permit(subject, text) }
-        ).verbatim(),
+            records: { subject, number in
+                processRecords(subject.machine.permittedProcesses(on: subject.part), from: number)
+            },
+            store: { subject, text throws(Errno) in try permit(subject, text) }),
         PressureAttributes.pressure,
         .readWrite(
             "migrate", isPollable: true,
@@ -105,9 +106,6 @@ enum CoherentNodeAttributes {
                 }
             }
         ).changingSteadily(),
-        .readOnly("blockers", summary: "Frames that cannot be moved away, a line a run, and who maps them.") {
-            $0.services.blockerLines(of: $0.part)
-        }.verbatim().shownInJob(),
     ]
 
     @Sendable private static func permit(

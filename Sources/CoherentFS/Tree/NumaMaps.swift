@@ -23,20 +23,23 @@ final class NumaMapsQuestion: Sendable {
     static let attribute = Attribute<NumaMapsQuestion>.readWrite(
         "numa_maps", permissions: .ownerReadWrite,
         summary: "Write PID; then reads as /proc/PID/numa_maps, of what the task maps of the mount.",
-        show: { question throws(Errno) in try question.text() },
+        records: { question, address throws(Errno) in try question.records(from: address) },
         store: { question, text throws(Errno) in
             let task = try text.task()
             _ = try question.services.process(of: task)
             question.task.store(task, ordering: .relaxed)
             question.services.numaMaps.task.store(task, ordering: .relaxed)
         }
-    ).verbatim().shownInJob()
+    ).shownInJob()
 
-    private func text() throws(Errno) -> String {
+    /// The lines of mappings from an address on; the process is looked into for each part anew, so it is a large one.
+    private func records(from address: UInt64) throws(Errno) -> [TextRecord] {
         let task = task.load(ordering: .relaxed)
-        guard task > 0 else { return "" }
+        guard task > 0 else { return [] }
         let taskPolicy = try services.machine.policy(ofTask: task)
-        return try services.mappings(of: task).map { line(of: $0, taskPolicy) + "\n" }.joined()
+        return try services.mappings(of: task).lazy.filter { $0.addresses.lowerBound >= address }.prefix(1024).map {
+            TextRecord(line(of: $0, taskPolicy) + "\n", next: $0.addresses.upperBound)
+        }
     }
 
     /// show_numa_map() of fs/proc/task_mmu.c.

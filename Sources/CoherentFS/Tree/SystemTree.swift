@@ -58,11 +58,12 @@ struct SystemTree {
                             .attributes(TaskAttributes.table, of: services),
                             .attributes(JobAttributes.table, of: services),
                             .attributes(PressureAttributes.table, of: services.machine),
+                            .attributes([MachineMetrics.attribute], of: services.machine),
                             .attributes(HostNodeAttributes.table, of: services.machine),
                             .attributes(HardwarePoisonAttributes.table, of: services.machine),
                             PressureAttributes.directory(services),
                             ProcTree.directory(services),
-                            .attribute(NumaMapsQuestion.attribute) { NumaMapsQuestion(services) },
+                            .attribute(NumaMapsQuestion.attribute) { _ in NumaMapsQuestion(services) },
                             .stream(UeventLog.stream(services.uevents)),
                             .directory("buffers", Self.controls(of: buffers, services)),
                         ]),
@@ -104,7 +105,10 @@ struct SystemTree {
             children.append(
                 .directory(
                     "cdm",
-                    [.attributes(CoherentNodeAttributes.table, of: subject)] + NodeLinks.device(of: node, services)))
+                    [
+                        .attributes(CoherentNodeAttributes.table, of: subject),
+                        .attribute(BlockerListing.attribute) { BlockerListing(services, node, $0) },
+                    ] + NodeLinks.device(of: node, services)))
         }
         return children
     }
@@ -169,21 +173,29 @@ struct SystemTree {
             .directory("queue", [.attributes(QueueAttributes.table, of: Subject(services, device))]),
             .directory("mmu", [.attributes(DeviceMMUAttributes.table, of: device)]),
             .directory("lru", [.attributes(DeviceLRUAttributes.table, of: device)]),
-            .directory("buffer", buffer(device.memory, services)),
+            .directory("buffer", controls(of: device.memory, services)),
         ]
     }
 
-    private static func buffer(_ buffer: Buffer, _ services: Services) -> [Child] {
+    /// The controls of a buffer, which belong to whom its file belongs to.
+    private static func controls(
+        of buffer: Buffer, identity: Directory.Identity? = nil, _ services: Services
+    ) -> Directory {
         let subject = Subject(services, buffer)
-        return [
-            .attributes(BufferAttributes.table, of: subject), .attributes(BufferFailureAttributes.table, of: subject),
-        ]
+        return Directory(
+            identity: identity,
+            ownership: {
+                // One without a file is nobody's to look at any more.
+                services.files.withLock { $0[buffer.id]?.file }?.ownership
+                    ?? Directory.Ownership(permissions: .ownerReadWriteExecute, uid: owner.uid, gid: owner.gid)
+            },
+            [.attributes(BufferAttributes.table, of: subject), .attributes(BufferFailureAttributes.table, of: subject)])
     }
 
-    /// The control directories, which follow the names below buffers/.
+    /// The control directories, which follow the names below buffers/, and are no more open than what they control.
     private static func controls(of directory: BufferDirectory, _ services: Services) -> Directory {
         Directory(
-            identity: .init(directory.number),
+            identity: .init(directory.number), ownership: { directory.ownership },
             [
                 .dynamic(
                     places: .init(
@@ -195,10 +207,7 @@ struct SystemTree {
                         switch directory.lookup(FileName(name)) {
                         case let child as BufferDirectory: .directory(controls(of: child, services))
                         case let file as BufferFile:
-                            .directory(
-                                Directory(
-                                    identity: .init(file.number),
-                                    buffer(file.buffer, services)))
+                            .directory(controls(of: file.buffer, identity: .init(file.number), services))
                         default: nil
                         }
                     })

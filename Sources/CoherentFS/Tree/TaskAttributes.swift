@@ -7,23 +7,27 @@ enum TaskAttributes {
     static let table: [Attribute<Services>] = [
         .readWrite(
             "task_policy", summary: "PID POLICY of each task that has a policy; write PID POLICY, as set_mempolicy(2).",
-            show: { services in
-                services.machine.taskPolicies.map { "\($0.task) \($0.policy)\n" }.joined()
-            }, store: setPolicy
-        ).verbatim(),
+            records: { services, number in
+                services.machine.taskPolicies.lazy.filter { UInt64($0.task) >= number }.prefix(256).map {
+                    TextRecord("\($0.task) \($0.policy)\n", next: UInt64($0.task) + 1)
+                }
+            }, store: setPolicy),
         .writeOnly(
             "migrate_pages",
             summary: "Write PID FROM TO, lists of nodes: the pages that the task maps move, as with migrate_pages(2).",
             start: migratePages),
-        .readOnly("zonelists", summary: "The nodes that an allocation for a node tries in turn, a line for each list.")
-        {
-            services in
-            services.machine.nodes.flatMap { node in
-                services.machine.zonelists(of: node).map { list in
-                    (["node\(node.id)", "\(list.kind.rawValue):"] + list.nodes.map(String.init)).joined(separator: " ")
+        .readOnly(
+            "zonelists", summary: "The nodes that an allocation for a node tries in turn, a line for each list.",
+            records: { services, place in
+                // A record a node.
+                services.machine.nodes.dropFirst(Int(clamping: place)).prefix(1).map { node in
+                    let lines = services.machine.zonelists(of: node).map { list in
+                        (["node\(node.id)", "\(list.kind.rawValue):"] + list.nodes.map(String.init))
+                            .joined(separator: " ") + "\n"
+                    }
+                    return TextRecord(lines.joined(), next: place + 1)
                 }
-            }.joined(separator: "\n")
-        },
+            }),
     ]
 
     /// sys/kernel/debug.
@@ -109,5 +113,9 @@ extension Services {
     }
 }
 
-/// Numbers of processes, a line each; an empty text for none, as in cgroup.procs.
-func processLines(_ processes: [Int32]) -> String { processes.map { "\($0)\n" }.joined() }
+/// Numbers of processes, a line each, from one on; an empty text for none, as in cgroup.procs.
+///
+/// - Parameter processes: ascending.
+func processRecords(_ processes: [Int32], from number: UInt64) -> [TextRecord] {
+    processes.lazy.filter { UInt64($0) >= number }.prefix(1024).map { TextRecord("\($0)\n", next: UInt64($0) + 1) }
+}

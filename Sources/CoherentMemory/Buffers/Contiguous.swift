@@ -52,6 +52,7 @@ extension Machine {
                 guard state.size > 0, state.huge != .pool else { throw .invalidArgument }
                 let count = Page.count(of: state.size)
                 guard count <= UInt64(node.span.count) else { throw .noMemory }
+                guard system.hostBudget.take(Int(count), of: nodes) else { throw .noMemory }
                 let run = try node.allocateContiguous(Int(count))
                 do throws(Errno) {
                     try insert(run, of: node, into: &state)

@@ -17,7 +17,7 @@ extension Machine {
             let unit = HugePage.pages(around: first)
             let end = max(Page.count(of: state.size), pages.upperBound)
             guard state.huge == .always || unit.upperBound <= end, isEmpty(unit, in: state),
-                let choice = intendedNode(for: unit, context),
+                let choice = intendedNode(for: unit, context), system.hostBudget.take(HugePage.frames, of: nodes),
                 let run = choice.node.allocateHuge()
             else { continue }
             try insert(run, at: unit, of: &state)

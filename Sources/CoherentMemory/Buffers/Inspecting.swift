@@ -55,6 +55,17 @@ extension Machine {
         of buffer: Buffer, in pages: Range<UInt64>, includingFailed: Bool = false,
         _ body: (UInt64, PageTableEntry) -> Void
     ) {
+        visitPages(of: buffer, in: pages, includingFailed: includingFailed) { page, entry in
+            body(page, entry)
+            return true
+        }
+    }
+
+    /// The same, as long as `body` says to go on.
+    func visitPages(
+        of buffer: Buffer, in pages: Range<UInt64>, includingFailed: Bool = false,
+        _ body: (UInt64, PageTableEntry) -> Bool
+    ) {
         var position = pages.lowerBound
         var isDone = false
         while !isDone {
@@ -69,7 +80,9 @@ extension Machine {
                     for page in max(base, pages.lowerBound)..<min(pages.upperBound, base + UInt64(TablePool.entries)) {
                         let slot = Int(page) & (TablePool.entries - 1)
                         let entry = PageTableEntry(rawValue: unsafe entries[slot])
-                        if entry.isPresent || includingFailed && !entry.isNone { body(page, entry) }
+                        guard entry.isPresent || includingFailed && !entry.isNone else { continue }
+                        isDone = !body(page, entry)
+                        if isDone { return }
                     }
                     position = base + UInt64(TablePool.entries)
                 }
@@ -84,13 +97,25 @@ extension Machine {
     }
 
     /// The runs of pages of a buffer that have frames, or had one until it failed, in order of their offsets.
-    public func runs(of buffer: Buffer) -> [PageRun] {
+    public func runs(of buffer: Buffer) -> [PageRun] { runs(of: buffer, from: 0, limit: .max) }
+
+    /// The first runs at or behind an offset, `limit` at most; none where there are no more.
+    public func runs(of buffer: Buffer, from offset: UInt64, limit: Int) -> [PageRun] {
         var runs: [PageRun] = []
         let isPinned = buffer.isPinned
-        if buffer.isDirect { return directRuns(of: buffer, isPinned: isPinned) }
-        forEachPage(of: buffer, in: 0..<UInt64.max >> Page.shift, includingFailed: true) { page, entry in
-            append(entry, page: page, isPinned: isPinned, to: &runs)
+        let first = Page.count(of: offset)
+        guard first < UInt64.max >> Page.shift else { return [] }
+        // One more, for only by that is it known where the last one ends.
+        let enough = limit == .max ? limit : limit + 1
+        if buffer.isDirect {
+            appendDirectRuns(of: buffer, from: first, isPinned: isPinned, upTo: enough, to: &runs)
+        } else {
+            visitPages(of: buffer, in: first..<UInt64.max >> Page.shift, includingFailed: true) { page, entry in
+                append(entry, page: page, isPinned: isPinned, to: &runs)
+                return runs.count < enough
+            }
         }
+        if runs.count > limit { runs.removeLast() }
         return runs
     }
 

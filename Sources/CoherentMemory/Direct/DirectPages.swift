@@ -52,23 +52,38 @@ extension Machine {
         }
     }
 
-    /// The runs of pages of a direct buffer. As stores are not seen, what was ever touched counts as dirty.
-    func directRuns(of buffer: Buffer, isPinned: Bool) -> [PageRun] {
-        let touched = buffer.state.withLock { state in
+    /// Appends runs of pages of a direct buffer, at least `enough` in all if there are as many. As stores are not seen, what
+    /// was ever touched counts as dirty.
+    func appendDirectRuns(
+        of buffer: Buffer, from first: UInt64, isPinned: Bool, upTo enough: Int, to runs: inout [PageRun]
+    ) {
+        // A part after the other, for what is touched may be in many pieces.
+        let part: UInt64 = 4096
+        var start = first
+        while runs.count < enough {
+            let pages = start..<min(start + part, max(start, Page.count(of: buffer.size)))
+            guard !pages.isEmpty else { return }
+            let touched = touchedPages(of: buffer, in: pages)
+            var place = 0
+            forEachPage(of: buffer, in: pages, includingFailed: true) { page, entry in
+                while place < touched.count, touched[place].upperBound <= page { place += 1 }
+                let isTouched = place < touched.count && touched[place].contains(page)
+                append(entry, page: page, isPinned: isPinned, isDirty: isTouched && entry.isPresent, to: &runs)
+            }
+            start = pages.upperBound
+        }
+        runs.removeLast(runs.count - enough)
+    }
+
+    /// The pages of a part of a direct buffer that somebody touched.
+    private func touchedPages(of buffer: Buffer, in pages: Range<UInt64>) -> RangeSet<UInt64>.Ranges {
+        buffer.state.withLock { state in
             var touched = RangeSet<UInt64>()
-            state.backing?.forEachData(in: 0..<state.size) { bytes in
+            let bytes = pages.lowerBound << Page.shift..<pages.upperBound << Page.shift
+            state.backing?.forEachData(in: bytes.clamped(to: 0..<state.size)) { bytes in
                 touched.insert(contentsOf: bytes.lowerBound >> Page.shift..<Page.count(of: bytes.upperBound))
             }
-            return touched
+            return touched.ranges
         }
-        let ranges = touched.ranges
-        var place = 0
-        var runs: [PageRun] = []
-        forEachPage(of: buffer, in: 0..<UInt64.max >> Page.shift, includingFailed: true) { page, entry in
-            while place < ranges.count, ranges[place].upperBound <= page { place += 1 }
-            let isTouched = place < ranges.count && ranges[place].contains(page)
-            append(entry, page: page, isPinned: isPinned, isDirty: isTouched && entry.isPresent, to: &runs)
-        }
-        return runs
     }
 }

@@ -96,4 +96,9 @@ struct FailedFrames {
 
     /// All of them with what is known, ascending.
     var list: [(frame: Int, record: Record)] { frames.map { ($0, records[$0]!) } }
+
+    /// Calls `body` with those from a frame on, ascending, as long as it says to go on.
+    func visit(from frame: Int, _ body: (Int, Record) -> Bool) {
+        for frame in frames[place(of: frame)...] where !body(frame, records[frame]!) { return }
+    }
 }

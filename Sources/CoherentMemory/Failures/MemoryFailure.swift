@@ -191,17 +191,25 @@ extension Machine {
     public var hasPoisonedMemory: Bool { system.hasPoison.load(ordering: .relaxed) }
 
     /// The frames of a node that are out of use, in runs, ascending.
-    public func failedRanges(of node: Node) -> [FailedRange] {
-        var ranges: [FailedRange] = []
-        for (frame, record) in node.failures({ $0.list }) where record.isRetired {
-            let address = node.span.pfn(at: frame) << Page.shift
-            if let last = ranges.last, last.physicalAddress + last.length == address, last.reason == record.reason {
-                ranges[ranges.count - 1].length += Page.size
-            } else {
+    public func failedRanges(of node: Node) -> [FailedRange] { failedRanges(of: node, from: 0, limit: .max) }
+
+    /// The first of these runs at or behind a physical address, `limit` at most.
+    public func failedRanges(of node: Node, from address: UInt64, limit: Int) -> [FailedRange] {
+        node.failures { failures in
+            var ranges: [FailedRange] = []
+            failures.visit(from: node.span.firstIndex(from: address >> Page.shift)) { frame, record in
+                guard record.isRetired else { return true }
+                let address = node.span.pfn(at: frame) << Page.shift
+                if let last = ranges.last, last.physicalAddress + last.length == address, last.reason == record.reason {
+                    ranges[ranges.count - 1].length += Page.size
+                    return true
+                }
+                guard ranges.count < limit else { return false }
                 ranges.append(FailedRange(physicalAddress: address, length: Page.size, reason: record.reason))
+                return true
             }
+            return ranges
         }
-        return ranges
     }
 }
 

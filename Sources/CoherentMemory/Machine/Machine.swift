@@ -262,6 +262,8 @@ final class SystemState: Sendable {
     /// The buffers whose pages are pinned.
     let pinned = Mutex<Set<UInt64>>([])
     let pressure = PressureState()
+    /// How many pages the host has memory for.
+    let hostBudget = HostBudget()
     /// Held while a page fails, before every other lock (mf_mutex of mm/memory-failure.c).
     let failureTurn = FairSemaphore()
     /// Whether any page was ever poisoned.

@@ -22,25 +22,46 @@ public struct Blocker: Sendable {
 
 extension Machine {
     /// What keeps a node from going offline: runs of frames, ascending by their physical address.
-    public func blockers(of node: Node) -> [Blocker] {
-        immovable(on: node).flatMap { buffer, reason in
-            runs(of: buffer).filter { $0.node == node.id && !$0.isPoisoned && !$0.isLost }.map { run in
-                Blocker(
-                    buffer: buffer, bytes: run.offset..<run.offset + run.length, physicalAddress: run.physicalAddress,
-                    reason: reason)
-            }
-        }.sorted { $0.physicalAddress < $1.physicalAddress }.reduce(into: []) { merged, next in
-            if let last = merged.last, last.buffer === next.buffer, last.reason == next.reason,
-                last.bytes.upperBound == next.bytes.lowerBound,
-                last.physicalAddress + UInt64(last.bytes.count) == next.physicalAddress
-            {
-                merged[merged.count - 1] = Blocker(
-                    buffer: last.buffer, bytes: last.bytes.lowerBound..<next.bytes.upperBound,
-                    physicalAddress: last.physicalAddress, reason: last.reason)
-            } else {
-                merged.append(next)
+    public func blockers(of node: Node) -> [Blocker] { blockers(of: node, from: 0, limit: .max) }
+
+    /// The first of them at or behind a physical address, `limit` at most.
+    public func blockers(of node: Node, from address: UInt64, limit: Int) -> [Blocker] {
+        var lowest: [Blocker] = []
+        func sort(keeping count: Int) {
+            lowest.sort { $0.physicalAddress < $1.physicalAddress }
+            lowest.removeLast(max(0, lowest.count - count))
+        }
+        let many = limit.multipliedReportingOverflow(by: 2)
+        for (buffer, reason) in immovable(on: node) {
+            forEachRun(of: buffer, on: node) { bytes, physicalAddress in
+                guard physicalAddress >= address else { return }
+                lowest.append(
+                    Blocker(buffer: buffer, bytes: bytes, physicalAddress: physicalAddress, reason: reason))
+                // However many there are, only those that may be wanted are held.
+                if !many.overflow, lowest.count >= many.partialValue { sort(keeping: limit) }
             }
         }
+        sort(keeping: limit)
+        return lowest
+    }
+
+    /// Calls `body` with each run of a buffer's pages that lie on a node and follow each other in the buffer and in memory.
+    private func forEachRun(of buffer: Buffer, on node: Node, _ body: (Range<UInt64>, UInt64) -> Void) {
+        var last: (bytes: Range<UInt64>, physicalAddress: UInt64)?
+        visitPages(of: buffer, in: 0..<UInt64.max >> Page.shift) { page, entry in
+            guard self.node(of: entry.pfn) === node else { return true }
+            let (start, address) = (page << Page.shift, entry.pfn << Page.shift)
+            if let run = last, run.bytes.upperBound == start,
+                run.physicalAddress + UInt64(run.bytes.count) == address
+            {
+                last = (run.bytes.lowerBound..<start + Page.size, run.physicalAddress)
+            } else {
+                if let last { body(last.bytes, last.physicalAddress) }
+                last = (start..<start + Page.size, address)
+            }
+            return true
+        }
+        if let last { body(last.bytes, last.physicalAddress) }
     }
 
     /// The buffers that keep a node from going offline.

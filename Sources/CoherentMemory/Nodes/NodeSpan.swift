@@ -44,6 +44,12 @@ struct NodeSpan: Sendable {
         return base.contains(pfn) ? Int(pfn - base.lowerBound) : windowIndex + Int(pfn - window.lowerBound)
     }
 
+    /// The index of the first frame that is not before `pfn`, for indices ascend as addresses do; `count` where all are.
+    func firstIndex(from pfn: PFN) -> Int {
+        if pfn < base.upperBound { return index(of: max(pfn, base.lowerBound)) }
+        return pfn < window.upperBound ? index(of: max(pfn, window.lowerBound)) : count
+    }
+
     /// The frame with an index.
     func pfn(at index: Int) -> PFN {
         index < base.count ? base.lowerBound + UInt64(index) : window.lowerBound + UInt64(index - windowIndex)

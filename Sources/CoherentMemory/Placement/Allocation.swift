@@ -35,6 +35,7 @@ extension Machine {
         _ count: Int, at page: UInt64, for context: borrowing AllocationContext, _ body: (TakenRun) -> Void
     ) -> AllocationResult {
         var result = AllocationResult()
+        guard system.hostBudget.take(count, of: nodes) else { return result }
         switch context.policy.mode {
         case .default, .local:
             take(count, preferred: context.local, for: context, into: &result, body)

@@ -5,7 +5,13 @@ public final class ControlGroup: Sendable, Identifiable {
     /// Unique among the groups that a machine ever had.
     public let id: UInt64
     /// The group above, nil for the root.
-    public let parent: ControlGroup?
+    public var parent: ControlGroup? { above.withLock { $0 } }
+    // Let go at the group's end alone.
+    private let above: Mutex<ControlGroup?>
+    /// Bytes of its path, as /proc/PID/cgroup would show it, without the slash in front.
+    let pathLength: Int
+    /// The longest path of a group. The groups of Linux have no shorter one, whose paths are lines of files of /proc.
+    static let maximumPathLength = 4095
 
     struct State {
         /// What was asked for (cpuset.mems); empty for what the parent has.
@@ -16,9 +22,17 @@ public final class ControlGroup: Sendable, Identifiable {
 
     let state = Mutex(State())
 
-    init(id: UInt64, parent: ControlGroup?) {
+    init(id: UInt64, parent: ControlGroup?, pathLength: Int = 0) {
         self.id = id
-        self.parent = parent
+        above = Mutex(parent)
+        self.pathLength = pathLength
+    }
+
+    /// A chain of groups that were removed ends one by one: each within the end of the one below it would take a stack as deep
+    /// as the chain.
+    deinit {
+        var next = above.withLock { $0.take() }
+        while next != nil, isKnownUniquelyReferenced(&next) { next = next?.above.withLock { $0.take() } }
     }
 
     /// The nodes asked for, empty where none were (cpuset.mems).
@@ -26,6 +40,17 @@ public final class ControlGroup: Sendable, Identifiable {
 
     /// Whether it was removed, and so holds no task any more.
     public var isRemoved: Bool { state.withLock { $0.isRemoved } }
+
+    /// The group and all below it, each before those below it.
+    var tree: [ControlGroup] {
+        var groups: [ControlGroup] = []
+        var left = [self]
+        while let group = left.popLast() {
+            groups.append(group)
+            left += group.children.values.sorted { $0.id > $1.id }
+        }
+        return groups
+    }
 
     /// The groups below, by name.
     public var children: [String: ControlGroup] { state.withLock { $0.children } }
@@ -45,10 +70,16 @@ extension ControlGroup {
     /// The nodes that tasks of the group may use: those asked for that the parent has, or what the parent has where that
     /// leaves none (cpuset.mems.effective; update_nodemasks_hier()).
     func effectiveMems(root: IDSet) -> IDSet {
-        guard let parent else { return root }
-        let above = parent.effectiveMems(root: root)
-        let own = mems.intersection(above)
-        return own.isEmpty ? above : own
+        var way: [ControlGroup] = []
+        var group = self
+        while let parent = group.parent {
+            way.append(group)
+            group = parent
+        }
+        return way.reversed().reduce(root) { above, group in
+            let own = group.mems.intersection(above)
+            return own.isEmpty ? above : own
+        }
     }
 
     /// Whether any group on the way to the root asks for nodes.

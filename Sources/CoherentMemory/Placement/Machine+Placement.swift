@@ -127,7 +127,8 @@ extension Machine {
     /// The group of all tasks that are in no other.
     public var rootGroup: ControlGroup { tasks.root }
 
-    /// Makes a group. EEXIST where the name is taken, ENOENT where the parent has gone.
+    /// Makes a group. EEXIST where the name is taken, ENOENT where the parent has gone, ENAMETOOLONG where its path would have
+    /// PATH_MAX bytes.
     public func makeGroup(_ name: String, in parent: ControlGroup) throws(Errno) -> ControlGroup {
         try tasks.makeGroup(name, in: parent)
     }
@@ -147,7 +148,7 @@ extension Machine {
     ) throws(Errno) -> [(group: ControlGroup, old: IDSet, new: IDSet)] {
         guard group.parent != nil else { throw .permissionDenied }
         guard nodes.isSubset(of: topology.possible) else { throw .invalidArgument }
-        let all = groups(from: group)
+        let all = group.tree
         let old = all.map { effectiveMems(of: $0) }
         group.state.withLock { $0.mems = nodes }
         tasks.nodesChanged(below: group, in: self)
@@ -159,10 +160,6 @@ extension Machine {
 
     /// The nodes that the tasks of a group may use (cpuset.mems.effective).
     public func effectiveMems(of group: ControlGroup) -> IDSet { group.effectiveMems(root: nodesWithMemory) }
-
-    private func groups(from group: ControlGroup) -> [ControlGroup] {
-        [group] + group.children.values.sorted { $0.id < $1.id }.flatMap { groups(from: $0) }
-    }
 
     /// Puts a process into a group; returns the one that it was in. ESRCH where there is none.
     public func attach(process: Int32, to group: ControlGroup) throws(Errno) -> ControlGroup {

@@ -5,15 +5,24 @@ struct TOMLDocument {
     /// The largest file that is read: a thousand nodes with all their distances need a tenth of it.
     static let maxSize = 64 << 20
 
+    /// The most tables beside the elements of arrays: node and distance, and for each node its link and its caches.
+    static let maxTables = 2 + 2 * IDSet.maxNodes
+
     let file: String
     let bytes: [UInt8]
+    /// Where its keys stand.
+    let locator: TOMLLocator
 
     /// Parses a document and hands its top table to `body`.
     static func read<Result>(
         _ bytes: [UInt8], file: String, body: (TOMLReader) throws(TopologyError) -> Result
     ) throws(TopologyError) -> Result {
-        let document = TOMLDocument(file: file, bytes: bytes)
+        let document = TOMLDocument(
+            file: file, bytes: bytes, locator: TOMLLocator(bytes, maxTables: Self.maxTables))
         let text = try document.validatedText()
+        if let (line, found) = document.locator.excess {
+            throw document.error(line: line, found: found, expected: "nodes, their links and caches, and distances")
+        }
         let table: TOMLTable
         do {
             table = try TOMLTable(string: text)
@@ -30,9 +39,6 @@ struct TOMLDocument {
         }
         return try body(TOMLReader(table: table, path: [], document: document))
     }
-
-    /// Where its keys stand: a walk of the whole document, made only for the message of an error.
-    var locator: TOMLLocator { TOMLLocator(bytes) }
 
     func error(_ path: [String], found: String, expected: String) -> TopologyError {
         error(line: locator.line(of: path), found: found, expected: expected)

@@ -38,6 +38,10 @@ extension Topology {
         var nodes: [NodeDescription] = []
         var hasAllCPUs = false
         let tables = try root.tables("node")
+        guard tables.count <= IDSet.maxNodes else {
+            throw root.document.error(
+                tables[IDSet.maxNodes].path, found: "more than \(IDSet.maxNodes) nodes", expected: "that many at most")
+        }
         for table in tables {
             nodes.append(try NodeDescription(table))
             guard table.table["cpus"]?.string == "all" else { continue }

@@ -27,6 +27,7 @@ enum Client: String, CaseIterable {
     static let database = sources.appending("database.py").string
     static let memmap = sources.appending("memmap.py").string
     static let tasks = sources.appending("tasks.py").string
+    static let names = sources.appending("names.py").string
 
     /// The command that runs this client.
     func command(_ arguments: [Any]) throws -> [String] {

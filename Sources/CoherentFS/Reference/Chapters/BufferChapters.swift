@@ -3,7 +3,9 @@ extension Manual {
     static let buffers: [Chapter] = [
         Chapter(
             "buffers", summary: "Named buffers: files and directories of your own. Anybody may make them.",
-            text: "Links, fifos and device nodes are refused (EPERM).", linux: "/dev/shm",
+            text:
+                "Links, fifos and device nodes are refused (EPERM). A path below buffers/ has \(BufferPath.maximumLength) bytes at most, so that the paths of the controls, from the root of the mount, end within PATH_MAX: a name that would make a longer one is ENAMETOOLONG, and so is moving a directory where the path of anything below it would be longer. There are as many names as the mount option `nr_inodes=` says (ENOSPC), and a user has the share of these that `user_limit=` says (EDQUOT); df -i shows them. An inode counts until its last file is closed, in the share of its owner.",
+            linux: "/dev/shm; quotactl(2)",
             [
                 "NAME": ManualPage(
                     summary: "A buffer: ftruncate, mmap, read, write, fallocate, lseek to data and holes.",
@@ -14,11 +16,16 @@ extension Manual {
             ]),
         Chapter(
             "sys/kernel/cdm/buffers", summary: "The controls of the buffers, under the same names.",
+            text:
+                "A directory here has the mode, owner and group that the one below buffers/ has at that moment, and so hides what that hides.",
             linux: "none",
             ["DIR": ManualPage(summary: "The controls of what is in buffers/DIR.")]),
         Chapter(
             "sys/kernel/cdm/buffers/NAME", "sys/class/cdm/cdmN/buffer",
-            summary: "The controls of a buffer, or of a device file.", linux: "none",
+            summary: "The controls of a buffer, or of a device file.",
+            text:
+                "They belong to the owner and group of the file, and who may read a buffer may search the directory of its controls. To be written to they take the owner or root, whoever may write to the file: EACCES here, EPERM as an extended attribute (CAP_FOWNER suffices there).",
+            linux: "none; inode_owner_or_capable() of fs/inode.c",
             [
                 "size": ManualPage(reads: "bytes, decimal", linux: "stat(2)"),
                 "resident": ManualPage(reads: "bytes, decimal", linux: "mincore(2)"),
@@ -67,6 +74,7 @@ extension Manual {
                 "pages": ManualPage(
                     reads:
                         "lines of `OFFSET LENGTH NODE PHYS FLAGS`: bytes in hexadecimal, a number, an address; flags dirty, pinned, poisoned, lost, huge, migrating or `-`. What is poisoned or lost has no memory: NODE and PHYS tell where it had been. Nothing for none",
+                    text: "Made bit by bit as it is read: what changes meanwhile may or may not be in it.",
                     linux: "move_pages(2) and /proc/PID/pagemap"),
                 "migrate": ManualPage(
                     reads: result,
@@ -85,9 +93,16 @@ extension Manual {
                         "Of several at once, it shows the one that was started last; sys/kernel/cdm/jobs shows all. Who polls it is woken at its start and end, and at most ten times a second on the way.",
                     linux: "move_pages(2)"),
                 "pinned": ManualPage(
-                    reads: "`0` or `1`", writes: "`0` or `1`", errors: ["EINVAL": "another word"],
+                    reads: "`0` or `1`", writes: "`0` or `1`",
+                    errors: [
+                        "EINVAL": "another word",
+                        "EAGAIN":
+                            "with it the writer's user would have more pinned than the writer's RLIMIT_MEMLOCK; not with CAP_IPC_LOCK. Of the extended attribute it is EDQUOT, for setxattr(2) has no EAGAIN",
+                        "EDQUOT": "the user would have more than a share of what may be pinned",
+                        "ENOSPC": "there would be more than the mount option `max_pinned=` says",
+                    ],
                     text:
-                        "While it is 1, no page of the buffer moves: migrations fail for it with EBUSY and move the rest, a block with a page of it does not go offline (EBUSY), and reclaim leaves it alone. nodeN/cdm/blockers tells where; nodeN/meminfo counts it as Unevictable and Mlocked, and no more as Active or Inactive.",
+                        "The size of the buffer counts, as that of a mapping in mlock(2), until it is unpinned or gone, and is the writer's, whoever owns the file. What a pinned buffer grows by counts, too: EDQUOT of ftruncate, write and fallocate. While it is 1, no page of the buffer moves: migrations fail for it with EBUSY and move the rest, a block with a page of it does not go offline (EBUSY), and reclaim leaves it alone. nodeN/cdm/blockers tells where; nodeN/meminfo counts it as Unevictable and Mlocked, and no more as Active or Inactive.",
                     linux: "mlock(2); FOLL_LONGTERM of mm/gup.c"),
                 "poison": ManualPage(
                     writes: "`OFFSET` or `OFFSET LENGTH`: bytes, in any base, multiples of 4096 within the size",
@@ -98,7 +113,7 @@ extension Manual {
                         "EINTR": "interrupted; pages until then are poisoned",
                     ],
                     text:
-                        "As hard_offline_page for each page, which gets a frame first if it has none. No extended attribute: root's alone.",
+                        "As hard_offline_page for each page, which gets a frame first if it has none. For whoever mounts alone, as the memory is lost to all, and so no extended attribute.",
                     linux: "madvise(2), MADV_HWPOISON"),
                 "mapping": ManualPage(
                     reads: "`[tracked] direct`, the one in force in brackets", writes: "either word",
@@ -108,7 +123,9 @@ extension Manual {
                             "the daemon has not CAP_SYS_ADMIN, the host not Linux 6.9, or the buffer is contiguous or has `huge` at pool",
                         "ENOSPC": "not every page can get a frame",
                         "EPERM": "or the writer may not use those there are",
-                        "EMFILE": "the daemon would have too few descriptors left",
+                        "EMFILE":
+                            "there are as many direct buffers as the mount option `max_direct=` says, or the daemon would have too few descriptors left",
+                        "EDQUOT": "the buffer's owner has a user's share of these already",
                         "EIO": "to tracked: pages of it are poisoned or lost",
                     ],
                     text:

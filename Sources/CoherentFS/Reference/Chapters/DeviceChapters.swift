@@ -177,7 +177,10 @@ extension Manual {
                 "referenced": ManualPage(reads: "pages, decimal"),
             ]),
         Chapter(
-            "dev", summary: "A file for each coherent device, and those of the HMM test driver.", linux: "/dev",
+            "dev", summary: "A file for each coherent device, and those of the HMM test driver.",
+            text:
+                "They belong to whoever mounts; the mount options `dev_mode=` (octal, 660 to begin with) and `dev_gid=` (a number) say who else may use them, as a rule of devtmpfs would. Whoever may write to a device file may punch out what others have in it.",
+            linux: "/dev; drivers/base/devtmpfs.c",
             [
                 "hmm_dmirrorN": ManualPage(
                     summary:

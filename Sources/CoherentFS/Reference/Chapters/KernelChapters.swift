@@ -129,6 +129,12 @@ extension Manual {
                         "ENOMEM": "not all could be moved; what was moved stays moved",
                         "EINTR": "interrupted; what was moved stays moved",
                     ], text: "Of the memory of devices, nothing moves.", linux: "migrate_pages(2)"),
+                "metrics": ManualPage(
+                    reads:
+                        "OpenMetrics text that the text format of Prometheus allows, too; its last line is `# EOF`",
+                    text:
+                        "`cdmfs metrics` prints it. Names begin with `cdmfs_`; those that end in `_total` count since the mount began and have no `# TYPE` line, for the two formats disagree there."
+                ),
                 "retired": ManualPage(
                     reads:
                         "lines of `PHYS LENGTH NODE WHY`: a physical address and bytes in hexadecimal, a number; why: injected, internal, external or offlined, as in poison_list of a device",
@@ -164,7 +170,7 @@ extension Manual {
                     reads:
                         "whole events as in `ACTION=online\\nDEVPATH=/devices/…\\nSUBSYSTEM=memory\\nSEQNUM=17\\n\\n`, from the moment it was opened on",
                     text:
-                        "A read waits for the next event (EAGAIN with O_NONBLOCK, EINTR when interrupted); poll(2) tells of it with POLLIN. Every reader gets all; one more than \(UeventLog.capacity) events behind loses the oldest and reads `ACTION=lost` and COUNT, how many, in their place.",
+                        "A read waits for the next event (EAGAIN with O_NONBLOCK, EINTR when interrupted); poll(2) tells of it with POLLIN. Every reader gets all; one more than \(UeventLog.capacity) events or \(UeventLog.byteCapacity >> 20) MiB behind loses the oldest and reads `ACTION=lost` and COUNT, how many, in their place. Of a buffer or directory whose path the one who opened the file could not have listed when it happened, DEVPATH and BUFFER have `inode:NUMBER` in the place of the path (a name that begins so is shown as `\\151node:…`).",
                     linux: "the NETLINK_KOBJECT_UEVENT socket; lib/kobject_uevent.c"),
             ]),
         Chapter(
@@ -185,7 +191,8 @@ extension Manual {
         Chapter(
             "sys/fs/cgroup", "sys/fs/cgroup/GROUP",
             summary: "Groups of tasks and the nodes they may use; mkdir(2) makes one.",
-            text: "rmdir(2) is EBUSY while a group has processes or groups.",
+            text:
+                "rmdir(2) is EBUSY while a group has processes or groups. A group whose path would have PATH_MAX bytes is ENAMETOOLONG.",
             linux: "Documentation/admin-guide/cgroup-v2.rst; kernel/cgroup/cpuset.c",
             [
                 "cgroup.procs": ManualPage(

@@ -173,7 +173,7 @@ extension Manual {
                     reads:
                         "lines of `PHYS LENGTH REASON BUFFER PIDS`: an address and bytes in hexadecimal, `pinned` or `contiguous`, a name below buffers/ or `/dev/cdmN`, processes between commas or `-`; nothing for none",
                     text:
-                        "contiguous: of a contiguous buffer for which no other node's share has a run (a node under `restricted` or `driver` does not count). What has no name any more is `(deleted)`; blanks of names are in octal, `\\040`. Who maps a buffer is read from /proc/PID/maps, of processes that the daemon may look into.",
+                        "contiguous: of a contiguous buffer for which no other node's share has a run (a node under `restricted` or `driver` does not count). What has no name any more is `(deleted)`; blanks of names are in octal, `\\040`. `inode:NUMBER`, with the number that stat(2) tells, stands in the place of a path that who opened the file could not list. Who maps a buffer is read from /proc/PID/maps, of processes that the daemon may look into.",
                     linux: "none; dump_page() when offline_pages() fails"),
             ]),
     ]

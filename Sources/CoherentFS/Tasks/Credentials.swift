@@ -1,0 +1,85 @@
+import AttributeTree
+import Fuse
+import Glibc
+import SystemPackage
+
+/// What a task may do by its user, groups and capabilities, as it was at the moment it asked (struct cred).
+struct Credentials: Sendable {
+    /// Capabilities that matter here (capabilities(7)).
+    enum Capability: UInt64 {
+        case overrideAccess = 1  // CAP_DAC_OVERRIDE
+        case readAndSearch = 2  // CAP_DAC_READ_SEARCH
+        case owner = 3  // CAP_FOWNER
+    }
+
+    let uid: UInt32
+    let gid: UInt32
+    private var groups: [UInt32] = []
+    private var capabilities: UInt64 = 0
+    /// The users and groups that the task's user namespace knows: over others its capabilities have no power.
+    private var users: [ClosedRange<UInt32>] = []
+    private var userGroups: [ClosedRange<UInt32>] = []
+
+    /// Of a task, which must not end meanwhile: one whose request is being served.
+    init(task: Int32, uid: UInt32, gid: UInt32) {
+        (self.uid, self.gid) = (uid, gid)
+        guard task > 0, let status = try? ProcFile.contents("/proc/\(task)/status") else {
+            // It has no number here. Root is root all the same.
+            if uid == 0 {
+                capabilities = .max
+                (users, userGroups) = ([0...UInt32.max], [0...UInt32.max])
+            }
+            return
+        }
+        for line in status.split(separator: UInt8(ascii: "\n")) {
+            let words = line.split { $0 == UInt8(ascii: "\t") || $0 == UInt8(ascii: " ") }
+                .map { String(decoding: $0, as: UTF8.self) }
+            switch words.first {
+            case "Groups:": groups = words.dropFirst().compactMap { UInt32($0) }
+            case "CapEff:": capabilities = words.count > 1 ? UInt64(words[1], radix: 16) ?? 0 : 0
+            default: break
+            }
+        }
+        guard capabilities != 0 else { return }
+        users = Self.outside("/proc/\(task)/uid_map")
+        userGroups = Self.outside("/proc/\(task)/gid_map")
+    }
+
+    init(_ caller: Caller) { self.init(task: caller.pid, uid: caller.uid, gid: caller.gid) }
+
+    init(_ opener: Opener) { self.init(task: opener.task, uid: opener.uid, gid: opener.gid) }
+
+    /// The numbers of this namespace that a map of another one has: lines of `INSIDE OUTSIDE LENGTH` (user_namespaces(7)).
+    private static func outside(_ file: String) -> [ClosedRange<UInt32>] {
+        let text = String(decoding: (try? ProcFile.contents(file)) ?? [], as: UTF8.self)
+        return text.split(separator: "\n").compactMap { line in
+            let numbers = line.split(separator: " ").compactMap { UInt64($0) }
+            guard numbers.count == 3, numbers[2] > 0 else { return nil }
+            return UInt32(clamping: numbers[1])...UInt32(clamping: numbers[1] + numbers[2] - 1)
+        }
+    }
+
+    private func has(_ capability: Capability, over uid: UInt32) -> Bool {
+        capabilities >> capability.rawValue & 1 == 1 && users.contains { $0.contains(uid) }
+    }
+
+    /// capable_wrt_inode_uidgid()
+    private func has(_ capability: Capability, over ownership: Directory.Ownership) -> Bool {
+        has(capability, over: ownership.uid) && userGroups.contains { $0.contains(ownership.gid) }
+    }
+
+    /// Whether this is a file's owner, or may act as such (inode_owner_or_capable()).
+    func areOwners(of uid: UInt32) -> Bool { self.uid == uid || has(.owner, over: uid) }
+
+    /// Whether a directory may be listed and searched (generic_permission()).
+    func mayLookInto(_ directory: Directory.Ownership) -> Bool {
+        let needed: FilePermissions = [.otherRead, .otherExecute]
+        let bits = directory.permissions.rawValue
+        let mine =
+            if uid == directory.uid { bits >> 6 } else if isMember(of: directory.gid) { bits >> 3 } else { bits }
+        return FilePermissions(rawValue: mine).isSuperset(of: needed)
+            || has(.overrideAccess, over: directory) || has(.readAndSearch, over: directory)
+    }
+
+    private func isMember(of group: UInt32) -> Bool { gid == group || groups.contains(group) }
+}

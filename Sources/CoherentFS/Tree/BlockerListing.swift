@@ -1,0 +1,51 @@
+import AttributeTree
+import CoherentMemory
+import SystemPackage
+
+/// An open nodeN/cdm/blockers: of which node it tells, and whom.
+struct BlockerListing: Sendable {
+    let services: Services
+    let node: CoherentMemory.Node
+    /// However the file is handed on, who opened it may see what it shows.
+    let opener: Credentials
+
+    init(_ services: Services, _ node: CoherentMemory.Node, _ opener: Opener) {
+        self.services = services
+        self.node = node
+        self.opener = Credentials(opener)
+    }
+
+    static let attribute = Attribute<BlockerListing>.readOnly(
+        "blockers", summary: "Frames that cannot be moved away, a line a run, and who maps them.",
+        records: { listing, address in
+            // Processes are looked into for each part anew, so it is a large one.
+            listing.services.heldBlockers(of: listing.node, from: address, limit: 1024).map {
+                TextRecord(listing.line($0), next: $0.blocker.physicalAddress + UInt64($0.blocker.bytes.count))
+            }
+        }
+    ).shownInJob()
+
+    private func line(_ held: HeldBlocker) -> String {
+        let blocker = held.blocker
+        let processes = held.processes.isEmpty ? "-" : held.processes.map(String.init).joined(separator: ",")
+        return "\(hex(blocker.physicalAddress)) \(hex(UInt64(blocker.bytes.count))) \(blocker.reason.rawValue) "
+            + "\(name(of: blocker.buffer)) \(processes)\n"
+    }
+
+    private func name(of buffer: Buffer) -> String {
+        switch services.name(of: buffer.id) {
+        case .text(let name): name
+        case .buffer(let path), .controls(let path): path.shown(to: opener, escape: Self.escaped)
+        }
+    }
+
+    /// Blanks and the like in octal, for they would end the word.
+    private static func escaped(_ path: String) -> String {
+        String(
+            decoding: path.utf8.flatMap { byte -> [UInt8] in
+                guard byte <= 0x20 || byte == UInt8(ascii: "\\") || byte == 0x7f else { return [byte] }
+                let digits = String(byte, radix: 8)
+                return Array(("\\" + String(repeating: "0", count: 3 - digits.utf8.count) + digits).utf8)
+            }, as: UTF8.self)
+    }
+}

@@ -1,0 +1,182 @@
+import AttributeTree
+import CoherentMemory
+
+/// The text of sys/kernel/cdm/metrics: what can be counted, for Prometheus and those who read its formats.
+///
+/// The text is OpenMetrics and the older text format of Prometheus at once. The two differ in the name of a counter's family:
+/// so a counter has no `# TYPE` line here, and its name ends in `_total`.
+struct Metrics {
+    private var text = ""
+
+    /// One sample: what it is about, and the figure.
+    typealias Sample = (labels: [(String, String)], value: Double)
+
+    /// What is there at this moment.
+    mutating func gauge(_ name: String, _ help: String, _ samples: [Sample]) {
+        guard !samples.isEmpty else { return }
+        text += "# TYPE cdmfs_\(name) gauge\n"
+        add(name, help, samples)
+    }
+
+    /// What was counted since the mount began, or since a device was plugged in.
+    mutating func counter(_ name: String, _ help: String, _ samples: [Sample]) {
+        guard !samples.isEmpty else { return }
+        add(name + "_total", help, samples)
+    }
+
+    private mutating func add(_ name: String, _ help: String, _ samples: [Sample]) {
+        text += "# HELP cdmfs_\(name) \(help)\n"
+        for (labels, value) in samples {
+            let list = labels.map { "\($0)=\"\(Self.escaped($1))\"" }.joined(separator: ",")
+            // Whole numbers up to 2⁵³ are exact.
+            let number = value.rounded() == value && value.magnitude < 0x1p53 ? "\(Int64(value))" : "\(value)"
+            text += "cdmfs_\(name)\(list.isEmpty ? "" : "{\(list)}") \(number)\n"
+        }
+    }
+
+    private static func escaped(_ value: String) -> String {
+        value.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"").replacing("\n", with: "\\n")
+    }
+
+    /// The whole text; nothing follows its last line.
+    var finished: String { text + "# EOF\n" }
+}
+
+/// What is counted of a machine.
+enum MachineMetrics {
+    static let attribute: Attribute<Machine> = Attribute.readOnly(
+        "metrics", summary: "What can be counted, as OpenMetrics text.", show: { text(of: $0) }
+    ).verbatim()
+
+    static func text(of machine: Machine) -> String {
+        var metrics = Metrics()
+        let nodes = machine.presentNodes
+        addMemory(of: nodes, to: &metrics)
+        addAllocations(of: nodes, to: &metrics)
+        addReclaim(of: nodes, to: &metrics)
+        addDevices(machine.devices, to: &metrics)
+        addBuffers(machine, to: &metrics)
+        metrics.counter(
+            "migrated_pages", "Pages that moved from a node to a node.",
+            machine.transfers.map {
+                (
+                    [("from", "\($0.from)"), ("to", "\($0.to)"), ("reason", $0.reason.rawValue)], Double($0.pages)
+                )
+            })
+        return metrics.finished
+    }
+
+    /// Samples of some figures of each node, the figure's name as a label.
+    private static func samples<Source, Number: BinaryInteger>(
+        _ nodes: [CoherentMemory.Node], _ label: String, of source: (CoherentMemory.Node) -> Source,
+        _ figures: KeyValuePairs<String, KeyPath<Source, Number>>, unit: Double = 1
+    ) -> [Metrics.Sample] {
+        nodes.flatMap { node -> [Metrics.Sample] in
+            let source = source(node)
+            return figures.map { name, figure in
+                ([("node", "\(node.id)"), (label, name)], Double(source[keyPath: figure]) * unit)
+            }
+        }
+    }
+
+    private static func addMemory(of nodes: [CoherentMemory.Node], to metrics: inout Metrics) {
+        metrics.gauge(
+            "node_memory_bytes", "Memory of a node: all that is online, what is free, and what buffers have.",
+            samples(
+                nodes, "state", of: \.usage,
+                [
+                    "present": \.present, "free": \.free, "allocated": \.allocated, "active": \.active,
+                    "cached": \.cached, "dirty": \.written, "poisoned": \.poisoned,
+                ], unit: Double(Page.size)))
+        metrics.gauge(
+            "node_huge_pages", "Reserved huge pages of a node.",
+            samples(
+                nodes, "state", of: \.usage.hugePool, ["reserved": \.total, "free": \.free, "surplus": \.surplus]))
+        metrics.gauge(
+            "node_watermark_bytes", "Watermarks of a node.",
+            samples(
+                nodes, "mark", of: \.watermarks,
+                ["min": \.min, "low": \.low, "high": \.high, "promo": \.promo], unit: Double(Page.size)))
+    }
+
+    private static func addAllocations(of nodes: [CoherentMemory.Node], to metrics: inout Metrics) {
+        metrics.counter(
+            "node_allocations", "Allocations by their outcome, as numastat counts them.",
+            samples(
+                nodes, "outcome", of: \.statistics,
+                [
+                    "hit": \.hit, "miss": \.miss, "foreign": \.foreign, "interleave": \.interleaveHit, "local": \.local,
+                    "other": \.other,
+                ]))
+        metrics.counter(
+            "node_refusals", "Allocations that the isolation of a node refused.",
+            samples(
+                nodes, "cause", of: \.statistics,
+                [
+                    "fallback": \.refusedFallback, "not_allowed": \.refusedNotAllowed, "hugetlb": \.refusedHugePages,
+                ]))
+    }
+
+    private static func addReclaim(of nodes: [CoherentMemory.Node], to metrics: inout Metrics) {
+        metrics.counter(
+            "node_reclaim_pages", "What reclaim and balancing did to pages of a node.",
+            samples(
+                nodes, "event", of: \.pressure,
+                [
+                    "scanned": \.scanned, "referenced": \.referenced, "activated": \.activated,
+                    "deactivated": \.deactivated, "reclaimed": \.reclaimed, "demoted_by_kswapd": \.demotedByKswapd,
+                    "demoted_proactively": \.demotedProactively, "promoted": \.promoted,
+                    "hinting_fault": \.hintingFaults, "balanced": \.balanced,
+                ]))
+    }
+
+    private static func addDevices(_ devices: [Device], to metrics: inout Metrics) {
+        func all(_ figure: (Device) -> Double) -> [Metrics.Sample] {
+            devices.map { ([("device", $0.name)], figure($0)) }
+        }
+        metrics.gauge("device_present", "1 while the device is plugged in.", all { $0.isPresent ? 1 : 0 })
+        metrics.counter(
+            "device_link_modelled_seconds", "How long faults and copies over the link take by its model.",
+            all { Double($0.modelledNanoseconds) / 1e9 })
+        metrics.counter(
+            "device_link_stalled_seconds", "How long errors have kept the link from carrying anything.",
+            all { Double($0.stalledNanoseconds) / 1e9 })
+        metrics.counter("device_copied_bytes", "Bytes that the copy engine has moved.", all { Double($0.copies.bytes) })
+        metrics.gauge("device_copy_channels_busy", "Channels that are copying.", all { Double($0.copies.busy) })
+        metrics.counter("device_commands", "Commands that were executed.", all { Double($0.queue.completed) })
+        metrics.counter("device_failed_commands", "Commands that failed.", all { Double($0.queue.failed) })
+        metrics.gauge("device_queue_depth", "Commands that wait or are being executed.", all { Double($0.queue.depth) })
+        metrics.counter(
+            "device_errors", "Errors of the device and its link.",
+            devices.flatMap { device -> [Metrics.Sample] in
+                let counts = device.errors.counts
+                return [
+                    ("correctable", counts.correctable), ("uncorrectable", counts.uncorrectable), ("link", counts.link),
+                ].map { ([("device", device.name), ("kind", $0)], Double($1)) }
+            })
+        metrics.gauge(
+            "device_failed_pages", "Pages of the device that are poisoned, or out of use.",
+            devices.flatMap { device -> [Metrics.Sample] in
+                let usage = device.node.failureUsage
+                return [("poisoned", usage.poisoned), ("retired", usage.retired)]
+                    .map { ([("device", device.name), ("state", $0)], Double($1)) }
+            })
+    }
+
+    /// Of all buffers together: their names are not for everybody.
+    private static func addBuffers(_ machine: Machine, to metrics: inout Metrics) {
+        let buffers = machine.buffers.filter { $0.fixedSize == nil }
+        metrics.gauge("buffers", "Buffers there are.", [([], Double(buffers.count))])
+        metrics.gauge(
+            "buffer_resident_bytes", "Bytes of all buffers that have a page.",
+            [([], buffers.reduce(0) { $0 + Double($1.residentPages) * Double(Page.size) })])
+        let sums = buffers.map(\.counters)
+        func sum(_ figure: (BufferCounters) -> UInt64) -> Double { sums.reduce(0) { $0 + Double(figure($1)) } }
+        metrics.counter(
+            "buffer_accesses", "What was done to the buffers that there are.",
+            [
+                ("read", sum(\.read)), ("write", sum(\.write)), ("cpu", sum(\.cpu)), ("device", sum(\.device)),
+                ("refused", sum(\.refused)),
+            ].map { ([("kind", $0)], $1) })
+    }
+}
