@@ -30,11 +30,26 @@ set_up_build() {
     install_packages "${missing[@]}"
 }
 
+# What the README's tour and the text of `start` name beside it.
+set_up_tour() {
+    local missing=()
+    command -v numactl >/dev/null || missing+=(numactl)
+    { command -v lstopo-no-graphics && command -v hwloc-calc; } >/dev/null || missing+=(hwloc-nox)
+    command -v getfattr >/dev/null || missing+=(attr)
+    command -v fallocate >/dev/null && command -v lsmem >/dev/null || missing+=(util-linux)
+    python3 -c 'import numpy' 2>/dev/null || missing+=(python3 python3-numpy)
+    if [ "$(id -u)" = 0 ] || [ ${#missing[@]} = 0 ]; then
+        install_packages "${missing[@]}"
+    else
+        say "The tour needs more; as root: apt-get install ${missing[*]}"
+    fi
+}
+
 # What the tests run beside it. Any python3 with numpy will do: the first in PATH is the one the tests start.
 set_up_tests() {
     local missing=() tool
     command -v cc >/dev/null || missing+=(gcc libc6-dev)
-    for tool in numactl fio rsync strace; do
+    for tool in numactl fio mandoc rsync strace; do
         command -v "$tool" >/dev/null || missing+=("$tool")
     done
     for tool in setpriv lsmem chmem lscpu; do

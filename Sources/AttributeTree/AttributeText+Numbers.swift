@@ -36,15 +36,20 @@ extension AttributeText {
         return value
     }
 
-    /// A truth value: `1`, `y`, `yes`, `t`, `true`, `on` or `0`, `n`, `no`, `f`, `false`, `off`, in either case.
+    /// A truth value as `kstrtobool()` reads it, which looks at no more than it needs: what begins with `1`, `y`, `t`, `e`
+    /// or `on` is true, what begins with `0`, `n`, `f`, `d` or `of` is false, in either case.
     ///
-    /// The words of `kstrtobool()`, which looks at the first letters only: here, garbage that begins like one of them
-    /// is refused.
     /// - Throws: EINVAL for any other text.
     public func bool() throws(Errno) -> Bool {
-        switch text.lowercased() {
-        case "1", "y", "yes", "t", "true", "on": return true
-        case "0", "n", "no", "f", "false", "off": return false
+        let letters = String(decoding: text.utf8.prefix(2), as: UTF8.self).lowercased()
+        switch letters.first {
+        case "1", "y", "t", "e": return true
+        case "0", "n", "f", "d": return false
+        default: break
+        }
+        switch letters {
+        case "on": return true
+        case "of": return false
         default: throw .invalidArgument
         }
     }

@@ -8,7 +8,8 @@ public struct AttributeText: Sendable, Hashable {
     /// The most bytes that one write may carry: a page, as in sysfs.
     public static let maxSize = 4096
 
-    /// The text, without one newline at its end.
+    /// The text, without one newline at its end. A string that was written with the NUL at its end is that string, as it is
+    /// for a kernel's store.
     public let text: String
 
     /// Who wrote it.
@@ -19,11 +20,14 @@ public struct AttributeText: Sendable, Hashable {
 
     /// The text of the bytes of a write.
     ///
-    /// - Throws: EINVAL for more than ``maxSize`` bytes, a NUL byte, or what is no UTF-8.
+    /// - Throws: EINVAL for more than ``maxSize`` bytes, a NUL byte but at the end, or what is no UTF-8.
     public init(_ bytes: [UInt8], by client: Client = .nobody) throws(Errno) {
-        guard bytes.count <= Self.maxSize, !bytes.contains(0) else { throw .invalidArgument }
+        guard bytes.count <= Self.maxSize else { throw .invalidArgument }
+        let end = bytes.firstIndex(of: 0) ?? bytes.count
+        // NUL bytes alone are no text, and what stands behind one is none of it.
+        guard end == bytes.count || end > 0 && bytes[end...].allSatisfy({ $0 == 0 }) else { throw .invalidArgument }
         // The newline is left out before there is a string: no second one is made.
-        let length = bytes.last == UInt8(ascii: "\n") ? bytes.count - 1 : bytes.count
+        let length = end > 0 && bytes[end - 1] == UInt8(ascii: "\n") ? end - 1 : end
         guard let span = try? UTF8Span(validating: bytes.span.extracting(first: length)) else { throw .invalidArgument }
         text = String(copying: span)
         self.client = client

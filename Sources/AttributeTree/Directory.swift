@@ -67,14 +67,21 @@ public final class Directory: Sendable {
         /// Names in a range of places, in their order; not all of them where there are many, but one at least if there is any.
         public let list: @Sendable (ClosedRange<UInt64>) -> [(place: UInt64, name: String, kind: Node.Kind)]
 
-        /// Places from what finds them; both may be called on any thread at any time.
+        private let countDirectories: (@Sendable () -> Int)?
+
+        /// Places from what finds them, and what counts the directories faster than a listing would; all may be called on
+        /// any thread at any time.
         public init(
             last: @escaping @Sendable () -> UInt64,
-            list: @escaping @Sendable (ClosedRange<UInt64>) -> [(place: UInt64, name: String, kind: Node.Kind)]
+            list: @escaping @Sendable (ClosedRange<UInt64>) -> [(place: UInt64, name: String, kind: Node.Kind)],
+            countDirectories: (@Sendable () -> Int)? = nil
         ) {
             self.last = last
             self.list = list
+            self.countDirectories = countDirectories
         }
+
+        fileprivate var directoryCount: Int { countDirectories?() ?? all.count { $0.kind == .directory } }
 
         fileprivate var all: [(name: String, kind: Node.Kind)] {
             let last = last()
@@ -103,6 +110,17 @@ public final class Directory: Sendable {
             if let places { return places.all }
             return list().compactMap { name in (lastingKind ?? lookup(name)?.node.kind).map { (name, $0) } }
         }
+
+        var directoryCount: Int {
+            if let places { return places.directoryCount }
+            switch lastingKind {
+            case .directory: return list().count
+            case .file, .link: return 0
+            case nil: return entries.count { $0.kind == .directory }
+            }
+        }
+
+        var mayHaveDirectories: Bool { lastingKind == nil || lastingKind == .directory }
     }
 
     /// Whose directory it is; `nil` where the name alone says it.
@@ -122,16 +140,20 @@ public final class Directory: Sendable {
     struct Fixed: Sendable {
         let list: @Sendable () -> [(name: String, kind: Node.Kind)]
         let lookup: @Sendable (String) -> Node?
+        let directoryCount: Int
 
+        /// Files.
         init(
             list: @escaping @Sendable () -> [(name: String, kind: Node.Kind)],
             lookup: @escaping @Sendable (String) -> Node?
         ) {
             self.list = list
             self.lookup = lookup
+            directoryCount = 0
         }
 
         init(_ name: String, _ node: Node) {
+            directoryCount = node.kind == .directory ? 1 : 0
             list = { [(name, node.kind)] }
             lookup = { $0 == name ? node : nil }
         }
@@ -197,6 +219,14 @@ public final class Directory: Sendable {
         return fixedEntries
             + sources.flatMap { $0.entries.filter { seen.insert($0.name).inserted } }
     }
+
+    /// How many directories are in it (what kernfs keeps for the link count).
+    public var directoryCount: Int {
+        fixed.reduce(0) { $0 + $1.directoryCount } + sources.reduce(0) { $0 + $1.directoryCount }
+    }
+
+    /// Whether directories in it may come and go.
+    public var hasChangingDirectories: Bool { sources.contains(where: \.mayHaveDirectories) }
 
     /// The places of the names; `nil` where a listing takes all of them at once, as ``entries``.
     public var places: Places? { fixed.isEmpty && sources.count == 1 ? sources[0].places : nil }

@@ -41,6 +41,8 @@ public struct FileSystemOptions: Sendable {
     public var devices = DevicePermissions()
     /// How requests come from the kernel.
     public var transport = Transport.automatic
+    /// What mount(8) and findmnt(8) show as the source.
+    public var source = "cdmfs"
     /// How much users may take of what is scarce.
     public var limits = Limits()
     /// More mount options of the kernel: `ro`, `noatime`, ….
@@ -90,6 +92,7 @@ public final class MountedFileSystem: Sendable {
             accessTimes: AccessTimes(mountedWith: options.kernel), logger: logger)
         var mount = MountOptions()
         mount.allowOther = options.allowOther || geteuid() == 0
+        mount.source = options.source
         mount.others = options.kernel
         mount.transport = options.transport
         do throws(MountError) {

@@ -102,6 +102,7 @@ final class Services: Sendable {
             case .linkErrors(let name, let count): self?.tell(ofLinkErrors: count, device: name)
             default: break
             }
+            if event.changesDirectories { self?.tree.withLock { $0.cache }?.recount() }
             uevents.deliver()
             changes.kick()
         }
@@ -150,4 +151,14 @@ final class Services: Sendable {
 
     /// Sets what is to be done when a part of the machine has gone.
     func onDeparture(_ body: @escaping @Sendable () -> Void) { departures.withLock { $0 = body } }
+}
+
+extension MachineEvent {
+    /// Whether directories of sys/ came or went with it; a block that changes its state may make a tier, or end one.
+    fileprivate var changesDirectories: Bool {
+        switch self {
+        case .block, .blockAdded, .blockRemoved, .nodeAdded, .nodeRemoved, .deviceAdded, .deviceRemoved, .link: true
+        default: false
+        }
+    }
 }

@@ -19,7 +19,8 @@ struct Cdmfs: ParsableCommand {
               cdmfs numa_maps $$
               cdmfs unmount /mnt/cdm
 
-            `cdmfs help FILE` says what a file of a mount is, as in `cdmfs help cdmN/state`; `cdmfs help --all` lists them all.
+            `cdmfs help FILE` says what a file of a mount is, as in `cdmfs help buffers/a/migrate`; `cdmfs help --all` lists them all. \
+            `cdmfs --generate-completion-script SHELL` prints what completes commands in bash, zsh or fish.
 
             Exit status: 0, or 64 for wrong usage, 65 for a wrong topology file, 66 for one that cannot be read, 32 for a \
             mount or unmount that failed, 1 otherwise; of run, that of its command.
@@ -32,6 +33,7 @@ struct Cdmfs: ParsableCommand {
 
     static func main() {
         let words = Array(CommandLine.arguments.dropFirst())
+        if let script = CompletionScript.requested(by: words) { return print(script) }
         do {
             var command = try parseAsRoot(separatingOptions(words))
             try command.run()
@@ -42,6 +44,11 @@ struct Cdmfs: ParsableCommand {
             if exitCode(for: error) == .validationFailure { Failure(usage: message(for: error), words).end() }
             exit(withError: error)
         }
+    }
+
+    /// The names of the commands.
+    static var commandNames: [String] {
+        configuration.subcommands.map { command in command.configuration.commandName ?? command._commandName }
     }
 
     /// The command of a name, or of an alias.

@@ -7,7 +7,7 @@ import SystemPackage
 struct Help: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Say what a file of a mount is, or how a command is used.",
-        usage: "cdmfs help [<file> ...]\ncdmfs help --all | --markdown\ncdmfs help <command>",
+        usage: "cdmfs help [<file> ...]\ncdmfs help --all | --markdown | --man <page>\ncdmfs help <command>",
         discussion: """
             A file is a path of a mount (/mnt/cdm/sys/class/cdm/cdm0/state), its end, with numbers or with the letters of \
             the reference (node1/distance, nodeN/distance), or just a name (migrate): every file of that name. Of a directory \
@@ -20,16 +20,23 @@ struct Help: ParsableCommand {
     @Flag(help: "The whole reference, as a page.")
     var markdown = false
 
-    @Argument(help: "Files or a command.")
+    @Option(
+        help: ArgumentHelp(
+            "A page of the manual, for man(1): \(ManualPage.allCases.map(\.rawValue).joined(separator: ", ")).",
+            valueName: "page"))
+    var man: ManualPage?
+
+    @Argument(help: "Files or a command.", completion: .helpTopics)
     var subjects: [String] = []
 
     func validate() throws {
-        guard [all, markdown, !subjects.isEmpty].count(where: { $0 }) <= 1 else {
-            throw ValidationError("--all, --markdown and files exclude each other.")
+        guard [all, markdown, man != nil, !subjects.isEmpty].count(where: { $0 }) <= 1 else {
+            throw ValidationError("--all, --markdown, --man and files exclude each other.")
         }
     }
 
     func run() throws {
+        if let man { return print(try man.text(), terminator: "") }
         if !all, !markdown {
             guard let first = subjects.first else { throw CleanExit.helpRequest() }
             if let command = Cdmfs.command(named: first) { throw CleanExit.helpRequest(command) }
@@ -61,7 +68,7 @@ struct Help: ParsableCommand {
     /// asked of the mount, for it may be a name of the reference as well.
     private static func placeInMount(_ path: String) -> String? {
         guard let full = FilePath(path).isAbsolute ? FilePath(path) : currentDirectory?.pushing(FilePath(path)),
-            let mount = MountInfo.containing(full.lexicallyNormalized()), mount.type == "fuse.cdmfs"
+            let mount = MountInfo.containing(full.lexicallyNormalized()), mount.type == MountInfo.cdmfs
         else { return nil }
         var inner = full.lexicallyNormalized()
         _ = inner.removePrefix(FilePath(mount.mountPoint))

@@ -30,6 +30,7 @@ final class Host {
         options.transport = words.transport
         options.limits = words.limits
         options.kernel = words.kernel
+        if let source = words.source { options.source = source }
         do throws(MountFailure) {
             mounted = try MountedFileSystem(topology, at: Self.place(place), options: options, logger: logger)
         } catch {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import CoherentMemory
+import Glibc
 import SystemPackage
 
 /// `cdmfs mount`
@@ -10,29 +11,19 @@ struct Mount: ParsableCommand {
             Returns once the file system answers; a daemon then serves it until it is unmounted or gets SIGTERM or SIGINT. \
             A mount that cannot come up says why in one line and leaves nothing behind.
 
+            A mount over one of the same source is refused: the same line of /etc/fstab mounts one machine.
+
             Options after -o, separated by commas:
-              topology=FILE      as --topology
-              fault_around=SIZE  how much a first touch populates (128K)
-              huge=WORD          for new buffers: never, within_size, always, pool (never)
-              mapping=WORD       of new buffers: tracked, or direct (tracked)
-              numa_balancing=N   0 off, 1 pages follow tasks, 2 promotion, 3 both (0)
-              transport=WORD     of requests: auto, classic, io_uring (auto)
-              dev_mode=MODE      of the device files, octal (660)
-              dev_gid=GID        their group, a number (that of whoever mounts)
-              nr_inodes=N        most files and directories below buffers/ (one for every 8K of the host's memory)
-              max_direct=N       most direct buffers (one for every 512K, at most 64K)
-              max_pinned=SIZE    most bytes of pinned buffers (0)
-              user_limit=PERCENT what one user may have of each of these (25)
-              seccomp=WORD       off: the daemon may use any system call (on)
-              oom_score_adj=N    how soon the kernel ends the daemon where memory is out: -1000 to 1000
-              allow_other        other users get in, too
+            \(MountWord.lines.joined(separator: "\n"))
               ro, noexec, noatime, sync, …
 
-            The SIZE of fault_around is a power of two from 4K to 1M. A limit of 0 is none; nobody's share is less than 1, \
-            and who has CAP_SYS_RESOURCE, or mounts for himself, has all. A mount by a user has no seccomp. Words for mount(8) and /etc/fstab are ignored.
+            A limit of 0 is none; nobody's share is less than 1, and who has CAP_SYS_RESOURCE, or mounts for himself, has \
+            all. A mount by a user has no seccomp. Words for mount(8) and /etc/fstab are ignored.
             """)
 
-    @Option(help: ArgumentHelp("The machine: a TOML file (default: the preset \"default\").", valueName: "file"))
+    @Option(
+        help: ArgumentHelp("The machine: a TOML file (default: the preset \"default\").", valueName: "file"),
+        completion: .file(extensions: ["toml"]))
     var topology: String?
 
     @Flag(name: .shortAndLong, help: "Stay in the foreground and log to stderr.")
@@ -40,13 +31,20 @@ struct Mount: ParsableCommand {
 
     @Option(
         name: .customShort("o"),
-        help: ArgumentHelp("Mount options, separated by commas.", valueName: "options"))
+        help: ArgumentHelp("Mount options, separated by commas.", valueName: "options"),
+        completion: .custom { _, _, typed in MountWord.completions(of: typed) })
     var options: [String] = []
 
-    @Option(help: ArgumentHelp("Append the log to a file, in place of syslog or stderr.", valueName: "file"))
+    @Option(help: ArgumentHelp("What mount(8) shows as the source (default: cdmfs).", valueName: "name"))
+    var source: String?
+
+    @Option(
+        help: ArgumentHelp("Append the log to a file, in place of syslog or stderr.", valueName: "file"),
+        completion: .file())
     var log: String?
 
-    @Option(help: ArgumentHelp("The machine, by the name of a preset.", valueName: "name"))
+    @Option(
+        help: ArgumentHelp("The machine, by the name of a preset.", valueName: "name"), completion: .presets)
     var preset: String?
 
     @Option(help: .hidden)
@@ -55,19 +53,30 @@ struct Mount: ParsableCommand {
     @Flag(help: .hidden)
     var adopt = false
 
-    @Argument(help: "An existing directory.")
+    @Argument(help: "An existing directory.", completion: .directory)
     var mountpoint: String
 
     func run() throws {
-        let options = try MountWords(options)
+        var options = try MountWords(options)
+        if let source {
+            guard !source.isEmpty, options.source ?? source == source else {
+                throw Failure(.usage, "mount: --source \"\(source)\"; expected one name, here or in -o fsname=")
+            }
+            options.source = source
+        }
         guard topology == nil || options.topology == nil || topology == options.topology else {
             throw Failure(.usage, "mount: two topologies, --topology and -o topology=; expected one")
         }
+        if options.isRemount { return try Remount(mountpoint, options.kernel).run() }
         let file = topology ?? options.topology
         guard preset == nil || file == nil else {
             throw Failure(.usage, "mount: a topology and a preset; expected one")
         }
-        guard foreground else { return try Daemon.start(arguments) }
+        guard foreground else {
+            try Daemon.start(arguments)
+            if geteuid() != 0 { complain(Self.limits) }
+            return
+        }
         try Serving(
             mountPoint: mountpoint,
             machine: preset.map(MachineSource.preset) ?? file.map(MachineSource.file) ?? .default,
@@ -75,10 +84,17 @@ struct Mount: ParsableCommand {
         ).run()
     }
 
+    /// What a mount by a user has not.
+    private static let limits = """
+        mount: not root, so buffers cannot be mapped direct (that takes CAP_SYS_ADMIN) and mapped stores are slow (root alone \
+        may write the mount's /sys/class/bdi/*/strict_limit); a mount by root or from /etc/fstab has both
+        """
+
     /// The arguments for the daemon, which is this command once more in the foreground.
     private var arguments: [String] {
         var arguments = ["cdmfs", "mount", "--foreground", "--ready-fd", "\(Daemon.readyFD)"]
         if let topology { arguments.append("--topology=\(topology)") }
+        if let source { arguments.append("--source=\(source)") }
         if let preset { arguments.append("--preset=\(preset)") }
         if let log { arguments.append("--log=\(log)") }
         for option in options { arguments += ["-o", option] }

@@ -4,12 +4,19 @@ import SystemPackage
 
 /// A line of /proc/self/mountinfo.
 struct MountInfo {
+    /// The type of our mounts.
+    static let cdmfs = "fuse.cdmfs"
+
     let mountPoint: String
     /// What of the file system is mounted: `/`, or a directory of it that is bound here.
     let root: String
     /// The minor number of its device; for FUSE, the number of the connection.
     let minor: Int
     let type: String
+    /// What was mounted, as whoever mounted it said.
+    let source: String
+    /// The words of the mount and of its file system, as in `ro,noatime`.
+    let options: [String]
 
     /// The mount that is uppermost at a path without links; `nil` where nothing is mounted.
     static func uppermost(at path: String) -> MountInfo? {
@@ -60,6 +67,9 @@ struct MountInfo {
         mountPoint = Self.unescape(fields[4])
         root = Self.unescape(fields[3])
         type = String(fields[hyphen + 1])
+        let rest = fields[(hyphen + 2)...]
+        source = rest.first.map(Self.unescape) ?? ""
+        options = ([fields[5]] + rest.dropFirst().prefix(1)).flatMap { $0.split(separator: ",").map(String.init) }
     }
 
     /// Blanks, tabs, newlines and backslashes stand as `\` and three octal digits.
@@ -76,6 +86,13 @@ struct MountInfo {
         }
         return String(decoding: bytes, as: UTF8.self)
     }
+}
+
+/// A path without links, as the table has mount points; nil, with an errno, where it leads nowhere.
+func resolvedPath(_ path: String) -> String? {
+    guard let resolved = unsafe realpath(path, nil) else { return nil }
+    defer { unsafe free(resolved) }
+    return unsafe String(cString: resolved)
 }
 
 extension Substring {

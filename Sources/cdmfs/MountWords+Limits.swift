@@ -3,9 +3,8 @@ import CoherentMemory
 
 extension MountWords {
     /// The options that limit what users may take, and how the daemon is shut in, as they are written.
-    static let limiting: [String: String] = [
-        "nr_inodes": "nr_inodes=N", "user_limit": "user_limit=PERCENT", "max_direct": "max_direct=N",
-        "max_pinned": "max_pinned=SIZE", "seccomp": "seccomp=WORD", "oom_score_adj": "oom_score_adj=N",
+    static let limiting: Set = [
+        "nr_inodes", "user_limit", "max_direct", "max_pinned", "seccomp", "oom_score_adj",
     ]
 
     /// Takes one of them.

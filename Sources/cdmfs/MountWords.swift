@@ -6,6 +6,12 @@ import Fuse
 struct MountWords {
     /// The topology file.
     var topology: String?
+    /// What mount(8) shows as the source.
+    var source: String?
+    /// Whether the mount may cover one of the same source.
+    var mayCover = false
+    /// Whether a mount is to be changed in place of making one.
+    var isRemount = false
     /// How much a first touch populates, in bytes.
     var faultAround: UInt64 = 128 << 10
     /// Whether new buffers have huge pages.
@@ -27,16 +33,10 @@ struct MountWords {
     /// The words that the kernel's mount takes.
     var kernel: [String] = []
 
-    /// The options with a value, as they are written.
-    private static let valued = [
-        "topology": "topology=FILE", "fault_around": "fault_around=SIZE", "huge": "huge=WORD",
-        "mapping": "mapping=WORD", "numa_balancing": "numa_balancing=N", "transport": "transport=WORD",
-        "dev_mode": "dev_mode=MODE", "dev_gid": "dev_gid=GID",
-    ].merging(limiting) { first, _ in first }
-
     private static let faultArounds: ClosedRange<UInt64> = 4 << 10...1 << 20
 
-    private static let kernelWords: Set = [
+    /// Words that the kernel's mount takes.
+    static let kernelWords: Set = [
         "ro", "rw", "suid", "nosuid", "dev", "nodev", "exec", "noexec", "async", "sync", "dirsync", "noatime",
         "nodiratime", "norelatime", "nostrictatime",
     ]
@@ -47,9 +47,14 @@ struct MountWords {
         "diratime", "relatime", "strictatime", "lazytime", "nolazytime", "silent", "loud", "default_permissions",
     ]
 
+    /// Words that the table of mounts shows, and which mount(8) passes on where a mount is changed.
+    private static let shownWords: Set = ["user_id", "group_id", "max_read", "blksize", "rootmode"]
+
     /// The options in order; a later one wins.
     init(_ options: [String]) throws(Failure) {
-        for word in options.flatMap({ $0.split(separator: ",") }) {
+        let words = options.flatMap { $0.split(separator: ",") }
+        isRemount = words.contains("remount")
+        for word in words {
             let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
             try add(String(word), key: String(parts[0]), value: parts.count > 1 ? String(parts[1]) : nil)
         }
@@ -59,6 +64,16 @@ struct MountWords {
         switch (key, value) {
         case ("topology", let file?) where !file.isEmpty:
             topology = file
+        case ("fsname", let name?) where !name.isEmpty:
+            source = name
+        case ("subtype", "cdmfs"):
+            break
+        case ("overmount", nil):
+            mayCover = true
+        case ("remount", nil):
+            break
+        case (_, _?) where isRemount && Self.shownWords.contains(key):
+            break
         case ("fault_around", let size?):
             guard let bytes = UInt64(byteSize: size), bytes.nonzeroBitCount == 1, Self.faultArounds.contains(bytes)
             else {
@@ -100,7 +115,7 @@ struct MountWords {
                 throw Failure(.usage, "mount: dev_gid=\(number); expected the number of a group")
             }
             devices.group = group
-        case (_, let value?) where Self.limiting[key] != nil && !value.isEmpty:
+        case (_, let value?) where Self.limiting.contains(key) && !value.isEmpty:
             try addLimit(key, value)
         case ("size", _?):
             throw Failure(
@@ -116,13 +131,11 @@ struct MountWords {
         case _ where key.hasPrefix("x-") || key.hasPrefix("X-"):
             break
         default:
-            if let form = Self.valued[key], value ?? "" == "" {
-                throw Failure(.usage, "mount: option \"\(word)\" without a value; expected \(form)")
+            if let form = MountWord.all.first(where: { $0.name == key && $0.form != nil }), value ?? "" == "" {
+                throw Failure(.usage, "mount: option \"\(word)\" without a value; expected \(form.usage)")
             }
-            throw Failure(
-                .usage,
-                "mount: unknown option \"\(word)\"; expected topology=FILE, fault_around=SIZE, huge=WORD, mapping=WORD, numa_balancing=N, transport=WORD, dev_mode=MODE, dev_gid=GID, nr_inodes=N, user_limit=PERCENT, max_direct=N, max_pinned=SIZE, seccomp=WORD, oom_score_adj=N, allow_other or a word of mount(8)"
-            )
+            let words = MountWord.all.map(\.usage).joined(separator: ", ")
+            throw Failure(.usage, "mount: unknown option \"\(word)\"; expected \(words) or a word of mount(8)")
         }
     }
 }

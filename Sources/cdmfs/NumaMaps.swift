@@ -40,7 +40,7 @@ struct NumaMaps: ParsableCommand {
         var order: [Substring] = []
         var mapped = try mappedDevices(task)
         // A mount of a part of a machine has no controls.
-        for mount in mounts where mount.type == "fuse.cdmfs" && mount.root == "/" {
+        for mount in mounts where mount.type == MountInfo.cdmfs && mount.root == "/" {
             guard mapped.remove(mount.minor) != nil else { continue }
             for line in try lines(from: mount, task) {
                 let address = line.prefix { $0 != " " }

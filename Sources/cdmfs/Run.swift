@@ -21,16 +21,22 @@ struct Run: ParsableCommand {
             command ends this process, too.
             """)
 
-    @Option(help: ArgumentHelp("Where the machine is mounted.", valueName: "mountpoint"))
+    @Option(
+        help: ArgumentHelp("Where the machine is mounted.", valueName: "mountpoint"), completion: .mountPoints)
     var mount: String?
 
-    @Option(help: ArgumentHelp("Make the machine of a TOML file.", valueName: "file"))
+    @Option(
+        help: ArgumentHelp("Make the machine of a TOML file.", valueName: "file"),
+        completion: .file(extensions: ["toml"]))
     var topology: String?
 
-    @Option(help: ArgumentHelp("Make the machine of a preset.", valueName: "name"))
+    @Option(
+        help: ArgumentHelp("Make the machine of a preset.", valueName: "name"), completion: .presets)
     var preset: String?
 
-    @Option(help: ArgumentHelp("Mount the new machine on a directory, and leave it there.", valueName: "directory"))
+    @Option(
+        help: ArgumentHelp("Mount the new machine on a directory, and leave it there.", valueName: "directory"),
+        completion: .directory)
     var keep: String?
 
     @Argument(parsing: .captureForPassthrough, help: "The command and its arguments.")

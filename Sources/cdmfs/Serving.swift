@@ -1,4 +1,5 @@
 import CLinux
+import CoherentFS
 import CoherentMemory
 import Glibc
 import Logging
@@ -88,6 +89,14 @@ struct Serving {
         // fusermount3, which mounts for a user, would say so only to a stderr that a daemon has not.
         guard unsafe geteuid() == 0 || access(mountPoint, W_OK) == 0 else {
             throw Failure(.mount, "mount: \(mountPoint): \(lastError())")
+        }
+        let source = options.source ?? FileSystemOptions().source
+        if !options.mayCover, let path = resolvedPath(mountPoint), let there = MountInfo.uppermost(at: path),
+            there.type == MountInfo.cdmfs, there.source == source
+        {
+            throw Failure(
+                .mount,
+                "mount: \(mountPoint): \(source) is mounted there already; unmount it, or cover it with -o overmount")
         }
         return mountPoint
     }

@@ -26,6 +26,11 @@ func write(_ text: String, to path: FilePath) throws {
 
 /// The names in a directory that begin with a digit; none where it cannot be read.
 func namesOfNumbers(in directory: FilePath) -> [String] {
+    names(in: directory).filter { $0.first?.isNumber == true }
+}
+
+/// The names in a directory, but for `.` and `..`; none where it cannot be read.
+func names(in directory: FilePath) -> [String] {
     guard let stream = unsafe opendir(directory.string) else { return [] }
     defer { unsafe closedir(stream) }
     var names: [String] = []
@@ -33,7 +38,13 @@ func namesOfNumbers(in directory: FilePath) -> [String] {
         // The record ends with the name, so the whole of d_name must not be read.
         let start = unsafe UnsafeRawPointer(entry).advanced(by: MemoryLayout<dirent>.offset(of: \.d_name)!)
         let name = unsafe String(cString: start.assumingMemoryBound(to: CChar.self))
-        if name.first?.isNumber == true { names.append(name) }
+        if name != ".", name != ".." { names.append(name) }
     }
     return names
+}
+
+/// Whether a path leads to a directory.
+func isDirectory(_ path: FilePath) -> Bool {
+    var status = Glibc.stat()
+    return unsafe stat(path.string, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
 }

@@ -9,21 +9,29 @@ struct TopologyCommand: ParsableCommand {
         abstract: "Print a machine as a topology file, or check one.",
         discussion: """
             Without options it prints the machine that is mounted where no topology is given: the start for one of your \
-            own. --check prints the machine of a file with every default filled in, or what is wrong with it, in one line.
+            own, of which --keys says what it may have. --check prints the machine of a file with every default filled in, or \
+            what is wrong with it, in one line.
             """)
 
-    @Option(help: ArgumentHelp("Print the machine of this name.", valueName: "name"))
+    @Option(
+        help: ArgumentHelp("Print the machine of this name.", valueName: "name"),
+        completion: .presets)
     var preset: String?
 
-    @Option(help: ArgumentHelp("Check a file and print what it describes.", valueName: "file"))
+    @Option(
+        help: ArgumentHelp("Check a file and print what it describes.", valueName: "file"),
+        completion: .file(extensions: ["toml"]))
     var check: String?
 
     @Flag(help: "List the names of all presets.")
     var list = false
 
+    @Flag(help: "Say what each key of a file means.")
+    var keys = false
+
     func validate() throws {
-        guard [preset != nil, check != nil, list].count(where: { $0 }) <= 1 else {
-            throw ValidationError("--preset, --check and --list exclude each other.")
+        guard [preset != nil, check != nil, list, keys].count(where: { $0 }) <= 1 else {
+            throw ValidationError("--preset, --check, --list and --keys exclude each other.")
         }
     }
 
@@ -31,6 +39,11 @@ struct TopologyCommand: ParsableCommand {
         do throws(TopologyError) {
             if list {
                 for preset in Topology.presets { print(preset.name) }
+            } else if keys {
+                for table in TopologyKey.Table.allCases {
+                    if table != .machine { print("\n\(table.rawValue)") }
+                    for key in table.keys { print("\(key.name) = \(key.form)\n    \(key.explanation)") }
+                }
             } else if let check {
                 print(try Topology(contentsOf: FilePath(check)).toml, terminator: "")
             } else {

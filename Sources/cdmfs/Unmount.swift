@@ -20,7 +20,7 @@ struct Unmount: ParsableCommand {
     @Flag(name: .shortAndLong, help: "Abort what is under way in the mount, then unmount.")
     var force = false
 
-    @Argument(help: "Where the machine is mounted.")
+    @Argument(help: "Where the machine is mounted.", completion: .mountPoints)
     var mountpoint: String
 
     /// After so many seconds it is asked who keeps a daemon.
@@ -31,8 +31,8 @@ struct Unmount: ParsableCommand {
         guard let mount = MountInfo.uppermost(at: path) else {
             throw Failure(.mount, "unmount: \(mountpoint): not mounted")
         }
-        guard mount.type == "fuse.cdmfs" else {
-            throw Failure(.mount, "unmount: \(mountpoint): a mount of type \(mount.type); expected fuse.cdmfs")
+        guard mount.type == MountInfo.cdmfs else {
+            throw Failure(.mount, "unmount: \(mountpoint): a mount of type \(mount.type); expected \(MountInfo.cdmfs)")
         }
         let daemon = MountedDaemon(of: mount)
         try unmount(path, mount, daemon)
@@ -54,17 +54,12 @@ struct Unmount: ParsableCommand {
         var path = FilePath(mountpoint)
         // A path that ends in a slash would be looked at from inside.
         if path.components.isEmpty, path.root != nil { path = "/" }
-        if let resolved = unsafe realpath(path.string, nil) {
-            defer { unsafe free(resolved) }
-            return unsafe String(cString: resolved)
-        }
+        if let resolved = resolvedPath(path.string) { return resolved }
         let error = lastError()
         guard error == .socketNotConnected, let name = path.lastComponent,
-            let folder = unsafe realpath(
-                path.removingLastComponent().isEmpty ? "." : path.removingLastComponent().string, nil)
+            let folder = resolvedPath(path.removingLastComponent().isEmpty ? "." : path.removingLastComponent().string)
         else { throw Failure(.mount, "unmount: \(mountpoint): \(error)") }
-        defer { unsafe free(folder) }
-        return unsafe FilePath(platformString: folder).appending(name).string
+        return FilePath(folder).appending(name).string
     }
 
     private func unmount(_ path: String, _ mount: MountInfo, _ daemon: MountedDaemon) throws(Failure) {

@@ -11,10 +11,17 @@ import Testing
         #expect(try AttributeText([]).text == "")
     }
 
+    @Test func aStringMayBeWrittenWithItsEnd() throws {
+        #expect(try AttributeText(Array("online\0".utf8)).text == "online")
+        #expect(try AttributeText(Array("online\n\0\0".utf8)).text == "online")
+        #expect(try AttributeText(Array("1\n\n\0".utf8)).text == "1\n")
+    }
+
     @Test(
         "What is no text is EINVAL",
         arguments: [
-            [0], [0x31, 0, 0x32], [0xff], [0xc3, 0x28], [UInt8](repeating: 0x31, count: 4097),
+            [0], [0, 0x31], [0x31, 0, 0x32], [0x31, 0, 0x0a], [0xff], [0xc3, 0x28],
+            [UInt8](repeating: 0x31, count: 4097),
             [UInt8](repeating: 0x31, count: 100 << 10),
         ])
     func refused(bytes: [UInt8]) {
@@ -74,13 +81,14 @@ import Testing
         "Truth values",
         arguments: [
             ("1", true), ("0", false), ("y", true), ("N", false), ("on", true), ("Off", false), ("true", true),
-            ("f", false),
+            ("f", false), ("Y!", true), ("tX", true), ("enable", true), ("online_movable", true), ("oNx", true),
+            ("1x", true), ("no way", false), ("disabled", false), ("offline", false), ("0x", false), ("OFx", false),
         ])
     func truth(text: String, value: Bool) throws {
         #expect(try AttributeText(text).bool() == value)
     }
 
-    @Test("What is no truth value is EINVAL", arguments: ["", "2", "nonsense", "yoghurt", "o", "1 ", "-1", "01"])
+    @Test("What is no truth value is EINVAL", arguments: ["", "2", " 1", "o", "ok", "-1", "+1", "x", "é"])
     func noTruth(text: String) {
         #expect(throws: Errno.invalidArgument) { try AttributeText(text).bool() }
     }

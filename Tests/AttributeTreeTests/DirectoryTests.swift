@@ -51,13 +51,28 @@ import Testing
             name == "lamp3" ? .directory(Directory(identity: .init(name))) : nil
         }
         let directory = Directory([lamps])
+        #expect(directory.directoryCount == 4 && directory.hasChangingDirectories)
         #expect(directory.places?.list(4...9).map(\.name) == ["lamp6", "lamp9"])
         #expect(directory.entries.map(\.name) == ["lamp0", "lamp3", "lamp6", "lamp9"])
         #expect(directory.names == directory.entries.map(\.name) && directory.find("lamp3")?.isLasting == false)
         #expect(directory.lookup("lamp6") == nil)
         // Beside other children there is but the whole.
         let mixed = Directory([.link("fixed", target: "a"), lamps])
+        #expect(mixed.directoryCount == 4)
         #expect(mixed.places == nil && mixed.names == ["fixed", "lamp0", "lamp3", "lamp6", "lamp9"])
+    }
+
+    @Test func onlyDirectoriesAreCounted() {
+        let directory = Directory([
+            .attributes(Lamp.attributes, of: Lamp()), .link("link", target: "a"), .directory("a", []),
+            .lasting(.link, list: { ["b"] }, lookup: { _ in .link("a") }),
+            .mortal(.directory, list: { ["c", "d"] }, lookup: { _ in (.directory(Directory([])), nil) }),
+            .dynamic(list: { ["e", "f"] }, lookup: { $0 == "e" ? .link("a") : .directory(Directory([])) }),
+        ])
+        #expect(directory.directoryCount == 4 && directory.hasChangingDirectories)
+        #expect(directory.directoryCount == directory.entries.count { $0.kind == .directory })
+        let fixed = Directory([.directory("a", []), .lasting(.file, list: { ["b"] }, lookup: { _ in nil })])
+        #expect(fixed.directoryCount == 1 && !fixed.hasChangingDirectories)
     }
 
     @Test func anOpenFileHasASubjectOfItsOwn() throws {

@@ -37,7 +37,9 @@ private let wrongValues: [Malformed] = [
     Malformed(
         1, "no RAM", "at least one [[node]] of kind \"ram\" with memory",
         "[[node]]\nid = 0\nkind = \"coherent\"\nmemory = \"1G\""),
-    Malformed(7, "unknown key \"nodes\"", "block_size, node, distance", "# 1\n# 2\n# 3\n# 4\n# 5\n# 6\nnodes = 1"),
+    Malformed(
+        7, "unknown key \"nodes\"", "block_size, possible, node, distance",
+        "# 1\n# 2\n# 3\n# 4\n# 5\n# 6\nnodes = 1"),
     Malformed(
         11, "unknown key \"speed\"",
         "id, kind, memory, cpus, device, isolation, contiguous, online, host_node, link, cache", device + "speed = 1"),
@@ -93,9 +95,6 @@ private let wrongValues: [Malformed] = [
     Malformed(
         4, "memory 100M", "a multiple of the block size 128M", "[[node]]\nid = 0\nkind = \"ram\"\nmemory = \"100M\""),
     Malformed(4, "memory 3T", "at most 2T on one node", "[[node]]\nid = 0\nkind = \"ram\"\nmemory = \"3T\""),
-    Malformed(
-        10, "a coherent node without memory", "memory above 0",
-        good + "[[node]]\nid = 1\nkind = \"coherent\"\nmemory = 0"),
     Malformed(1, "block_size 3M", "a power of two from 2M to 1T", good.replacing("128M", with: "3M")),
     Malformed(1, "block_size 1M", "a power of two from 2M to 1T", good.replacing("128M", with: "1M")),
     Malformed(1, "block_size 2T", "a power of two from 2M to 1T", good.replacing("128M", with: "2T")),
@@ -117,7 +116,7 @@ private let wrongValues: [Malformed] = [
     Malformed(11, "device on a ram node", "it on coherent nodes only", ram + "device = \"cdm0\""),
     Malformed(11, "isolation on a ram node", "it on coherent nodes only", ram + "isolation = \"none\""),
     Malformed(11, "contiguous on a ram node", "it on coherent nodes only", ram + "contiguous = \"0\""),
-    Malformed(11, "link on a ram node", "it on coherent nodes only", ram + "[node.link]\nread_latency = 1"),
+    Malformed(12, "read_latency 0", "an integer from 1 to 1000000000", ram + "[node.link]\nread_latency = 0"),
     Malformed(
         11, "isolation \"strict\"", "one of \"none\", \"exclusive\", \"restricted\", \"driver\"",
         device + "isolation = \"strict\""),

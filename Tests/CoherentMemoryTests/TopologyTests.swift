@@ -8,8 +8,8 @@ import Testing
         #expect(machine.blockSize == 128 << 20)
         #expect(
             machine.nodes == [
-                .ram(id: 0, memory: 4 << 30, cpus: .onlineCPUs),
-                .coherent(id: 1, memory: 1 << 30, device: "cdm0", isolation: .exclusive),
+                .ram(id: 0, memory: 4 << 30, cpus: .onlineCPUs, link: Link(distance: 10)),
+                .coherent(id: 1, memory: 1 << 30, device: "cdm0", isolation: .exclusive, link: Link()),
             ])
         #expect(
             machine.nodes[1].link
@@ -112,7 +112,8 @@ import Testing
         let link = Link(readLatency: 1, writeLatency: 2, readBandwidth: 3, writeBandwidth: 4)
         #expect(
             machine.nodes == [
-                .ram(id: 0, memory: 64 << 20), .ram(id: 3, memory: 0, cpus: [1, 2]),
+                .ram(id: 0, memory: 64 << 20, link: Link(distance: 21)),
+                .ram(id: 3, memory: 0, cpus: [1, 2], link: Link(distance: 10)),
                 .coherent(
                     id: 7, memory: 1 << 30, device: "cdm3", isolation: .driver, contiguous: 256 << 20, isOnline: false,
                     link: link),
@@ -121,6 +122,113 @@ import Testing
         #expect(machine.distance(from: 0, to: 3) == 21 && machine.distance(from: 3, to: 0) == 21)
         #expect(machine.distance(from: 3, to: 7) == 40)
         #expect(try Topology(toml: machine.toml) == machine)
+    }
+
+    @Test("Memory of which no figures are given is as fast as its distance from the nearest CPU says")
+    func links() throws {
+        let machine = try Topology(
+            toml: """
+                [[node]]
+                id = 0
+                kind = "ram"
+                memory = "1G"
+                cpus = "0"
+                [node.link]
+                write_latency = 90
+                [[node]]
+                id = 1
+                kind = "ram"
+                memory = "1G"
+                cpus = "1"
+                [[node]]
+                id = 2
+                kind = "ram"
+                memory = "1G"
+                [[node]]
+                id = 3
+                kind = "coherent"
+                memory = "1G"
+                [node.link]
+                read_bandwidth = 70000
+                [[distance]]
+                from = 0
+                to = 3
+                value = 80
+                [[distance]]
+                from = 1
+                to = 3
+                value = 60
+                """)
+        let links = machine.nodes.map(\.link)
+        #expect(
+            links[0] == Link(readLatency: 87, writeLatency: 90, readBandwidth: 240_000, writeBandwidth: 240_000))
+        #expect(links[1] == Link(readLatency: 87, writeLatency: 87, readBandwidth: 240_000, writeBandwidth: 240_000))
+        #expect(
+            links[2] == Link(readLatency: 175, writeLatency: 175, readBandwidth: 120_000, writeBandwidth: 120_000))
+        #expect(
+            links[3] == Link(readLatency: 525, writeLatency: 525, readBandwidth: 70_000, writeBandwidth: 40_000))
+        #expect(try Topology(toml: machine.toml) == machine)
+        for distance in [-1, 0, 1, 10, 255, .max] {
+            let link = Link(distance: distance)
+            #expect(link.readLatency > 0 && link.readBandwidth > 0, "\(distance)")
+        }
+    }
+
+    @Test("Memory that is nearer is faster, in every preset", arguments: Topology.presets)
+    func distancesAgree(preset: Topology.Preset) throws {
+        let machine = try Topology(preset: preset.name)
+        for initiator in machine.nodes where !initiator.cpus.isEmpty {
+            let sorted = machine.nodes.sorted {
+                machine.distance(from: initiator.id, to: $0.id) < machine.distance(from: initiator.id, to: $1.id)
+            }
+            // Of the nodes that others are nearer to the figures tell how fast those are.
+            let near = sorted.filter { node in
+                let distance = machine.distance(from: initiator.id, to: node.id)
+                return machine.nodes.allSatisfy {
+                    $0.cpus.isEmpty || machine.distance(from: $0.id, to: node.id) >= distance
+                }
+            }
+            #expect(near.first?.id == initiator.id)
+            let latencies = near.compactMap { $0.link?.readLatency }
+            #expect(latencies.count == near.count && latencies == latencies.sorted(), "node \(initiator.id)")
+        }
+    }
+
+    @Test("More nodes may be possible than there are")
+    func possible() throws {
+        let nodes = """
+            [[node]]
+            id = 0
+            kind = "ram"
+            memory = "1G"
+            [[node]]
+            id = 3
+            kind = "coherent"
+            memory = "0"
+            """
+        let plain = try Topology(toml: nodes)
+        #expect(plain.possible == [0, 3])
+        #expect(!plain.toml.contains("possible"))
+        let large = try Topology(toml: "possible = \"0-255\"\n" + nodes)
+        #expect(large.possible == IDSet(0..<256) && large.nodeIDs == [0, 3])
+        #expect(large.toml.contains("possible = \"0-255\"\n"))
+        #expect(try Topology(toml: large.toml) == large && large != plain)
+        for (text, message) in [
+            ("\"1-9\"", "possible 1-9, without node 0; expected every node of this topology among them"),
+            ("\"0-9999\"", "possible \"0-9999\"; expected a list of nodes such as \"0-255\" below 1024"),
+            ("\"all\"", "possible \"all\"; expected a list of nodes such as \"0-255\" below 1024"),
+            ("7", "possible of type integer; expected a string"),
+        ] {
+            let error = #expect(throws: TopologyError.self) {
+                try Topology(toml: "possible = \(text)\n" + nodes, file: "t")
+            }
+            #expect(error?.description == "t:1: " + message && error?.exitStatus == 65)
+        }
+        let error = #expect(throws: TopologyError.self) {
+            try Topology(nodes: [.ram(id: 0, memory: 1 << 30)], possible: [1])
+        }
+        #expect(
+            error?.description == "possible 1, without node 0; expected every node of this topology among them")
     }
 
     @Test func inlineAndDottedTOMLIsTheSame() throws {

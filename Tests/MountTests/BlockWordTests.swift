@@ -83,6 +83,50 @@ extension Mounts {
             }
         }
 
+        @Test("online takes what kstrtobool() does, and a word of state is one of those")
+        func truths() throws {
+            try TestMount.with { mount in
+                for (text, isOnline) in [
+                    ("offline", false), ("online_movable", true), ("no", false), ("y", true), ("0x1", false),
+                    ("1x", true),
+                    ("False", false), ("TRUE", true), ("disabled", false), ("enabled", true), ("ofx", false),
+                    ("oN", true),
+                ] {
+                    try mount.store(text, in: block(15, "online"))
+                    #expect(try mount.text(block(15)) == (isOnline ? "online\n" : "offline\n"), "\(text)")
+                }
+                // The zone is that of plain `online`.
+                #expect(try mount.text(block(15, "valid_zones")) == "Normal\n")
+                for text in ["o", "2", "-1", " 1", "", "x"] {
+                    #expect(throws: Errno.invalidArgument, "\(text)") { try mount.store(text, in: block(15, "online")) }
+                }
+                // As C programs write a string.
+                for (bytes, state) in [("offline\0", "offline"), ("online\n\0", "online")] {
+                    try mount.store(Array(bytes.utf8), in: block(15))
+                    #expect(try mount.word(block(15)) == state)
+                }
+                #expect(throws: Errno.invalidArgument) { try mount.store(Array("offline\0x".utf8), in: block(15)) }
+                #expect(throws: Errno.invalidArgument) { try mount.store([0], in: block(15)) }
+            }
+        }
+
+        @Test(
+            "Other files take what Linux takes there",
+            arguments: [
+                ("sys/kernel/mm/numa/demotion_enabled", "yes!", "true"),
+                ("sys/kernel/mm/numa/demotion_enabled", "disable", "false"),
+                ("sys/kernel/mm/mempolicy/weighted_interleave/auto", "nope", "false"),
+                ("sys/kernel/mm/mempolicy/weighted_interleave/node0", "+0x10", "16"),
+                ("sys/kernel/cdm/numa_balancing", " 0x2\t", "2"), ("sys/kernel/cdm/numa_balancing", "-0", "0"),
+                ("sys/devices/system/node/node0/hugepages/hugepages-2048kB/nr_hugepages", "+01", "1"),
+            ])
+        func others(file: String, text: String, shown: String) throws {
+            try TestMount.with(checkingLeaks: false) { mount in
+                try mount.store(text, in: file)
+                #expect(try mount.word(file) == shown)
+            }
+        }
+
         @Test("auto_online_blocks takes the four words")
         func automatic() throws {
             try TestMount.with { mount in

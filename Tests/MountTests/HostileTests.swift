@@ -25,8 +25,13 @@ extension Mounts {
                 try mount.fill(mount.path + "/buffers/a", limit: 1 << 20)
                 let writable = try mount.walk("sys").filter { $0.kind == S_IFREG && $0.permissions & 0o222 != 0 }
                 #expect(writable.count > 30)
+                // kstrtobool() looks at the first letters only.
+                let truths = ["/online", "/demotion_enabled", "/weighted_interleave/auto"]
+                let isTruth =
+                    bytes.count <= 4096 && bytes.first.map { "01".utf8.contains($0) } == true && !bytes.contains(0)
                 // Whatever is written to compact asks for it, as in Linux.
                 for attribute in writable where !attribute.file.hasSuffix("/compact") {
+                    if isTruth, truths.contains(where: attribute.file.hasSuffix) { continue }
                     let isReadable = attribute.permissions & 0o444 != 0
                     let before = isReadable ? try mount.text(attribute.file) : ""
                     do {

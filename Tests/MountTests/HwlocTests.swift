@@ -67,6 +67,48 @@ extension Mounts {
             }
         }
 
+        @Test("The memory of the best latency is a CPU's RAM, and that of the best bandwidth what the topology says")
+        func bestMemory() throws {
+            for (machine, latency, bandwidth) in [
+                ("default", "0", "0"), ("two-socket", "1", "1"), ("dual-device", "0", "1"),
+            ] {
+                try TestMount.with(ToolMachine[machine].toml, checkingLeaks: false) { mount throws in
+                    let cpu = machine == "two-socket" ? "pu:1" : "pu:0"
+                    func best(_ attribute: String) throws -> String {
+                        try calc(mount, "--pi", "--po", "--local-memory", "--best-memattr", attribute, cpu)
+                    }
+                    #expect(try best("latency") == latency, "\(machine)")
+                    #expect(try best("bandwidth") == bandwidth, "\(machine)")
+                }
+            }
+        }
+
+        @Test("access0 and access1 of every node agree with the distances")
+        func access() throws {
+            let topology = try Topology(toml: Machines.four)
+            try TestMount.with(Machines.four, checkingLeaks: false) { mount in
+                let folder = "sys/devices/system/node"
+                let processors = topology.nodes.filter { !$0.cpus.isEmpty }.map(\.id)
+                for access in ["access0", "access1"] {
+                    for node in topology.nodes where node.memory > 0 {
+                        let nearest = processors.map { topology.distance(from: $0, to: node.id) }.min()
+                        let best = processors.filter { topology.distance(from: $0, to: node.id) == nearest }
+                        let initiators = "\(folder)/node\(node.id)/\(access)/initiators"
+                        #expect(try mount.numbers("node", in: initiators).sorted() == best, "node \(node.id)")
+                        let link = try #require(node.link)
+                        #expect(try mount.word(initiators + "/read_latency") == "\(link.readLatency)")
+                        #expect(try mount.word(initiators + "/write_latency") == "\(link.writeLatency)")
+                        #expect(try mount.word(initiators + "/read_bandwidth") == "\(link.readBandwidth)")
+                        #expect(try mount.word(initiators + "/write_bandwidth") == "\(link.writeBandwidth)")
+                        for initiator in best {
+                            let targets = try mount.numbers("node", in: "\(folder)/node\(initiator)/\(access)/targets")
+                            #expect(targets.contains(node.id))
+                        }
+                    }
+                }
+            }
+        }
+
         private func calc(_ mount: TestMount, _ arguments: String...) throws -> String {
             let outcome = try run(
                 [Host.cdmfs, "run", "--mount", mount.path, "--", "hwloc-calc", "--disallowed"] + arguments)
@@ -97,7 +139,7 @@ extension Mounts {
             }
             #expect(numbers("indexes") == topology.nodes.map(\.id))
             #expect(numbers("u64values") == topology.nodes.flatMap { topology.distances(from: $0) })
-            // The links of the devices that are in reach of a CPU of the host.
+            // How fast all memory is that is in reach of a CPU of the host.
             for (attribute, figure) in [
                 ("ReadLatency", \Link.readLatency), ("WriteLatency", \.writeLatency),
                 ("ReadBandwidth", \.readBandwidth), ("WriteBandwidth", \.writeBandwidth),
@@ -106,8 +148,10 @@ extension Mounts {
                 let values = table.split(separator: "</memattr>")[0]
                     .matches(of: /target_obj_gp_index="(\d+)" value="(\d+)"/)
                     .reduce(into: [:]) { $0[names[String($1.1)] ?? -1] = UInt64($1.2) }
-                let expected = try topology.nodes.filter { try !locality(of: $0, mount, topology).isEmpty }
-                    .reduce(into: [:]) { $0[$1.id] = $1.link?[keyPath: figure] }
+                let expected = try topology.nodes.filter {
+                    try $0.memory > 0 && !locality(of: $0, mount, topology).isEmpty
+                }
+                .reduce(into: [:]) { $0[$1.id] = $1.link?[keyPath: figure] }
                 #expect(values == expected, "\(attribute)")
             }
         }

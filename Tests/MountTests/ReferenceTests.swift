@@ -78,11 +78,11 @@ extension Mounts {
                     guard mode.dropFirst(2).first == "w", tried.insert(place).inserted else { continue }
                     let entry = try run([Host.cdmfs, "help", place]).output
                     for text in [
-                        "nonsense", "", " ", "-1", "99999999999999999999", "0x", "1 2 3 4 5", "0 4097 0", "1\n2",
+                        "garbage", "", " ", "-1", "99999999999999999999", "0x", "1 2 3 4 5", "0 4097 0", "1\n2",
                     ] {
                         do {
                             try mount.store(text, in: path)
-                            let isFree = text != "nonsense" || entry.contains("  Write       anything")
+                            let isFree = text != "garbage" || entry.contains("  Write       anything")
                             #expect(isFree, "\(place) takes \(text)")
                         } catch let error as Errno {
                             let isKnown = names[error].map { entry.contains("\n  \($0) ") } ?? false

@@ -71,7 +71,7 @@ extension Mounts {
             Malformed(
                 "memory that is no multiple of the block size", replacing: "memory = \"128M\"",
                 with: "memory = \"120M\""),
-            Malformed("no memory on a device", replacing: "memory = \"128M\"", with: "memory = \"0\""),
+            Malformed("possible nodes that leave one out", replacing: "block_size = \"16M\"", with: "possible = \"0\""),
             Malformed("negative memory", replacing: "memory = \"128M\"", with: "memory = \"-128M\""),
             Malformed("memory with a fraction", replacing: "memory = \"128M\"", with: "memory = \"1.5G\""),
             Malformed("memory with a foreign unit", replacing: "memory = \"128M\"", with: "memory = \"128MiB\""),

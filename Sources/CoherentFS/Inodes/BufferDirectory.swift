@@ -73,6 +73,9 @@ final class BufferDirectory: Inode, @unchecked Sendable {
         services.namespace.withLock { _ in children.all.map { Self.entry($0.name, $0.child) } }
     }
 
+    /// How many names are in it.
+    var count: Int { services.namespace.withLock { _ in children.count } }
+
     override var lastPlace: UInt64? { services.namespace.withLock { _ in children.lastPlace } }
 
     override func entries(at places: ClosedRange<UInt64>) -> [(place: UInt64, entry: DirectoryEntry)] {

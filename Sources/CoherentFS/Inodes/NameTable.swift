@@ -7,7 +7,9 @@ struct NameTable<Child> {
     private var children = IDTable<(name: FileName, child: Child)>()
     private var next: UInt64 = 0
 
-    var isEmpty: Bool { children.count == 0 }
+    var count: Int { children.count }
+
+    var isEmpty: Bool { count == 0 }
 
     /// The place of the last name that came; names that come later are behind it.
     var lastPlace: UInt64 { max(next, 1) - 1 }

@@ -56,7 +56,7 @@ final class TreeInode: Inode, @unchecked Sendable {
         switch node {
         case .attribute(let attribute): attributes.size = Int64(attribute.size)
         case .stream(let stream): attributes.size = Int64(stream.size)
-        case .directory: attributes.linkCount = 2
+        case .directory(let directory): attributes.linkCount = 2 + UInt32(clamping: directory.directoryCount)
         // As in sysfs, a link says no size.
         case .link: attributes.size = 0
         }
@@ -78,8 +78,8 @@ final class TreeInode: Inode, @unchecked Sendable {
         (attributes.uid, attributes.gid) = (ownership.uid, ownership.gid)
     }
 
-    // Every change of the attributes of a sys/ file comes through the kernel, unless it belongs to what may change hands: there the kernel asks before
-    // it lets anybody in.
+    // Every change of the attributes of a sys/ file comes through the kernel, unless it belongs to what may change hands: there
+    // the kernel asks before it lets anybody in. A link count that changes elsewhere is told of (`TreeCache.recount()`).
     override var attributeTimeout: Double { ownership == nil ? TreeCache.forever : 0 }
 
     override var linkTarget: String? {
@@ -260,6 +260,10 @@ final class TreeCache: Sendable {
         var keys = PartedTable<InodeNumber, Key>()
         /// The directories of controls that the kernel knows, by what they control.
         var controls = PartedTable<InodeNumber, Key>()
+        /// The directories that the kernel knows in which others come and go.
+        var changing: Set<InodeNumber> = []
+        /// Those of them whose count the kernel is to forget.
+        var outdated: Set<InodeNumber> = []
         var uses: [InodeNumber: Use] = [:]
         /// Names at which somebody was refused. From then on each lookup finds an inode of its own, for nobody is to
         /// be refused twice.
@@ -323,6 +327,9 @@ final class TreeCache: Sendable {
                 lifetime: lifetime)
             state.keys[inode.number] = key
             if let controlled = state.byKey[key]?.controlled { state.controls[controlled] = key }
+            if case .directory(let directory) = node, directory.ownership == nil, directory.hasChangingDirectories {
+                state.changing.insert(inode.number)
+            }
             return inode
         }
     }
@@ -399,6 +406,25 @@ final class TreeCache: Sendable {
         forgetting.start { [weak self] in self?.forget(key) }
     }
 
+    /// Makes the kernel forget, soon, how many directories are in those of the machine.
+    func recount() {
+        let isFirst = state.withLock { state in
+            let before = state.outdated.count
+            state.outdated.formUnion(state.changing)
+            return before == 0 && !state.outdated.isEmpty
+        }
+        // Not from a worker, which may not send notifications.
+        if isFirst { forgetting.start { [weak self] in self?.forgetCounts() } }
+    }
+
+    private func forgetCounts() {
+        let numbers = state.withLock { state in
+            defer { state.outdated = [] }
+            return state.outdated
+        }
+        for number in numbers { _ = try? services.notifier.invalidate(number, offset: -1) }
+    }
+
     /// Counts an open of an inode whose writes take long; ESTALE where the kernel is to look for another.
     func open(_ inode: TreeInode, by task: Int32) throws(Errno) {
         let isRefused = state.withLock { state in
@@ -429,6 +455,7 @@ final class TreeCache: Sendable {
     func drop(_ inode: TreeInode) {
         services.trimmer.freedFile()
         state.withLock { state in
+            state.changing.remove(inode.number)
             if !state.contended.isEmpty { state.contended = state.contended.filter { $0.parent != inode.number } }
             guard let key = state.keys.removeValue(forKey: inode.number) else { return }
             guard let entry = state.byKey[key], entry.inode === inode else { return }

@@ -3,10 +3,10 @@ extension Reference {
     ///
     /// The path may be one of a mount, `sys/devices/system/node/node1/distance`, its end, `node1/distance`, or just a
     /// name, `migrate`, which means every file of that name. Numbers and their placeholders are the same here; links are
-    /// followed but at the end.
+    /// followed but at the end. What stands below the name of a buffer is one of its controls.
     public func entries(for path: String) -> [Entry] {
         let words = Self.words(of: path)
-        let exact = match(words, below: "")
+        let exact = entries(at: words)
         if !exact.isEmpty { return exact }
         var found: Set<String> = []
         if !words.isEmpty {
@@ -19,19 +19,45 @@ extension Reference {
         if found.isEmpty {
             // A path that begins outside the mount.
             for start in words.indices.dropFirst() {
-                let inner = match(Array(words[start...]), below: "")
+                let inner = entries(at: Array(words[start...]))
                 if inner.count > 0, !Placeholder.isFree(words[start]) { return inner }
             }
         }
         return entries.filter { found.contains($0.path) }
     }
 
-    /// The entries of a path from the root of a mount; those that need the fewest guesses about names of buffers.
-    private func match(_ words: [String], below path: String) -> [Entry] {
-        guard let root = self[path] else { return [] }
+    /// The entries of a path from the root of a mount.
+    private func entries(at words: [String]) -> [Entry] {
+        let exact = match(words, below: "")
+        guard words.first == "buffers" else { return exact.entries }
+        // buffers/a/migrate: rather a control of the buffer a than a buffer in a directory a.
+        let controls = match(words, below: "sys/kernel/cdm")
+        return controls.guesses < exact.guesses ? controls.entries : exact.entries
+    }
+
+    /// The entries of a path below another; those that need the fewest guesses about names of buffers, and how many.
+    private func match(_ words: [String], below path: String) -> (entries: [Entry], guesses: Int) {
+        guard let root = self[path] else { return ([], .max) }
         let found = match(words[...], from: root, depth: 0)
-        guard let best = found.values.min() else { return [] }
-        return entries.filter { found[$0.path] == best }
+        guard let best = found.values.min() else { return ([], .max) }
+        return (entries.filter { found[$0.path] == best }, best)
+    }
+
+    /// What the beginning of a path may become: paths from the root of a mount to their next name, and names that stand
+    /// for every file of that name.
+    public func completions(of typed: String) -> [String] {
+        func name(_ entry: Entry) -> String { entry.name + (entry.kind == .directory ? "/" : "") }
+        let begin = typed.lastIndex(of: "/").map { typed.index(after: $0) } ?? typed.startIndex
+        let (folder, word) = (typed[..<begin], typed[begin...])
+        guard !folder.isEmpty else {
+            let names = Set(entries.filter { $0.kind != .directory && !Placeholder.isFree($0.name) }.map(\.name))
+            return (children(of: "").map(name) + names.sorted()).filter { $0.hasPrefix(word) }
+        }
+        var places = entries(for: String(folder))
+        let words = Self.words(of: String(folder))
+        if words.first == "buffers" { places += match(words, below: "sys/kernel/cdm").entries }
+        let found = places.filter { $0.kind == .directory }.flatMap { children(of: $0.path) }
+        return Set(found.map(name)).filter { $0.hasPrefix(word) }.sorted().map { folder + $0 }
     }
 
     /// The paths that words lead to from an entry, each with the number of names that were taken for a buffer's.

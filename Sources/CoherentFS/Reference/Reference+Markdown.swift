@@ -47,7 +47,7 @@ extension Reference {
 
         What holds for all control files is said once, here. They are 4096 bytes in size, one write(2) is one store, and a
         newline at its end is optional. Opening one for what its mode has not is EACCES, for root, too. A write of more than
-        4096 bytes, with a NUL byte or of what is no UTF-8 is EINVAL, and so are sendfile(2) and splice(2). EAGAIN says that
+        4096 bytes, with a NUL byte before its end or of what is no UTF-8 is EINVAL, and so are sendfile(2) and splice(2). EAGAIN says that
         too many writes wait already. A write that is refused has changed nothing, unless the file says otherwise. The mode is
         that of a mount by root, whose the files then are; another who mounts owns them. The controls of a buffer belong to the
         owner of the buffer.

@@ -7,7 +7,7 @@ enum AccessTree {
     /// The directory of a node that has memory or CPUs; nothing of one that has neither, until memory is added to it.
     static func children(of node: CoherentMemory.Node, _ access: Access, _ services: Services) -> [Child] {
         let machine = services.machine
-        let device = machine.devices.first { $0.node === node }
+        let speed = MemorySpeed(node, machine)
         // Class 1 counts CPUs only among the initiators; here there are no others.
         let names: @Sendable () -> [String] = {
             !node.cpus.isEmpty || machine.hasBlocks(node) ? ["access0", "access1"] : []
@@ -17,19 +17,29 @@ enum AccessTree {
                 .directory, list: names,
                 lookup: { name in
                     guard names().contains(name) else { return nil }
-                    var performance = [
+                    var initiators = [
                         links(machine) { machine.hasBlocks(node) ? access.initiators[node.id] ?? [] : [] }
                     ]
-                    // Only of a device's memory the topology says how fast it is.
-                    if let device { performance.append(.attributes(AccessAttributes.table, of: device)) }
+                    initiators.append(figures(of: speed) { machine.hasBlocks(node) })
                     let targets = links(machine) { (access.targets[node.id] ?? []).filter { machine.hasBlocks($0) } }
                     return .directory(
                         Directory(
-                            [.directory("initiators", performance), .directory("targets", [targets])]
+                            [.directory("initiators", initiators), .directory("targets", [targets])]
                                 + SystemDevice("\(SystemDevice(node: node).path)/\(name)", isPowerManaged: false)
                                 .children(services)))
                 })
         ]
+    }
+
+    /// The figures, which a node has while it has memory.
+    private static func figures(of speed: MemorySpeed, while hasMemory: @escaping @Sendable () -> Bool) -> Child {
+        let table = AccessAttributes.table
+        return .lasting(
+            .file, list: { hasMemory() ? table.map(\.name) : [] },
+            lookup: { name in
+                guard hasMemory() else { return nil }
+                return table.first { $0.name == name }.map { .attribute($0.bound(to: speed)) }
+            })
     }
 
     private static func links(
@@ -61,9 +71,23 @@ struct Access {
     }
 }
 
+/// How fast the nearest CPUs reach a node's memory: over the link of its device, as it is at the moment, or as the topology
+/// says.
+struct MemorySpeed: Sendable {
+    private let device: Device?
+    private let given: Link
+
+    init(_ node: CoherentMemory.Node, _ machine: Machine) {
+        device = machine.devices.first { $0.node === node }
+        given = machine.topology.node(node.id)?.link ?? Link()
+    }
+
+    var link: Link { device?.link ?? given }
+}
+
 /// nodeN/accessN/initiators.
 enum AccessAttributes {
-    static let table: [Attribute<Device>] = [
+    static let table: [Attribute<MemorySpeed>] = [
         .readOnly("read_bandwidth", summary: "MB/s that the best initiators read.") { "\($0.link.readBandwidth)" },
         .readOnly("read_latency", summary: "Nanoseconds a read of the best initiators takes.") {
             "\($0.link.readLatency)"

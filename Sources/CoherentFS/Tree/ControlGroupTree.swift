@@ -51,7 +51,9 @@ enum ControlGroupAttributes {
         _ subject: Subject<ControlGroup>, _ text: AttributeText
     ) throws(Errno) -> Job {
         let (services, machine, group) = (subject.services, subject.machine, try subject.living)
-        let process = try services.process(of: try AttributeText(text.stripped, by: text.client).task())
+        // cgroup_procs_write_start() has one errno for whatever is no process's number.
+        guard let task = try? AttributeText(text.stripped, by: text.client).task() else { throw .invalidArgument }
+        let process = try services.process(of: task)
         return Job(.cpuset, to: machine.effectiveMems(of: group)) { cancellation, account throws(Errno) in
             let from = machine.effectiveMems(
                 of: try machine.attach(process: process.id, startTime: process.startTime, to: group))
@@ -64,7 +66,7 @@ enum ControlGroupAttributes {
     ) throws(Errno) -> Job {
         let (services, machine, group) = (subject.services, subject.machine, try subject.living)
         let nodes = try IDSet(list: text.stripped)
-        guard nodes.allSatisfy({ machine.node($0) != nil }) else { throw .invalidArgument }
+        guard nodes.isSubset(of: machine.topology.possible) else { throw .invalidArgument }
         return Job(.cpuset, from: machine.effectiveMems(of: group), to: nodes) {
             cancellation, account throws(Errno) in
             for (group, old, new) in try machine.setMems(nodes, of: group) {

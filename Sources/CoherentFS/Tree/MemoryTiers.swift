@@ -4,8 +4,8 @@ import CoherentMemory
 /// sys/devices/virtual/memory_tiering (mm/memory-tiers.c).
 ///
 /// A node's tier follows from its abstract distance, of which 128 are one tier. Of RAM that is 576, hence tier 4.
-/// Memory of a device would get one from its speed, but relative to that of RAM, of which a topology says nothing;
-/// Linux then takes what drivers/dax/kmem.c begins with, five times that of RAM: 2880, hence tier 22.
+/// Memory of a device has the one that drivers/dax/kmem.c begins with, five times that of RAM: 2880, hence tier 22, whatever
+/// the figures of its link are: as on a Linux machine whose firmware has no HMAT for it (mt_calc_adistance()).
 ///
 ///     machine               tiers
 ///     RAM 0, device 1       memory_tier4: 0    memory_tier22: 1

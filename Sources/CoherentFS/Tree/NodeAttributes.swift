@@ -6,7 +6,7 @@ import SystemPackage
 enum NodeListAttributes {
     static let table: [Attribute<Machine>] = [
         list("online", "Nodes that are online: all but those whose device was removed.") { $0.isPresent },
-        list("possible", "Nodes that could ever be online.") { _ in true },
+        .readOnly("possible", summary: "Nodes that could ever be online.") { "\($0.topology.possible)" },
         list("has_cpu", "Nodes with CPUs.") { !$0.cpus.isEmpty },
         list("has_normal_memory", "Nodes with memory that the kernel itself may use.") {
             $0.hasNormalMemory

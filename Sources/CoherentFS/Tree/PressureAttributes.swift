@@ -87,8 +87,19 @@ enum PressureAttributes {
         .readWrite(
             name, summary: summary, show: { "\(get($0.balancing))" },
             store: { machine, text throws(Errno) in
-                guard let value = try? text.integer(), range.contains(value) else { throw .invalidArgument }
+                guard let value = try? text.sysctl(), range.contains(value) else { throw .invalidArgument }
                 machine.updateBalancing { set(&$0, value) }
             })
+    }
+}
+
+extension AttributeText {
+    /// A number as a file of /proc/sys takes it (proc_dointvec()): blanks around it, a minus, no plus, any base.
+    ///
+    /// - Throws: EINVAL for anything else, ERANGE for what does not fit in 64 bits.
+    func sysctl() throws(Errno) -> Int {
+        let words = words
+        guard words.count == 1, !words[0].text.hasPrefix("+") else { throw .invalidArgument }
+        return try words[0].integer()
     }
 }

@@ -198,9 +198,11 @@ struct SystemTree {
             identity: .init(directory.number), ownership: { directory.ownership },
             [
                 .dynamic(
-                    places: .init(last: { directory.lastPlace ?? 0 }) { places in
-                        directory.controlled(at: places).map { ($0.place, $0.entry.name.string, .directory) }
-                    },
+                    places: .init(
+                        last: { directory.lastPlace ?? 0 },
+                        list: { places in
+                            directory.controlled(at: places).map { ($0.place, $0.entry.name.string, .directory) }
+                        }, countDirectories: { directory.count }),
                     lookup: { name in
                         switch directory.lookup(FileName(name)) {
                         case let child as BufferDirectory: .directory(controls(of: child, services))

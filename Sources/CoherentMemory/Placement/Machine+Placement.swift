@@ -147,12 +147,12 @@ extension Machine {
     ///
     /// - Returns: each group concerned with the nodes it had and those it has now; their tasks' memory is for the caller
     ///   to move.
-    /// - Throws: EINVAL for a node that does not exist, EACCES for the root.
+    /// - Throws: EINVAL for a node that is not possible, EACCES for the root.
     public func setMems(
         _ nodes: IDSet, of group: ControlGroup
     ) throws(Errno) -> [(group: ControlGroup, old: IDSet, new: IDSet)] {
         guard group.parent != nil else { throw .permissionDenied }
-        guard nodes.allSatisfy({ node($0) != nil }) else { throw .invalidArgument }
+        guard nodes.isSubset(of: topology.possible) else { throw .invalidArgument }
         let all = group.tree
         let old = all.map { effectiveMems(of: $0) }
         group.state.withLock { $0.mems = nodes }

@@ -50,7 +50,7 @@ public struct MemorySideCache: Sendable, Hashable {
 extension MemorySideCache {
     /// A `[[node.cache]]`; the level is its place among those of its node unless it says another.
     init(_ table: TOMLReader, place: Int) throws(TopologyError) {
-        try table.allow("level", "size", "line_size", "indexing", "write_policy")
+        try table.allow(.cache)
         let size = try table.required("size", table.size("size"), in: "cache")
         self.init(level: try table.integer("level", in: Self.levels) ?? place + 1, size: size)
         if let lineSize = try table.integer("line_size", in: Self.lineSizes) { self.lineSize = lineSize }

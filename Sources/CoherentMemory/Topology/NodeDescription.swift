@@ -12,7 +12,7 @@ public struct NodeDescription: Sendable, Hashable {
     public var id: Int
     /// What the node's memory is.
     public var kind: Kind
-    /// The size of its memory in bytes, a multiple of the block size; 0 only on a RAM node.
+    /// The size of its memory in bytes, a multiple of the block size.
     public var memory: UInt64
     /// The CPUs of the node, empty on a coherent one.
     public var cpus: IDSet
@@ -26,23 +26,26 @@ public struct NodeDescription: Sendable, Hashable {
     public var isOnline: Bool
     /// The node of the host that its memory is taken from, as far as that has any; `nil` for whichever the host chooses.
     public var hostNode: Int?
-    /// The model of the device's link, `nil` on a RAM node.
+    /// How fast the CPUs reach its memory; `nil` for what follows from the distance to the nearest of them, which a
+    /// ``Topology`` fills in.
     public var link: Link?
     /// The caches in front of its memory, each of another level.
     public var caches: [MemorySideCache] = []
 
     /// A node of RAM of `memory` bytes with the CPUs `cpus`.
-    public static func ram(id: Int, memory: UInt64, cpus: IDSet = [], isOnline: Bool = true) -> NodeDescription {
+    public static func ram(
+        id: Int, memory: UInt64, cpus: IDSet = [], isOnline: Bool = true, link: Link? = nil
+    ) -> NodeDescription {
         NodeDescription(
             id: id, kind: .ram, memory: memory, cpus: cpus, device: nil, isolation: .none, contiguous: 0,
-            isOnline: isOnline, hostNode: nil, link: nil)
+            isOnline: isOnline, hostNode: nil, link: link)
     }
 
     /// A coherent device node of `memory` bytes. Without a `device`, the topology gives it the first free name
     /// of `cdm0`, `cdm1`, …
     public static func coherent(
         id: Int, memory: UInt64, device: String? = nil, isolation: Isolation = .exclusive, contiguous: UInt64 = 0,
-        isOnline: Bool = true, link: Link = Link()
+        isOnline: Bool = true, link: Link? = nil
     ) -> NodeDescription {
         NodeDescription(
             id: id, kind: .coherent, memory: memory, cpus: [], device: device, isolation: isolation,

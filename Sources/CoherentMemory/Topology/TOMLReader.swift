@@ -14,8 +14,9 @@ struct TOMLReader {
         document.error(path + (key.map { [$0] } ?? []), found: found, expected: expected)
     }
 
-    /// Refuses every key but those named.
-    func allow(_ keys: String...) throws(TopologyError) {
+    /// Refuses every key but those of a table.
+    func allow(_ kind: TopologyKey.Table) throws(TopologyError) {
+        let keys = kind.keys.map(\.name) + kind.tables
         let unknown = table.keys.filter { !keys.contains($0) }
         guard !unknown.isEmpty else { return }
         // The library sorts keys; the first in the file is the one to name.

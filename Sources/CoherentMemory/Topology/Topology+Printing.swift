@@ -2,8 +2,9 @@ extension Topology {
     /// The topology as a TOML file with every default filled in; reads back as the same topology.
     public var toml: String {
         var text = "block_size = \"\(String(byteSize: blockSize))\"\n"
+        if possible != nodeIDs { text += "possible = \"\(possible)\"\n" }
         for node in nodes { text += "\n" + node.toml }
-        for (pair, value) in distances.sorted(by: { ($0.key.from, $0.key.to) < ($1.key.from, $1.key.to) }) {
+        for (pair, value) in distances.given.sorted(by: { ($0.key.from, $0.key.to) < ($1.key.from, $1.key.to) }) {
             text += "\n[[distance]]\nfrom = \(pair.from)\nto = \(pair.to)\nvalue = \(value)\n"
         }
         return text
@@ -24,10 +25,7 @@ extension NodeDescription {
         lines.append("online = \(isOnline)")
         if let hostNode { lines.append("host_node = \(hostNode)") }
         if let link {
-            lines += [
-                "[node.link]", "read_latency = \(link.readLatency)", "write_latency = \(link.writeLatency)",
-                "read_bandwidth = \(link.readBandwidth)", "write_bandwidth = \(link.writeBandwidth)",
-            ]
+            lines += ["[node.link]"] + Link.names.map { "\($0.name) = \(link[keyPath: $0.figure])" }
         }
         lines += caches.flatMap(\.toml)
         return lines.joined(separator: "\n") + "\n"

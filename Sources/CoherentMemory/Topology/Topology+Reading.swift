@@ -34,7 +34,7 @@ extension Topology {
     }
 
     private init(_ root: TOMLReader) throws(TopologyError) {
-        try root.allow("block_size", "node", "distance")
+        try root.allow(.machine)
         var nodes: [NodeDescription] = []
         var hasAllCPUs = false
         let tables = try root.tables("node")
@@ -53,8 +53,15 @@ extension Topology {
         let distanceTables = try root.tables("distance")
         var distances: [Distance] = []
         for table in distanceTables { distances.append(try Distance(table)) }
+        // A figure that a node's link leaves out is the one of its distance.
+        let reach = DistanceTable(nodes, distances)
+        for (index, table) in tables.enumerated() {
+            guard let figures = try table.table("link") else { continue }
+            nodes[index].link = try Link(figures, leftOut: reach.link(of: nodes[index].id))
+        }
         try self.init(
-            blockSize: try root.size("block_size") ?? Topology.defaultBlockSize, nodes: nodes, distances: distances
+            blockSize: try root.size("block_size") ?? Topology.defaultBlockSize, nodes: nodes, distances: distances,
+            possible: try root.ids("possible", below: IDSet.maxNodes, such: "a list of nodes such as \"0-255\"")
         ) { place in
             let path: [String] =
                 switch place {
@@ -71,8 +78,7 @@ extension Topology {
 
 extension NodeDescription {
     fileprivate init(_ table: TOMLReader) throws(TopologyError) {
-        try table.allow(
-            "id", "kind", "memory", "cpus", "device", "isolation", "contiguous", "online", "host_node", "link", "cache")
+        try table.allow(.node)
         let id = try table.required("id", table.integer("id", in: 0...IDSet.maxNodes - 1), in: "node")
         let kind: Kind = try table.required("kind", table.word("kind"), in: "node")
         let memory = try table.required("memory", table.size("memory"), in: "node")
@@ -80,7 +86,7 @@ extension NodeDescription {
         let isOnline = try table.bool("online") ?? true
         switch kind {
         case .ram:
-            for key in ["device", "isolation", "contiguous", "link"] where table.has(key) {
+            for key in ["device", "isolation", "contiguous"] where table.has(key) {
                 throw table.error(key, found: "\(key) on a ram node", expected: "it on coherent nodes only")
             }
             self = .ram(id: id, memory: memory, cpus: cpus, isOnline: isOnline)
@@ -88,8 +94,7 @@ extension NodeDescription {
             self = .coherent(
                 id: id, memory: memory, device: try table.string("device"),
                 isolation: try table.word("isolation") ?? .exclusive, contiguous: try table.size("contiguous") ?? 0,
-                isOnline: isOnline,
-                link: try table.table("link").map { table throws(TopologyError) in try Link(table) } ?? Link())
+                isOnline: isOnline)
             self.cpus = cpus
         }
         hostNode = try table.integer("host_node", in: 0...IDSet.maxNodes - 1)
@@ -100,14 +105,10 @@ extension NodeDescription {
 }
 
 extension Link {
-    fileprivate init(_ table: TOMLReader) throws(TopologyError) {
-        try table.allow("read_latency", "write_latency", "read_bandwidth", "write_bandwidth")
-        self.init()
-        let figures: [(String, WritableKeyPath<Link, UInt64>)] = [
-            ("read_latency", \.readLatency), ("write_latency", \.writeLatency),
-            ("read_bandwidth", \.readBandwidth), ("write_bandwidth", \.writeBandwidth),
-        ]
-        for (key, figure) in figures {
+    fileprivate init(_ table: TOMLReader, leftOut: Link) throws(TopologyError) {
+        try table.allow(.link)
+        self = leftOut
+        for (key, figure) in Link.names {
             if let value = try table.integer(key, in: 1...1_000_000_000) { self[keyPath: figure] = UInt64(value) }
         }
     }
@@ -115,7 +116,7 @@ extension Link {
 
 extension Topology.Distance {
     fileprivate init(_ table: TOMLReader) throws(TopologyError) {
-        try table.allow("from", "to", "value")
+        try table.allow(.distance)
         let ids = 0...IDSet.maxNodes - 1
         self.init(
             from: try table.required("from", table.integer("from", in: ids), in: "distance"),
@@ -127,15 +128,22 @@ extension Topology.Distance {
 extension TOMLReader {
     /// A CPU list, "all" for those of the host, empty where there is none.
     fileprivate func cpus(_ key: String) throws(TopologyError) -> IDSet {
-        guard let text = try string(key) else { return [] }
-        if text == "all" { return .onlineCPUs }
+        if try string(key) == "all" { return .onlineCPUs }
+        return try ids(key, below: IDSet.maxCPUs, such: "a CPU list such as \"0-3,8\"", or: ", \"all\" or \"\"") ?? []
+    }
+
+    /// A list of ids; nil where there is none.
+    fileprivate func ids(
+        _ key: String, below limit: Int, such form: String, or others: String = ""
+    ) throws(TopologyError) -> IDSet? {
+        guard let text = try string(key) else { return nil }
         do throws(Errno) {
             // The kernel's own words for "the last one" depend on the host.
             guard text.utf8.allSatisfy({ !($0 | 0x20 >= 0x61) && $0 != 0x0a }) else { throw .invalidArgument }
-            return try IDSet(list: text, limit: IDSet.maxCPUs)
+            return try IDSet(list: text, limit: limit)
         } catch {
-            let expected = "a CPU list such as \"0-3,8\" below \(IDSet.maxCPUs), \"all\" or \"\""
-            throw self.error(key, found: "cpus \(clip(text))", expected: expected)
+            throw self.error(
+                key, found: "\(key) \(clip(text))", expected: "\(form) below \(limit)\(others)")
         }
     }
 }

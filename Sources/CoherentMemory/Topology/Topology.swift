@@ -26,14 +26,10 @@ public struct Topology: Sendable, Hashable {
     /// The nodes, in ascending order of their ids.
     public let nodes: [NodeDescription]
 
-    /// The distances that were given; the others follow from them or from the defaults.
-    let distances: [Pair: Int]
+    /// The ids of the nodes that could ever be there: those of ``nodes``, and further ones if the topology says so.
+    public let possible: IDSet
 
-    /// An ordered pair of node ids.
-    struct Pair: Sendable, Hashable {
-        var from: Int
-        var to: Int
-    }
+    let distances: DistanceTable
 
     /// The memory block size of a topology that names none: 128 MiB.
     public static let defaultBlockSize: UInt64 = 128 << 20
@@ -42,9 +38,10 @@ public struct Topology: Sendable, Hashable {
     ///
     /// - Throws: a ``TopologyError`` that names the node and what is wrong with it.
     public init(
-        blockSize: UInt64 = defaultBlockSize, nodes: [NodeDescription], distances: [Distance] = []
+        blockSize: UInt64 = defaultBlockSize, nodes: [NodeDescription], distances: [Distance] = [],
+        possible: IDSet? = nil
     ) throws(TopologyError) {
-        try self.init(blockSize: blockSize, nodes: nodes, distances: distances) { place in
+        try self.init(blockSize: blockSize, nodes: nodes, distances: distances, possible: possible) { place in
             switch place {
             case .machine: nil
             case .node(let index, _), .link(let index, _), .cache(let index, _, _): "node \(nodes[index].id)"
@@ -55,16 +52,23 @@ public struct Topology: Sendable, Hashable {
 
     /// The one initializer behind the others; `locate` says where a wrong value stands.
     init(
-        blockSize: UInt64, nodes: [NodeDescription], distances: [Distance], locate: (TopologyPlace) -> String?
+        blockSize: UInt64, nodes: [NodeDescription], distances: [Distance], possible: IDSet?,
+        locate: (TopologyPlace) -> String?
     ) throws(TopologyError) {
         do throws(TopologyFault) {
-            try TopologyRules(blockSize: blockSize, nodes: nodes, distances: distances).check()
+            try TopologyRules(blockSize: blockSize, nodes: nodes, distances: distances, possible: possible).check()
         } catch {
             throw TopologyError(.data, at: locate(error.place), found: error.found, expected: error.expected)
         }
         self.blockSize = blockSize
-        self.nodes = Topology.namingDevices(nodes.sorted { $0.id < $1.id })
-        self.distances = Dictionary(uniqueKeysWithValues: distances.map { (Pair(from: $0.from, to: $0.to), $0.value) })
+        self.possible = possible ?? IDSet(nodes.lazy.map(\.id))
+        let table = DistanceTable(nodes, distances)
+        self.distances = table
+        self.nodes = Topology.namingDevices(nodes.sorted { $0.id < $1.id }).map { node in
+            var node = node
+            node.link = node.link ?? table.link(of: node.id)
+            return node
+        }
     }
 
     /// The node with an id, `nil` where there is none.
@@ -75,11 +79,7 @@ public struct Topology: Sendable, Hashable {
 
     /// The distance between two nodes by their ids, as `nodeN/distance` shows it: 10 to itself; otherwise the one
     /// given, or the one given for the other direction, or 40 where one of the two is coherent, or 20.
-    public func distance(from: Int, to: Int) -> Int {
-        if from == to { return 10 }
-        if let given = distances[Pair(from: from, to: to)] ?? distances[Pair(from: to, to: from)] { return given }
-        return node(from)?.kind == .coherent || node(to)?.kind == .coherent ? 40 : 20
-    }
+    public func distance(from: Int, to: Int) -> Int { distances.distance(from: from, to: to) }
 
     private static func namingDevices(_ nodes: [NodeDescription]) -> [NodeDescription] {
         let taken = Set(nodes.compactMap(\.device))

@@ -9,6 +9,7 @@ struct TopologyRules {
     let blockSize: UInt64
     let nodes: [NodeDescription]
     let distances: [Topology.Distance]
+    let possible: IDSet?
 
     /// Throws the first broken rule, in the order of the file.
     func check() throws(TopologyFault) {
@@ -57,6 +58,20 @@ struct TopologyRules {
                 expected: "at least one [[node]] of kind \"ram\" with memory")
         }
         try checkDistances(ids)
+        try checkPossible(ids)
+    }
+
+    private func checkPossible(_ ids: IDSet) throws(TopologyFault) {
+        guard let possible else { return }
+        func fail(_ found: String, _ expected: String) throws(TopologyFault) -> Never {
+            throw TopologyFault(place: .machine(key: "possible"), found: found, expected: expected)
+        }
+        if let id = possible.max(), id >= IDSet.maxNodes {
+            try fail("possible node \(id)", "0 to \(IDSet.maxNodes - 1)")
+        }
+        if let id = ids.first(where: { !possible.contains($0) }) {
+            try fail("possible \(possible), without node \(id)", "every node of this topology among them")
+        }
     }
 
     private func checkMemory(of node: NodeDescription, at index: Int) throws(TopologyFault) {
@@ -69,9 +84,6 @@ struct TopologyRules {
         }
         guard node.memory <= Self.maxNodeMemory else {
             throw TopologyFault(place: place, found: "memory \(memory)", expected: "at most 2T on one node")
-        }
-        guard node.memory > 0 || node.kind == .ram else {
-            throw TopologyFault(place: place, found: "a coherent node without memory", expected: "memory above 0")
         }
         guard node.contiguous <= node.memory else {
             throw TopologyFault(
@@ -89,21 +101,17 @@ struct TopologyRules {
             if node.device != nil { try fail("device", "device on a ram node", "it on coherent nodes only") }
             if node.isolation != .none { try fail("isolation", "isolation on a ram node", "it on coherent nodes only") }
             if node.contiguous != 0 { try fail("contiguous", "contiguous on a ram node", "it on coherent nodes only") }
-            if node.link != nil { try fail("link", "link on a ram node", "it on coherent nodes only") }
         case .coherent:
             if !node.cpus.isEmpty { try fail("cpus", "cpus on a coherent node", "them on ram nodes only") }
             if let device = node.device, !Self.isDeviceName(device) {
                 try fail("device", "device \(clip(device))", "cdmN, with N from 0 to 1023")
             }
-            guard let link = node.link else { try fail("link", "a coherent node without a link", "one") }
-            let figures: KeyValuePairs = [
-                "read_latency": link.readLatency, "write_latency": link.writeLatency,
-                "read_bandwidth": link.readBandwidth, "write_bandwidth": link.writeBandwidth,
-            ]
-            for (key, value) in figures where !Link.figures.contains(value) {
-                throw TopologyFault(
-                    place: .link(index: index, key: key), found: "\(key) \(value)", expected: "1 to 1000000000")
-            }
+        }
+        guard let link = node.link else { return }
+        for (key, figure) in Link.names where !Link.figures.contains(link[keyPath: figure]) {
+            throw TopologyFault(
+                place: .link(index: index, key: key), found: "\(key) \(link[keyPath: figure])",
+                expected: "1 to 1000000000")
         }
     }
 
@@ -115,7 +123,7 @@ struct TopologyRules {
     }
 
     private func checkDistances(_ ids: IDSet) throws(TopologyFault) {
-        var seen: Set<Topology.Pair> = []
+        var seen: Set<DistanceTable.Pair> = []
         for (index, distance) in distances.enumerated() {
             func fail(_ key: String, _ found: String, _ expected: String) throws(TopologyFault) -> Never {
                 throw TopologyFault(place: .distance(index: index, key: key), found: found, expected: expected)
@@ -129,7 +137,7 @@ struct TopologyRules {
             guard from != to || distance.value == 10 else {
                 try fail("value", "distance \(distance.value) from node \(from) to itself", "10")
             }
-            guard seen.insert(Topology.Pair(from: from, to: to)).inserted else {
+            guard seen.insert(DistanceTable.Pair(from: from, to: to)).inserted else {
                 try fail("from", "a second distance from node \(from) to node \(to)", "one for each pair")
             }
         }

@@ -1,4 +1,6 @@
 extension Manual {
+    private static let truth =
+        "what begins with 1, y, t, e or on, or with 0, n, f, d or of, in either case (kstrtobool())"
     private static let balancing = "/sys/kernel/debug/sched/numa_balancing; kernel/sched/debug.c"
 
     /// sys/kernel, but for the controls of buffers.
@@ -10,8 +12,8 @@ extension Manual {
             linux: "mm/memory-tiers.c; Documentation/ABI/testing/sysfs-kernel-mm-numa",
             [
                 "demotion_enabled": ManualPage(
-                    reads: "`true` or `false`", writes: "a truth value: 1, y, on, true, 0, n, off, false, …",
-                    errors: ["EINVAL": "another word"],
+                    reads: "`true` or `false`", writes: truth,
+                    errors: ["EINVAL": "anything else"],
                     text:
                         "Pages go when `reclaim` of a node is asked to free some, and unasked from a node whose free pages fall below `low` of its `pressure`, until they reach `high`."
                 )
@@ -40,8 +42,8 @@ extension Manual {
             linux: "mm/mempolicy.c; Documentation/ABI/testing/sysfs-kernel-mm-mempolicy-weighted-interleave",
             [
                 "auto": ManualPage(
-                    reads: "`true` or `false`", writes: "a truth value: 1, y, on, true, 0, n, off, false, …",
-                    errors: ["EINVAL": "another word"],
+                    reads: "`true` or `false`", writes: truth,
+                    errors: ["EINVAL": "anything else"],
                     text:
                         "true: every weight is 1, and those that were set are gone. false: the weights stay as they are."
                 ),
@@ -198,7 +200,7 @@ extension Manual {
                 "cgroup.procs": ManualPage(
                     reads: "the numbers of processes, a line each; nothing for none", writes: "`PID`; 0 is the writer",
                     errors: [
-                        "EINVAL": "no number", "ERANGE": "a number beyond 32 bits", "ESRCH": "there is no such process",
+                        "EINVAL": "no number, or one beyond 32 bits", "ESRCH": "there is no such process",
                         "ENODEV": "the group was removed",
                     ],
                     text: "What the process maps moves to the nodes of the group before the write returns. \(numbers)"),
@@ -206,7 +208,8 @@ extension Manual {
                     reads: "a list; an empty line for none",
                     writes: "a list, or an empty line for the nodes of the parent",
                     errors: [
-                        "EINVAL": "no list, or a node that does not exist", "ERANGE": "a number that no node can have",
+                        "EINVAL": "no list, or a node that is not in `possible`",
+                        "ERANGE": "a number that no node can have",
                         "EOVERFLOW": "a number beyond 32 bits", "ENODEV": "the group was removed",
                     ],
                     text: "What the tasks map moves there before the write returns. The root has no such file."),

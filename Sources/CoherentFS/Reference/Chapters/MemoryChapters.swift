@@ -66,9 +66,10 @@ extension Manual {
                 ),
                 "online": ManualPage(
                     reads: "`1` or `0`",
-                    writes: "`1` or `0`, or a word that kstrtobool() takes; what is set already is fine",
+                    writes:
+                        "what begins with 1, y, t, e or on, as `online_movable`, or with 0, n, f, d or of, in either case (kstrtobool()); what is set already is fine",
                     errors: [
-                        "EINVAL": "another word",
+                        "EINVAL": "anything else",
                         "EBUSY": "the block is going offline, or a page in it has nowhere to go",
                         "EHWPOISON": "to go online, while pages of it are poisoned or out of use",
                         "EINTR": "interrupted while pages were moved away",

@@ -1,6 +1,9 @@
 extension Manual {
     private static let list = "a list of node numbers, `0-1,4`; an empty line for none"
 
+    private static let figure =
+        "`[node.link]` of the topology, or what follows from the distance; of a device that of its `link` now"
+
     /// sys/devices/system/node.
     static let nodes: [Chapter] = [
         Chapter(
@@ -8,7 +11,7 @@ extension Manual {
             linux: "drivers/base/node.c; Documentation/ABI/stable/sysfs-devices-node",
             [
                 "online": ManualPage(reads: list),
-                "possible": ManualPage(reads: list),
+                "possible": ManualPage(reads: list, text: "`possible` of the topology, or else the nodes that it has."),
                 "has_cpu": ManualPage(reads: list),
                 "has_memory": ManualPage(reads: list, text: "Coherent nodes are in it while a block is online."),
                 "has_normal_memory": ManualPage(
@@ -84,14 +87,14 @@ extension Manual {
             ]),
         Chapter(
             "sys/devices/system/node/nodeN/access0/initiators", "sys/devices/system/node/nodeN/access1/initiators",
-            summary: "The nodes whose CPUs reach this node's memory best; of a coherent node, how fast, too.",
+            summary: "The nodes whose CPUs reach this node's memory best, and how fast, while it has memory.",
             linux: "drivers/base/node.c; Documentation/admin-guide/mm/numaperf.rst",
             [
                 "nodeN": ManualPage(summary: "A node whose CPUs reach this node's memory best."),
-                "read_bandwidth": ManualPage(reads: "MB/s, decimal; `[node.link]` of the topology"),
-                "read_latency": ManualPage(reads: "nanoseconds, decimal; `[node.link]` of the topology"),
-                "write_bandwidth": ManualPage(reads: "MB/s, decimal; `[node.link]` of the topology"),
-                "write_latency": ManualPage(reads: "nanoseconds, decimal; `[node.link]` of the topology"),
+                "read_bandwidth": ManualPage(reads: "MB/s, decimal; " + figure),
+                "read_latency": ManualPage(reads: "nanoseconds, decimal; " + figure),
+                "write_bandwidth": ManualPage(reads: "MB/s, decimal; " + figure),
+                "write_latency": ManualPage(reads: "nanoseconds, decimal; " + figure),
             ]),
         Chapter(
             "sys/devices/system/node/nodeN/access0/targets", "sys/devices/system/node/nodeN/access1/targets",

@@ -1,0 +1,124 @@
+/// A key of a topology file: how its value is written, and what it means.
+public struct TopologyKey: Sendable, Hashable {
+    /// The tables of a file, by their headings.
+    public enum Table: String, Sendable, Hashable, CaseIterable {
+        /// What stands before any table: the machine as a whole.
+        case machine = ""
+        /// A node.
+        case node = "[[node]]"
+        /// How fast a node's memory is, below the node.
+        case link = "[node.link]"
+        /// A cache in front of a node's memory, below the node.
+        case cache = "[[node.cache]]"
+        /// How far one node is from another.
+        case distance = "[[distance]]"
+    }
+
+    /// Where it stands.
+    public let table: Table
+    /// The key.
+    public let name: String
+    /// The form of the value: `SIZE`, `"ram"` or `"coherent"`.
+    public let form: String
+    /// What holds where it is left out; `nil` where it must be there.
+    public let fallback: String?
+    /// What it means, a sentence.
+    public let meaning: String
+
+    /// Every key there is, in the order in which files have them.
+    public static let all: [TopologyKey] = machine + node + link + cache + distance
+
+    private init(_ table: Table, _ name: String, _ form: String, or fallback: String?, _ meaning: String) {
+        self.table = table
+        self.name = name
+        self.form = form
+        self.fallback = fallback
+        self.meaning = meaning
+    }
+
+    private static let machine = [
+        TopologyKey(
+            .machine, "block_size", "SIZE", or: "128M", "The size of a memory block, a power of two from 2M to 1T."),
+        TopologyKey(
+            .machine, "possible", "LIST", or: "the nodes that there are",
+            "The nodes that could ever be there, as in \"0-255\": those of the file and any others."),
+    ]
+
+    private static let node = [
+        TopologyKey(.node, "id", "NUMBER", or: nil, "The number in nodeN, from 0 to \(IDSet.maxNodes - 1)."),
+        TopologyKey(
+            .node, "kind", "\"ram\" or \"coherent\"", or: nil,
+            "Memory of the machine, or memory of a device that is coherent with the caches of the CPUs."),
+        TopologyKey(
+            .node, "memory", "SIZE", or: nil, "How much memory it has, a multiple of the block size; \"0\" for none."),
+        TopologyKey(
+            .node, "cpus", "LIST", or: "\"\"",
+            "The CPUs of a RAM node, as in \"0-3,8\"; \"all\" for those of the host, on one node. The host need not have them."
+        ),
+        TopologyKey(
+            .node, "device", "\"cdmN\"", or: "the first free name", "The device that a coherent node belongs to."),
+        TopologyKey(
+            .node, "isolation", "\"none\", \"exclusive\", \"restricted\" or \"driver\"", or: "\"exclusive\"",
+            "Who is given pages of a coherent node: as an ordinary node, who names it, of these who holds the device open, the device file alone."
+        ),
+        TopologyKey(
+            .node, "contiguous", "SIZE", or: "\"0\"",
+            "The share of a coherent node that is set aside for contiguous buffers."),
+        TopologyKey(
+            .node, "online", "true or false", or: "true",
+            "Whether its memory blocks are online from the start, or offline as after hot-add."),
+        TopologyKey(
+            .node, "host_node", "NUMBER", or: "as the host chooses",
+            "The node of the host that its memory is taken from, as far as that has any."),
+    ]
+
+    private static let link = Link.names.map { name, _ in
+        let verb = name.prefix { $0 != "_" }
+        return if name.hasSuffix("latency") {
+            TopologyKey(
+                .link, name, "NUMBER", or: "by the distance, 350 at 40",
+                "Nanoseconds that a \(verb) by the nearest CPUs takes.")
+        } else {
+            TopologyKey(
+                .link, name, "NUMBER", or: "by the distance, 60000 at 40",
+                "How much the nearest CPUs \(verb), in MB/s of 1000000 bytes.")
+        }
+    }
+
+    private static let cache = [
+        TopologyKey(
+            .cache, "level", "NUMBER", or: "the place among the caches of the node",
+            "The number in indexL, from 1 to 255; the larger, the nearer to the CPUs."),
+        TopologyKey(.cache, "size", "SIZE", or: nil, "The size of the cache."),
+        TopologyKey(.cache, "line_size", "NUMBER", or: "64", "The bytes of a line, a power of two up to 32768."),
+        TopologyKey(
+            .cache, "indexing", "\"direct\", \"indexed\" or \"other\"", or: "\"direct\"",
+            "How an address finds its place."),
+        TopologyKey(
+            .cache, "write_policy", "\"write-back\", \"write-through\" or \"other\"", or: "\"write-back\"",
+            "What a store does."),
+    ]
+
+    private static let distance = [
+        TopologyKey(.distance, "from", "NUMBER", or: nil, "The node from which it is seen."),
+        TopologyKey(.distance, "to", "NUMBER", or: nil, "The node that is seen."),
+        TopologyKey(
+            .distance, "value", "NUMBER", or: nil,
+            "10 to 255, for both directions unless the other is given. Without one it is 40 where one of the two is coherent, and 20 otherwise."
+        ),
+    ]
+}
+
+extension TopologyKey.Table {
+    /// The keys of the table, in their order.
+    public var keys: [TopologyKey] { TopologyKey.all.filter { $0.table == self } }
+
+    /// The names under which further tables stand in it.
+    var tables: [String] {
+        switch self {
+        case .machine: ["node", "distance"]
+        case .node: ["link", "cache"]
+        case .link, .cache, .distance: []
+        }
+    }
+}
