@@ -425,7 +425,9 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     }
 
     override func removexattr(_ request: consuming Request, inode: InodeNumber, name: String) {
-        withInode(inode, request) { inode, _ throws(Errno) in try inode.removeExtendedAttribute(name) }?.ok()
+        withInode(inode, request) { inode, request throws(Errno) in
+            try inode.removeExtendedAttribute(name, caller: request.caller)
+        }?.ok()
     }
 
     // MARK: The whole

@@ -38,6 +38,22 @@ import Testing
         try largest.charge(.max / 100 * share, to: 1, by: Self.nobody)
     }
 
+    @Test("Attributes of an inode count as so many inodes as their bytes would make")
+    func attributes() throws {
+        let quota = Quota(limit: 10, share: 0, full: .noSpace)
+        var charge: InodeCharge? = try InodeCharge(quota, to: 1, by: Self.nobody)
+        try charge?.count(attributes: 9 * 1024, by: Self.nobody)
+        #expect(quota.used(by: 1) == 10)
+        #expect(throws: Errno.noSpace) { try charge?.count(attributes: 9 * 1024 + 1, by: Self.nobody) }
+        #expect(quota.used(by: 1) == 10)
+        try charge?.transfer(to: 2, by: Self.nobody)
+        #expect(quota.used(by: 1) == 0 && quota.used(by: 2) == 10)
+        try charge?.count(attributes: 1, by: Self.nobody)
+        #expect(quota.used == 2)
+        charge = nil
+        #expect(quota.used == 0)
+    }
+
     @Test("Root has no share, this process's own user neither")
     func exemption() throws {
         let quota = Quota(limit: 10, share: 10, full: .noSpace)

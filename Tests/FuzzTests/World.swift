@@ -74,7 +74,9 @@ final class World {
     func store(_ bytes: [UInt8], in path: String) {
         guard let inode = try? inode(path) as? TreeInode, case .attribute(let attribute) = inode.node else { return }
         do throws(Errno) {
-            if case .job(let job) = try attribute.opened().store(bytes, by: Client(task: getpid(), user: geteuid())) { try job.run(Cancellation()) }
+            if case .job(let job) = try attribute.opened().store(bytes, by: Client(task: getpid(), user: geteuid())) {
+                try job.run(Cancellation())
+            }
         } catch {
             precondition((1...511).contains(error.rawValue), "the kernel would refuse \(error.rawValue) as an errno")
         }

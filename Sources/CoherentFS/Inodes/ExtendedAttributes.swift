@@ -52,7 +52,7 @@ extension Inode {
     ) throws(Errno) -> StoreOutcome {
         try StoredAttributes.check(name)
         guard Self.isVirtual(name) else {
-            try changeStored { stored throws(Errno) in try stored.set(value, for: name, flags: flags) }
+            try changeStored(by: caller) { stored throws(Errno) in try stored.set(value, for: name, flags: flags) }
             return .done
         }
         guard let attribute = attribute(name) else { throw flags & XATTR_REPLACE != 0 ? .noData : .notSupported }
@@ -67,16 +67,21 @@ extension Inode {
     }
 
     /// Takes a stored one away. Those of control files are part of the file: EPERM; ENODATA for what is not there.
-    func removeExtendedAttribute(_ name: String) throws(Errno) {
+    func removeExtendedAttribute(_ name: String, caller: Caller) throws(Errno) {
         try StoredAttributes.check(name)
         if Self.isVirtual(name), attribute(name) != nil { throw .notPermitted }
-        try changeStored { stored throws(Errno) in try stored.remove(name) }
+        try changeStored(by: caller) { stored throws(Errno) in try stored.remove(name) }
     }
 
     /// Every change of what a file stores.
-    private func changeStored(_ change: (inout StoredAttributes) throws(Errno) -> Void) throws(Errno) {
+    private func changeStored(
+        by caller: Caller, _ change: (inout StoredAttributes) throws(Errno) -> Void
+    ) throws(Errno) {
         try withMetadata { metadata throws(Errno) in
-            try change(&metadata.stored)
+            var stored = metadata.stored
+            try change(&stored)
+            try charge?.count(attributes: stored.byteCount, by: caller.pid)
+            metadata.stored = stored
             metadata.ctime = .now
         }
     }

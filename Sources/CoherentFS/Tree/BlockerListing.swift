@@ -16,7 +16,8 @@ struct BlockerListing: Sendable {
     }
 
     static let attribute = Attribute<BlockerListing>.readOnly(
-        "blockers", permissions: .ownerRead, summary: "Frames that cannot be moved away, a line a run, and who maps them.",
+        "blockers", permissions: .ownerRead,
+        summary: "Frames that cannot be moved away, a line a run, and who maps them.",
         records: { listing, address, client in
             // Processes are looked into for each part anew, so it is a large one.
             let held = listing.services.heldBlockers(of: listing.node, from: address, limit: 1024)
