@@ -25,7 +25,9 @@ struct SessionTests {
             mount.session.close()
             for client in clients {
                 let result = try #require(client.result())
-                #expect([.failure(.connectionAbort), .failure(.socketNotConnected)].contains(result), "\(result)")
+                // The last one is the kernel's for a request that is on its way to a ring that ends.
+                let ends: [Errno] = [.connectionAbort, .socketNotConnected, .canceled]
+                #expect(ends.contains { result == .failure($0) }, "\(result)")
             }
             #expect(request.answer { $0.written(4) } == nil)
             #expect(names(in: mount.path).isEmpty == false, "the mount point is an ordinary directory again")
