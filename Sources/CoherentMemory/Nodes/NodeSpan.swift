@@ -46,8 +46,11 @@ struct NodeSpan: Sendable {
 
     /// The index of the first frame that is not before `pfn`, for indices ascend as addresses do; `count` where all are.
     func firstIndex(from pfn: PFN) -> Int {
-        if pfn < base.upperBound { return index(of: max(pfn, base.lowerBound)) }
-        return pfn < window.upperBound ? index(of: max(pfn, window.lowerBound)) : count
+        // A node may begin without a frame of its own.
+        let own = max(pfn, base.lowerBound)
+        if own < base.upperBound { return index(of: own) }
+        let added = max(pfn, window.lowerBound)
+        return added < window.upperBound ? index(of: added) : count
     }
 
     /// The frame with an index.
