@@ -94,7 +94,13 @@ extension Mounts {
                 try mount.store("100000000", in: "\(Self.device)/link/retrain")
                 let start = ContinuousClock.now
                 try mount.store("3", in: "\(TestMount.debug)/inject_link_error")
-                #expect(try mount.read(file, page: 0) == 4096)
+                // Opened to be written to, so that the read is a touch.
+                let descriptor = try FileDescriptor.open(FilePath(file), .readWrite)
+                var page = [UInt8](repeating: 1, count: 4096)
+                let count = unsafe try descriptor.closeAfter {
+                    unsafe try page.withUnsafeMutableBytes { unsafe try descriptor.read(into: $0) }
+                }
+                #expect(count == 4096)
                 #expect(ContinuousClock.now - start > .milliseconds(250))
                 #expect(try mount.word("\(Self.device)/ras/link_errors") == "3")
                 #expect(try mount.word("\(Self.device)/link/stalled_ns") == "300000000")

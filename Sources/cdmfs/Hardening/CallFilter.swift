@@ -69,6 +69,8 @@ enum CallFilter {
         ("socket", 0, 0xffff_ffff, UInt64(AF_UNIX)),
         // A directory of its own, for write-back; no namespaces.
         ("unshare", 0, ~UInt64(CLINUX_CLONE_FS), 0),
+        // Mounts that it leaves are to stay elsewhere; it makes none (fsmount(2) aside).
+        ("mount", 3, ~0, UInt64(MS_REC | MS_PRIVATE)),
     ]
 
     /// What nobody but an intruder asks for.
@@ -77,7 +79,7 @@ enum CallFilter {
         "bpf",
         "setns", "pivot_root", "chroot", "reboot", "swapon", "swapoff", "iopl", "ioperm", "userfaultfd", "add_key",
         "request_key",
-        "keyctl", "mount", "setuid", "setgid", "setresuid", "setresgid", "setgroups", "capset",
+        "keyctl", "setuid", "setgid", "setresuid", "setresgid", "setgroups", "capset",
     ]
 
     /// Puts the filter in force on every thread of the process. EINVAL where the kernel has no seccomp.
