@@ -32,8 +32,10 @@ struct Serving {
             options.hardening.finish(logger)
             logger.info("serving \(mountPoint)")
             manager?.ready(at: mountPoint)
+            // While whoever starts the daemon still waits for it, and so sees the mount.
+            let witness = Witness(at: mountPoint)
             if try isWanted() {
-                let reason = wait(signals, host, logger)
+                let reason = wait(signals, host, witness, logger)
                 logger.info("\(mountPoint): \(reason)")
             }
             manager?.stopping()
@@ -48,8 +50,9 @@ struct Serving {
     }
 
     /// Waits for the end of the mount, or for a reason to end it, which is returned.
-    private func wait(_ signals: TerminationSignals, _ host: Host, _ logger: Logger) -> String {
-        var witness = Witness(at: mountPoint)
+    private func wait(
+        _ signals: TerminationSignals, _ host: Host, _ witness: consuming Witness?, _ logger: Logger
+    ) -> String {
         // Who runs it in the foreground, in a namespace of its own, may come in later.
         if readyFD == nil, let isThere = witness?.isThere, !isThere { witness = nil }
         while true {

@@ -182,8 +182,8 @@ extension Mounts {
                     def move(file):
                         global refused
                         try: os.setxattr(file, 'user.cdm.migrate', b'4')
-                        except BlockingIOError: refused += 1
                         except InterruptedError: pass
+                        except OSError: refused += 1
                     for file in files: threading.Thread(target=move, args=[file]).start()
                     print('ready', refused, flush=True)
                     """
@@ -198,7 +198,7 @@ extension Mounts {
                 #expect(try mount.placement("root") == [5: 1])
                 let other = try run(
                     [
-                        "setpriv", "--reuid", "4321", "--regid", "4321", "--clear-groups", "python3", "-c",
+                        "setpriv", "--reuid", "4321", "--regid", "4321", "--clear-groups", "/usr/bin/python3", "-c",
                         """
                         import os
                         file = os.open('\(mount.path)/buffers/other', os.O_RDWR | os.O_CREAT)
