@@ -1,69 +1,55 @@
-import CLinux
-import Glibc
-import SystemPackage
+public import SystemPackage
 
-/// A line of /proc/self/mountinfo.
-struct MountInfo {
-    /// The type of our mounts.
-    static let cdmfs = "fuse.cdmfs"
-
-    let mountPoint: String
+/// A mount: a line of /proc/PID/mountinfo (proc_pid_mountinfo(5)).
+///
+/// It is read where others would stat a path: a stat of a FUSE mount is a request to its daemon, which may be oneself.
+public struct MountInfo: Sendable, Hashable {
+    /// Where it is mounted, as the task sees it.
+    public let mountPoint: String
     /// What of the file system is mounted: `/`, or a directory of it that is bound here.
-    let root: String
-    /// The minor number of its device; for FUSE, the number of the connection.
-    let minor: Int
-    let type: String
+    public let root: String
+    /// The number of its device; for FUSE, the minor number is that of the connection.
+    public let device: DeviceNumber
+    /// The type, with the subtype of a FUSE file system: `fuse.NAME`.
+    public let type: String
     /// What was mounted, as whoever mounted it said.
-    let source: String
+    public let source: String
     /// The words of the mount and of its file system, as in `ro,noatime`.
-    let options: [String]
-
-    /// The mount that is uppermost at a path without links; `nil` where nothing is mounted.
-    static func uppermost(at path: String) -> MountInfo? {
-        guard let table = try? readAll("/proc/self/mountinfo") else { return nil }
-        return table.split(separator: "\n").compactMap(MountInfo.init).last { $0.mountPoint == path }
-    }
+    public let options: [String]
 
     /// The mounts that a task sees, in the order in which they were made.
-    static func all(of task: Int32) throws -> [MountInfo] {
-        try readAll(FilePath("/proc/\(task)/mountinfo")).split(separator: "\n").compactMap(MountInfo.init)
+    ///
+    /// - Throws: ENOENT for no such task, EACCES where it may not be looked into.
+    public static func all(of task: Int32) throws(Errno) -> [MountInfo] { try read("/proc/\(task)/mountinfo") }
+
+    /// The mount that is uppermost at a path without links; nil where nothing is mounted.
+    public static func uppermost(at path: FilePath) -> MountInfo? {
+        (try? read("/proc/self/mountinfo"))?.last { FilePath($0.mountPoint) == path }
     }
 
     /// The mount that a path without links leads into: that of the longest mount point on the way, the uppermost there.
-    static func containing(_ path: FilePath) -> MountInfo? {
-        guard let table = try? readAll("/proc/self/mountinfo") else { return nil }
+    public static func containing(_ path: FilePath) -> MountInfo? {
         var found: MountInfo?
-        for mount in table.split(separator: "\n").compactMap(MountInfo.init)
-        where path.starts(with: FilePath(mount.mountPoint)) {
+        for mount in (try? read("/proc/self/mountinfo")) ?? [] where path.starts(with: FilePath(mount.mountPoint)) {
             if mount.mountPoint.utf8.count >= found?.mountPoint.utf8.count ?? 0 { found = mount }
         }
         return found
     }
 
-    /// Takes machines out of the mount namespace, the last ones first; their last users end them.
-    ///
-    /// - Parameter isMeant: of which this is wanted.
-    /// - Throws: what umount2(2) gives for the first that cannot be taken out; the others are.
-    static func detach(_ isMeant: (MountInfo) -> Bool) throws(Errno) {
-        var failure: Errno?
-        for mount in ((try? all(of: getpid())) ?? []).reversed() where mount.type == "fuse.cdmfs" && isMeant(mount) {
-            // One that another is mounted over cannot be named.
-            guard uppermost(at: mount.mountPoint)?.minor == mount.minor else { continue }
-            if unsafe umount2(mount.mountPoint, Int32(MNT_DETACH | UMOUNT_NOFOLLOW)) != 0 {
-                failure = failure ?? lastError()
-            }
-        }
-        if let failure { throw failure }
+    private static func read(_ table: String) throws(Errno) -> [MountInfo] {
+        try SmallFile.text(FilePath(table)).split(separator: "\n").compactMap { MountInfo(line: $0) }
     }
 
-    private init?(_ line: Substring) {
-        let fields = line.split(separator: " ")
+    /// From a line of the table; nil for what is none.
+    public init?(line: some StringProtocol) {
+        let fields = String(line).split(separator: " ")
         // The optional fields end at a hyphen; the type follows it.
         guard fields.count > 6, let hyphen = fields[6...].firstIndex(of: "-"), hyphen + 1 < fields.count else {
             return nil
         }
-        guard let minor = fields[2].split(separator: ":").last.flatMap({ Int($0) }) else { return nil }
-        self.minor = minor
+        let numbers = fields[2].split(separator: ":").compactMap { Int($0) }
+        guard numbers.count == 2 else { return nil }
+        device = DeviceNumber(major: numbers[0], minor: numbers[1])
         mountPoint = Self.unescape(fields[4])
         root = Self.unescape(fields[3])
         type = String(fields[hyphen + 1])
@@ -77,7 +63,8 @@ struct MountInfo {
         var bytes: [UInt8] = []
         var rest = field.utf8[...]
         while let byte = rest.popFirst() {
-            if byte == UInt8(ascii: "\\"), let code = Substring(rest.prefix(3)).octal {
+            let digits = Substring(rest.prefix(3))
+            if byte == UInt8(ascii: "\\"), digits.utf8.count == 3, let code = UInt8(digits, radix: 8) {
                 bytes.append(code)
                 rest = rest.dropFirst(3)
             } else {
@@ -86,15 +73,4 @@ struct MountInfo {
         }
         return String(decoding: bytes, as: UTF8.self)
     }
-}
-
-/// A path without links, as the table has mount points; nil, with an errno, where it leads nowhere.
-func resolvedPath(_ path: String) -> String? {
-    guard let resolved = unsafe realpath(path, nil) else { return nil }
-    defer { unsafe free(resolved) }
-    return unsafe String(cString: resolved)
-}
-
-extension Substring {
-    fileprivate var octal: UInt8? { utf8.count == 3 ? UInt8(self, radix: 8) : nil }
 }
