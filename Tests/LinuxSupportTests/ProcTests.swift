@@ -97,7 +97,8 @@ import Testing
         let own = getpid()
         #expect(ProcStat(task: own)?.parent == getppid() && ProcStat(task: own)?.isExiting == false)
         #expect(ProcStat(thread: own, of: own)?.startTime == ProcStat(task: own)?.startTime)
-        #expect(ProcStatus.process(of: gettid()) == own && ProcFile.processes.contains(own))
+        let threads = DirectoryListing.numbers(in: "/proc/self/task") ?? []
+        #expect(threads.contains { ProcStatus.process(of: $0) == own } && ProcFile.processes.contains(own))
         let status = try ProcStatus(task: own)
         #expect(status.users?.real == getuid() && status.users?.fileSystem == geteuid())
         #expect(status.namespaceNumbers?.last == own && status.words("NoSuchWord").isEmpty)
