@@ -1,5 +1,6 @@
 import Glibc
 import LinuxSupport
+import MachineTopology
 import SystemPackage
 import Testing
 
