@@ -1,3 +1,5 @@
+import MachineTopology
+
 /// Frames that an allocation handed out, and what the counters have to know of them.
 struct TakenRun: BitwiseCopyable {
     var frames: FrameRun

@@ -45,7 +45,7 @@ public struct Link: Sendable, Hashable {
     ]
 
     /// Whether every figure is within ``figures``.
-    var isValid: Bool {
+    public var isValid: Bool {
         [readLatency, writeLatency, readBandwidth, writeBandwidth].allSatisfy(Self.figures.contains)
     }
 }

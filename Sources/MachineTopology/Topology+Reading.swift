@@ -1,3 +1,4 @@
+import LinuxSupport
 public import SystemPackage
 import TOMLKit
 
@@ -21,8 +22,8 @@ extension Topology {
     /// - Throws: a ``TopologyError``, of kind ``TopologyError/Kind/noInput`` where the file cannot be read.
     public init(contentsOf path: FilePath) throws(TopologyError) {
         let bytes: [UInt8]
-        do {
-            bytes = try readFile(path, limit: TOMLDocument.maxSize + 1)
+        do throws(Errno) {
+            bytes = try SmallFile.read(path, limit: TOMLDocument.maxSize + 1)
         } catch {
             throw TopologyError(.noInput, at: "\(path)", found: "\(error)", expected: "a topology file")
         }

@@ -1,15 +1,17 @@
-import Glibc
+public import Glibc
 
 /// State behind a lock that threads can wait on: a POSIX mutex with a condition variable, which Synchronization lacks.
-/// ThreadSanitizer sees a POSIX mutex, too; the futex inside `Mutex` it does not, and reports what that guards.
+///
+/// The thread sanitizer sees it. Inlinable and public as ``TracedMutex`` is.
 @safe
-final class Monitor<State>: @unchecked Sendable {
+public final class Monitor<State>: @unchecked Sendable {
     // Unchecked: `state` is only touched with `mutex` held.
-    private let mutex: UnsafeMutablePointer<pthread_mutex_t>
-    private let condition: UnsafeMutablePointer<pthread_cond_t>
-    private var state: State
+    @usableFromInline let mutex: UnsafeMutablePointer<pthread_mutex_t>
+    @usableFromInline let condition: UnsafeMutablePointer<pthread_cond_t>
+    @usableFromInline var state: State
 
-    init(_ state: sending State) {
+    /// A lock that nobody holds over a state.
+    @inlinable public init(_ state: sending State) {
         unsafe mutex = .allocate(capacity: 1)
         unsafe condition = .allocate(capacity: 1)
         unsafe pthread_mutex_init(mutex, nil)
@@ -21,7 +23,7 @@ final class Monitor<State>: @unchecked Sendable {
         self.state = state
     }
 
-    deinit {
+    @inlinable deinit {
         unsafe pthread_cond_destroy(condition)
         unsafe pthread_mutex_destroy(mutex)
         unsafe condition.deallocate()
@@ -29,14 +31,14 @@ final class Monitor<State>: @unchecked Sendable {
     }
 
     /// Runs `body` with the lock held.
-    func withLock<Result>(_ body: (inout State) -> Result) -> Result {
+    @inlinable public func withLock<Result>(_ body: (inout State) -> Result) -> Result {
         unsafe pthread_mutex_lock(mutex)
         defer { unsafe pthread_mutex_unlock(mutex) }
         return body(&state)
     }
 
     /// Runs `body` with the lock held and wakes whoever waits.
-    func update<Result>(_ body: (inout State) -> Result) -> Result {
+    @inlinable public func update<Result>(_ body: (inout State) -> Result) -> Result {
         unsafe pthread_mutex_lock(mutex)
         defer {
             unsafe pthread_cond_broadcast(condition)
@@ -46,14 +48,14 @@ final class Monitor<State>: @unchecked Sendable {
     }
 
     /// Waits until `predicate` holds.
-    func wait(until predicate: (inout State) -> Bool) {
+    @inlinable public func wait(until predicate: (inout State) -> Bool) {
         unsafe pthread_mutex_lock(mutex)
         while !predicate(&state) { unsafe pthread_cond_wait(condition, mutex) }
         unsafe pthread_mutex_unlock(mutex)
     }
 
     /// Waits until `predicate` holds, but no longer than `milliseconds`; returns whether it holds.
-    func wait(milliseconds: Int, until predicate: (inout State) -> Bool) -> Bool {
+    @inlinable public func wait(milliseconds: Int, until predicate: (inout State) -> Bool) -> Bool {
         var deadline = timespec()
         unsafe clock_gettime(CLOCK_MONOTONIC, &deadline)
         deadline.tv_sec += milliseconds / 1000

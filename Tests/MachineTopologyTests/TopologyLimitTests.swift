@@ -1,5 +1,5 @@
-import CoherentMemory
 import Glibc
+import MachineTopology
 import Testing
 
 /// Large and hostile topology files take as long as they are, and no longer.

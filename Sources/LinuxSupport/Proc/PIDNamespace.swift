@@ -1,12 +1,12 @@
 import CLinux
 import Glibc
-import SystemPackage
+public import SystemPackage
 
 /// A PID namespace other than the daemon's own, in which tasks have other numbers (pid_namespaces(7)).
 ///
 /// The kernel writes the number of a caller as the mount has it, which is the daemon's. What a caller writes and reads are
 /// numbers of its own namespace.
-struct PIDNamespace: ~Copyable {
+public struct PIDNamespace: ~Copyable {
     private let descriptor: ProcDescriptor
     /// How many numbers a task of it has where /proc shows them: one more than it is deep.
     private let depth: Int
@@ -15,8 +15,9 @@ struct PIDNamespace: ~Copyable {
 
     /// The namespace of a task; nil where that is the daemon's.
     ///
+    /// - Parameter asksKernel: false for the way of kernels before Linux 6.11, through /proc.
     /// - Throws: ESRCH for no such task, EACCES or EPERM where it may not be looked into.
-    init?(of task: Int32, asksKernel: Bool = true) throws(Errno) {
+    public init?(of task: Int32, asksKernel: Bool = true) throws(Errno) {
         guard let numbers = Self.numbers(of: task) else { throw .noSuchProcess }
         if numbers.count < 2 { return nil }
         descriptor = try ProcDescriptor("/proc/\(task)/ns/pid")
@@ -25,7 +26,7 @@ struct PIDNamespace: ~Copyable {
     }
 
     /// The daemon's number of a task that has a number here. ESRCH for none.
-    func ownNumber(of task: Int32) throws(Errno) -> Int32 {
+    public func ownNumber(of task: Int32) throws(Errno) -> Int32 {
         guard task > 0 else { throw .noSuchProcess }
         if asksKernel {
             let found = clinux_pid_from_namespace(descriptor.number, task)
@@ -38,7 +39,7 @@ struct PIDNamespace: ~Copyable {
     }
 
     /// The number here of a task of which the daemon's is known; 0 where it has none.
-    func number(of task: Int32) -> Int32 {
+    public func number(of task: Int32) -> Int32 {
         guard task > 0 else { return 0 }
         if asksKernel {
             let found = clinux_pid_in_namespace(descriptor.number, task)
@@ -51,8 +52,8 @@ struct PIDNamespace: ~Copyable {
 
     /// The number by which /proc has a task of which the caller's own number is known: another one where /proc is of a namespace
     /// above. Nil for no such task.
-    static func numberInProc(of task: Int32) -> Int32? {
-        guard let own = numbers(of: "self") else { return nil }
+    public static func numberInProc(of task: Int32) -> Int32? {
+        guard let own = (try? ProcStatus())?.namespaceNumbers else { return nil }
         guard own.count > 1 else { return task }
         return try? PIDNamespace(of: own[0], asksKernel: false)?.ownNumber(of: task)
     }
@@ -74,24 +75,15 @@ struct PIDNamespace: ~Copyable {
             }
             return contains(id, numbers)
         }
-        let processes = ProcFile.numbers(in: "/proc") ?? []
+        let processes = ProcFile.processes
         if let found = processes.first(where: isMeant) { return found }
         for process in processes {
-            let threads = ProcFile.numbers(in: "/proc/\(process)/task") ?? []
+            let threads = DirectoryListing.numbers(in: "/proc/\(process)/task") ?? []
             if threads.count > 1, let found = threads.first(where: isMeant) { return found }
         }
         return nil
     }
 
     /// The numbers of a task from the namespace of /proc to its own; nil for no such task.
-    static func numbers(of task: Int32) -> [Int32]? { task > 0 ? numbers(of: "\(task)") : nil }
-
-    private static func numbers(of task: String) -> [Int32]? {
-        guard let status = try? ProcFile.contents("/proc/\(task)/status"),
-            let line = ProcFile.line("NSpid", in: status)
-        else { return nil }
-        return line.split { $0 == UInt8(ascii: "\t") || $0 == UInt8(ascii: " ") }.compactMap {
-            Int32(String(decoding: $0, as: UTF8.self))
-        }
-    }
+    public static func numbers(of task: Int32) -> [Int32]? { (try? ProcStatus(task: task))?.namespaceNumbers }
 }

@@ -1,14 +1,18 @@
 import CLinux
-import CoherentMemory
 import Dispatch
 import Glibc
+import SystemPackage
 
 /// Threads for jobs: as many as there are jobs. One that has nothing to do waits a while for the next, for to start a
 /// thread takes longer than many a job.
-final class JobThreads: Sendable {
-    typealias Work = @Sendable () -> Void
+public final class JobThreads: Sendable {
+    /// What a thread does.
+    public typealias Work = @Sendable () -> Void
 
-    private let idle = Mutex<[Worker]>([])
+    private let idle = TracedMutex<[Worker]>([])
+
+    /// No threads yet.
+    public init() {}
 
     /// Runs `work` on a thread of its own, at once.
     ///
@@ -16,44 +20,19 @@ final class JobThreads: Sendable {
     /// thread takes a few microseconds, to wake a CPU that sleeps ten times as long. Once it runs it may go elsewhere.
     ///
     /// - Parameter isShort: whether it shall stay on that CPU, for the requests that it may wait for come from there, too.
-    func run(isShort: Bool, _ work: @escaping Work) {
-        let worker = idle.withLock { $0.popLast() }
-        if let worker {
+    public func run(isShort: Bool, _ work: @escaping Work) {
+        if let worker = idle.withLock({ $0.popLast() }) {
             _ = clinux_put_on_cpu(worker.thread.withLock { $0 }, sched_getcpu())
             worker.give(work, isShort)
-        } else if !start(Worker(), work, isShort) {
+            return
+        }
+        let worker = Worker()
+        worker.give(work, isShort)
+        do throws(Errno) {
+            try SystemThread { self.serve(worker) }.detach()
+        } catch {
             // The host has no more threads; the queue has one when another ends.
             DispatchQueue(label: "cdmfs.job").start(work)
-        }
-    }
-
-    private func start(_ worker: Worker, _ work: @escaping Work, _ isShort: Bool) -> Bool {
-        worker.give(work, isShort)
-        let task = unsafe Unmanaged.passRetained(Task(self, worker))
-        var all = sigset_t()
-        var before = sigset_t()
-        unsafe sigfillset(&all)
-        unsafe pthread_sigmask(SIG_SETMASK, &all, &before)
-        var thread = pthread_t()
-        let error = unsafe pthread_create(
-            &thread, nil,
-            { argument in
-                let task = unsafe Unmanaged<Task>.fromOpaque(argument!).takeRetainedValue()
-                task.threads.serve(task.worker)
-                return nil
-            }, task.toOpaque())
-        unsafe pthread_sigmask(SIG_SETMASK, &before, nil)
-        if error == 0 { pthread_detach(thread) } else { unsafe task.release() }
-        return error == 0
-    }
-
-    private final class Task: Sendable {
-        let threads: JobThreads
-        let worker: Worker
-
-        init(_ threads: JobThreads, _ worker: Worker) {
-            self.threads = threads
-            self.worker = worker
         }
     }
 
@@ -61,8 +40,8 @@ final class JobThreads: Sendable {
     private final class Worker: Sendable {
         private static let patience = 10
 
-        let thread = Mutex<Int32>(0)
-        private let given = Mutex<(work: Work, isShort: Bool)?>(nil)
+        let thread = TracedMutex<Int32>(0)
+        private let given = TracedMutex<(work: Work, isShort: Bool)?>(nil)
         private let wake = DispatchSemaphore(value: 0)
 
         func give(_ work: @escaping Work, _ isShort: Bool) {

@@ -1,4 +1,4 @@
-import CoherentMemory
+import MachineTopology
 import SystemPackage
 import Testing
 

@@ -1,10 +1,11 @@
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 extension IDSet {
     /// The CPUs of the host that are online: what `cpus = "all"` means.
     public static var onlineCPUs: IDSet {
-        if let bytes = try? readFile("/sys/devices/system/cpu/online", limit: 4096),
+        if let bytes = try? SmallFile.read("/sys/devices/system/cpu/online", limit: 4096),
             let cpus = try? IDSet(list: String(decoding: bytes, as: UTF8.self), limit: maxCPUs), !cpus.isEmpty
         {
             return cpus

@@ -1,12 +1,12 @@
 import CLinux
-import Dispatch
+public import Dispatch
 
 extension DispatchQueue {
     /// Runs `work` as `async` does, on a thread like any other of the process.
     ///
     /// Threads of the pool inherit from whoever has them started: from a ring that serves requests that would be its one CPU
     /// and, while it makes way for others, its class SCHED_IDLE.
-    package func start(
+    public func start(
         group: DispatchGroup? = nil, at deadline: DispatchTime? = nil, _ work: @escaping @Sendable () -> Void
     ) {
         let body: @Sendable () -> Void = {

@@ -1,4 +1,4 @@
-import Synchronization
+public import Synchronization
 
 /// Synchronization's `Mutex`, whose order the thread sanitizer sees, too.
 ///
@@ -28,5 +28,3 @@ public struct TracedMutex<Value: ~Copyable>: ~Copyable, Sendable {
         }
     }
 }
-
-typealias Mutex = TracedMutex

@@ -3,7 +3,7 @@ import CLinux
 extension IDSet {
     /// The nodes of the host that this process may have memory of (MPOL_F_MEMS_ALLOWED of get_mempolicy(2)); node 0 where the
     /// host knows of none.
-    static let hostNodes: IDSet = {
+    public static let hostNodes: IDSet = {
         let width = UInt.bitWidth
         var words = [UInt](repeating: 0, count: maxNodes / width)
         guard unsafe clinux_allowed_nodes(&words, UInt(maxNodes)) == 0 else { return [0] }
