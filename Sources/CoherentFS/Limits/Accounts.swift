@@ -51,11 +51,11 @@ final class Accounts: Sendable {
     ) throws(Errno) {
         let known = charges.pin
         guard bytes > known?.bytes ?? 0 || known == nil else { return }
-        let rights = TaskRights(task: task)
-        let user = known?.user ?? rights?.user ?? .max
+        let credentials = Credentials(task: task)
+        let user = known?.user ?? credentials?.uid ?? .max
         let more = bytes - (known?.bytes ?? 0)
-        if !(rights?.has(.lockMemory) ?? false) {
-            let limit = rights?.lockedMemory ?? 0
+        if !(credentials?.has(.lockMemory) ?? false) {
+            let limit = credentials == nil ? 0 : TaskStatus.lockedMemoryLimit(of: task)
             let (sum, overflow) = pinned.used(by: user).addingReportingOverflow(more)
             guard !overflow, sum <= limit else { throw refusal }
         }

@@ -82,6 +82,16 @@ enum ProcFile {
         return numbers
     }
 
+    /// The inode that stands for a namespace of a task, or of this process (namespaces(7)); nil where the task does not let itself
+    /// be looked into.
+    ///
+    /// - Parameter kind: as in /proc/PID/ns.
+    static func namespace(_ kind: String, of task: Int32? = nil) -> UInt64? {
+        var status = stat()
+        let path = "/proc/\(task.map(String.init) ?? "self")/ns/\(kind)"
+        return unsafe stat(path, &status) == 0 ? UInt64(status.st_ino) : nil
+    }
+
     static func digit(_ byte: UInt8) -> UInt64? {
         (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) ? UInt64(byte - UInt8(ascii: "0")) : nil
     }
