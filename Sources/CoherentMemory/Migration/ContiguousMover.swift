@@ -16,7 +16,7 @@ extension Machine {
         isCancelled: () -> Bool, _ progress: (MigrationResult) -> Void
     ) throws(Errno) -> MigrationResult? {
         guard buffer.isContiguous else { return nil }
-        guard buffer.migrationTurn.wait(unless: isCancelled) else { throw .interrupted }
+        guard buffer.migrationTurn.wait(for: account.user, unless: isCancelled) else { throw .interrupted }
         defer { buffer.migrationTurn.signal() }
         var matching = 0
         var isPinned = false
@@ -66,8 +66,8 @@ extension Machine {
             part.crossings = part.moved > 0 ? [crossing] : []
             left -= part.moved
             _ = moveInChannels(
-                from: NodeMask([source.index]), to: [target], reason: account.reason, isCancelled: isCancelled,
-                mayGiveUp: false
+                from: NodeMask([source.index]), to: [target], reason: account.reason, user: account.user,
+                isCancelled: isCancelled, mayGiveUp: false
             ) { [part] _ in
                 part
             } arrived: {

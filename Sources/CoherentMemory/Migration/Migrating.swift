@@ -202,7 +202,7 @@ extension Machine {
             note(
                 try moveInTurn(
                     buffer, pages: part, filter: filter, targets: targets, prepaid: prepaid, reason: account.reason,
-                    isCancelled: isOver))
+                    user: account.user, isCancelled: isOver))
             page = part.upperBound
         }
         if let failure = failure(of: result, targets: targets) { throw failure }
