@@ -52,6 +52,9 @@ struct MountWord {
         MountWord(
             name: "user_limit", form: "PERCENT", meaning: "what one user may have of each of these", fallback: "25"),
         MountWord(
+            name: "user_frames", form: "PERCENT", meaning: "what one user may have of each device's memory",
+            fallback: "0"),
+        MountWord(
             name: "seccomp", form: "WORD", values: ["on", "off"],
             meaning: "off: the daemon may use any system call", fallback: "on"),
         MountWord(

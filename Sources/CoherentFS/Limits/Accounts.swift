@@ -26,10 +26,13 @@ final class Accounts: Sendable {
     let pinned: Quota
     let mirrors: Quota
     let mirrorCalls: Quota
+    /// The shares of coherent nodes of those who have buffers; nil where everybody may have all.
+    let frames: FrameShares?
 
     /// - Parameter memory: bytes of the machine, of which a share may be pinned where nothing else limits that.
     init(_ limits: Limits, memory: UInt64) {
         let share = limits.userShare
+        frames = limits.userFrames == 0 ? nil : FrameShares(percent: limits.userFrames)
         inodes = Quota(limit: limits.inodes, share: share, full: .noSpace)
         direct = Quota(limit: limits.direct, share: share, full: .tooManyOpenFiles)
         pinned = Quota(

@@ -20,26 +20,31 @@ extension Machine {
         defer { buffer.migrationTurn.signal() }
         var matching = 0
         var isPinned = false
+        var share: FrameShare?
         let run = buffer.state.withLock { state -> FrameRun? in
             unsafe forEachMatch(pages, filter: filter, in: state) { _, _ in matching += 1 }
             // What a device is at work on stays for so long.
             isPinned = state.isPinned || state.contexts.contains { !$0.pinned.isEmpty }
+            share = state.share
             return state.contiguous
         }
         guard let run else { return nil }
         guard matching > 0 else { return MigrationResult() }
         account.expect(run.count - matching)
+        let source = node(of: run.start)
+        let shares = ShareOfTargets(share: share, sources: NodeMask([source.index]))
+        let open = targets.filter { shares.room(on: $0) >= run.count }
         func refuse(pinned: Bool) -> MigrationResult {
             var outcome = MigrationResult()
             outcome.failed = run.count
+            outcome.overShare = open.count < targets.count ? run.count : 0
             outcome.pinned = pinned ? run.count : 0
             progress(outcome)
             return outcome
         }
         guard !isPinned else { return refuse(pinned: true) }
-        guard let (target, new) = takeRun(of: run.count, from: targets) else { return refuse(pinned: false) }
+        guard let (target, new) = takeRun(of: run.count, from: open) else { return refuse(pinned: false) }
         let all = 0..<UInt64(run.count)
-        let source = node(of: run.start)
         var outcome: MigrationResult?
         defer { letGo(of: buffer) }
         do throws(Errno) {
