@@ -6,7 +6,7 @@ import SystemPackage
 struct MetricsCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "metrics",
-        abstract: "Print what can be counted of a machine, for Prometheus.",
+        abstract: "Print the counters of a machine, for Prometheus.",
         discussion: """
             The text is that of sys/kernel/cdm/metrics: OpenMetrics, and the text format of Prometheus, too. A textfile \
             collector takes it as it is:
@@ -14,7 +14,7 @@ struct MetricsCommand: ParsableCommand {
               cdmfs metrics /mnt/cdm > /var/lib/prometheus/node-exporter/cdmfs.prom
             """)
 
-    @Argument(help: "Where the machine is mounted; may be left out where there is only one.")
+    @Argument(help: "Where the machine is mounted. Optional if only one machine is mounted.")
     var mountpoint: String?
 
     func run() throws {

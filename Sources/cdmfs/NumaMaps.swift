@@ -9,19 +9,21 @@ struct NumaMaps: ParsableCommand {
         commandName: "numa_maps",
         abstract: "Print a task's numa_maps with the simulated placement in it.",
         discussion: """
-            The lines are those of /proc/PID/numa_maps, but those of mappings of simulated machines say which of their \
-            nodes the pages are on. A host whose kernel has no NUMA has no such file; then only these are printed.
+            The lines are those of /proc/PID/numa_maps, except that mappings of simulated machines show the simulated nodes. \
+            If the host's kernel has no NUMA, only mappings of simulated machines are printed.
+
+            Exit status: 0 on success, 64 for wrong usage, 1 if the process does not exist or cannot be read.
             """)
 
-    @Argument(help: "The number of a process or thread.")
+    @Argument(help: "The PID of a process or thread.")
     var pid: Int32
 
     func validate() throws {
-        guard pid > 0 else { throw ValidationError("expected the number of a process, more than 0") }
+        guard pid > 0 else { throw ValidationError("expected the PID of a process, more than 0") }
     }
 
-    /// So many seconds may take what is read of the task, which can hold that back.
-    private static let patience = 5.0
+    /// The time limit in seconds for reading /proc files of the task, which can delay the read.
+    private static let timeLimit = 5.0
 
     func run() throws {
         // Where /proc is of a namespace above, it has another number there.
@@ -78,9 +80,9 @@ struct NumaMaps: ParsableCommand {
         }
     }
 
-    /// A file of the task; ETIMEDOUT where the task does not let itself be read.
+    /// A file of the task; ETIMEDOUT if the read exceeds the time limit.
     private func text(of file: String) throws -> String {
-        let text = answer(within: Self.patience) { Result { try readAll(FilePath(file)) } }
+        let text = answer(within: Self.timeLimit) { Result { try readAll(FilePath(file)) } }
         guard let text else { throw Errno.timedOut }
         return try text.get()
     }

@@ -83,7 +83,7 @@ struct Serving {
         guard unsafe stat(mountPoint, &status) == 0 else {
             let error = lastError()
             let reason =
-                error == .socketNotConnected ? "a mount without its daemon is in the way; unmount it" : "\(error)"
+                error == .socketNotConnected ? "a mount without its daemon is there; unmount it first" : "\(error)"
             throw Failure(.mount, "mount: \(mountPoint): \(reason)")
         }
         guard status.st_mode & S_IFMT == S_IFDIR else {

@@ -8,23 +8,25 @@ struct Unmount: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Unmount a simulated machine.",
         discussion: """
-            Returns once the daemon has ended. A mount whose daemon was killed is cleared, busy or not. One that is \
-            otherwise busy is refused with status 32, unless an option says what to do. Where the file system lives on in \
-            another mount namespace, as of a container or of `cdmfs run`, a line says which processes are in those.
+            Returns after the daemon has exited. If the daemon was killed, the mount point is cleared, busy or not. Any \
+            other busy mount is refused, unless an option says what to do. If the file system is still mounted in another \
+            mount namespace, such as that of a container or of `cdmfs run`, one line names the processes there.
+
+            Exit status: 0 on success, 32 if the mount cannot be unmounted, 64 for wrong usage.
             """,
         aliases: ["umount"])
 
-    @Flag(name: .shortAndLong, help: "Take the mount out of the tree now, and end when its last user is done.")
+    @Flag(name: .shortAndLong, help: "Detach the mount now; the daemon exits after its last user.")
     var lazy = false
 
-    @Flag(name: .shortAndLong, help: "Abort what is under way in the mount, then unmount.")
+    @Flag(name: .shortAndLong, help: "Abort pending requests, then unmount.")
     var force = false
 
     @Argument(help: "Where the machine is mounted.", completion: .mountPoints)
     var mountpoint: String
 
-    /// After so many seconds it is asked who keeps a daemon.
-    private var patience: Double { lazy ? 0.1 : 0.5 }
+    /// The seconds to wait for the daemon before looking for processes that keep it.
+    private var timeLimit: Double { lazy ? 0.1 : 0.5 }
 
     func run() throws {
         let path = try resolved()
@@ -36,8 +38,8 @@ struct Unmount: ParsableCommand {
         }
         let daemon = MountedDaemon(of: mount)
         try unmount(path, mount, daemon)
-        // It ends within milliseconds, unless somebody still has the file system.
-        if daemon.waitForEnd(seconds: patience) { return }
+        // The daemon exits within milliseconds, unless a process still has the file system.
+        if daemon.waitForEnd(seconds: timeLimit) { return }
         let holders = MountHolder.all(of: mount.minor)
         if !holders.isEmpty {
             return complain(
@@ -45,7 +47,7 @@ struct Unmount: ParsableCommand {
                     + holders.map(\.description).joined(separator: ", "))
         }
         if !lazy, !daemon.waitForEnd(), case .running(let pid, _) = daemon {
-            complain("unmount: \(mountpoint): unmounted, but the daemon (pid \(pid)) has not ended yet")
+            complain("unmount: \(mountpoint): unmounted, but the daemon (pid \(pid)) has not exited yet")
         }
     }
 

@@ -40,71 +40,71 @@ public struct TopologyKey: Sendable, Hashable {
         TopologyKey(
             .machine, "block_size", "SIZE", or: "128M", "The size of a memory block, a power of two from 2M to 1T."),
         TopologyKey(
-            .machine, "possible", "LIST", or: "the nodes that there are",
-            "The nodes that could ever be there, as in \"0-255\": those of the file and any others."),
+            .machine, "possible", "LIST", or: "the nodes of the file",
+            "The possible nodes, as in \"0-255\": those of the file and any others."),
     ]
 
     private static let node = [
         TopologyKey(.node, "id", "NUMBER", or: nil, "The number in nodeN, from 0 to \(IDSet.maxNodes - 1)."),
         TopologyKey(
             .node, "kind", "\"ram\" or \"coherent\"", or: nil,
-            "Memory of the machine, or memory of a device that is coherent with the caches of the CPUs."),
+            "Ordinary memory, or memory of a device that is coherent with the caches of the CPUs."),
         TopologyKey(
-            .node, "memory", "SIZE", or: nil, "How much memory it has, a multiple of the block size; \"0\" for none."),
+            .node, "memory", "SIZE", or: nil, "The size of its memory, a multiple of the block size; \"0\" for none."),
         TopologyKey(
             .node, "cpus", "LIST", or: "\"\"",
-            "The CPUs of a RAM node, as in \"0-3,8\"; \"all\" for those of the host, on one node. The host need not have them."
+            "The CPUs of a RAM node, as in \"0-3,8\"; \"all\" for those of the host, on one node. CPUs that the host lacks are allowed."
         ),
         TopologyKey(
             .node, "device", "\"cdmN\"", or: "the first free name", "The device that a coherent node belongs to."),
         TopologyKey(
             .node, "isolation", "\"none\", \"exclusive\", \"restricted\" or \"driver\"", or: "\"exclusive\"",
-            "Who is given pages of a coherent node: as an ordinary node, who names it, of these who holds the device open, the device file alone."
+            "Who may be given pages of a coherent node: everybody; only who names it; of these, only who holds the device open; only the device file."
         ),
         TopologyKey(
             .node, "contiguous", "SIZE", or: "\"0\"",
-            "The share of a coherent node that is set aside for contiguous buffers."),
+            "The share of a coherent node that is reserved for contiguous buffers."),
         TopologyKey(
             .node, "online", "true or false", or: "true",
-            "Whether its memory blocks are online from the start, or offline as after hot-add."),
+            "Whether its memory blocks are online at the start, or offline as after hot-add."),
         TopologyKey(
-            .node, "host_node", "NUMBER", or: "as the host chooses",
-            "The node of the host that its memory is taken from, as far as that has any."),
+            .node, "host_node", "NUMBER", or: "chosen by the host",
+            "The node of the host that provides its memory, as far as it can."),
     ]
 
     private static let link = Link.names.map { name, _ in
         let verb = name.prefix { $0 != "_" }
         return if name.hasSuffix("latency") {
             TopologyKey(
-                .link, name, "NUMBER", or: "by the distance, 350 at 40",
-                "Nanoseconds that a \(verb) by the nearest CPUs takes.")
+                .link, name, "NUMBER", or: "from the distance, 350 at 40",
+                "The latency of a \(verb) by the nearest CPUs, in ns.")
         } else {
             TopologyKey(
-                .link, name, "NUMBER", or: "by the distance, 60000 at 40",
-                "How much the nearest CPUs \(verb), in MB/s of 1000000 bytes.")
+                .link, name, "NUMBER", or: "from the distance, 60000 at 40",
+                "The bandwidth of a \(verb) by the nearest CPUs, in MB/s of 1000000 bytes.")
         }
     }
 
     private static let cache = [
         TopologyKey(
-            .cache, "level", "NUMBER", or: "the place among the caches of the node",
+            .cache, "level", "NUMBER", or: "its position among the caches of the node",
             "The number in indexL, from 1 to 255; the larger, the nearer to the CPUs."),
         TopologyKey(.cache, "size", "SIZE", or: nil, "The size of the cache."),
-        TopologyKey(.cache, "line_size", "NUMBER", or: "64", "The bytes of a line, a power of two up to 32768."),
+        TopologyKey(.cache, "line_size", "NUMBER", or: "64", "The size of a line in bytes, a power of two up to 32768."),
         TopologyKey(
             .cache, "indexing", "\"direct\", \"indexed\" or \"other\"", or: "\"direct\"",
-            "How an address finds its place."),
+            "How an address is mapped to a line."),
         TopologyKey(
             .cache, "write_policy", "\"write-back\", \"write-through\" or \"other\"", or: "\"write-back\"",
-            "What a store does."),
+            "How a store reaches the memory."),
     ]
 
     private static let distance = [
-        TopologyKey(.distance, "from", "NUMBER", or: nil, "The node from which it is seen."),
-        TopologyKey(.distance, "to", "NUMBER", or: nil, "The node that is seen."),
+        TopologyKey(.distance, "from", "NUMBER", or: nil, "The node from which the distance is measured."),
+        TopologyKey(.distance, "to", "NUMBER", or: nil, "The node to which the distance is measured."),
         TopologyKey(
             .distance, "value", "NUMBER", or: nil,
-            "10 to 255, for both directions unless the other is given. Without one it is 40 where one of the two is coherent, and 20 otherwise."
+            "10 to 255, for both directions unless the other is given. If no distance is given, it is 40 if one of the two nodes is coherent, and 20 otherwise."
         ),
     ]
 }

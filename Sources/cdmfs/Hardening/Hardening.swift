@@ -44,7 +44,7 @@ struct Hardening {
         do throws(Errno) {
             try CallFilter.load()
         } catch {
-            logger.notice("the daemon may use any system call, for seccomp is not to be had: \(error)")
+            logger.notice("seccomp is not available, so the daemon may use any system call: \(error)")
         }
     }
 

@@ -26,6 +26,7 @@ enum Client: String, CaseIterable {
 
     static let copying = sources.appending("copying.py").string
     static let copies = sources.appending("copies.py").string
+    static let documentation = sources.appending("documentation.py").string
     static let database = sources.appending("database.py").string
     static let namespaces = sources.appending("namespaces.py").string
     static let memmap = sources.appending("memmap.py").string
