@@ -125,7 +125,7 @@ import Testing
         #expect(own.uid == geteuid() && own.gid == getegid())
         #expect(own.has(.overrideQuota) == (geteuid() == 0))
         var limit = rlimit()
-        #expect(unsafe getrlimit(__rlimit_resource_t(RLIMIT_MEMLOCK.rawValue), &limit) == 0)
+        #expect(unsafe getrlimit(__rlimit_resource_t(__RLIMIT_MEMLOCK.rawValue), &limit) == 0)
         #expect(TaskStatus.lockedMemoryLimit(of: getpid()) == UInt64(limit.rlim_cur))
         for nobody in [0, -1, .max] as [Int32] {
             #expect(Credentials(task: nobody) == nil && TaskStatus.lockedMemoryLimit(of: nobody) == 0)

@@ -16,7 +16,7 @@ struct TurnTests {
             (7, "7a"), (7, "7b"), (7, "7c"), (9, "9a"), (9, "9b"), (0, "0a"),
         ]
         runThreads(
-            waiters.enumerated().map { place, waiter in
+            waiters.enumerated().map { place, waiter -> @Sendable () -> Void in
                 {
                     while turns.usage.waiting != place {}
                     #expect(turns.wait(for: waiter.user, unless: { false }))
@@ -59,7 +59,7 @@ struct TurnTests {
         let long = try (0..<6).map { _ in try makeBuffer(machine, pages: 1024) }
         let short = try makeBuffer(machine, pages: 4)
         runThreads(
-            long.map { buffer in
+            long.map { buffer -> @Sendable () -> Void in
                 {
                     let account = MigrationAccount(.buffer)
                     account.user = 1000
@@ -95,7 +95,7 @@ struct TurnTests {
         let buffers = try (0..<3).map { _ in try makeBuffer(machine, pages: 16) }
         let start = ContinuousClock.now
         runThreads(
-            buffers.enumerated().map { user, buffer in
+            buffers.enumerated().map { user, buffer -> @Sendable () -> Void in
                 {
                     let account = MigrationAccount(.buffer)
                     account.user = UInt32(user)

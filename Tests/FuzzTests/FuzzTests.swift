@@ -51,7 +51,7 @@ struct FuzzTests {
 /// Gives a parser inputs, each of which is noted in a file before, for the case that it is the last.
 private func fuzz(_ parser: Parser, _ seed: UInt64, _ rounds: Int, _ seconds: Double?, _ note: String) {
     // The message of a fatal error goes to a file, for the result of a process that failed is not told.
-    let errors = open(note + FuzzTests.errors, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+    let errors = unsafe open(note + FuzzTests.errors, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
     guard errors >= 0, dup2(errors, STDERR_FILENO) >= 0 else { fatalError("\(note) cannot be written") }
     var inputs = Inputs(for: parser, seed: seed)
     let end = seconds.map { Date(timeIntervalSinceNow: $0) }

@@ -251,7 +251,7 @@ final class TreeCache: Sendable {
         // Released outside the lock.
         let gone = state.withLock { state in
             defer { state = State() }
-            return state.byKey.filter { _ in true }
+            return state.byKey.filter { _ in true }.map(\.value.inode)
         }
         withExtendedLifetime(gone) {}
     }
