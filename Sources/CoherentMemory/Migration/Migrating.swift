@@ -14,7 +14,8 @@ extension Machine {
     ///   - account: what moves is added to.
     ///   - isCancelled: asked between batches.
     /// - Throws: ENODEV for a node that does not exist or has no memory online, EINVAL for a bad range, ENOMEM where
-    ///   the target is full, EBUSY where pages are pinned, EINTR when cancelled. What was moved stays moved.
+    ///   the target is full, EDQUOT where the buffer's user has had its share of it, EBUSY where pages are pinned, EINTR when
+    ///   cancelled. What was moved stays moved.
     public func migrate(
         _ buffer: Buffer, bytes: Range<UInt64>? = nil, to target: Int,
         account: MigrationAccount = MigrationAccount(.buffer), isCancelled: () -> Bool = { false }
@@ -168,6 +169,9 @@ extension Machine {
                         account: account, isCancelled: isCancelled)
                 } catch .resourceBusy {
                     failure = .resourceBusy
+                } catch .diskQuotaExceeded {
+                    // Its user has had its share; others have not.
+                    failure = .diskQuotaExceeded
                 } catch .noMemory where buffer.isContiguous {
                     // No run for this one; the pages of others may have room.
                     failure = .noMemory
@@ -178,7 +182,7 @@ extension Machine {
     }
 
     /// Moves pages of a buffer batch by batch, each in its turn. EBUSY where pages are pinned, ENOMEM where the targets
-    /// are full, EINTR when cancelled.
+    /// are full, EDQUOT where their user has had its share of them, EINTR when cancelled.
     func move(
         _ buffer: Buffer, pages: Range<UInt64>, filter: PageFilter, targets: [Node], prepaid: PrepaidFrames? = nil,
         account: MigrationAccount, isCancelled: () -> Bool, _ progress: (MigrationResult) -> Void = { _ in }
@@ -204,7 +208,7 @@ extension Machine {
             note(
                 try moveInTurn(
                     buffer, pages: part, filter: filter, targets: targets, prepaid: prepaid, reason: account.reason,
-                    isCancelled: isOver))
+                    user: account.user, isCancelled: isOver))
             page = part.upperBound
         }
         if let failure = failure(of: result, targets: targets) { throw failure }
@@ -214,7 +218,8 @@ extension Machine {
     func failure(of result: MigrationResult, targets: [Node]) -> Errno? {
         if result.pinned > 0 { return .resourceBusy }
         guard result.failed > result.poisoned else { return nil }
-        return targets.contains(where: \.isPresent) ? .noMemory : .operationNotSupportedByDevice
+        guard targets.contains(where: \.isPresent) else { return .operationNotSupportedByDevice }
+        return result.overShare > 0 ? .diskQuotaExceeded : .noMemory
     }
 }
 

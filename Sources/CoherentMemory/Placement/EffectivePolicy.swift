@@ -25,6 +25,8 @@ struct AllocationContext {
     var isDevice = false
     /// Whether a device touches the pages.
     var isDeviceTouch = false
+    /// In whose share of the nodes the frames count.
+    var share: FrameShare?
     /// What the origin knows of restricted nodes.
     var access: [Int: Bool] = [:]
 
