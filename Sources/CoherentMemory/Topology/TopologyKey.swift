@@ -58,8 +58,9 @@ public struct TopologyKey: Sendable, Hashable {
         TopologyKey(
             .node, "device", "\"cdmN\"", or: "the first free name", "The device that a coherent node belongs to."),
         TopologyKey(
-            .node, "isolation", "\"none\", \"exclusive\", \"restricted\" or \"driver\"", or: "\"exclusive\"",
-            "Who is given pages of a coherent node: as an ordinary node, who names it, of these who holds the device open, the device file alone."
+            .node, "isolation", Isolation.allCases.map { "\"\($0.rawValue)\"" }.joined(separator: ", "),
+            or: "\"exclusive\"",
+            "Who is given pages of a coherent node: a name for the rights that nodeN/cdm/capabilities shows."
         ),
         TopologyKey(
             .node, "contiguous", "SIZE", or: "\"0\"",
