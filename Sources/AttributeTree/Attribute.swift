@@ -1,3 +1,4 @@
+import LinuxSupport
 public import SystemPackage
 
 /// One attribute file of a kind of subject: its name, one show and one store, as a line of a table.

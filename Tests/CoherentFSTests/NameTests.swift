@@ -2,6 +2,7 @@ import AttributeTree
 import CLinux
 import CoherentMemory
 import Glibc
+import LinuxSupport
 import SystemPackage
 import Testing
 

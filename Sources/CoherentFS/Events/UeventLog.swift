@@ -2,6 +2,8 @@ import AttributeTree
 import CoherentMemory
 import DequeModule
 import Fuse
+import LinuxSupport
+import MachineTopology
 import Synchronization
 import SystemPackage
 

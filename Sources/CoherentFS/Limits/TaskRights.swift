@@ -1,4 +1,5 @@
-import Glibc
+import LinuxSupport
+import SystemPackage
 
 /// What a task may do, as /proc tells it. None of these files waits for the task.
 struct TaskRights {
@@ -16,18 +17,9 @@ struct TaskRights {
 
     /// Of a task; nil where there is none, or it is in a namespace of process numbers of which the daemon knows nothing.
     init?(task: Int32) {
-        guard task > 0, let status = try? ProcFile.contents("/proc/\(task)/status") else { return nil }
-        var user: UInt32?
-        var capabilities: UInt64 = 0
-        for line in String(decoding: status, as: UTF8.self).split(separator: "\n") {
-            let words = line.split(whereSeparator: { $0 == "\t" || $0 == " " })
-            // Real, effective, saved, and of the file system.
-            if words.first == "Uid:", words.count == 5 { user = UInt32(words[4]) }
-            if words.first == "CapEff:", words.count == 2 { capabilities = UInt64(words[1], radix: 16) ?? 0 }
-        }
-        guard let user else { return nil }
+        guard let status = try? ProcStatus(task: task), let user = status.users?.fileSystem else { return nil }
         self.user = user
-        self.capabilities = Self.isOfOurNamespace(task) ? capabilities : 0
+        self.capabilities = Self.isOfOurNamespace(task) ? status.effectiveCapabilities : 0
         lockedMemory = Self.lockedMemory(of: task)
     }
 
@@ -42,18 +34,12 @@ struct TaskRights {
     }
 
     private static func isOfOurNamespace(_ task: Int32) -> Bool {
-        guard let own = namespace("self"), let other = namespace("\(task)") else { return false }
-        return own == other
-    }
-
-    private static func namespace(_ task: String) -> [CChar]? {
-        var target = [CChar](repeating: 0, count: 64)
-        let length = unsafe readlink("/proc/\(task)/ns/user", &target, target.count)
-        return length > 0 ? Array(target.prefix(length)) : nil
+        guard let own = ProcFile.link("/proc/self/ns/user") else { return false }
+        return own == ProcFile.link("/proc/\(task)/ns/user")
     }
 
     private static func lockedMemory(of task: Int32) -> UInt64 {
-        let text = (try? ProcFile.contents("/proc/\(task)/limits")).map { String(decoding: $0, as: UTF8.self) } ?? ""
+        let text = (try? SmallFile.text(FilePath("/proc/\(task)/limits"))) ?? ""
         for line in text.split(separator: "\n") where line.hasPrefix("Max locked memory") {
             let word = line.dropFirst("Max locked memory".count).split(separator: " ").first
             return word == "unlimited" ? .max : word.flatMap { UInt64($0) } ?? 0

@@ -2,6 +2,7 @@ import AttributeTree
 import CoherentMemory
 import Fuse
 import Logging
+import MachineTopology
 public import SystemPackage
 
 /// What every file of a mount is: the attribute tables of a machine that has one of everything, and the manual's pages.

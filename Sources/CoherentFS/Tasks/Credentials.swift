@@ -1,6 +1,7 @@
 import AttributeTree
 import Fuse
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// What a task may do by its user, groups and capabilities, as it was at the moment it asked (struct cred).
@@ -23,7 +24,7 @@ struct Credentials: Sendable {
     /// Of a task, which must not end meanwhile: one whose request is being served.
     init(task: Int32, uid: UInt32, gid: UInt32) {
         (self.uid, self.gid) = (uid, gid)
-        guard task > 0, let status = try? ProcFile.contents("/proc/\(task)/status") else {
+        guard let status = try? ProcStatus(task: task) else {
             // It has no number here. Root is root all the same.
             if uid == 0 {
                 capabilities = .max
@@ -31,15 +32,7 @@ struct Credentials: Sendable {
             }
             return
         }
-        for line in status.split(separator: UInt8(ascii: "\n")) {
-            let words = line.split { $0 == UInt8(ascii: "\t") || $0 == UInt8(ascii: " ") }
-                .map { String(decoding: $0, as: UTF8.self) }
-            switch words.first {
-            case "Groups:": groups = words.dropFirst().compactMap { UInt32($0) }
-            case "CapEff:": capabilities = words.count > 1 ? UInt64(words[1], radix: 16) ?? 0 : 0
-            default: break
-            }
-        }
+        (groups, capabilities) = (status.groups, status.effectiveCapabilities)
         guard capabilities != 0 else { return }
         users = Self.outside("/proc/\(task)/uid_map")
         userGroups = Self.outside("/proc/\(task)/gid_map")
@@ -51,7 +44,7 @@ struct Credentials: Sendable {
 
     /// The numbers of this namespace that a map of another one has: lines of `INSIDE OUTSIDE LENGTH` (user_namespaces(7)).
     private static func outside(_ file: String) -> [ClosedRange<UInt32>] {
-        let text = String(decoding: (try? ProcFile.contents(file)) ?? [], as: UTF8.self)
+        let text = (try? SmallFile.text(FilePath(file))) ?? ""
         return text.split(separator: "\n").compactMap { line in
             let numbers = line.split(separator: " ").compactMap { UInt64($0) }
             guard numbers.count == 3, numbers[2] > 0 else { return nil }

@@ -1,5 +1,6 @@
 import AttributeTree
 import CoherentMemory
+import MachineTopology
 
 /// sys/devices/virtual/memory_tiering (mm/memory-tiers.c).
 ///

@@ -1,5 +1,6 @@
 import AttributeTree
 import CoherentMemory
+import MachineTopology
 import SystemPackage
 
 /// sys/devices/system/node: the lists (node_state_attr of drivers/base/node.c).

@@ -1,5 +1,6 @@
 import AttributeTree
 import CoherentMemory
+import MachineTopology
 import SystemPackage
 
 /// Tasks in sys/kernel/cdm.

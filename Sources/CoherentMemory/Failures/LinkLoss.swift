@@ -1,3 +1,4 @@
+import LinuxSupport
 import SystemPackage
 
 /// Whether a device's link carries anything.

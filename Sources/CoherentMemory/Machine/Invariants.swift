@@ -1,3 +1,4 @@
+import LinuxSupport
 import Synchronization
 
 /// A contradiction that ``Machine/checkInvariants()`` found.

@@ -1,5 +1,7 @@
 import CLinux
 import Glibc
+import LinuxSupport
+import MachineTopology
 import Synchronization
 import SystemPackage
 
@@ -145,7 +147,7 @@ extension Machine {
         }
         // Whether the link is paced or not.
         while let stall = devices.compactMap(\.stall).max(), !isCancelled() {
-            Self.sleep(min(stall, .milliseconds(10)))
+            SystemThread.sleep(for: min(stall, .milliseconds(10)))
         }
         let start = ContinuousClock.now
         let isPaced = devices.contains { $0.pace == .real }
@@ -199,7 +201,7 @@ extension Machine {
             let rest = end - .now
             // Who cancels is not waited for longer than one looks away.
             guard rest > .zero, !isCancelled() else { return }
-            Self.sleep(min(rest, .milliseconds(10)))
+            SystemThread.sleep(for: min(rest, .milliseconds(10)))
         }
     }
 
@@ -216,14 +218,5 @@ extension Machine {
         }
         device.copies.count(bytes: bytes, nanoseconds: time, failed: outcome.poisoned > 0)
         return time
-    }
-
-    private static func sleep(_ duration: Duration) {
-        let (seconds, attoseconds) = duration.components
-        var rest = timespec(tv_sec: Int(seconds), tv_nsec: Int(attoseconds / 1_000_000_000))
-        while true {
-            var wanted = rest
-            guard unsafe nanosleep(&wanted, &rest) != 0, Errno.last == .interrupted else { return }
-        }
     }
 }

@@ -1,4 +1,5 @@
 import Dispatch
+import LinuxSupport
 
 /// A number of turns, which go to those who wait in the order in which they came.
 ///

@@ -1,3 +1,5 @@
+import MachineTopology
+
 /// Which pages of a buffer a migration takes.
 enum PageFilter {
     /// All.

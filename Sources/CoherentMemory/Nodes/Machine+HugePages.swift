@@ -1,3 +1,5 @@
+import MachineTopology
+
 extension Machine {
     /// Reserves huge pages, or gives reserved ones up, until the machine has `count` (kernel/mm/hugepages/…/nr_hugepages).
     ///

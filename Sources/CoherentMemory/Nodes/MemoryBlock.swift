@@ -1,5 +1,7 @@
 import CLinux
 import Glibc
+import LinuxSupport
+import MachineTopology
 import Synchronization
 import SystemPackage
 

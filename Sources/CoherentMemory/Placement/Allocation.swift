@@ -1,3 +1,5 @@
+import MachineTopology
+
 /// Frames that an allocation handed out, and what the counters have to know of them.
 struct TakenRun: BitwiseCopyable {
     var frames: FrameRun
@@ -135,7 +137,9 @@ extension Machine {
         var isNamed = context.policy.nodes.contains(node.index)
         guard isNamed || !within, context.allows(node.index) else { return .passedOver }
         if context.isDevice { return .admitted }
-        guard capabilities.contains(context.isPinned ? [.node, .longtermPin] : .node) else { return .passedOver }
+        guard capabilities.contains(.node), !context.isPinned || capabilities.contains(.longtermPin) else {
+            return .passedOver
+        }
         // A node that policies may not name has gone from those that were made before (mpol_set_nodemask()).
         if isNamed, !capabilities.contains(.mempolicy) {
             if within { return .passedOver }

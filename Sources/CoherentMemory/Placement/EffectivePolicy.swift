@@ -1,3 +1,6 @@
+import LinuxSupport
+import MachineTopology
+
 /// A policy made ready for the fault path: no ids, no heap.
 struct EffectivePolicy: Sendable {
     var mode: MemoryPolicy.Mode

@@ -1,3 +1,5 @@
+import MachineTopology
+
 /// The nodes that an allocation for a node tries in turn (struct zonelist).
 public struct Zonelist: Sendable, Hashable {
     /// Which of a node's lists.

@@ -1,3 +1,5 @@
+import MachineTopology
+
 extension Node {
     /// How far memory is from the programs, on the scale of Linux's tiers (abstract distance, mm/memory-tiers.c).
     ///

@@ -1,4 +1,6 @@
 import Glibc
+import LinuxSupport
+import MachineTopology
 import Synchronization
 
 /// Free pages of a node at which reclaim begins and ends (enum zone_watermarks).

@@ -1,4 +1,4 @@
-import CoherentMemory
+import MachineTopology
 
 extension Manual {
     private static let list = "a list of node numbers, `0-1,4`; an empty line for none"
