@@ -26,6 +26,8 @@ public struct NodeDescription: Sendable, Hashable {
     public var isOnline: Bool
     /// The node of the host that its memory is taken from, as far as that has any; `nil` for whichever the host chooses.
     public var hostNode: Int?
+    /// What the system may do with its memory to begin with.
+    public var capabilities: NodeCapabilities { kind == .ram ? .all : isolation.capabilities }
     /// How fast the CPUs reach its memory; `nil` for what follows from the distance to the nearest of them, which a
     /// ``Topology`` fills in.
     public var link: Link?

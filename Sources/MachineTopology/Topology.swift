@@ -1,6 +1,6 @@
 /// The simulated machine before it runs: its nodes, how far they are from each other, and the memory block size.
 ///
-/// A topology is always valid: whatever makes one (``init(blockSize:nodes:distances:)``, ``init(toml:file:)``,
+/// A topology is always valid: whatever makes one (``init(blockSize:nodes:distances:possible:)``, ``init(toml:file:)``,
 /// ``init(contentsOf:)``) checks it.
 public struct Topology: Sendable, Hashable {
     /// A distance as the file gives it: `[[distance]]`.

@@ -58,8 +58,9 @@ public struct TopologyKey: Sendable, Hashable {
         TopologyKey(
             .node, "device", "\"cdmN\"", or: "the first free name", "The device that a coherent node belongs to."),
         TopologyKey(
-            .node, "isolation", "\"none\", \"exclusive\", \"restricted\" or \"driver\"", or: "\"exclusive\"",
-            "Who may be given pages of a coherent node: everybody; only who names it; of these, only who holds the device open; only the device file."
+            .node, "isolation", Isolation.allCases.map { "\"\($0.rawValue)\"" }.joined(separator: ", "),
+            or: "\"exclusive\"",
+            "Who is given pages of a coherent node: a name for the rights that nodeN/cdm/capabilities shows."
         ),
         TopologyKey(
             .node, "contiguous", "SIZE", or: "\"0\"",

@@ -118,7 +118,7 @@ private let wrongValues: [Malformed] = [
     Malformed(11, "contiguous on a ram node", "it on coherent nodes only", ram + "contiguous = \"0\""),
     Malformed(12, "read_latency 0", "an integer from 1 to 1000000000", ram + "[node.link]\nread_latency = 0"),
     Malformed(
-        11, "isolation \"strict\"", "one of \"none\", \"exclusive\", \"restricted\", \"driver\"",
+        11, "isolation \"strict\"", "one of \"none\", \"exclusive\", \"restricted\", \"driver\", \"private\"",
         device + "isolation = \"strict\""),
     Malformed(11, "contiguous 2G", "at most the memory of the node, 1G", device + "contiguous = \"2G\""),
     Malformed(11, "host_node -1", "an integer from 0 to 1023", device + "host_node = -1"),
