@@ -1,6 +1,7 @@
 import CoherentMemory
 import Dispatch
 import Fuse
+import LinuxSupport
 import Synchronization
 import SystemPackage
 

@@ -1,6 +1,7 @@
 import AttributeTree
 import CoherentMemory
 import Fuse
+import LinuxSupport
 import Logging
 import SystemPackage
 

@@ -1,5 +1,6 @@
 import CoherentFS
 import CoherentMemory
+import MachineTopology
 
 extension MountWords {
     /// The options that limit what users may take, and how the daemon is shut in, as they are written.

@@ -2,6 +2,7 @@ import AttributeTree
 import CLinux
 import CoherentMemory
 import Glibc
+import LinuxSupport
 import SystemPackage
 import Testing
 
@@ -320,7 +321,7 @@ import Testing
         try scene.machine.resize(file.buffer, to: 8192, origin: Origin(pid: 0, node: 0))
         try scene.machine.allocate(
             file.buffer, bytes: 0..<8192, keepsSize: true, origin: Origin(pid: 0, node: 0), isCancelled: { false })
-        scene.machine.setPinned(true, of: file.buffer)
+        try scene.machine.setPinned(true, of: file.buffer)
         let node = try #require(scene.machine.node(0))
         func listed(_ caller: Caller) throws -> String {
             let opener = Opener(task: 0, uid: caller.uid, gid: caller.gid)

@@ -1,4 +1,5 @@
 import Glibc
+import LinuxSupport
 import SystemPackage
 import Testing
 
@@ -128,9 +129,9 @@ import Testing
         #expect(own.has(.overrideQuota) == (status.capabilities >> 24 & 1 == 1))
         var limit = rlimit()
         #expect(unsafe getrlimit(__rlimit_resource_t(__RLIMIT_MEMLOCK.rawValue), &limit) == 0)
-        #expect(TaskStatus.lockedMemoryLimit(of: getpid()) == UInt64(limit.rlim_cur))
+        #expect(ProcLimits.lockedMemory(of: getpid()) == UInt64(limit.rlim_cur))
         for nobody in [0, -1, .max] as [Int32] {
-            #expect(Credentials(task: nobody) == nil && TaskStatus.lockedMemoryLimit(of: nobody) == 0)
+            #expect(Credentials(task: nobody) == nil && ProcLimits.lockedMemory(of: nobody) == 0)
         }
     }
 }

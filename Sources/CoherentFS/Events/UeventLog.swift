@@ -2,6 +2,8 @@ import AttributeTree
 import CoherentMemory
 import DequeModule
 import Fuse
+import LinuxSupport
+import MachineTopology
 import Synchronization
 import SystemPackage
 
@@ -95,11 +97,12 @@ final class UeventLog: Sendable {
                     Uevent(
                         action: "change", path: "/class/cdm/\(name)", subsystem: "cdm",
                         details: [("STATE", word.rawValue)]))
-            case .isolation(let node, let isolation):
+            case .capabilities(let node, let capabilities):
+                let word = Isolation(capabilities).map { [("ISOLATION", $0.rawValue)] } ?? []
                 state.append(
                     Uevent(
                         action: "change", path: "/devices/system/node/node\(node)", subsystem: "node",
-                        details: [("ISOLATION", isolation.rawValue)]))
+                        details: word + [("CAPABILITIES", capabilities.names.joined(separator: ","))]))
             case .blockAdded(let number): state.append(Uevent("add", block: number))
             case .blockRemoved(let number): state.append(Uevent("remove", block: number))
             case .nodeAdded(let id): state.append(Uevent("add", node: id))

@@ -3,6 +3,7 @@ import CoherentMemory
 import Dispatch
 import Fuse
 import Glibc
+import LinuxSupport
 import Logging
 import SystemPackage
 

@@ -3,6 +3,7 @@ import CoherentMemory
 import DequeModule
 import Dispatch
 import Fuse
+import LinuxSupport
 import SystemPackage
 
 /// Runs what a control file asks for on threads of its own, for it may wait for requests that the workers serve.

@@ -1,5 +1,6 @@
 import CoherentMemory
 import Fuse
+import LinuxSupport
 import Synchronization
 import SystemPackage
 
@@ -58,7 +59,7 @@ final class Accounts: Sendable {
         let user = known?.user ?? credentials?.uid ?? .max
         let more = bytes - (known?.bytes ?? 0)
         if !(credentials?.has(.lockMemory) ?? false) {
-            let limit = credentials == nil ? 0 : TaskStatus.lockedMemoryLimit(of: task)
+            let limit = credentials == nil ? 0 : ProcLimits.lockedMemory(of: task)
             let (sum, overflow) = pinned.used(by: user).addingReportingOverflow(more)
             guard !overflow, sum <= limit else { throw refusal }
         }
@@ -103,12 +104,17 @@ final class Accounts: Sendable {
 extension Services {
     /// Pins the pages of a buffer where they are, or lets them go.
     ///
-    /// - Throws: as ``Accounts/pin(_:bytes:by:refusal:)``.
+    /// - Throws: as ``Accounts/pin(_:bytes:by:refusal:)`` and ``Machine/setPinned(_:of:)``.
     func setPinned(_ isPinned: Bool, of buffer: Buffer, by writer: Int32) throws(Errno) {
         guard let file = pageCache.file(of: buffer) else { throw .operationNotSupportedByDevice }
         try file.use.withLock { use throws(Errno) in
             if isPinned { try accounts.pin(&use.charges, bytes: buffer.size, by: writer) }
-            machine.setPinned(isPinned, of: buffer)
+            do throws(Errno) {
+                try machine.setPinned(isPinned, of: buffer)
+            } catch {
+                if !buffer.isPinned { accounts.unpin(&use.charges) }
+                throw error
+            }
             if !isPinned { accounts.unpin(&use.charges) }
             file.isPinned.store(isPinned, ordering: .relaxed)
         }

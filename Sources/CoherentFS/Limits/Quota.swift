@@ -1,4 +1,5 @@
 import CoherentMemory
+import LinuxSupport
 import SystemPackage
 
 /// Something scarce, counted in all and for each user (`struct dquot` of Linux, without grace times).

@@ -1,6 +1,7 @@
 import AttributeTree
 import Fuse
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// What a task may do by its user, groups and capabilities, as it was at the moment it asked (struct cred).
@@ -26,16 +27,18 @@ struct Credentials: Sendable {
 
     /// Of a task, which must not end meanwhile: one whose request is being served.
     init(task: Int32, uid: UInt32, gid: UInt32) {
-        self.init(task: task, uid: uid, gid: gid, TaskStatus(task: task))
+        self.init(task: task, uid: uid, gid: gid, try? ProcStatus(task: task))
     }
 
     /// Of a task; nil where there is none, or it is in a PID namespace of which the daemon knows nothing.
     init?(task: Int32) {
-        guard let status = TaskStatus(task: task) else { return nil }
-        self.init(task: task, uid: status.user, gid: status.group, status)
+        guard let status = try? ProcStatus(task: task), let user = status.users, let group = status.primaryGroups else {
+            return nil
+        }
+        self.init(task: task, uid: user.fileSystem, gid: group.fileSystem, status)
     }
 
-    private init(task: Int32, uid: UInt32, gid: UInt32, _ status: TaskStatus?) {
+    private init(task: Int32, uid: UInt32, gid: UInt32, _ status: ProcStatus?) {
         (self.uid, self.gid) = (uid, gid)
         guard let status else {
             // It has no number here. Root is root all the same.
@@ -45,8 +48,7 @@ struct Credentials: Sendable {
             }
             return
         }
-        groups = status.groups
-        capabilities = status.capabilities
+        (groups, capabilities) = (status.groups, status.effectiveCapabilities)
         guard capabilities != 0 else { return }
         users = Self.outside("/proc/\(task)/uid_map")
         userGroups = Self.outside("/proc/\(task)/gid_map")
@@ -59,7 +61,7 @@ struct Credentials: Sendable {
 
     /// The numbers of this namespace that a map of another one has: lines of `INSIDE OUTSIDE LENGTH` (user_namespaces(7)).
     private static func outside(_ file: String) -> [ClosedRange<UInt32>] {
-        let text = String(decoding: (try? ProcFile.contents(file)) ?? [], as: UTF8.self)
+        let text = (try? SmallFile.text(FilePath(file))) ?? ""
         return text.split(separator: "\n").compactMap { line in
             let numbers = line.split(separator: " ").compactMap { UInt64($0) }
             guard numbers.count == 3, numbers[2] > 0 else { return nil }

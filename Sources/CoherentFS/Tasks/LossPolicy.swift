@@ -2,6 +2,7 @@ import CLinux
 import CoherentMemory
 import Fuse
 import Glibc
+import LinuxSupport
 import Logging
 import SystemPackage
 
@@ -36,7 +37,7 @@ extension Services {
             guard processes.identity(of: process.id) == process, uses(ask(process), lost, of: device) else { continue }
             let told = ToldTask(process.id)
             guard pidfd_send_signal(descriptor, signal, nil, 0) == 0 else {
-                logger.warning("signal \(signal) to process \(process.id): \(Errno(rawValue: errno))")
+                logger.warning("signal \(signal) to process \(process.id): \(Errno.last)")
                 continue
             }
             uevents.post {

@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// A task as somebody is to be told of it later, when it may have ended: with the numbers that it has in all its PID namespaces.

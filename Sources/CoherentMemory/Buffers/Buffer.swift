@@ -1,3 +1,4 @@
+import LinuxSupport
 import Synchronization
 import SystemPackage
 
@@ -67,6 +68,9 @@ public final class Buffer: Sendable, Identifiable {
             self.isDevice = isDevice
             self.effective = effective
         }
+
+        /// Pages on a node, by its place.
+        func pages(onNode index: Int) -> Int { index < pagesByNode.count ? pagesByNode[index] : 0 }
 
         var effective: EffectivePolicy {
             get { boxed?.value ?? .default }
@@ -151,7 +155,5 @@ public final class Buffer: Sendable, Identifiable {
         }
     }
 
-    func pages(onNode index: Int) -> Int {
-        state.withLock { index < $0.pagesByNode.count ? $0.pagesByNode[index] : 0 }
-    }
+    func pages(onNode index: Int) -> Int { state.withLock { $0.pages(onNode: index) } }
 }

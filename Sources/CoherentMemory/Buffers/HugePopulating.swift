@@ -81,13 +81,14 @@ extension Machine {
     private func intendedNode(
         for unit: Range<UInt64>, _ context: borrowing AllocationContext
     ) -> (node: Node, isInterleaved: Bool)? {
-        let preferred = preferredNode(at: unit.lowerBound / UInt64(HugePage.frames), for: context)
+        let preferred = turn(at: unit.lowerBound / UInt64(HugePage.frames), for: context).node
         // Under `prefer (many)` the nodes named come first, then all the others.
-        for within in context.policy.mode.passes {
+        for pass in context.policy.mode.traits.passes {
+            let within = pass == PolicyTraits.listedPass
             for place in 0..<nodes.count {
                 let node = nodes[Int(nodes[preferred].fallback[place])]
                 guard admission(to: node, within: within, for: context) == .admitted, node.hasMemory else { continue }
-                return (node, context.policy.mode.isInterleaving && node.index == preferred)
+                return (node, context.policy.mode.traits.isInterleaving && node.index == preferred)
             }
         }
         return nil
@@ -98,8 +99,9 @@ extension Machine {
         for unit: Range<UInt64>, _ context: borrowing AllocationContext, refused: inout NodeMask,
         _ isOverShare: inout Bool
     ) -> FrameRun? {
-        let preferred = preferredNode(at: unit.lowerBound / UInt64(HugePage.frames), for: context)
-        for within in context.policy.mode.passes {
+        let preferred = turn(at: unit.lowerBound / UInt64(HugePage.frames), for: context).node
+        for pass in context.policy.mode.traits.passes {
+            let within = pass == PolicyTraits.listedPass
             for place in 0..<nodes.count {
                 let node = nodes[Int(nodes[preferred].fallback[place])]
                 switch admission(to: node, within: within, for: context) {

@@ -25,8 +25,7 @@ extension Machine {
         }
         var missing = missingPages(of: pages, in: state)
         guard missing > 0 else { return pages.upperBound }
-        var context = context(for: state.effective, isDevice: state.isDevice, origin: origin)
-        context.share = state.share
+        let context = context(for: state, origin: origin)
         let local = context.local
         if state.huge != .never {
             if let end = try populateHuge(pages, of: &state, for: context, policy: shortage) { return end }
@@ -74,8 +73,7 @@ extension Machine {
     /// The same for one page, which is all that most faults are about.
     private func populate(page: UInt64, of state: inout Buffer.State, origin: Origin) throws(Errno) {
         guard state.table[page].isNone else { return }
-        var context = context(for: state.effective, isDevice: state.isDevice, origin: origin)
-        context.share = state.share
+        let context = context(for: state, origin: origin)
         var taken: TakenRun?
         let got = allocate(1, at: page, for: context) { taken = $0 }
         countRefusals(got)

@@ -1,3 +1,4 @@
+import LinuxSupport
 import Synchronization
 
 /// A contradiction that ``Machine/checkInvariants()`` found.
@@ -71,7 +72,7 @@ extension Machine {
                     if present == 0 || present != tables.count(of: leaf) { problem = "table \(leaf) miscounts" }
                 }
                 for (node, count) in counts.enumerated() {
-                    let noted = node < state.pagesByNode.count ? state.pagesByNode[node] : 0
+                    let noted = state.pages(onNode: node)
                     if noted != count { problem = "node \(node): \(noted) pages noted, \(count) found" }
                 }
                 if state.markers != markers { problem = "\(state.markers) failed pages noted, \(markers) found" }

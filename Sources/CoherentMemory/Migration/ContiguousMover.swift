@@ -1,3 +1,5 @@
+import LinuxSupport
+import MachineTopology
 import Synchronization
 import SystemPackage
 
@@ -147,7 +149,7 @@ extension Machine {
     /// one may name.
     func contiguousTargets(beside node: Node) -> [Node] {
         (0..<nodes.count).map { nodes[Int(node.fallback[$0])] }.filter {
-            $0 !== node && $0.kind == .coherent && [.none, .exclusive].contains($0.isolation)
+            $0 !== node && $0.kind == .coherent && $0.allows([.mempolicy, .anyTask])
         }
     }
 }

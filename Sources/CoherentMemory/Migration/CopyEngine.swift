@@ -1,5 +1,7 @@
 import CLinux
 import Glibc
+import LinuxSupport
+import MachineTopology
 import Synchronization
 import SystemPackage
 
@@ -148,7 +150,7 @@ extension Machine {
         guard begin(devices, for: user, unless: { mayGiveUp && isCancelled() }) else { return nil }
         // Whether the link is paced or not.
         while let stall = devices.compactMap(\.stall).max(), !isCancelled() {
-            Self.sleep(min(stall, .milliseconds(10)))
+            SystemThread.sleep(for: min(stall, .milliseconds(10)))
         }
         let start = ContinuousClock.now
         let isPaced = devices.contains { $0.pace == .real }
@@ -219,7 +221,7 @@ extension Machine {
         var left = duration
         while left > .zero, !isCancelled() {
             let start = ContinuousClock.now
-            Self.sleep(min(left, Self.slice))
+            SystemThread.sleep(for: min(left, Self.slice))
             left -= .now - start
             guard left > .zero, devices.contains(where: { $0.copies.isWantedByOthers(than: user) }) else { continue }
             for device in devices { device.copies.end() }
@@ -241,14 +243,5 @@ extension Machine {
         }
         device.copies.count(bytes: bytes, nanoseconds: time, failed: outcome.poisoned > 0)
         return time
-    }
-
-    private static func sleep(_ duration: Duration) {
-        let (seconds, attoseconds) = duration.components
-        var rest = timespec(tv_sec: Int(seconds), tv_nsec: Int(attoseconds / 1_000_000_000))
-        while true {
-            var wanted = rest
-            guard unsafe nanosleep(&wanted, &rest) != 0, Errno.last == .interrupted else { return }
-        }
     }
 }

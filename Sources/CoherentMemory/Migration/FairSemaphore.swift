@@ -1,4 +1,5 @@
 import Dispatch
+import LinuxSupport
 
 /// A number of turns, which go round among the users who wait, and among those of one user in the order in which they came.
 ///

@@ -41,6 +41,8 @@ public struct MigrationResult: Sendable, Hashable {
 
     init(moved: Int) { self.moved = moved }
 
+    init(failed: Int) { self.failed = failed }
+
     mutating func add(_ other: MigrationResult) {
         moved += other.moved
         failed += other.failed

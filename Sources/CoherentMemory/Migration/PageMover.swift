@@ -1,5 +1,7 @@
 import CLinux
 import Glibc
+import LinuxSupport
+import MachineTopology
 import Synchronization
 import SystemPackage
 
@@ -91,7 +93,7 @@ extension Machine {
     ) {
         // What only empties frames has nothing to do with pages that have none.
         switch filter {
-        case .all, .notOn, .onNode: break
+        case .all, .notOn, .movable, .onNode: break
         default: return
         }
         unsafe forEachMarker(in: pages, of: state) { _, slot in
