@@ -125,7 +125,8 @@ struct RingEntry: ~Copyable {
     func putAnswer(_ vectors: UnsafeBufferPointer<iovec>, zeros: UnsafeRawBufferPointer?) -> Bool {
         let header = unsafe self.header
         unsafe header.copyMemory(from: vectors[0])
-        isAnswered = true
+        // Last: whoever sees it may look at the rest.
+        defer { isAnswered = true }
         let size = unsafe vectors.dropFirst().reduce(0) { unsafe $0 + $1.iov_len }
         guard size <= capacity else {
             unsafe UnsafeMutableRawPointer(header).storeBytes(of: -EIO, toByteOffset: 4, as: Int32.self)
