@@ -115,13 +115,13 @@ public final class MountedFileSystem: Sendable {
             let refusal = session.ringFailure
             session.close()
             throw MountFailure(
-                refusal.map { "transport=io_uring: the kernel refuses it: \($0)" }
+                refusal.map { "transport=io_uring: the kernel refuses it: \($0); use transport=auto" }
                     ?? "\(place.path): unmounted before it answered")
         }
         if let refusal = session.ringFailure {
-            logger.notice("requests come the classic way, for the kernel refuses io_uring: \(refusal)")
+            logger.notice("the kernel refuses FUSE over io_uring: \(refusal); requests use /dev/fuse, which is slower")
         }
-        logger.debug("requests come by \(session.transport.rawValue)")
+        logger.debug("transport: \(session.transport.rawValue)")
         fileSystem.services.direct.prepare(isDefault: options.mapping == .direct)
         fileSystem.services.pageCache.setWriteBack(WriteBack(session))
         machine.balancing.mode = options.balancing
@@ -129,12 +129,14 @@ public final class MountedFileSystem: Sendable {
         if let group = MemoryGroup.own {
             machine.setHostLimit(pages: group.pages)
             logger.notice(
-                "pages beyond \(group.pages * 4 >> 10) MiB get no frame, for the daemon's memory cgroup has no more")
+                "the memory cgroup of the daemon has a limit: pages beyond \(group.pages * 4 >> 10) MiB get no frame (ENOSPC, SIGBUS); raise the limit to use the whole machine"
+            )
         }
         let failures = session.tuneBackingDevice(readAheadKilobytes: Int(options.faultAround >> 10))
         if !failures.isEmpty {
             let list = failures.map(\.description).joined(separator: ", ")
-            logger.notice("mapped stores will be slower, for the mount's backing device refuses \(list)")
+            logger.notice(
+                "cannot set \(list) of the mount's backing device: mapped stores are slower; only root can set it")
         }
     }
 

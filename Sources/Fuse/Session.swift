@@ -123,7 +123,7 @@ public final class Session: @unchecked Sendable {
             if uringSwitch != nil { try makeRings() }
         } catch {
             if wanted == .ioUring { throw MountError(error, "transport=io_uring: \(error)") }
-            logger.debug("no io_uring: \(error)")
+            logger.debug("FUSE over io_uring is not available: \(error)")
         }
         // Without it writes only take longer.
         if fileSystem.rings == nil { _ = unsafe cfuse3_session_complete_init(raw) }
@@ -135,7 +135,8 @@ public final class Session: @unchecked Sendable {
         do throws(Errno) {
             let uringSwitch = try UringSwitch()
             if uringSwitch.wasTurnedOn {
-                logger.info("\(UringSwitch.path), which is for all mounts of the host, is Y while this one comes up")
+                logger.info(
+                    "\(UringSwitch.path) is Y until this mount answers; it applies to all FUSE mounts of the host")
             }
             return uringSwitch
         } catch {
@@ -143,7 +144,7 @@ public final class Session: @unchecked Sendable {
                 let reason = error == .noSuchFileOrDirectory ? "the kernel has no FUSE over io_uring" : "\(error)"
                 throw MountError(error, "transport=io_uring: \(UringSwitch.path): \(reason)")
             }
-            logger.debug("no io_uring: \(UringSwitch.path): \(error)")
+            logger.debug("FUSE over io_uring is not available: \(UringSwitch.path): \(error)")
             return nil
         }
     }
@@ -170,7 +171,7 @@ public final class Session: @unchecked Sendable {
         guard let resolved = unsafe realpath(path.string, nil) else {
             let error = lastError()
             if error == .socketNotConnected {
-                throw MountError(error, "\(path): a mount whose daemon is gone is in the way; unmount it first")
+                throw MountError(error, "\(path): the daemon of a mount here has exited; unmount it first")
             }
             throw MountError(error, "\(path): \(error)")
         }
@@ -180,7 +181,7 @@ public final class Session: @unchecked Sendable {
         guard unsafe stat(resolved, &status) == 0 else {
             let error = lastError()
             if error == .socketNotConnected {
-                throw MountError(error, "\(path): a mount whose daemon is gone is in the way; unmount it first")
+                throw MountError(error, "\(path): the daemon of a mount here has exited; unmount it first")
             }
             throw MountError(error, "\(path): \(error)")
         }
@@ -203,7 +204,8 @@ public final class Session: @unchecked Sendable {
             self?.state.withLock { $0.uringSwitch?.release() }
         }
         plan.onBrokenRing = { [weak self] error in
-            self?.logger.critical("a ring is broken: \(error); the mount ends")
+            self?.logger.critical(
+                "an io_uring ring is broken: \(error); the mount ends; mount again, or with transport=classic")
             _ = self?.abortByControlFile()
         }
         try pool.start(plan)
@@ -305,7 +307,7 @@ public final class Session: @unchecked Sendable {
             do throws(Errno) { try detach() } catch { logger.debug("\(mountPoint!): unmount: \(error)") }
         }
         while !notifier.drain(milliseconds: 1000) {
-            logger.warning("a notification to the kernel does not return")
+            logger.warning("a notification to the kernel does not return; waiting for it")
         }
         releaseDevice()
         state.withLock { $0.phase = .destroying }
@@ -339,7 +341,7 @@ public final class Session: @unchecked Sendable {
 extension MountOptions {
     /// The line for options that libfuse refuses: it prints them in several messages.
     fileprivate var rejection: String {
-        let reason = Log.takeLastError() ?? "libfuse refuses the options"
+        let reason = Log.takeLastError() ?? "libfuse rejects the mount options"
         return others.isEmpty ? reason : "unknown mount option among \(others.joined(separator: ","))"
     }
 }

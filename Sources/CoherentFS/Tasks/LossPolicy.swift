@@ -35,7 +35,9 @@ extension Services {
             // Now that the descriptor stands for it, it is asked again whether it is the one that was meant.
             guard processes.identity(of: process.id) == process, uses(ask(process), lost, of: device) else { continue }
             guard pidfd_send_signal(descriptor, signal, nil, 0) == 0 else {
-                logger.warning("signal \(signal) to process \(process.id): \(Errno(rawValue: errno))")
+                logger.warning(
+                    "cannot send signal \(signal) to process \(process.id): \(Errno(rawValue: errno)); it maps lost memory"
+                )
                 continue
             }
             uevents.post {

@@ -75,12 +75,14 @@ extension TopologyRules {
                 throw TopologyFault(
                     place: .cache(node: index, index: place, key: key), found: found, expected: expected)
             }
-            guard node.memory > 0 else { try fail("size", "a cache on a node without memory", "it where memory is") }
+            guard node.memory > 0 else {
+                try fail("size", "a cache on a node without memory", "caches on nodes with memory only")
+            }
             guard MemorySideCache.levels.contains(cache.level) else {
                 try fail("level", "level \(cache.level)", "an integer from 1 to 255")
             }
             guard levels.insert(cache.level).inserted else {
-                try fail("level", "a second cache of level \(cache.level)", "a level of its own for each cache")
+                try fail("level", "a second cache of level \(cache.level)", "a different level for each cache")
             }
             guard cache.size > 0 else { try fail("size", "size 0", "a size above 0") }
             guard MemorySideCache.lineSizes.contains(cache.lineSize), cache.lineSize.nonzeroBitCount == 1 else {

@@ -40,13 +40,14 @@ extension Topology {
         let tables = try root.tables("node")
         guard tables.count <= IDSet.maxNodes else {
             throw root.document.error(
-                tables[IDSet.maxNodes].path, found: "more than \(IDSet.maxNodes) nodes", expected: "that many at most")
+                tables[IDSet.maxNodes].path, found: "more than \(IDSet.maxNodes) nodes",
+                expected: "at most \(IDSet.maxNodes)")
         }
         for table in tables {
             nodes.append(try NodeDescription(table))
             guard table.table["cpus"]?.string == "all" else { continue }
             guard !hasAllCPUs else {
-                throw table.error("cpus", found: "a second node with cpus \"all\"", expected: "one at most")
+                throw table.error("cpus", found: "a second node with cpus \"all\"", expected: "at most one")
             }
             hasAllCPUs = true
         }
@@ -87,7 +88,7 @@ extension NodeDescription {
         switch kind {
         case .ram:
             for key in ["device", "isolation", "contiguous"] where table.has(key) {
-                throw table.error(key, found: "\(key) on a ram node", expected: "it on coherent nodes only")
+                throw table.error(key, found: "\(key) on a ram node", expected: "this key on coherent nodes only")
             }
             self = .ram(id: id, memory: memory, cpus: cpus, isOnline: isOnline)
         case .coherent:

@@ -90,7 +90,8 @@ public struct TopologyKey: Sendable, Hashable {
             .cache, "level", "NUMBER", or: "its position among the caches of the node",
             "The number in indexL, from 1 to 255; the larger, the nearer to the CPUs."),
         TopologyKey(.cache, "size", "SIZE", or: nil, "The size of the cache."),
-        TopologyKey(.cache, "line_size", "NUMBER", or: "64", "The size of a line in bytes, a power of two up to 32768."),
+        TopologyKey(
+            .cache, "line_size", "NUMBER", or: "64", "The size of a line in bytes, a power of two up to 32768."),
         TopologyKey(
             .cache, "indexing", "\"direct\", \"indexed\" or \"other\"", or: "\"direct\"",
             "How an address is mapped to a line."),
