@@ -12,13 +12,13 @@ import SystemPackage
 open class FileSystem: @unchecked Sendable {
     // Unchecked: this class has no mutable state; a subclass guards its own.
 
-    /// The way to the kernel outside of answers; throws `ENODEV` while there is no session.
+    /// Notifications from the daemon to the kernel; they throw `ENODEV` while there is no session.
     public final let notifier = Notifier()
 
     /// Where answers go that came over io_uring: set by the session before it serves, and taken back after.
     final var rings: UnretainedRings?
 
-    /// A file system that nobody serves yet.
+    /// A file system without a session.
     public init() {}
 
     // MARK: The connection

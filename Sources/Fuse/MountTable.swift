@@ -1,7 +1,7 @@
 import Glibc
 import SystemPackage
 
-/// The device number of a mount, by which `/sys/class/bdi` and `/sys/fs/fuse/connections` know it.
+/// The device number of a mount, which `/sys/class/bdi` and `/sys/fs/fuse/connections` use as its name.
 public struct MountDevice: Hashable, Sendable, CustomStringConvertible {
     /// The major number; 0 for FUSE.
     public let major: Int

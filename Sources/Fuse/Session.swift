@@ -6,11 +6,12 @@ import SystemPackage
 
 /// A mount and the threads that serve it.
 ///
-/// In order: `init`, `mount(at:)` or `adopt(_:of:at:)`, `start(workers:)`, `waitUntilServing()`; then `wait()`, or `stop()` from another thread,
-/// and `close()`. None of them may be called on a worker, that is from a method of the `FileSystem`.
+/// Call in this order: `init`, `mount(at:)` or `adopt(_:of:at:)`, `start(workers:)`, `waitUntilServing()`; then
+/// `wait()`, or `stop()` from another thread, and `close()`. None of them may be called on a worker, that is from a
+/// method of the `FileSystem`.
 ///
-/// The process must not map files of its own mount: munmap(2) writes dirty pages back with the address space locked, and the
-/// workers need the address space for that very WRITE.
+/// The process must not map files of its own mount: munmap(2) writes dirty pages back with the address space locked,
+/// and the workers need the address space for that very WRITE.
 @safe
 public final class Session: @unchecked Sendable {
     // Unchecked: `raw` is set once and valid until the phase is `destroying`; what changes is behind `state`.
@@ -24,7 +25,7 @@ public final class Session: @unchecked Sendable {
         var uringSwitch: UringSwitch?
     }
 
-    /// What is served.
+    /// The file system that is served.
     public let fileSystem: FileSystem
     private let raw: OpaquePointer
     private let pool: WorkerPool
@@ -34,9 +35,9 @@ public final class Session: @unchecked Sendable {
     private let watch: AbandonmentWatch
     private let state = Monitor(State())
 
-    /// A session that is mounted nowhere yet.
+    /// A session without a mount.
     ///
-    /// - Throws: a `MountError` when an option is unknown, or a resource is exhausted.
+    /// - Throws: a `MountError` if an option is unknown, or a resource is exhausted.
     public init(
         fileSystem: FileSystem, options: MountOptions = MountOptions(), logger: Logger = Logger(label: "cdmfs.fuse")
     ) throws(MountError) {
@@ -66,38 +67,38 @@ public final class Session: @unchecked Sendable {
         close()
     }
 
-    /// The way to the kernel outside of answers.
+    /// Notifications from the daemon to the kernel.
     public var notifier: Notifier { fileSystem.notifier }
 
-    /// Where the session is mounted, without links; nil before `mount(at:)`.
+    /// The mount point, without links; nil before `mount(at:)`.
     public var mountPoint: FilePath? { state.withLock { $0.mountPoint } }
 
     /// The mount's device number; nil before `mount(at:)`.
     public var device: MountDevice? { state.withLock { $0.device } }
 
-    /// Readable once the last worker has left, because of `stop()` or because the mount is gone: for poll(2) beside other
-    /// descriptors. It belongs to the session.
+    /// Readable after the last worker has exited, because of `stop()` or because the mount is gone. For poll(2)
+    /// together with other descriptors. It belongs to the session.
     public var endEvent: FileDescriptor { pool.endEvent }
 
-    /// Mounts on an existing directory. What is done there waits until `start(workers:)`.
+    /// Mounts on an existing directory. Accesses wait until `start(workers:)`.
     ///
-    /// - Throws: a `MountError` whose line names the mount point and what is wrong with it.
+    /// - Throws: a `MountError` whose line names the mount point and the reason.
     public func mount(at path: FilePath) throws(MountError) {
         precondition(state.withLock { $0.phase == .open && $0.mountPoint == nil }, "a session is mounted once")
         let directory = try Self.resolve(path)
         try attach(directory.string, as: path, at: directory) { MountTable.device(at: directory) }
     }
 
-    /// Serves a mount that another process has made with `device`, an open `/dev/fuse`, perhaps in a mount namespace of its
-    /// own. Takes the place of `mount(at:)`. The descriptor belongs to the session from here on.
+    /// Serves a mount that another process has made with `device`, an open `/dev/fuse`, perhaps in a mount namespace of
+    /// its own. Replaces `mount(at:)`. The session takes ownership of the descriptor.
     ///
-    /// The mount ends by itself with the last namespace that has it; ``detach()`` does not reach it.
+    /// The mount ends with the last namespace that has it; ``detach()`` does not reach it.
     ///
     /// - Parameters:
-    ///   - device: the descriptor that the mount was made with.
+    ///   - device: the descriptor with which the mount was made.
     ///   - number: the device number of the mount.
     ///   - path: a path of the mount in this process's namespace, such as one below `/proc/PID/root`.
-    /// - Throws: a `MountError`: `EBADF` where the descriptor is not open.
+    /// - Throws: a `MountError`: `EBADF` if the descriptor is not open.
     public func adopt(_ device: FileDescriptor, of number: MountDevice, at path: FilePath) throws(MountError) {
         precondition(state.withLock { $0.phase == .open && $0.mountPoint == nil }, "a session is mounted once")
         try attach("/dev/fd/\(device.rawValue)", as: path, at: path) { number }
@@ -194,7 +195,7 @@ public final class Session: @unchecked Sendable {
     /// Starts `workers` threads (at least 1) that serve requests until the mount is gone or `stop()`. All signals are
     /// blocked on them.
     ///
-    /// - Throws: what pthread_create(3) gives; no worker runs then.
+    /// - Throws: errors of pthread_create(3); then no worker runs.
     public func start(workers: Int) throws(Errno) {
         precondition(state.withLock { $0.phase == .open && $0.mountPoint != nil }, "mount before start")
         var plan = unsafe WorkerPool.Plan(workers: workers, session: raw)
@@ -212,25 +213,25 @@ public final class Session: @unchecked Sendable {
         watch.start()
     }
 
-    /// How requests come and go; of use once `waitUntilServing()` has returned.
+    /// How requests and answers are transferred; valid after `waitUntilServing()` has returned.
     public var transport: Transport { pool.usesRings ? .ioUring : .classic }
 
-    /// Why requests do not come over io_uring although they were to, where the kernel has a say.
+    /// The kernel's reason to refuse FUSE over io_uring, if it was requested and refused.
     public var ringFailure: Errno? { pool.ringFailure }
 
-    /// Waits until the kernel has taken the answer to INIT, so that the mount answers.
+    /// Waits until the kernel has accepted the answer to INIT, so that the mount answers.
     ///
-    /// - Returns: false when the mount ended before, or with `Transport.ioUring` when the kernel refuses that.
+    /// - Returns: false if the mount ended before, or with `Transport.ioUring` if the kernel refuses it.
     public func waitUntilServing() -> Bool {
         pool.waitUntilServing()
     }
 
-    /// Waits until all workers have left.
+    /// Waits until all workers have exited.
     public func wait() {
         pool.wait()
     }
 
-    /// Ends all workers and waits for them; requests they are serving are finished, those still to come wait for `close()`.
+    /// Ends all workers and waits for them; requests in progress are completed, later ones wait for `close()`.
     public func stop() {
         let isOpen = state.withLock { state in
             let isOpen = state.phase == .open || state.phase == .closing
@@ -244,20 +245,21 @@ public final class Session: @unchecked Sendable {
         if isOpen { pool.stop() }
     }
 
-    /// Detaches the mount (`umount2` with `MNT_DETACH`): it disappears at once, and the workers leave when its last user
-    /// has. For an orderly end while the session serves.
+    /// Detaches the mount (`umount2` with `MNT_DETACH`): it disappears at once, and the workers exit after its last
+    /// user. For an orderly end while the session serves.
     ///
-    /// - Throws: `EINVAL` when it is not mounted any more, `EPERM` without the privilege.
+    /// - Throws: `EINVAL` if it is not mounted any more, `EPERM` without the privilege.
     public func detach() throws(Errno) {
         guard let path = uppermost() else { throw .invalidArgument }
         if unsafe umount2(path.string, Int32(MNT_DETACH | UMOUNT_NOFOLLOW)) != 0 { throw lastError() }
     }
 
-    /// Ends the connection (`umount2` with `MNT_FORCE`): whatever waits in the mount gets `ECONNABORTED`, every later use
-    /// `ENOTCONN`, and the workers leave; a mount that nobody uses is unmounted as well. The last resort against one that
-    /// hangs.
+    /// Ends the connection (`umount2` with `MNT_FORCE`): pending requests in the mount get `ECONNABORTED`, every later
+    /// use `ENOTCONN`, and the workers exit; a mount that is not in use is unmounted as well. The last resort against a
+    /// mount that hangs.
     ///
-    /// - Throws: `EINVAL` when it is not mounted any more and the connection cannot be found, `EPERM` without the privilege.
+    /// - Throws: `EINVAL` if it is not mounted any more and the connection cannot be found, `EPERM` without the
+    ///   privilege.
     public func abortConnection() throws(Errno) {
         if let path = uppermost() {
             // Busy: nobody was unmounted, but the connection ended first.
