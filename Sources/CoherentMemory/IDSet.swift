@@ -4,10 +4,10 @@ import BitCollections
 ///
 /// The counterpart of Linux's `nodemask_t` and `cpumask_t`. Iterates in ascending order.
 public struct IDSet: Sendable, Hashable {
-    /// How many nodes a machine may have: node ids are `0 ..< maxNodes` (Linux's `MAX_NUMNODES` at its largest).
+    /// The maximum number of nodes of a machine: node ids are `0 ..< maxNodes` (Linux's `MAX_NUMNODES` at its largest).
     public static let maxNodes = 1024
 
-    /// How many CPUs a machine may have: CPU ids are `0 ..< maxCPUs` (Linux's `NR_CPUS` on x86 at its largest).
+    /// The maximum number of CPUs of a machine: CPU ids are `0 ..< maxCPUs` (Linux's `NR_CPUS` on x86 at its largest).
     public static let maxCPUs = 8192
 
     var bits: BitSet
@@ -41,11 +41,11 @@ extension IDSet: SetAlgebra {
     @discardableResult
     public mutating func insert(_ newMember: Int) -> (inserted: Bool, memberAfterInsert: Int) { bits.insert(newMember) }
 
-    /// Adds an id, which must not be negative; the id that was there, or `nil`.
+    /// Adds an id, which must not be negative; returns the present id, or `nil`.
     @discardableResult
     public mutating func update(with newMember: Int) -> Int? { bits.update(with: newMember) }
 
-    /// Removes an id; the id that was there, or `nil`.
+    /// Removes an id; returns the removed id, or `nil`.
     @discardableResult
     public mutating func remove(_ member: Int) -> Int? { bits.remove(member) }
 
@@ -55,21 +55,21 @@ extension IDSet: SetAlgebra {
     /// The ids that are in both sets.
     public func intersection(_ other: IDSet) -> IDSet { IDSet(bits: bits.intersection(other.bits)) }
 
-    /// The ids that are in one of the sets only.
+    /// The ids that are in only one of the sets.
     public func symmetricDifference(_ other: IDSet) -> IDSet { IDSet(bits: bits.symmetricDifference(other.bits)) }
 
     /// Adds the ids of another set.
     public mutating func formUnion(_ other: IDSet) { bits.formUnion(other.bits) }
 
-    /// Keeps only the ids that another set has, too.
+    /// Keeps only the ids that are also in another set.
     public mutating func formIntersection(_ other: IDSet) { bits.formIntersection(other.bits) }
 
-    /// Keeps the ids that are in one of the sets only.
+    /// Keeps the ids that are in only one of the sets.
     public mutating func formSymmetricDifference(_ other: IDSet) { bits.formSymmetricDifference(other.bits) }
 }
 
 extension IDSet: Sequence {
-    /// Walks the ids of a set in ascending order.
+    /// Visits the ids of a set in ascending order.
     public struct Iterator: IteratorProtocol, Sendable {
         var base: BitSet.Iterator
 

@@ -1,10 +1,11 @@
 extension Machine {
-    /// Reserves huge pages, or gives reserved ones up, until the machine has `count` (kernel/mm/hugepages/…/nr_hugepages).
+    /// Reserves or frees huge pages until the machine has `count` (kernel/mm/hugepages/…/nr_hugepages).
     ///
-    /// More come from the nodes of RAM in equal parts, as far as they have room; nobody has named a coherent node. Fewer are
-    /// taken from every node in equal parts. What does not fit is left out.
+    /// New ones come from the nodes of RAM in equal parts, as far as they have room, and never from a coherent node,
+    /// because the request does not name one. A lower count takes them from every node in equal parts. If there is not
+    /// enough room, the count stays lower.
     ///
-    /// - Parameter count: huge pages; any number from 0 on.
+    /// - Parameter count: the number of huge pages, 0 or more.
     public func setHugePages(_ count: Int) {
         var able = nodes
         while true {

@@ -2,10 +2,10 @@
 public enum Isolation: String, Sendable, Hashable, CaseIterable {
     /// An ordinary memory-only node, in every other node's fallback list by distance.
     case none
-    /// In no other node's fallback list: a page lands here only where this node was named.
+    /// In no other node's fallback list: only allocations that name this node get its pages.
     case exclusive
-    /// Exclusive, and only for tasks that hold the device open or were allowed by name.
+    /// As exclusive, and only for tasks that hold the device open or were allowed by name.
     case restricted
-    /// No NUMA node at all: only the device file hands out the memory.
+    /// Not a NUMA node: only the device file allocates the memory.
     case driver
 }

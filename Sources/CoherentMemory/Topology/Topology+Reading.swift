@@ -5,7 +5,7 @@ extension Topology {
     /// Reads a topology from TOML text.
     ///
     /// - Parameter file: the name of the text in messages.
-    /// - Throws: a ``TopologyError`` with `file`, line, what was found and what was expected.
+    /// - Throws: a ``TopologyError`` with `file`, the line, the error and the expectation.
     public init(toml text: some StringProtocol, file: String = "topology") throws(TopologyError) {
         try self.init(toml: Array(text.utf8), file: file)
     }
@@ -18,7 +18,7 @@ extension Topology {
 
     /// Reads a topology file.
     ///
-    /// - Throws: a ``TopologyError``, of kind ``TopologyError/Kind/noInput`` where the file cannot be read.
+    /// - Throws: a ``TopologyError``, of kind ``TopologyError/Kind/noInput`` if the file cannot be read.
     public init(contentsOf path: FilePath) throws(TopologyError) {
         let bytes: [UInt8]
         do {
