@@ -39,11 +39,11 @@ public struct TaskDescription: Sendable, Hashable {
 ///
 /// It may be called on any thread, also under locks of the machine, so it must not touch the simulated memory.
 public protocol TaskDirectory: Sendable {
-    /// A thread or process; nil where there is none of that number.
+    /// A thread or process; nil if there is none of that number.
     func task(_ id: Int32) -> TaskDescription?
     /// The clock of ``TaskDescription/startTime``.
     var now: UInt64 { get }
-    /// The processes there are.
+    /// The present processes.
     var processes: [Int32] { get }
     /// Whether a process holds a device open, or maps it.
     func holdsOpen(_ device: Device, process: Int32) -> Bool
