@@ -59,7 +59,7 @@ enum NodeAttributes {
 enum CoherentNodeAttributes {
     static let table: [Attribute<Subject<CoherentMemory.Node>>] = [
         .readWrite(
-            "isolation", isPollable: true, summary: "Who may be given pages of the node.",
+            "isolation", isPollable: true, summary: "Which allocations may get pages of the node.",
             show: { choices(selected: $0.part.isolation) },
             store: { subject, text throws(Errno) in
                 try subject.machine.setIsolation(try text.keyword(as: Isolation.self), of: subject.part)
