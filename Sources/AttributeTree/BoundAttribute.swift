@@ -1,3 +1,4 @@
+import LinuxSupport
 public import SystemPackage
 
 /// The outcome of a write to an attribute.

@@ -167,8 +167,8 @@ open class FileSystem: @unchecked Sendable {
 
     /// COPY_FILE_RANGE: both files are of this mount, and their ranges do not overlap. The kernel has written back the
     /// dirty pages of both. Afterwards it drops the target's pages in the range, also those at the ends: a store
-    /// through a mapping to the rest of these pages is lost meanwhile. After ``.notSupported`` the kernel copies
-    /// through the page cache. Answer: `written`.
+    /// through a mapping to the rest of these pages is lost meanwhile. After EOPNOTSUPP the kernel copies through the
+    /// page cache. Answer: `written`.
     open func copyFileRange(
         _ request: consuming Request, from source: FilePosition, to target: FilePosition, length: Int
     ) {

@@ -1,6 +1,7 @@
 import ArgumentParser
 import CoherentFS
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// `cdmfs help`, in place of the argument parser's own.
@@ -70,7 +71,7 @@ struct Help: ParsableCommand {
     /// asked of the mount, for it may be a name of the reference as well.
     private static func placeInMount(_ path: String) -> String? {
         guard let full = FilePath(path).isAbsolute ? FilePath(path) : currentDirectory?.pushing(FilePath(path)),
-            let mount = MountInfo.containing(full.lexicallyNormalized()), mount.type == MountInfo.cdmfs
+            let mount = MountInfo.containing(full.lexicallyNormalized()), mount.isMachine
         else { return nil }
         var inner = full.lexicallyNormalized()
         _ = inner.removePrefix(FilePath(mount.mountPoint))

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// `cdmfs metrics`
@@ -19,9 +20,9 @@ struct MetricsCommand: ParsableCommand {
 
     func run() throws {
         let path = try mountpoint ?? onlyMount(for: "metrics")
-        do {
-            print(try readAll(FilePath(path).appending("sys/kernel/cdm/metrics")), terminator: "")
-        } catch let error as Errno {
+        do throws(Errno) {
+            print(try SmallFile.text(FilePath(path).appending("sys/kernel/cdm/metrics")), terminator: "")
+        } catch {
             let reason = error == .noSuchFileOrDirectory ? "no machine is mounted here" : "\(error)"
             throw Failure(.mount, "metrics: \(path): \(reason)")
         }
@@ -31,7 +32,7 @@ struct MetricsCommand: ParsableCommand {
 /// The only mount of a machine that this process sees.
 func onlyMount(for command: String) throws -> String {
     // A directory of a mount that is bound elsewhere is no machine.
-    let mounts = try MountInfo.all(of: getpid()).filter { $0.type == "fuse.cdmfs" && $0.root == "/" }.map(\.mountPoint)
+    let mounts = try MountInfo.all(of: getpid()).filter { $0.isMachine && $0.root == "/" }.map(\.mountPoint)
     guard mounts.count == 1 else {
         let list =
             mounts.isEmpty ? "no machine is mounted" : "machines are mounted at \(mounts.joined(separator: ", "))"

@@ -1,6 +1,7 @@
 import ArgumentParser
 import CoherentMemory
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// `cdmfs mount`

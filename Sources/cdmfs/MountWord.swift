@@ -1,5 +1,6 @@
 import CoherentMemory
 import Fuse
+import LinuxSupport
 import SystemPackage
 
 /// A word after `-o` that is cdmfs's own: how it is written, and what it means.
@@ -52,6 +53,9 @@ struct MountWord {
         MountWord(
             name: "user_limit", form: "PERCENT", meaning: "share of each of these limits for one user", fallback: "25"),
         MountWord(
+            name: "user_frames", form: "PERCENT", meaning: "what one user may have of each device's memory",
+            fallback: "0"),
+        MountWord(
             name: "seccomp", form: "WORD", values: ["on", "off"],
             meaning: "whether the daemon restricts its system calls", fallback: "on"),
         MountWord(
@@ -102,7 +106,8 @@ extension MountWord {
     /// The topology files and the directories that a path may become.
     private static func topologies(_ typed: Substring) -> [String] {
         let folder = typed.lastIndex(of: "/").map { typed[...$0] } ?? ""
-        return names(in: folder.isEmpty ? "." : FilePath(String(folder))).sorted().compactMap { name in
+        return (DirectoryListing.names(in: folder.isEmpty ? "." : FilePath(String(folder))) ?? []).sorted().compactMap {
+            name in
             let path = folder + name
             if isDirectory(FilePath(String(path))) { return path + "/" }
             return name.hasSuffix(".toml") ? String(path) : nil

@@ -1,6 +1,7 @@
 import ArgumentParser
 import CoherentFS
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// `cdmfs numa_maps`
@@ -27,7 +28,7 @@ struct NumaMaps: ParsableCommand {
 
     func run() throws {
         // Where /proc is of a namespace above, it has another number there.
-        guard let task = MountedFileSystem.numberInProc(of: pid) else {
+        guard let task = PIDNamespace.numberInProc(of: pid) else {
             throw Failure(.failure, "numa_maps: \(pid): \(Errno.noSuchProcess)")
         }
         let mounts: [MountInfo]
@@ -42,8 +43,8 @@ struct NumaMaps: ParsableCommand {
         var order: [Substring] = []
         var mapped = try mappedDevices(task)
         // A mount of a part of a machine has no controls.
-        for mount in mounts where mount.type == MountInfo.cdmfs && mount.root == "/" {
-            guard mapped.remove(mount.minor) != nil else { continue }
+        for mount in mounts where mount.isMachine && mount.root == "/" {
+            guard mapped.remove(mount.device.minor) != nil else { continue }
             for line in try lines(from: mount, task) {
                 let address = line.prefix { $0 != " " }
                 if simulated.updateValue(line, forKey: address) == nil { order.append(address) }
@@ -68,13 +69,10 @@ struct NumaMaps: ParsableCommand {
     /// The minor numbers of the devices without a disk whose files the task maps.
     private func mappedDevices(_ task: pid_t) throws(Failure) -> Set<Int> {
         do {
-            let lines = try text(of: "/proc/\(task)/maps").split(separator: "\n")
-            return Set(
-                lines.compactMap { line in
-                    let fields = line.split(separator: " ", maxSplits: 5)
-                    guard fields.count > 3, fields[3].hasPrefix("00:") else { return nil }
-                    return Int(fields[3].dropFirst(3), radix: 16)
-                })
+            let mappings = try text(of: "/proc/\(task)/maps").split(separator: "\n").compactMap {
+                ProcMapping(line: $0)
+            }
+            return Set(mappings.filter { $0.device.major == 0 }.map(\.device.minor))
         } catch {
             throw Failure(.failure, "numa_maps: \(pid): \(error)")
         }
@@ -82,7 +80,7 @@ struct NumaMaps: ParsableCommand {
 
     /// A file of the task; ETIMEDOUT if the read exceeds the time limit.
     private func text(of file: String) throws -> String {
-        let text = answer(within: Self.timeLimit) { Result { try readAll(FilePath(file)) } }
+        let text = answer(within: Self.timeLimit) { Result { try SmallFile.text(FilePath(file)) } }
         guard let text else { throw Errno.timedOut }
         return try text.get()
     }
@@ -100,7 +98,7 @@ struct NumaMaps: ParsableCommand {
                 return try file.closeAfter {
                     _ = try file.writeAll("\(pid)".utf8)
                     _ = try file.seek(offset: 0, from: .start)
-                    return try readAll(file).split(separator: "\n")
+                    return try SmallFile.text(file).split(separator: "\n")
                 }
             } catch {
                 failure = error as? Errno ?? failure

@@ -1,5 +1,6 @@
 import ArgumentParser
 import CoherentMemory
+import MachineTopology
 import SystemPackage
 
 /// `cdmfs topology`

@@ -1,6 +1,7 @@
 import ArgumentParser
 import CLinux
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// `cdmfs unmount`
@@ -30,17 +31,17 @@ struct Unmount: ParsableCommand {
 
     func run() throws {
         let path = try resolved()
-        guard let mount = MountInfo.uppermost(at: path) else {
+        guard let mount = MountInfo.uppermost(at: FilePath(path)) else {
             throw Failure(.mount, "unmount: \(mountpoint): not mounted")
         }
-        guard mount.type == MountInfo.cdmfs else {
+        guard mount.isMachine else {
             throw Failure(.mount, "unmount: \(mountpoint): a mount of type \(mount.type); expected \(MountInfo.cdmfs)")
         }
         let daemon = MountedDaemon(of: mount)
         try unmount(path, mount, daemon)
         // The daemon exits within milliseconds, unless a process still has the file system.
         if daemon.waitForEnd(seconds: timeLimit) { return }
-        let holders = MountHolder.all(of: mount.minor)
+        let holders = MountHolder.all(of: mount.device.minor)
         if !holders.isEmpty {
             return complain(
                 "unmount: \(mountpoint): unmounted here, but still mounted in the mount namespaces of processes "
@@ -57,7 +58,7 @@ struct Unmount: ParsableCommand {
         // A path that ends in a slash would be looked at from inside.
         if path.components.isEmpty, path.root != nil { path = "/" }
         if let resolved = resolvedPath(path.string) { return resolved }
-        let error = lastError()
+        let error = Errno.last
         guard error == .socketNotConnected, let name = path.lastComponent,
             let folder = resolvedPath(path.removingLastComponent().isEmpty ? "." : path.removingLastComponent().string)
         else { throw Failure(.mount, "unmount: \(mountpoint): \(error)") }
@@ -69,14 +70,14 @@ struct Unmount: ParsableCommand {
         if lazy { flags |= Int32(MNT_DETACH) }
         if force { flags |= Int32(MNT_FORCE) }
         if umount(path, flags) { return }
-        var error = lastError()
+        var error = Errno.last
         var mayDetach = force
         if case .gone = daemon { mayDetach = true }
         if error == .resourceBusy, mayDetach {
             if umount(path, Int32(UMOUNT_NOFOLLOW | MNT_DETACH)) { return }
-            error = lastError()
+            error = Errno.last
             // Its daemon, which has seen the end of the connection, may have been faster.
-            if MountInfo.uppermost(at: path)?.minor != mount.minor { return }
+            if MountInfo.uppermost(at: FilePath(path))?.device.minor != mount.device.minor { return }
         }
         if error == .notPermitted, geteuid() != 0 {
             return try unmountAsUser(path, isLazy: lazy || mayDetach)
@@ -107,9 +108,8 @@ struct Unmount: ParsableCommand {
             }
             guard started == 0 else { throw Errno(rawValue: started) }
             try pipe.writeEnd.close()
-            let complaint = try readAll(pipe.readEnd)
-            var status: Int32 = 0
-            while unsafe waitpid(pid, &status, 0) < 0, Glibc.errno == EINTR {}
+            let complaint = try SmallFile.text(pipe.readEnd)
+            let status = try SystemCall.waitForEnd(of: pid)
             if status != 0 { throw Failure(.mount, "unmount: \(mountpoint): \(complaint)") }
         } catch let failure as Failure {
             throw failure

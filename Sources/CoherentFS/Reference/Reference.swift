@@ -2,10 +2,11 @@ import AttributeTree
 import CoherentMemory
 import Fuse
 import Logging
+import MachineTopology
 public import SystemPackage
 
 /// The reference of every file of a mount, made from the attribute tables of a machine that has each kind of file, and
-/// from the ``Manual``.
+/// from the manual's pages.
 ///
 /// No machine is mounted for it. Names that differ between machines are placeholders: `nodeN`, `buffers/NAME`.
 public struct Reference: Sendable {

@@ -1,5 +1,6 @@
 import DequeModule
 import Dispatch
+import LinuxSupport
 import SystemPackage
 
 /// The command queue of a device. Commands run one after the other, in order of submission, on the queue's own thread.

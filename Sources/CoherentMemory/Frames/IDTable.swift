@@ -1,3 +1,5 @@
+import LinuxSupport
+
 /// Elements under numbers that count up and are never reused (idr_alloc_cyclic(), lib/idr.c).
 ///
 /// A hash table of a million elements blocks all users while it grows, and takes three times their size. Here no step

@@ -1,3 +1,5 @@
+import LinuxSupport
+import MachineTopology
 import Synchronization
 import SystemPackage
 
@@ -84,7 +86,7 @@ extension Machine {
     }
 
     /// Adds every device that was removed, or whose link was cut and is up again, with new memory: the node, and its
-    /// initial blocks in the state of ``autoOnline``. Isolation and link are those of the topology.
+    /// initial blocks in the state of ``autoOnline``. Rights and link are those of the topology.
     ///
     /// - Throws: EBUSY if a device is being removed; the others are added then.
     public func rescan() throws(Errno) {
@@ -111,7 +113,7 @@ extension Machine {
                     device.changePresence()
                     note(.deviceAdded(device.name))
                 }
-                node.resetIsolation(description.isolation)
+                node.resetCapabilities(description.capabilities)
                 note(.nodeAdded(node.id))
                 for block in 0..<node.span.base.count / pagesPerBlock {
                     zone.add(block)

@@ -1,3 +1,4 @@
+import LinuxSupport
 import Synchronization
 import SystemPackage
 
@@ -34,6 +35,7 @@ public final class MigrationAccount: Sendable {
     /// The reason under which its pages are counted.
     public let reason: MoveReason
     private let parent: MigrationAccount?
+    private let asker = Atomic<UInt32>(0)
     private let start = ContinuousClock.now
     private let cancelled = Atomic(false)
     private let state: Mutex<(result: MigrationResult, total: Int)>
@@ -50,6 +52,13 @@ public final class MigrationAccount: Sendable {
         reason = parent.reason
         self.parent = parent
         state = Mutex((.running, 0))
+    }
+
+    /// The number of the calling user: channels of copy engines serve users in turn. Default: root. It must be set before
+    /// the operation begins.
+    public var user: UInt32 {
+        get { parent?.user ?? asker.load(ordering: .relaxed) }
+        set { asker.store(newValue, ordering: .relaxed) }
     }
 
     /// The result, or the progress so far.

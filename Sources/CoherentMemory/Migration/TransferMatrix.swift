@@ -1,3 +1,4 @@
+import LinuxSupport
 import Synchronization
 
 /// Pages that moved from one node to another for one reason.

@@ -1,3 +1,6 @@
+import LinuxSupport
+import MachineTopology
+
 /// The size of a device's memory and how much of it is allocated, in pages.
 ///
 /// Unlike ``NodeUsage`` it is also valid under ``Isolation/driver``, where no node has the memory.

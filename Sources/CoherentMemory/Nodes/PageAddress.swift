@@ -1,3 +1,5 @@
+import MachineTopology
+
 extension Machine {
     /// The kind of a physical address for soft_offline_page() and memory_failure().
     public enum AddressKind: Sendable, Hashable {

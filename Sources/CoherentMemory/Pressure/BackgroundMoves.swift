@@ -1,3 +1,5 @@
+import LinuxSupport
+import MachineTopology
 import Synchronization
 
 /// A move of pages in the background while it runs: demotion by kswapd, or automatic NUMA balancing.

@@ -1,3 +1,4 @@
+import LinuxSupport
 import Synchronization
 
 /// The mode of automatic NUMA balancing: the bits of /proc/sys/kernel/numa_balancing.

@@ -1,3 +1,4 @@
+import LinuxSupport
 import Synchronization
 
 /// Counters of reclaim, demotion and promotion of a node: pages, or events. They only grow.

@@ -1,4 +1,5 @@
 import Glibc
+import MachineTopology
 import Synchronization
 import SystemPackage
 
@@ -31,7 +32,7 @@ extension Machine {
     ///   - account: the account of the freed pages.
     ///   - waitForUse: waits so that programs can touch the pages again.
     /// - Returns: the number of freed pages; it is smaller than requested if the others are in use, or no target has
-    ///   room.
+    ///   room; 0 of a node that does not allow reclaim.
     /// - Throws: EBUSY while another call reclaims the node's memory, EINTR when cancelled; pages that are freed stay
     ///   freed.
     @discardableResult
@@ -58,6 +59,7 @@ extension Machine {
         _ pages: Int, of node: Node, demotingTo targets: [Node], for reclaimer: Reclaimer,
         account: MigrationAccount? = nil, isCancelled: () -> Bool, waitForUse: () -> Void
     ) throws(Errno) -> Int {
+        guard node.allows(.reclaim) else { return 0 }
         guard !node.isReclaiming.exchange(true, ordering: .acquiring) else { throw .resourceBusy }
         defer { node.isReclaiming.store(false, ordering: .releasing) }
         var freed = 0

@@ -1,5 +1,6 @@
 import ArgumentParser
 import CoherentMemory
+import MachineTopology
 
 /// The pages of the manual, made of what `--help` and the topology reader go by.
 enum ManualPage: String, CaseIterable, ExpressibleByArgument {

@@ -1,8 +1,19 @@
+import MachineTopology
+
 extension Manual {
     private static let list = "a list of node numbers, `0-1,4`; an empty line if there are none"
 
     private static let figure =
         "`[node.link]` of the topology, or else derived from the distance; for a device the present figure of its `link`"
+
+    /// The words of isolation, from their table.
+    private static let words = Isolation.allCases.map { "\($0.rawValue): \($0.summary)." }.joined(separator: " ")
+
+    /// The rights of a node, from their table, with what each needs beside `node`.
+    private static let rights = NodeCapabilities.table.map { row in
+        let needs = row.needs.subtracting(.node).names.map { "; needs `\($0)`" }.joined()
+        return "\(row.name): \(row.summary)\(needs)."
+    }.joined(separator: " ")
 
     /// sys/devices/system/node.
     static let nodes: [Chapter] = [
@@ -14,7 +25,13 @@ extension Manual {
                 "possible": ManualPage(
                     reads: list, text: "`possible` of the topology, or else the nodes of the topology."),
                 "has_cpu": ManualPage(reads: list),
-                "has_memory": ManualPage(reads: list, text: "Includes a coherent node while a block of it is online."),
+                "has_memory": ManualPage(
+                    reads: list,
+                    text: "Includes a coherent node with the right `mempolicy` while a block of it is online."),
+                "has_private_memory": ManualPage(
+                    reads: list,
+                    text: "Includes a coherent node without the right `mempolicy` while a block of it is online.",
+                    linux: "none; proposed in 2026 (private memory nodes, N_MEMORY_PRIVATE)"),
                 "has_normal_memory": ManualPage(
                     reads: list, text: "Does not include coherent nodes: their memory is ZONE_MOVABLE."),
                 "has_generic_initiator": ManualPage(reads: list),
@@ -135,20 +152,30 @@ extension Manual {
             [
                 "device": ManualPage(summary: "The device that the node's memory belongs to."),
                 "isolation": ManualPage(
-                    reads: "`none [exclusive] restricted driver`, the current one in brackets",
+                    reads:
+                        "`none [exclusive] restricted driver private`, the current one in brackets; no brackets if no word has these `capabilities`",
                     writes: "one of the words",
                     errors: [
                         "EINVAL": "unknown word",
                         "EBUSY": "change to or from `driver` while a page of the node is in use or moving",
                     ],
-                    text:
-                        "none: the node is in the fallback list of every node, by distance. exclusive: only allocations that name the node get pages. restricted: in addition, only tasks that hold the device open, map it, or are in `tasks`. driver: the memory belongs to no node, and only the device file has pages here. Existing pages stay."
+                    text: words + " Each means a set of `capabilities`. Existing pages stay."
                 ),
+                "capabilities": ManualPage(
+                    reads: "lines of `NAME VALUE`: a right, and 1 where the node has it, else 0",
+                    writes: "`NAME VALUE`, any number of them; what is not named stays",
+                    errors: [
+                        "EINVAL":
+                            "another name or value, a name that comes twice, or a right without one that it needs",
+                        "EBUSY": "`node` is given or taken while a page of the node is in use or on its way",
+                    ],
+                    text: rights + " Pages that are here stay.",
+                    linux: "none; proposed in 2026 (private memory nodes, NODE_PRIVATE_CAP_*)"),
                 "contiguous": ManualPage(
                     reads:
                         "lines of `NAME COUNT`, pages: total (the online part of the share), free, largest (the longest free run)",
                     text:
-                        "The share is `contiguous` of the topology, rounded up to 2 MiB: the last frames of the node's initial memory. Only a buffer's `contiguous` allocates from it: no other page, huge page or pool does, even if the node is full. Its free frames count in MemFree, and are nr_free_cma of vmstat. A memory block with a part of a contiguous buffer cannot go offline (EBUSY).",
+                        "The share is `contiguous` of the topology, rounded up to 2 MiB: the last frames of the node's initial memory. Only a buffer's `contiguous` allocates from it: no other page, huge page or pool does, even if the node is full. Its free frames count in MemFree, and are nr_free_cma of vmstat. A memory block with a part of a contiguous buffer goes offline if the buffer finds another run, of this node's share or of another's; otherwise EBUSY.",
                     linux: "/sys/kernel/mm/cma; mm/cma.c"),
                 "refused": ManualPage(
                     reads:
