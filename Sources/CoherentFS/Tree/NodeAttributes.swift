@@ -66,7 +66,8 @@ enum NodeAttributes {
 enum CoherentNodeAttributes {
     static let table: [Attribute<Subject<CoherentMemory.Node>>] = [
         .readWrite(
-            "isolation", isPollable: true, summary: "Which allocations may get pages of the node: a name for its rights.",
+            "isolation", isPollable: true,
+            summary: "Which allocations may get pages of the node: a name for its rights.",
             show: { subject in
                 let word = Isolation(subject.part.capabilities)?.rawValue ?? ""
                 return choices(of: Isolation.allCases.map(\.rawValue), selected: word)

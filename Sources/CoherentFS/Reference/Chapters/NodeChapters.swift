@@ -9,7 +9,7 @@ extension Manual {
     /// The words of isolation, from their table.
     private static let words = Isolation.allCases.map { "\($0.rawValue): \($0.summary)." }.joined(separator: " ")
 
-    /// The rights of a node, from their table, with what each needs beside `node`.
+    /// The rights of a node, from their table, with the rights that each needs besides `node`.
     private static let rights = NodeCapabilities.table.map { row in
         let needs = row.needs.subtracting(.node).names.map { "; needs `\($0)`" }.joined()
         return "\(row.name): \(row.summary)\(needs)."
@@ -162,14 +162,14 @@ extension Manual {
                     text: words + " Each means a set of `capabilities`. Existing pages stay."
                 ),
                 "capabilities": ManualPage(
-                    reads: "lines of `NAME VALUE`: a right, and 1 where the node has it, else 0",
-                    writes: "`NAME VALUE`, any number of them; what is not named stays",
+                    reads: "lines of `NAME VALUE`: a right, and 1 if the node has it, otherwise 0",
+                    writes: "`NAME VALUE`, any number of times; rights that are not named do not change",
                     errors: [
                         "EINVAL":
-                            "another name or value, a name that comes twice, or a right without one that it needs",
-                        "EBUSY": "`node` is given or taken while a page of the node is in use or on its way",
+                            "unknown name or value, a repeated name, or a right without one that it needs",
+                        "EBUSY": "change of `node` while a page of the node is in use or moving",
                     ],
-                    text: rights + " Pages that are here stay.",
+                    text: rights + " Existing pages stay.",
                     linux: "none; proposed in 2026 (private memory nodes, NODE_PRIVATE_CAP_*)"),
                 "contiguous": ManualPage(
                     reads:
