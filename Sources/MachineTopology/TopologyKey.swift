@@ -60,7 +60,7 @@ public struct TopologyKey: Sendable, Hashable {
         TopologyKey(
             .node, "isolation", Isolation.allCases.map { "\"\($0.rawValue)\"" }.joined(separator: ", "),
             or: "\"exclusive\"",
-            "Who is given pages of a coherent node: a name for the rights that nodeN/cdm/capabilities shows."
+            "Which allocations get pages of a coherent node: a name for the rights in nodeN/cdm/capabilities."
         ),
         TopologyKey(
             .node, "contiguous", "SIZE", or: "\"0\"",

@@ -143,8 +143,7 @@ public final class Buffer: Sendable, Identifiable {
     /// EBUSY, and reclaim skips them. ``Machine/setPinned(_:of:)`` sets it.
     public var isPinned: Bool { state.withLock { $0.isPinned } }
 
-    /// Has the pages count in a user's share of the nodes from now on, or in nobody's. What is more than that lets the user have
-    /// stays where it is.
+    /// Counts the pages in a user's share of the nodes from now on, or in none. Pages above the share stay.
     public func setShare(_ share: FrameShare?) {
         state.withLock { state in
             for (node, count) in state.pagesByNode.enumerated() where count > 0 {

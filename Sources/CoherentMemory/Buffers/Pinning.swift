@@ -7,10 +7,10 @@ extension Machine {
     /// Pins the pages of a buffer, including later ones, or unpins them (mlock(2), and the longterm pins of mm/gup.c).
     /// Pinned pages do not move, except those of a contiguous buffer that is being copied: that move is completed.
     ///
-    /// As in Linux they leave the active list: pinned pages are on no list. Pages that come later never lie on a node that does
-    /// not let them be pinned.
+    /// As in Linux they leave the active list: pinned pages are on no list. Later pages are never on a node that does not
+    /// allow pins.
     ///
-    /// - Throws: EPERM where a page lies on such a node; then the buffer is not pinned, and no page has moved.
+    /// - Throws: EPERM if a page is on such a node; then the buffer is not pinned, and no page has moved.
     public func setPinned(_ isPinned: Bool, of buffer: Buffer) throws(Errno) {
         let hasChanged = try buffer.state.withLock { state throws(Errno) in
             if isPinned, nodes.contains(where: { !$0.allows(.longtermPin) && state.pages(onNode: $0.index) > 0 }) {

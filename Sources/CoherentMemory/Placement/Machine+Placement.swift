@@ -57,11 +57,10 @@ extension Machine {
         try updateCapabilities(of: node) { $0 = isolation.capabilities }
     }
 
-    /// Changes what the system may do with the memory of a coherent node, with no other change in between. Pages that are
-    /// there stay.
+    /// Changes the capabilities of a coherent node atomically. Existing pages stay.
     ///
-    /// - Throws: EINVAL for a node of RAM, and for rights that lack what they need; EBUSY where ``NodeCapabilities/node`` is
-    ///   given or taken while a page is in use or going offline; ENODEV when the node is gone.
+    /// - Throws: EINVAL for a node of RAM, and for rights without the rights that they need; EBUSY for a change of
+    ///   ``NodeCapabilities/node`` while a page is in use or going offline; ENODEV if the node is gone.
     public func updateCapabilities(of node: Node, _ change: (inout NodeCapabilities) -> Void) throws(Errno) {
         guard node.kind == .coherent else { throw .invalidArgument }
         var new = NodeCapabilities()
