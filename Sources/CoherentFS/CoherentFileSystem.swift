@@ -1,6 +1,7 @@
 import AttributeTree
 import CoherentMemory
 import Fuse
+import LinuxSupport
 import Logging
 import SystemPackage
 
@@ -53,6 +54,8 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
                     ("buffers", buffers),
                 ], services: services))
     }
+
+    deinit { services?.forgetInodes() }
 
     override var implementsReaddirplus: Bool { true }
 

@@ -1,3 +1,4 @@
+import LinuxSupport
 import Synchronization
 import SystemPackage
 
@@ -53,6 +54,8 @@ public final class Buffer: Sendable, Identifiable {
         var touches: [UInt64: PageTouches] = [:]
         /// Pages whose memory failed: entries of the page table without a frame.
         var markers = 0
+        /// In whose share of the nodes its pages count; nil where they do not.
+        var share: FrameShare?
         /// Pages that are on their way over a link that takes its time, if any are.
         var hold: PageHold?
 
@@ -66,6 +69,9 @@ public final class Buffer: Sendable, Identifiable {
             self.effective = effective
         }
 
+        /// Pages on a node, by its place.
+        func pages(onNode index: Int) -> Int { index < pagesByNode.count ? pagesByNode[index] : 0 }
+
         var effective: EffectivePolicy {
             get { boxed?.value ?? .default }
             set { boxed = newValue.isDefault ? nil : Boxed(newValue) }
@@ -76,6 +82,7 @@ public final class Buffer: Sendable, Identifiable {
                 pagesByNode.append(contentsOf: repeatElement(0, count: node + 1 - pagesByNode.count))
             }
             pagesByNode[node] += count
+            share?.add(count, node: node)
         }
     }
 
@@ -136,7 +143,17 @@ public final class Buffer: Sendable, Identifiable {
     /// EBUSY, and reclaim passes them by. ``Machine/setPinned(_:of:)`` sets it.
     public var isPinned: Bool { state.withLock { $0.isPinned } }
 
-    func pages(onNode index: Int) -> Int {
-        state.withLock { index < $0.pagesByNode.count ? $0.pagesByNode[index] : 0 }
+    /// Has the pages count in a user's share of the nodes from now on, or in nobody's. What is more than that lets the user have
+    /// stays where it is.
+    public func setShare(_ share: FrameShare?) {
+        state.withLock { state in
+            for (node, count) in state.pagesByNode.enumerated() where count > 0 {
+                state.share?.add(-count, node: node)
+                share?.add(count, node: node)
+            }
+            state.share = share
+        }
     }
+
+    func pages(onNode index: Int) -> Int { state.withLock { $0.pages(onNode: index) } }
 }

@@ -1,9 +1,11 @@
 import Glibc
+import LinuxSupport
+import MachineTopology
 import Synchronization
 import SystemPackage
 
 extension Machine {
-    /// The most bytes one ``read(_:at:length:origin:_:)`` answers.
+    /// The most bytes one ``read(_:at:length:origin:isTouch:_:)`` answers.
     public static var maximumRead: Int { 2 << 20 }
 
     /// Reads bytes of a buffer in place, as a touch that gives every page of the range its frame.

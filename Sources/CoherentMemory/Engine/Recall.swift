@@ -1,4 +1,5 @@
 import Dispatch
+import LinuxSupport
 import Synchronization
 import SystemPackage
 

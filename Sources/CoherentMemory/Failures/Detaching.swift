@@ -1,3 +1,5 @@
+import LinuxSupport
+
 extension Machine {
     /// Takes the frames of pages that failed away, and leaves markers in their place: from now on touches of these pages
     /// fail, and what comes back from the page cache is let go. The caller holds the buffer's lock, and afterwards

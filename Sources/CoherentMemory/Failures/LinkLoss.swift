@@ -1,3 +1,4 @@
+import LinuxSupport
 import SystemPackage
 
 /// Whether a device's link carries anything.
@@ -132,7 +133,7 @@ extension Machine {
         while true {
             var freed = FreedFrames(isUnlimited: true)
             let next = buffer.state.withLock { state -> UInt64? in
-                let pages = node.index < state.pagesByNode.count ? state.pagesByNode[node.index] : 0
+                let pages = state.pages(onNode: node.index)
                 guard pages > 0 || state.markers > 0, let (_, base) = state.table.nextLeaf(from: position) else {
                     return nil
                 }

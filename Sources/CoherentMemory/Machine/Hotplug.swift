@@ -1,3 +1,5 @@
+import LinuxSupport
+import MachineTopology
 import Synchronization
 import SystemPackage
 
@@ -83,7 +85,7 @@ extension Machine {
     }
 
     /// Brings every device that was removed, or whose link was cut and is up again, back, as new memory: the node, and the blocks that it began with, which
-    /// become what ``autoOnline`` says. Isolation and link are as the topology has them.
+    /// become what ``autoOnline`` says. Rights and link are as the topology has them.
     ///
     /// - Throws: EBUSY where a device is just being removed; the others are back then.
     public func rescan() throws(Errno) {
@@ -110,7 +112,7 @@ extension Machine {
                     device.changePresence()
                     note(.deviceAdded(device.name))
                 }
-                node.resetIsolation(description.isolation)
+                node.resetCapabilities(description.capabilities)
                 note(.nodeAdded(node.id))
                 for block in 0..<node.span.base.count / pagesPerBlock {
                     zone.add(block)

@@ -1,4 +1,6 @@
 import Glibc
+import LinuxSupport
+import MachineTopology
 import Synchronization
 import SystemPackage
 
@@ -8,8 +10,8 @@ public enum MachineEvent: Sendable, Hashable {
     case block(UInt64, MemoryBlockState)
     /// A device's state word changed.
     case device(name: String, state: DeviceState)
-    /// A node's isolation changed, to this.
-    case isolation(node: Int, Isolation)
+    /// What the system may do with a node's memory changed, to this.
+    case capabilities(node: Int, NodeCapabilities)
     /// A migration of pages of a buffer began or ended.
     case migration(buffer: UInt64)
     /// A migration of a whole node began or ended.
@@ -126,7 +128,7 @@ public final class Machine: Sendable {
         }
         self.devices = devices
         updateWatermarks()
-        if nodes.contains(where: { $0.isolation == .restricted }) { tasks.activate() }
+        if nodes.contains(where: { !$0.allows(.anyTask) }) { tasks.activate() }
     }
 
     deinit {
@@ -142,8 +144,19 @@ public final class Machine: Sendable {
     /// The node `nodeN`, if there is one.
     public func node(_ id: Int) -> Node? { indices[id].map { nodes[$0] } }
 
-    /// The ids of the nodes that have memory online (N_MEMORY).
-    public var nodesWithMemory: IDSet { IDSet(nodes.lazy.filter(\.hasMemory).map(\.id)) }
+    /// The ids of the nodes that have memory online and that policies may name (N_MEMORY, and the nodes of N_MEMORY_PRIVATE
+    /// with NODE_PRIVATE_CAP_MEMPOLICY).
+    public var nodesWithMemory: IDSet { nodesWithMemory(.mempolicy) }
+
+    /// The ids of the nodes that have memory online and a right.
+    func nodesWithMemory(_ capability: NodeCapabilities) -> IDSet {
+        IDSet(nodes.lazy.filter { $0.allows(capability) && $0.hasMemory }.map(\.id))
+    }
+
+    /// The ids of the nodes that no cpuset grants or denies.
+    var ungovernedNodes: IDSet {
+        IDSet(nodes.lazy.filter { $0.allows(.node) && !$0.allows(.cpuset) }.map(\.id))
+    }
 
     /// Pages per memory block.
     public var pagesPerBlock: Int { Int(topology.blockSize >> Page.shift) }
@@ -192,7 +205,7 @@ public final class Machine: Sendable {
 
     func announce(_ event: MachineEvent) {
         switch event {
-        case .block, .isolation, .nodeAdded, .nodeRemoved, .link: updateWatermarks()
+        case .block, .capabilities, .nodeAdded, .nodeRemoved, .link: updateWatermarks()
         default: break
         }
         system.hooks.withLock { $0.observer }?(event)

@@ -1,9 +1,15 @@
+import MachineTopology
+
 /// Which pages of a buffer a migration takes.
 enum PageFilter {
     /// All.
     case all
     /// All that are not yet on the target.
     case notOn(node: Int)
+    /// All that are not yet on the target, of nodes that let programs move pages away.
+    case movable(to: Int)
+    /// All that are not yet on the target, of nodes that do not.
+    case immovable(to: Int)
     /// Those of one node.
     case onNode(Int)
     /// Those whose frames are in a range, such as a memory block's.
@@ -21,12 +27,20 @@ extension Machine {
         switch filter {
         case .all: true
         case .notOn(let node): !nodes[node].span.contains(entry.pfn)
+        case .movable(let node): isElsewhere(entry, than: nodes[node]) { $0.allows(.userMigrate) }
+        case .immovable(let node): isElsewhere(entry, than: nodes[node]) { !$0.allows(.userMigrate) }
         case .onNode(let node): nodes[node].span.contains(entry.pfn)
         case .frames(let frames): frames.contains(entry.pfn)
         case .baseFrames(let frames): !entry.isHuge && frames.contains(entry.pfn)
         case .migrating: entry.isMigrating
         case .unmapping: entry.isUnmapping
         }
+    }
+
+    private func isElsewhere(
+        _ entry: PageTableEntry, than target: Node, _ condition: (Node) -> Bool
+    ) -> Bool {
+        !target.span.contains(entry.pfn) && condition(node(of: entry.pfn))
     }
 
     /// Calls `body` with every entry of a range that a migration takes.

@@ -1,3 +1,4 @@
+import LinuxSupport
 import SystemPackage
 
 /// Pages of a buffer that are on their way over a link that takes its time: who touches one waits until it has arrived

@@ -1,3 +1,4 @@
+import LinuxSupport
 import Synchronization
 
 /// Pages that moved from node to node for one reason.

@@ -1,3 +1,5 @@
+import LinuxSupport
+
 extension Machine {
     /// Pages written back at once: 4 MiB, so that getting ready costs little, and whoever else waits for the workers does so
     /// only shortly.

@@ -1,3 +1,4 @@
+import LinuxSupport
 import SystemPackage
 
 /// Frames of a node that cannot be moved away.

@@ -1,5 +1,7 @@
 import CLinux
 import Glibc
+import LinuxSupport
+import MachineTopology
 import Synchronization
 import SystemPackage
 
@@ -20,7 +22,7 @@ public struct MemoryBlock: Sendable {
     /// The state. The caller holds the zone's lock.
     func state(in zone: borrowing Zone) -> MemoryBlockState {
         guard node.incarnation == incarnation, node.isPresent else { return .absent }
-        return node.isDriverOwned ? .offline : zone.state(of: index)
+        return node.allows(.node) ? zone.state(of: index) : .offline
     }
 
     /// The zone of its frames, nil while it is offline.
@@ -82,7 +84,7 @@ extension Machine {
         guard type != .offline, !(isCoherent && type == .onlineKernel) else { throw .invalidArgument }
         let isFirst = try block.node.zone.withLock { zone throws(Errno) in
             let isFirst = zone.present == 0
-            guard !block.node.isDriverOwned else { throw .notPermitted }
+            guard block.node.allows(.node) else { throw .notPermitted }
             switch block.state(in: zone) {
             case .offline:
                 // As memory_block_online() has it: first the poison has to be cleared.
@@ -112,7 +114,7 @@ extension Machine {
     /// the block is online with all its data, though some of its pages may have moved.
     ///
     /// - Parameter account: what moves is added to.
-    /// - Throws: EINVAL when it is offline already, EBUSY when it is going offline or a page cannot be moved,
+    /// - Throws: EINVAL when it is offline already, EBUSY when it is going offline or a page cannot be moved or may not be,
     ///   EINTR when cancelled, ENODEV when it is gone.
     public func offline(
         _ block: MemoryBlock, account: MigrationAccount? = nil, isCancelled: () -> Bool = { false }
@@ -156,7 +158,10 @@ extension Machine {
                 // Its link may be cut.
                 guard block.state(in: zone) == .goingOffline else { throw .operationNotSupportedByDevice }
                 zone.dissolvePool(in: block.index, table: node.frames)
-                guard zone.isDrained(block.index) else { return false }
+                guard zone.isDrained(block.index) else {
+                    guard node.allows(.hotunplug) else { throw .resourceBusy }
+                    return false
+                }
                 zone.offline(block.index)
                 note(.block(block.number, .offline))
                 return true

@@ -1,3 +1,5 @@
+import LinuxSupport
+import MachineTopology
 import SystemPackage
 
 extension Node {
@@ -8,7 +10,7 @@ extension Node {
     /// Takes an aligned run of 512 frames; nil when the node has none.
     func allocateHuge() -> FrameRun? {
         zone.withLock { zone -> FrameRun? in
-            guard isPresent, !isDriverOwned, let frames = zone.allocateHuge() else { return nil }
+            guard isPresent, allows(.node), let frames = zone.allocateHuge() else { return nil }
             self.frames.setOwner(of: frames, to: FrameTable.unmapped)
             wakeKswapd(zone)
             return run(frames)
@@ -27,7 +29,7 @@ extension Node {
     /// Takes a huge page that makes the pool larger by one; nil when the node has none.
     func growPool() -> FrameRun? {
         zone.withLock { zone -> FrameRun? in
-            guard isPresent, !isDriverOwned, let frames = zone.growPool() else { return nil }
+            guard isPresent, allows(.node), let frames = zone.growPool() else { return nil }
             self.frames.setOwner(of: frames, to: FrameTable.unmapped)
             return run(frames)
         }
@@ -59,7 +61,7 @@ extension Machine {
     /// Reserves huge pages of a node, or gives reserved ones up (nodeN/hugepages/…/nr_hugepages).
     ///
     /// What does not fit is left out; ``NodeUsage/hugePool`` tells what was got. Huge pages in use beyond `count` become
-    /// surplus. Naming the node is asking for it, so that its isolation does not matter.
+    /// surplus. Naming the node is asking for it; one that nobody may name gets none.
     ///
     /// - Parameter count: huge pages; any number from 0 on.
     public func setHugePages(_ count: Int, of node: Node) {
@@ -68,7 +70,7 @@ extension Machine {
             while true {
                 let step = node.zone.withLock { zone -> (taken: Int, isDone: Bool) in
                     guard node.isPresent else { return (0, true) }
-                    return zone.resizePool(to: node.isDriverOwned ? 0 : count, limit: 64, table: node.frames)
+                    return zone.resizePool(to: node.allows(.mempolicy) ? count : 0, limit: 64, table: node.frames)
                 }
                 // An event an allocation, whatever its order, as zone_statistics() counts.
                 if step.taken > 0 { account(step.taken, on: node, intended: node, isLocal: isLocal) }

@@ -1,3 +1,4 @@
+import MachineTopology
 import SystemPackage
 
 /// Where pages shall be allocated (struct mempolicy): of a buffer, or of a task.

@@ -1,3 +1,5 @@
+import LinuxSupport
+import MachineTopology
 import Synchronization
 
 /// Pages that the machine moves of its own accord, while it does: demotion by kswapd, or automatic NUMA balancing.

@@ -1,3 +1,4 @@
+import LinuxSupport
 import Synchronization
 
 /// What automatic NUMA balancing does: the bits of /proc/sys/kernel/numa_balancing.

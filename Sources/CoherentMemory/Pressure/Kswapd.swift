@@ -1,3 +1,5 @@
+import LinuxSupport
+import MachineTopology
 import Synchronization
 import SystemPackage
 
@@ -62,7 +64,7 @@ extension Machine {
     private func demote(
         from node: Node, to goal: Int, _ account: MigrationAccount, waitForUse: () -> Void, isCancelled: () -> Bool
     ) -> Bool {
-        while !isCancelled(), isDemotionEnabled, node.isolation == .none {
+        while !isCancelled(), isDemotionEnabled, node.allows(.reclaim) {
             let missing = goal - node.freePages
             guard missing > 0 else { return true }
             let wanted = min(missing, Self.cluster)

@@ -1,4 +1,5 @@
 import Glibc
+import MachineTopology
 import Synchronization
 import SystemPackage
 
@@ -30,7 +31,8 @@ extension Machine {
     ///   - targets: nodes of slower tiers, the nearest first; none to leave pages where they are.
     ///   - account: what is freed is added to.
     ///   - waitForUse: lets those who use pages touch them again.
-    /// - Returns: how many pages were freed, less than asked when the others are in use, or there is nowhere to go.
+    /// - Returns: how many pages were freed, less than asked when the others are in use, or there is nowhere to go; none of
+    ///   a node that does not let it.
     /// - Throws: EBUSY while somebody else reclaims the node's memory, EINTR when cancelled; what was freed stays free.
     @discardableResult
     public func reclaim(
@@ -56,6 +58,7 @@ extension Machine {
         _ pages: Int, of node: Node, demotingTo targets: [Node], for reclaimer: Reclaimer,
         account: MigrationAccount? = nil, isCancelled: () -> Bool, waitForUse: () -> Void
     ) throws(Errno) -> Int {
+        guard node.allows(.reclaim) else { return 0 }
         guard !node.isReclaiming.exchange(true, ordering: .acquiring) else { throw .resourceBusy }
         defer { node.isReclaiming.store(false, ordering: .releasing) }
         var freed = 0

@@ -1,3 +1,5 @@
+import MachineTopology
+
 extension Node {
     /// How far memory is from the programs, on the scale of Linux's tiers (abstract distance, mm/memory-tiers.c).
     ///
@@ -11,7 +13,7 @@ extension Node {
 
 extension Machine {
     /// The nodes that pages of a node may be demoted to: of the nearest slower tier that has any, then of the next, each by
-    /// distance (next_demotion_node()). An isolated node is for those who name it.
+    /// distance (next_demotion_node()). Only nodes that let it are targets.
     public func demotionTargets(of node: Node) -> [Node] {
         let candidates = nodes.filter { isDemotionTarget($0, of: node) }
         func rank(_ other: Node) -> (Int, Int) { (other.abstractDistance, node.distances[other.index]) }
@@ -21,7 +23,7 @@ extension Machine {
     func hasDemotionTarget(_ node: Node) -> Bool { nodes.contains { isDemotionTarget($0, of: node) } }
 
     private func isDemotionTarget(_ other: Node, of node: Node) -> Bool {
-        other.abstractDistance > node.abstractDistance && other.isolation == .none && other.hasMemory
+        other.abstractDistance > node.abstractDistance && other.allows(.demotion) && other.hasMemory
     }
 
     /// The node of the fastest tiers to which pages are promoted for a task that runs on `node`.

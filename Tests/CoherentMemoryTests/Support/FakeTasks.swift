@@ -1,4 +1,5 @@
 import CoherentMemory
+import LinuxSupport
 
 /// Tasks that a test makes up: processes, their threads, and who holds which device open.
 final class FakeTasks: TaskDirectory {
