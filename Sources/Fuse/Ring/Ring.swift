@@ -163,16 +163,19 @@ final class Ring: @unchecked Sendable {
 
     /// Makes a request of our own that comes to an entry without a request: its commit is what takes up those that wait.
     ///
-    /// FUSE_NOTIFY_RETRIEVE of no bytes of the root directory has the kernel send FUSE_NOTIFY_REPLY by the queue of the CPU that this
-    /// thread is on (fuse_retrieve(), fuse_uring_task_to_queue()).
+    /// FUSE_NOTIFY_RETRIEVE of no bytes of a file has the kernel send FUSE_NOTIFY_REPLY by the queue of the CPU that this thread is on
+    /// (fuse_retrieve(), fuse_uring_task_to_queue()). It takes regular files alone, and those that the kernel knows: what a request
+    /// that is held is about mostly is one.
     private func prime() {
         needsPriming = false
-        primings += 1
-        // struct fuse_out_header with FUSE_NOTIFY_RETRIEVE in place of an errno; struct fuse_notify_retrieve_out.
-        let unique = RingEntry.firstPriming + (primings % (1 << 32)) << 16 + UInt64(cpu) << 1
-        let message: [UInt64] = [48 | 5 << 32, 0, unique, InodeNumber.root.rawValue, 0, 0]
-        // It fails only where the connection has ended.
-        _ = unsafe message.withUnsafeBytes { unsafe write(device, $0.baseAddress, $0.count) }
+        for entry in unsafe entries {
+            guard unsafe entry.pointee.isDeferred, unsafe entry.pointee.queue == cpu else { continue }
+            primings += 1
+            // struct fuse_out_header with FUSE_NOTIFY_RETRIEVE in place of an errno; struct fuse_notify_retrieve_out.
+            let unique = RingEntry.firstPriming + (primings % (1 << 32)) << 16 + UInt64(cpu) << 1
+            let message: [UInt64] = unsafe [48 | 5 << 32, 0, unique, entry.pointee.node, 0, 0]
+            if unsafe message.withUnsafeBytes({ unsafe write(device, $0.baseAddress, $0.count) }) == 48 { return }
+        }
     }
 
     private func drain(_ session: OpaquePointer) throws(Errno) {

@@ -71,6 +71,12 @@ struct RingEntry: ~Copyable {
         nonmutating set { unsafe base.storeBytes(of: newValue, toByteOffset: 1136, as: Bool.self) }
     }
 
+    /// The inode that the request is about (`nodeid`).
+    private(set) var node: UInt64 {
+        get { unsafe base.load(fromByteOffset: 1144, as: UInt64.self) }
+        nonmutating set { unsafe base.storeBytes(of: newValue, toByteOffset: 1144, as: UInt64.self) }
+    }
+
     /// An entry with room for payloads of `capacity` bytes.
     init(_ ring: Ring, queue: Int, capacity: Int) throws(Errno) {
         let page = Int(sysconf(Int32(_SC_PAGESIZE)))
@@ -120,6 +126,7 @@ struct RingEntry: ~Copyable {
         unsafe commit = header.pointee.commit_id
         isAnswered = false
         isDeferred = false
+        node = unsafe message.loadUnaligned(fromByteOffset: 16, as: UInt64.self)
         // Where the operation's structure ends in no multiple of 8 bytes, the message begins at none.
         unsafe unique.store(
             message.loadUnaligned(fromByteOffset: 8, as: UInt64.self), ordering: .sequentiallyConsistent)
