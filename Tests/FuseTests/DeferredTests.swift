@@ -45,7 +45,14 @@ struct DeferredTests {
         let files = (0..<count).map { (FileName("slow \($0)"), MemoryFileSystem.Kind.slow) }
         let system = MemoryFileSystem(files: files)
         try withMount(system, workers: 1) { mount in
-            let waiting = "/sys/fs/fuse/connections/\(try #require(mount.session.device).minor)/waiting"
+            // Not everybody has it at /sys/fs/fuse/connections.
+            let control = temporaryDirectory()
+            try #require(unsafe Glibc.mount("fusectl", control, "fusectl", 0, nil) == 0)
+            defer {
+                unsafe umount2(control, Int32(MNT_DETACH))
+                unsafe rmdir(control)
+            }
+            let waiting = control + "/\(try #require(mount.session.device).minor)/waiting"
             let opened = (0..<count).map { unsafe open(mount.file("slow \($0)"), O_WRONLY) }
             defer { for file in opened { close(file) } }
             let clients = system.state.withLock { _ in

@@ -168,8 +168,9 @@ final class Ring: @unchecked Sendable {
     /// that is held is about mostly is one.
     private func prime() {
         needsPriming = false
-        for entry in unsafe entries {
-            guard unsafe entry.pointee.isDeferred, unsafe entry.pointee.queue == cpu else { continue }
+        for index in unsafe entries.indices {
+            let entry = unsafe entries[index]
+            guard unsafe entry.pointee.isDeferred && entry.pointee.queue == cpu else { continue }
             primings += 1
             // struct fuse_out_header with FUSE_NOTIFY_RETRIEVE in place of an errno; struct fuse_notify_retrieve_out.
             let unique = RingEntry.firstPriming + (primings % (1 << 32)) << 16 + UInt64(cpu) << 1
