@@ -1,5 +1,6 @@
 import CoherentMemory
 import Fuse
+import MachineTopology
 
 extension Services {
     /// What statfs(2) tells.
@@ -10,7 +11,7 @@ extension Services {
             statistics.blocks += UInt64(usage.present)
             statistics.freeBlocks += UInt64(usage.free)
             // The rest is for who names the node, or asks for contiguous memory.
-            if node.isolation == .none {
+            if node.capabilities.isSuperset(of: [.node, .fallback, .anyTask]) {
                 statistics.availableBlocks += UInt64(max(usage.free - usage.contiguous.free, 0))
             }
         }

@@ -1,3 +1,6 @@
+import LinuxSupport
+import MachineTopology
+
 /// The frames that one user's buffers have on each node, and the share of a coherent node that they may have: what a page counter
 /// of a memory cgroup is to Linux (mm/page_counter.c), by node.
 ///
