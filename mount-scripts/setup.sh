@@ -27,6 +27,11 @@ set_up_build() {
     { command -v pkg-config >/dev/null && pkg-config --exists libseccomp; } || missing+=(libseccomp-dev)
     { command -v pkg-config >/dev/null && pkg-config --exists zlib; } || missing+=(zlib1g-dev)
     command -v fusermount3 >/dev/null || missing+=(fuse3)
+    # What Swift itself takes from the system: the libraries of its programs, git for the packages that the build fetches, and the
+    # headers and start files that its C++ compiler looks for in that of GCC.
+    swift build --version >/dev/null 2>&1 || missing+=(libcurl4-openssl-dev libncurses-dev libxml2-dev)
+    command -v git >/dev/null || missing+=(git ca-certificates)
+    command -v g++ >/dev/null || missing+=(g++)
     install_packages "${missing[@]}"
 }
 
@@ -49,9 +54,11 @@ set_up_tour() {
 set_up_tests() {
     local missing=() tool
     command -v cc >/dev/null || missing+=(gcc libc6-dev)
-    for tool in numactl fio mandoc rsync strace; do
+    for tool in numactl fio mandoc rsync strace cmake make; do
         command -v "$tool" >/dev/null || missing+=("$tool")
     done
+    # The tests start Debian's Python for it.
+    /usr/bin/python3 -c 'import pytest' 2>/dev/null || missing+=(python3 python3-pytest)
     for tool in setpriv lsmem chmem lscpu; do
         command -v "$tool" >/dev/null || { missing+=(util-linux); break; }
     done

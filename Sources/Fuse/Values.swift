@@ -39,6 +39,8 @@ public struct FileSystemStatistics: Hashable, Sendable {
     public var blocks: UInt64 = 0
     /// The number of free blocks.
     public var freeBlocks: UInt64 = 0
+    /// The number of free blocks that any user may have.
+    public var availableBlocks: UInt64 = 0
     /// The number of inodes.
     public var files: UInt64 = 0
     /// The number of free inodes.
@@ -55,7 +57,7 @@ public struct FileSystemStatistics: Hashable, Sendable {
         result.f_frsize = UInt(blockSize)
         result.f_blocks = UInt(blocks)
         result.f_bfree = UInt(freeBlocks)
-        result.f_bavail = UInt(freeBlocks)
+        result.f_bavail = UInt(availableBlocks)
         result.f_files = UInt(files)
         result.f_ffree = UInt(freeFiles)
         result.f_favail = UInt(freeFiles)
