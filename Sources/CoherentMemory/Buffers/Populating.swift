@@ -23,9 +23,27 @@ extension Machine {
             try populate(page: pages.lowerBound, of: &state, origin: origin)
             return pages.upperBound
         }
+        guard !state.ranges.isEmpty else { return try fill(pages, of: &state, origin: origin, policy: shortage) }
+        var position = pages.lowerBound
+        while position < pages.upperBound {
+            let stretch = position..<state.ranges.end(ofFirstStretchIn: position..<pages.upperBound)
+            do throws(Errno) {
+                position = try fill(stretch, of: &state, origin: origin, policy: shortage)
+            } catch  where shortage == .prefix && position > pages.lowerBound {
+                return position
+            }
+            if position < stretch.upperBound { break }
+        }
+        return position
+    }
+
+    /// The same for pages that are all under one policy.
+    private func fill(
+        _ pages: Range<UInt64>, of state: inout Buffer.State, origin: Origin, policy shortage: Shortage
+    ) throws(Errno) -> UInt64 {
         var missing = missingPages(of: pages, in: state)
         guard missing > 0 else { return pages.upperBound }
-        let context = context(for: state, origin: origin)
+        let context = context(for: state, at: pages.lowerBound, origin: origin)
         let local = context.local
         if state.huge != .never {
             if let end = try populateHuge(pages, of: &state, for: context, policy: shortage) { return end }
@@ -73,7 +91,7 @@ extension Machine {
     /// The same for one page, which is all that most faults are about.
     private func populate(page: UInt64, of state: inout Buffer.State, origin: Origin) throws(Errno) {
         guard state.table[page].isNone else { return }
-        let context = context(for: state, origin: origin)
+        let context = context(for: state, at: page, origin: origin)
         var taken: TakenRun?
         let got = allocate(1, at: page, for: context) { taken = $0 }
         countRefusals(got)

@@ -54,7 +54,7 @@ extension Machine {
     /// lock.
     func noteFaults(_ pages: some Collection<UInt64>, in state: inout Buffer.State, by context: DeviceContext) {
         let limit = context.device.policy.deviceFaults
-        guard limit > 0, !state.isDevice, state.effective.mode == .default else { return }
+        guard limit > 0, !state.isDevice, state.hasNoPolicy else { return }
         for page in pages {
             let entry = state.table[page]
             guard entry.isPresent, node(of: entry.pfn) !== context.device.node else { continue }
@@ -70,7 +70,7 @@ extension Machine {
         let limit = device.policy.cpuFaults
         guard limit > 0 else { return }
         let misplaced = buffer.state.withLock { state -> [UInt64] in
-            guard !state.isDevice, state.effective.mode == .default, let context = state.context(of: device) else {
+            guard !state.isDevice, state.hasNoPolicy, let context = state.context(of: device) else {
                 return []
             }
             var misplaced: [UInt64] = []

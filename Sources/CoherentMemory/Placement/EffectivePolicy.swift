@@ -6,6 +6,8 @@ struct EffectivePolicy: Sendable {
     var mode: MemoryPolicy.Mode
     var nodes = NodeMask()
     var flag: MemoryPolicy.NodeFlag?
+    /// The place of the home node.
+    var home: Int?
 
     static let `default` = EffectivePolicy(mode: .default)
 
@@ -38,21 +40,23 @@ struct AllocationContext {
 extension Machine {
     /// A policy for the fault path. Nodes that the machine does not have are left out.
     func effective(_ policy: MemoryPolicy) -> EffectivePolicy {
-        EffectivePolicy(mode: policy.mode, nodes: mask(policy.nodes), flag: policy.flag)
+        EffectivePolicy(
+            mode: policy.mode, nodes: mask(policy.nodes), flag: policy.flag,
+            home: policy.home.flatMap { node($0)?.index })
     }
 
     func mask(_ nodes: IDSet) -> NodeMask { NodeMask(nodes.lazy.compactMap { self.node($0)?.index }) }
 
-    /// What is in force for a touch: the buffer's own policy, else that of the task, else the default (get_vma_policy()
-    /// and shmem_get_policy()), within the task's cpuset.
-    func context(for state: borrowing Buffer.State, origin: Origin) -> AllocationContext {
-        var context = context(for: state.effective, isDevice: state.isDevice, origin: origin)
+    /// What is in force for a touch of a page: the policy of its part of the buffer, or of the buffer, else that of the task, else the
+    /// default (get_vma_policy() and shmem_get_policy()), within the task's cpuset.
+    func context(for state: borrowing Buffer.State, at page: UInt64, origin: Origin) -> AllocationContext {
+        var context = context(for: state.effective(at: page), isDevice: state.isDevice, origin: origin)
         context.isPinned = state.isPinned
         context.share = state.share
         return context
     }
 
-    private func context(for policy: borrowing EffectivePolicy, isDevice: Bool, origin: Origin) -> AllocationContext {
+    func context(for policy: borrowing EffectivePolicy, isDevice: Bool, origin: Origin) -> AllocationContext {
         let local = node(origin.node)?.index ?? 0
         var context = AllocationContext(policy: copy policy, local: local, process: 0, isDevice: isDevice)
         context.isDeviceTouch = origin.isDevice
@@ -99,7 +103,8 @@ extension Machine {
         }
         let policy = buffer.state.withLock { state -> EffectivePolicy? in
             if let pages, missingPages(of: pages, in: state) == 0 { return nil }
-            return state.effective
+            // Other pages of the range may have others; what those want to know is asked then.
+            return state.effective(at: pages?.lowerBound ?? 0)
         }
         guard let policy else { return origin }
         let context = context(for: policy, isDevice: false, origin: origin)
