@@ -273,6 +273,7 @@ final class SystemState: Sendable {
     let buffers = Mutex(IDTable<Buffer>())
     let hasOwnWeights = Atomic(false)
     let transfers = TransferMatrix()
+    let affinities = TaskAffinities()
     /// The buffers whose pages are pinned.
     let pinned = Mutex<Set<UInt64>>([])
     let pressure = PressureState()
