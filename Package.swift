@@ -45,6 +45,7 @@ let package = Package(
         .systemLibrary(name: "CSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .target(name: "CLinux"),
+        .target(name: "CListener"),
         .target(name: "LinuxSupport", dependencies: ["CLinux", system], swiftSettings: settings),
         .target(
             name: "MachineTopology",
@@ -70,9 +71,14 @@ let package = Package(
             ],
             swiftSettings: settings),
         .target(
+            name: "Programs",
+            dependencies: ["CListener", "CoherentMemory", "LinuxSupport", "MachineTopology", system],
+            swiftSettings: settings),
+        .target(
             name: "CoherentFS",
             dependencies: [
-                "AttributeTree", "CLinux", "CoherentMemory", "Fuse", "LinuxSupport", "MachineTopology", system,
+                "AttributeTree", "CLinux", "CoherentMemory", "Fuse", "LinuxSupport", "MachineTopology", "Programs",
+                system,
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -80,7 +86,9 @@ let package = Package(
         .executableTarget(
             name: "cdmfs",
             dependencies: [
-                "CLinux", "CSeccomp", "CoherentFS", "CoherentMemory", "Fuse", "LinuxSupport", "MachineTopology", system,
+                "CLinux", "CListener", "CSeccomp", "CoherentFS", "CoherentMemory", "Fuse", "LinuxSupport",
+                "MachineTopology",
+                system,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -98,6 +106,10 @@ let package = Package(
             name: "AttributeTreeTests", dependencies: ["AttributeTree", system], swiftSettings: settings),
         .testTarget(
             name: "FuseTests", dependencies: ["Fuse", "CLinux", "LinuxSupport", system], swiftSettings: settings),
+        .testTarget(
+            name: "ProgramsTests",
+            dependencies: ["Programs", "CListener", "CoherentMemory", "LinuxSupport", "MachineTopology", system],
+            swiftSettings: settings),
         .testTarget(
             name: "CoherentFSTests",
             dependencies: ["CoherentFS", "CoherentMemory", "LinuxSupport", "MachineTopology", system],
