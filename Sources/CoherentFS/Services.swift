@@ -51,6 +51,7 @@ final class Services: Sendable {
     /// What users have of what is limited.
     let accounts: Accounts
     let numaMaps = NumaMapsQuestion.Last()
+    let programs: MountedPrograms
     /// The sys/ tree.
     let tree = Mutex(WeakTree())
     /// The directory buffers/.
@@ -78,6 +79,7 @@ final class Services: Sendable {
         direct = DirectMappings(notifier: notifier, logger: logger)
         unmappable = Unmappable(notifier: notifier, logger: logger)
         tasks = TaskLocator(machine: machine)
+        programs = MountedPrograms(machine: machine, inodes: inodes, processes: processes, tasks: tasks)
         machine.setInvalidator(pageCache)
         machine.setTaskDirectory(processes)
         let (changes, uevents, power, jobs) = (changes, uevents, power, jobs)

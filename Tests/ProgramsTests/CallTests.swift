@@ -203,14 +203,14 @@ struct CallTests {
     func stuck() throws {
         let (program, buffer) = try scene()
         try touch(buffer, pages: 8..<16, on: program.machine)
-        program.machine.setPinned(true, of: buffer)
+        try program.machine.setPinned(true, of: buffer)
         let second = try program.put([UInt64(0b100)])
         func bind(_ flags: UInt64) -> Errno? {
             error { try program.bind(start: Self.start, length: 4096, mode: 2, nodes: second, limit: 65, flags: flags) }
         }
         #expect(bind(2) == nil)
         #expect(bind(3) == .ioError)
-        program.machine.setPinned(false, of: buffer)
+        try program.machine.setPinned(false, of: buffer)
         #expect(bind(3) == nil)
         program.machine.remove(buffer)
     }
@@ -330,9 +330,9 @@ struct CallTests {
         #expect(error { try migrate(first, none) } == .invalidArgument)
         #expect(error { try migrate(first, Self.nowhere) } == .badAddress)
         #expect(error { try migrate(first, second, process: 9) } == .noSuchProcess)
-        program.machine.setPinned(true, of: buffer)
+        try program.machine.setPinned(true, of: buffer)
         #expect(try migrate(second, first) == .value(4))
-        program.machine.setPinned(false, of: buffer)
+        try program.machine.setPinned(false, of: buffer)
         program.isPrivileged = false
         program.allowed = IDSet(0..<1)
         #expect(error { try migrate(first, second) } == .notPermitted)

@@ -58,6 +58,7 @@ struct SystemTree {
                         [
                             .attributes(MountAttributes.table, of: ()),
                             .attributes(TaskAttributes.table, of: services),
+                            .attributes([MountedPrograms.attribute], of: services),
                             .attributes(JobAttributes.table, of: services),
                             .attributes(PressureAttributes.table, of: services.machine),
                             .attributes([MachineMetrics.attribute], of: services.machine),
