@@ -70,9 +70,17 @@ let package = Package(
             ],
             swiftSettings: settings),
         .target(
+            name: "HMMTestDevice",
+            dependencies: [
+                "AttributeTree", "CLinux", "CoherentMemory", "LinuxSupport", system,
+                .product(name: "DequeModule", package: "swift-collections"),
+            ],
+            swiftSettings: settings),
+        .target(
             name: "CoherentFS",
             dependencies: [
-                "AttributeTree", "CLinux", "CoherentMemory", "Fuse", "LinuxSupport", "MachineTopology", system,
+                "AttributeTree", "CLinux", "CoherentMemory", "Fuse", "HMMTestDevice", "LinuxSupport", "MachineTopology",
+                system,
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -98,6 +106,9 @@ let package = Package(
             name: "AttributeTreeTests", dependencies: ["AttributeTree", system], swiftSettings: settings),
         .testTarget(
             name: "FuseTests", dependencies: ["Fuse", "CLinux", "LinuxSupport", system], swiftSettings: settings),
+        .testTarget(
+            name: "HMMTestDeviceTests", dependencies: ["HMMTestDevice", "LinuxSupport", system], swiftSettings: settings
+        ),
         .testTarget(
             name: "CoherentFSTests",
             dependencies: ["CoherentFS", "CoherentMemory", "LinuxSupport", "MachineTopology", system],

@@ -1,6 +1,7 @@
 import AttributeTree
 import CoherentMemory
 import Fuse
+import HMMTestDevice
 import LinuxSupport
 import Logging
 import SystemPackage

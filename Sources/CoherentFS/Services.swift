@@ -1,6 +1,7 @@
 import AttributeTree
 import CoherentMemory
 import Fuse
+import HMMTestDevice
 import LinuxSupport
 import Logging
 import Synchronization
@@ -47,7 +48,7 @@ final class Services: Sendable {
     /// The processes of the host.
     let processes = ProcTasks()
     let censuses = Censuses()
-    let mirrors: MirrorRegistry
+    let mirrors = MirrorRegistry()
     /// What users have of what is limited.
     let accounts: Accounts
     let numaMaps = NumaMapsQuestion.Last()
@@ -69,7 +70,6 @@ final class Services: Sendable {
     ) {
         self.accessTimes = accessTimes
         accounts = Accounts(limits, memory: UInt64(machine.nodes.reduce(0) { $0 + $1.usage.present }) * Page.size)
-        mirrors = MirrorRegistry(accounts)
         memory = MemorySettings(defaultHugeMode: hugeMode)
         self.machine = machine
         self.logger = logger

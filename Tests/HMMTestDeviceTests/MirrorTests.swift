@@ -2,7 +2,7 @@ import LinuxSupport
 import SystemPackage
 import Testing
 
-@testable import CoherentFS
+@testable import HMMTestDevice
 
 /// What the HMM test device makes of the files of /proc, without a process or a mount.
 @Suite("HMM test device") struct MirrorTests {

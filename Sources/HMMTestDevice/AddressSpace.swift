@@ -1,19 +1,21 @@
 import CLinux
-import Fuse
 import Glibc
 import LinuxSupport
 import SystemPackage
 
 /// The memory of a process, read and written from outside, for as long as that runs the program it runs now.
-final class AddressSpace: Sendable {
+public final class AddressSpace: Sendable {
     private let memory: ProcDescriptor
     private let maps: ProcDescriptor
     private let mount: DeviceNumber?
 
     /// The address space of a thread that waits for a request of the mount, and so is still the one that asked.
     ///
+    /// - Parameters:
+    ///   - task: the thread.
+    ///   - mount: the device number of the mount; nil before it is mounted.
     /// - Throws: ESRCH for a task that cannot be seen from here, EACCES or EPERM where its memory may not be touched.
-    init(task: Int32, mount: DeviceNumber?) throws(Errno) {
+    public init(task: Int32, mount: DeviceNumber?) throws(Errno) {
         guard task > 0 else { throw .noSuchProcess }
         memory = try ProcDescriptor("/proc/\(task)/mem", flags: O_RDWR)
         maps = try ProcDescriptor("/proc/\(task)/maps")

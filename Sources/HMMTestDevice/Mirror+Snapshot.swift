@@ -80,7 +80,7 @@ extension Mirror {
             guard let area, case .own(let inode) = area.kind, files.contains(inode), area.isReadable else { return }
             let pages = addresses.lowerBound >> Page.shift..<addresses.upperBound >> Page.shift
             // Beyond the end of the file there is none.
-            for page in pages.prefix(MirrorFile.size >> Int(Page.shift)) {
+            for page in pages.prefix(MirrorDevice.fileSize >> Int(Page.shift)) {
                 clinux_touch_page(process.id, page << Page.shift)
             }
         }

@@ -1,7 +1,6 @@
 import AttributeTree
 import CLinux
 import CoherentMemory
-import Fuse
 import Glibc
 import LinuxSupport
 import SystemPackage
@@ -11,7 +10,7 @@ import SystemPackage
 /// The bytes never leave the process: the device reads and writes them there. Where a page is, and what the device may do
 /// with it, is noted beside it, and believed only as long as the process's own page table agrees. The kernel tells nobody
 /// outside of a change, so every ioctl looks first.
-final class Mirror: @unchecked Sendable {
+public final class Mirror: @unchecked Sendable {
     // Unchecked: `entries` is guarded by the turn of the process.
 
     /// What the device may do with a page.
@@ -32,7 +31,8 @@ final class Mirror: @unchecked Sendable {
     private static let chunk: UInt64 = 1 << 20
 
     let id: UInt64
-    let device: MirrorDevice
+    /// The device whose page table it is in.
+    public let device: MirrorDevice
     let process: MirroredProcess
     let space: AddressSpace
     let pageMap: PageMap
@@ -54,8 +54,14 @@ final class Mirror: @unchecked Sendable {
         touches = try TouchDetector(process: process.id)
     }
 
-    /// Does what an ioctl asks for, waiting its turn; `caller` is who makes it.
-    func run(
+    /// Does what an ioctl asks for, waiting its turn. Never on a thread that serves requests.
+    ///
+    /// - Parameters:
+    ///   - command: the ioctl.
+    ///   - caller: the address space of whoever makes it.
+    ///   - cancellation: asked for when the caller does not wait any more.
+    /// - Throws: the errors of the command, as the reference of the device files has them; EINTR when it was cancelled.
+    public func run(
         _ command: MirrorCommand, for caller: AddressSpace, _ cancellation: Cancellation
     ) throws(Errno) -> MirrorOutcome {
         try process.turn.withLock { _ throws(Errno) in

@@ -1,5 +1,4 @@
 import CoherentMemory
-import Fuse
 import Glibc
 import LinuxSupport
 import SystemPackage

@@ -3,14 +3,12 @@ import CoherentMemory
 import Dispatch
 import Fuse
 import Glibc
+import HMMTestDevice
 import LinuxSupport
 import SystemPackage
 
 /// A file dev/hmm_dmirrorN: a device of Linux's HMM test driver.
 final class MirrorFile: Inode, @unchecked Sendable {
-    /// How many bytes of zeros can be mapped, as Linux's driver has them for tests of mappings without `struct page`s of files.
-    static let size = 1 << 16
-
     private let device: MirrorDevice
     private let services: Services
     private let metadata: Mutex<Metadata>
@@ -20,13 +18,13 @@ final class MirrorFile: Inode, @unchecked Sendable {
         self.metadata = Mutex(metadata)
         self.services = services
         super.init(number: services.inodes.makeNumber())
-        services.mirrors.add(number)
+        services.mirrors.add(file: number.rawValue)
     }
 
     override var attributes: FileAttributes {
         var attributes = FileAttributes(inode: number, type: .regular, permissions: 0)
         metadata.withLock { $0.fill(&attributes) }
-        attributes.size = Int64(Self.size)
+        attributes.size = Int64(MirrorDevice.fileSize)
         return attributes
     }
 
@@ -38,14 +36,18 @@ final class MirrorFile: Inode, @unchecked Sendable {
         metadata.withLock { $0.apply(changes) }
     }
 
+    /// - Throws: EMFILE where the user, or all users, have too many mirrors open; ESRCH for no such process.
     override func open(flags: Int32, caller: Caller) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
-        let (id, process) = try services.mirrors.open(caller, tasks: services.processes)
+        let (tasks, quota) = (services.processes, services.accounts.mirrors)
+        guard let task = tasks.task(caller.pid), let process = tasks.identity(of: task.process) else {
+            throw .noSuchProcess
+        }
+        try quota.charge(to: caller.uid, by: caller.pid)
         do throws(Errno) {
-            let mirror = try Mirror(
-                device, id, process, task: caller.pid, mount: services.processes.mount, files: services.mirrors.files)
+            let mirror = try services.mirrors.open(device, task: caller.pid, of: process, mount: tasks.mount)
             return (MirrorHandle(mirror, user: caller.uid, services: services), [.directIO, .noFlush])
         } catch {
-            services.mirrors.close(caller.uid)
+            quota.release(of: caller.uid)
             throw error
         }
     }
@@ -67,7 +69,7 @@ final class MirrorHandle: OpenHandle, @unchecked Sendable {
     }
 
     override func ioctl(_ request: consuming Request, _ command: IoctlCommand, input: RawSpan) {
-        guard let action = MirrorCommand.Action(command) else {
+        guard let action = MirrorCommand.Action(ioctl: command.command) else {
             request.error(.inappropriateIOCTLForDevice)
             return
         }
@@ -93,9 +95,10 @@ final class MirrorHandle: OpenHandle, @unchecked Sendable {
                 waiting?.error(.interrupted)
             }
         }
-        let (mirror, mirrors, user) = (mirror, services.mirrors, user)
+        let (mirror, calls, user) = (mirror, services.accounts.mirrorCalls, user)
         do throws(Errno) {
-            try mirrors.begin(user, by: request.caller.pid)
+            // Each holds a thread: EAGAIN where too many run.
+            try calls.charge(to: user, by: request.caller.pid)
         } catch {
             request.error(error)
             return
@@ -103,7 +106,7 @@ final class MirrorHandle: OpenHandle, @unchecked Sendable {
         // Not among the jobs that the end of the mount waits for: where the process handles its own page faults, this may
         // wait for as long as that lives.
         DispatchQueue(label: "cdmfs.dmirror").start {
-            defer { mirrors.end(user) }
+            defer { calls.release(of: user) }
             do throws(Errno) {
                 let outcome = try mirror.run(command, for: caller, cancellation)
                 let answer = command.answer(outcome)
@@ -115,17 +118,16 @@ final class MirrorHandle: OpenHandle, @unchecked Sendable {
     }
 
     override func read(_ request: consuming Request, size: Int, offset: Int64) {
-        guard offset < MirrorFile.size else {
+        guard offset < MirrorDevice.fileSize else {
             request.end()
             return
         }
-        let zeros = [UInt8](repeating: 0, count: min(size, MirrorFile.size - Int(offset)))
+        let zeros = [UInt8](repeating: 0, count: min(size, MirrorDevice.fileSize - Int(offset)))
         unsafe request.data(zeros.span.bytes)
     }
 
     override func closed() {
-        // As in Linux, the last close of any file of a device brings back what is on it.
-        mirror.device.memory.release()
-        services.mirrors.close(user)
+        mirror.device.release()
+        services.accounts.mirrors.release(of: user)
     }
 }

@@ -1,5 +1,4 @@
 import CoherentMemory
-import Fuse
 import Glibc
 import LinuxSupport
 import SystemPackage
@@ -41,7 +40,7 @@ final class MirroredProcess: @unchecked Sendable {
 }
 
 /// The mirrors of a mount.
-final class MirrorRegistry: Sendable {
+public final class MirrorRegistry: Sendable {
     private struct WeakProcess {
         weak var process: MirroredProcess?
     }
@@ -52,42 +51,32 @@ final class MirrorRegistry: Sendable {
         var files: Set<UInt64> = []
     }
 
-    private let accounts: Accounts
     private let state = Mutex(State())
 
-    init(_ accounts: Accounts) { self.accounts = accounts }
+    /// No mirrors yet.
+    public init() {}
 
-    /// Adds a device's file.
-    func add(_ file: InodeNumber) { state.withLock { _ = $0.files.insert(file.rawValue) } }
+    /// Adds a device's file, by its inode on the mount.
+    public func add(file inode: UInt64) { state.withLock { _ = $0.files.insert(inode) } }
 
-    /// The inodes of the devices' files.
-    var files: Set<UInt64> { state.withLock { $0.files } }
-
-    /// A number for a new mirror, and the process that it mirrors.
+    /// Mirrors the address space of a process for as long as the mirror is there.
     ///
-    /// - Throws: EMFILE where the user, or all users, have too many mirrors open; ESRCH for no such process.
-    func open(_ caller: Caller, tasks: ProcTasks) throws(Errno) -> (id: UInt64, process: MirroredProcess) {
-        guard let task = tasks.task(caller.pid), let identity = tasks.identity(of: task.process) else {
-            throw .noSuchProcess
-        }
-        try accounts.mirrors.charge(to: caller.uid, by: caller.pid)
-        return state.withLock { state in
+    /// - Parameters:
+    ///   - device: whose page table it is in.
+    ///   - task: a thread of the process that waits for the answer, and so is still the one that asked.
+    ///   - process: the process of that thread.
+    ///   - mount: the device number of the mount, whose files a device may not store to; nil before it is mounted.
+    /// - Throws: ESRCH for no such process; EACCES or EPERM where its memory may not be touched.
+    public func open(
+        _ device: MirrorDevice, task: Int32, of process: TaskIdentity, mount: DeviceNumber?
+    ) throws(Errno) -> Mirror {
+        let (id, mirrored, files) = state.withLock { state in
             state.processes = state.processes.filter { $0.value.process != nil }
-            let process = state.processes[identity]?.process ?? MirroredProcess(id: identity.id)
-            state.processes[identity] = WeakProcess(process: process)
+            let mirrored = state.processes[process]?.process ?? MirroredProcess(id: process.id)
+            state.processes[process] = WeakProcess(process: mirrored)
             state.lastID += 1
-            return (state.lastID, process)
+            return (state.lastID, mirrored, state.files)
         }
+        return try Mirror(device, id, mirrored, task: task, mount: mount, files: files)
     }
-
-    /// A mirror that a user opened is gone.
-    func close(_ user: UInt32) { accounts.mirrors.release(of: user) }
-
-    /// Counts an ioctl that begins.
-    ///
-    /// - Throws: EAGAIN where too many run, for each holds a thread.
-    func begin(_ user: UInt32, by task: Int32) throws(Errno) { try accounts.mirrorCalls.charge(to: user, by: task) }
-
-    /// The ioctl has ended.
-    func end(_ user: UInt32) { accounts.mirrorCalls.release(of: user) }
 }
