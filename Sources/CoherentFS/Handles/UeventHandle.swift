@@ -1,3 +1,4 @@
+import CoherentTree
 import Fuse
 import Glibc
 import SystemPackage
@@ -26,7 +27,14 @@ final class UeventHandle: OpenHandle, @unchecked Sendable {
             do throws(Errno) {
                 guard request.mayBeHeld else { throw .noBufferSpace }
                 let place = try held.take(for: request.caller)
-                log.wait(reader, request.deferred(), size: size, place)
+                let deferred = request.deferred()
+                let giveUp = log.wait(reader, size: size) { bytes in
+                    withExtendedLifetime(place) {
+                        if let bytes { deferred.answer { $0.bytes(bytes) } } else { deferred.error(.interrupted) }
+                    }
+                }
+                deferred.onInterrupt(giveUp)
+                log.deliver()
             } catch {
                 request.error(error)
             }
@@ -44,4 +52,10 @@ final class UeventHandle: OpenHandle, @unchecked Sendable {
     }
 
     override func closed() { log.close(reader) }
+}
+
+extension Request {
+    /// Answers READ.
+    @discardableResult
+    consuming func bytes(_ bytes: [UInt8]) -> Bool { unsafe data(bytes.span.bytes) }
 }

@@ -1,3 +1,4 @@
+import CoherentTree
 import LinuxSupport
 import SystemPackage
 

@@ -1,3 +1,5 @@
+import CoherentTree
+
 extension Reference {
     /// The reference page: an article of the documentation, with a section for each directory and for those that differ
     /// in their place alone together.

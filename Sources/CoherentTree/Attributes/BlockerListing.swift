@@ -4,12 +4,12 @@ import SystemPackage
 
 /// An open nodeN/cdm/blockers: of which node it tells, and whom.
 struct BlockerListing: Sendable {
-    let services: Services
+    let services: TreeServices
     let node: CoherentMemory.Node
     /// However the file is handed on, who opened it may see what it shows.
     let opener: Credentials
 
-    init(_ services: Services, _ node: CoherentMemory.Node, _ opener: Opener) {
+    init(_ services: TreeServices, _ node: CoherentMemory.Node, _ opener: Opener) {
         self.services = services
         self.node = node
         self.opener = Credentials(opener)
@@ -35,7 +35,7 @@ struct BlockerListing: Sendable {
     }
 
     private func name(of buffer: Buffer) -> String {
-        switch services.name(of: buffer.id) {
+        switch services.files.name(of: buffer.id) {
         case .text(let name): name
         case .buffer(let path), .controls(let path): path.shown(to: opener, escape: Self.escaped)
         }

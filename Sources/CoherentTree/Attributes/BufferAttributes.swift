@@ -5,8 +5,8 @@ import MachineTopology
 import SystemPackage
 
 /// sys/kernel/cdm/buffers/NAME, and sys/class/cdm/cdmN/buffer for a device file.
-enum BufferAttributes {
-    static let table: [Attribute<Subject<Buffer>>] = [
+package enum BufferAttributes {
+    package static let table: [Attribute<Subject<Buffer>>] = [
         .readOnly("size", summary: "The size of the buffer.") { "\($0.part.size)" },
         .readOnly("resident", summary: "How much of it has a frame.") {
             "\(UInt64($0.part.residentPages) * Page.size)"
@@ -63,7 +63,7 @@ enum BufferAttributes {
             "pinned", summary: "1: its pages may not be moved.", show: { $0.part.isPinned ? "1" : "0" },
             store: { subject, text throws(Errno) in
                 let isPinned = try text.keyword(of: ["0", "1"]) == "1"
-                try subject.services.setPinned(isPinned, of: subject.part, by: text.writer)
+                try subject.services.files.setPinned(isPinned, of: subject.part, by: text.writer)
             }),
         .readWrite(
             "mapping",
@@ -75,7 +75,7 @@ enum BufferAttributes {
                 let (services, buffer) = (subject.services, subject.part)
                 // Not on the thread that took the write: processes are looked into, and the page cache is emptied.
                 return Job("mapping") { _ throws(Errno) in
-                    try services.setMapping(mode, of: buffer, by: text.writer)
+                    try services.files.setMapping(mode, of: buffer, by: text.writer)
                 }
             }),
         .readOnly("faults", summary: "What was done to the buffer.") { subject in

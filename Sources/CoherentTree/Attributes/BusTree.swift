@@ -4,7 +4,7 @@ import MachineTopology
 
 /// sys/bus: where the `subsystem` links of the devices lead.
 enum BusTree {
-    static func buses(_ services: Services) -> [Child] {
+    static func buses(_ services: TreeServices) -> [Child] {
         let machine = services.machine
         return [
             bus(

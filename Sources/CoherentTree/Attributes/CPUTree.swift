@@ -6,7 +6,7 @@ import MachineTopology
 ///
 /// The CPUs of a node are the cores of one package: a topology says no more of them.
 enum CPUTree {
-    static func directory(_ services: Services) -> [Child] {
+    static func directory(_ services: TreeServices) -> [Child] {
         [.attributes(CPUListAttributes.table, of: services.machine)]
             + SystemDevice("/devices/system/cpu").children(services)
             + services.machine.nodes.flatMap { node in

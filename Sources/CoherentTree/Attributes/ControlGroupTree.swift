@@ -5,7 +5,7 @@ import SystemPackage
 
 /// sys/fs/cgroup: groups of tasks with the cpuset controller, as of cgroup v2 (kernel/cgroup).
 enum ControlGroupTree {
-    static func directory(of group: ControlGroup, _ services: Services) -> Directory {
+    static func directory(of group: ControlGroup, _ services: TreeServices) -> Directory {
         let subject = Subject(services, group)
         var children: [Child] = [.attributes(ControlGroupAttributes.everywhere, of: subject)]
         if group.parent != nil { children.append(.attributes(ControlGroupAttributes.belowRoot, of: subject)) }
@@ -100,7 +100,7 @@ extension Subject<ControlGroup> {
     }
 }
 
-extension Services {
+extension TreeServices {
     /// Moves a process's memory to where it may be now (cpuset_migrate_mm()). As in Linux, what cannot be moved stays, and
     /// nobody is told.
     fileprivate func follow(

@@ -1,7 +1,6 @@
 import AttributeTree
 import CLinux
 import CoherentMemory
-import Fuse
 import LinuxSupport
 import SystemPackage
 
@@ -36,7 +35,7 @@ enum QueueAttributes {
     ]
 
     /// A line of `submit`: the name of a command and what it is about.
-    private static func command(_ line: AttributeText, _ services: Services) throws(Errno) -> DeviceCommand {
+    private static func command(_ line: AttributeText, _ services: TreeServices) throws(Errno) -> DeviceCommand {
         var words = line.words[...]
         func take() throws(Errno) -> AttributeText {
             guard let word = words.popFirst() else { throw .invalidArgument }
@@ -45,7 +44,7 @@ enum QueueAttributes {
         let name = try take().text
         func range() throws(Errno) -> BufferRange {
             let (file, offset, length) = (try take().text, try take().unsigned(), try take().unsigned())
-            return try BufferRange(try services.memory(named: file), at: offset, length: length)
+            return try BufferRange(try services.files.memory(named: file), at: offset, length: length)
         }
         let command: DeviceCommand
         switch name {
@@ -54,8 +53,8 @@ enum QueueAttributes {
             let (source, from) = (try take().text, try take().unsigned())
             let (target, to, length) = (try take().text, try take().unsigned(), try take().unsigned())
             command = .copy(
-                from: try BufferRange(try services.memory(named: source), at: from, length: length),
-                to: try BufferRange(try services.memory(named: target), at: to, length: length))
+                from: try BufferRange(try services.files.memory(named: source), at: from, length: length),
+                to: try BufferRange(try services.files.memory(named: target), at: to, length: length))
         case "crc32": command = .crc32(try range())
         case "read": command = .read(try range())
         case "write": command = .write(try range())
@@ -110,24 +109,6 @@ enum DeviceLRUAttributes {
         DeviceMMUAttributes.figure(
             "referenced", \.referenced, "Pages of either list that it used since the list was last looked at."),
     ]
-}
-
-extension Services {
-    /// The memory of a file, by its path below buffers/, or below the mount point. ENOENT where there is no such file.
-    func memory(named name: String) throws(Errno) -> Buffer {
-        let path = name.split(separator: "/", omittingEmptySubsequences: false).map { FileName(String($0)) }
-        let directory = buffers.withLock { $0.directory }
-        guard let buffer = Self.memory(at: path, from: directory) ?? Self.memory(at: path, from: inodes[.root]) else {
-            throw .noSuchFileOrDirectory
-        }
-        return buffer
-    }
-
-    private static func memory(at path: [FileName], from directory: Inode?) -> Buffer? {
-        var inode = directory
-        for name in path { inode = (try? inode?.child(name))?.inode }
-        return (inode as? MemoryFile)?.buffer
-    }
 }
 
 extension Errno {

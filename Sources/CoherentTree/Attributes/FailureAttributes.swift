@@ -163,8 +163,8 @@ enum HardwarePoisonAttributes {
 }
 
 /// What a buffer's control directory has that is root's alone, and no extended attribute.
-enum BufferFailureAttributes {
-    static let table: [Attribute<Subject<Buffer>>] = [
+package enum BufferFailureAttributes {
+    package static let table: [Attribute<Subject<Buffer>>] = [
         .writeOnly(
             "poison", summary: "OFFSET, or OFFSET and LENGTH: these pages are poisoned, after a touch if need be.",
             start: { subject, text throws(Errno) in

@@ -5,7 +5,7 @@ import SystemPackage
 
 /// Where the files of failures stand below sys/kernel/debug.
 enum FailureTree {
-    static func debugging(_ services: Services) -> [Child] {
+    static func debugging(_ services: TreeServices) -> [Child] {
         let machine = services.machine
         return [
             .directory(
@@ -45,7 +45,7 @@ enum FailureTree {
         }
     }
 
-    private static func directory(of device: Device, _ services: Services) -> Directory {
+    private static func directory(of device: Device, _ services: TreeServices) -> Directory {
         let subject = Subject(services, device)
         return Directory(
             identity: .init(device.node.incarnation), permissions: .ownerReadWriteExecute,
@@ -67,7 +67,7 @@ extension Device {
     }
 }
 
-extension Services {
+extension TreeServices {
     /// Runs the error model of a device for as long as its rates are not 0.
     func runErrorModel(of device: Device) {
         guard device.errors.begin() else { return }

@@ -4,7 +4,7 @@ import SystemPackage
 
 /// What moves in sys/kernel/cdm, and what has moved.
 enum JobAttributes {
-    static let table: [Attribute<Services>] = [
+    static let table: [Attribute<TreeServices>] = [
         .readWrite(
             "jobs", isPollable: true,
             summary: "What moves memory, a line a job: those that run and the last 64 that ended; write cancel ID.",

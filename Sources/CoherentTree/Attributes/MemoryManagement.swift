@@ -4,15 +4,15 @@ import MachineTopology
 import SystemPackage
 
 /// What user space sets of memory management as a whole: sys/kernel/mm.
-final class MemorySettings: Sendable {
+package final class MemorySettings: Sendable {
     /// Whether new buffers have huge pages, where somebody chose that.
-    let defaultHugeMode: HugeMode?
+    package let defaultHugeMode: HugeMode?
 
     init(defaultHugeMode: HugeMode?) { self.defaultHugeMode = defaultHugeMode }
 }
 
 enum MemoryManagementTree {
-    static func directory(_ services: Services) -> [Child] {
+    static func directory(_ services: TreeServices) -> [Child] {
         let machine = services.machine
         return [
             .directory("numa", [.attributes(numa, of: services)]),
@@ -36,7 +36,7 @@ enum MemoryManagementTree {
         ]
     }
 
-    private static let numa: [Attribute<Services>] = [
+    private static let numa: [Attribute<TreeServices>] = [
         .readWrite(
             "demotion_enabled",
             summary: "Whether reclaim may move pages to a slower tier, and does so unasked where memory is short.",
@@ -48,14 +48,14 @@ enum MemoryManagementTree {
 
     // Documentation/ABI says `auto`; Linux 6.18 shows it as `__auto_type`, by a macro gone
     // astray, and group-writable, which files of sys/ are not here.
-    private static let interleaving: [Attribute<Services>] = [
+    private static let interleaving: [Attribute<TreeServices>] = [
         .readWrite(
             "auto", summary: "Whether the machine chooses the weights; setting one ends that.",
             show: { "\($0.machine.hasAutomaticWeights)" },
             store: { services, text throws(Errno) in services.machine.hasAutomaticWeights = try text.bool() })
     ]
 
-    private static func weight(of node: CoherentMemory.Node) -> Attribute<Services> {
+    private static func weight(of node: CoherentMemory.Node) -> Attribute<TreeServices> {
         .readWrite(
             "node\(node.id)", summary: "Pages in a row on the node under weighted interleave, 1 to 255.",
             show: { _ in "\(node.interleaveWeight)" },

@@ -5,7 +5,7 @@ import MachineTopology
 /// nodeN/memory_side_cache: the caches in front of a node's memory (node_add_cache() of drivers/base/node.c).
 enum MemorySideCacheTree {
     /// The directory, where the topology has a cache.
-    static func children(of node: CoherentMemory.Node, _ services: Services) -> [Child] {
+    static func children(of node: CoherentMemory.Node, _ services: TreeServices) -> [Child] {
         let caches = services.machine.topology.node(node.id)?.caches ?? []
         guard !caches.isEmpty else { return [] }
         let path = "\(SystemDevice(node: node).path)/memory_side_cache"

@@ -25,7 +25,7 @@ enum MemoryTiers {
         tiers(of: machine).keys.sorted().map { "memory_tier\($0)" }
     }
 
-    static func directory(_ services: Services) -> [Child] {
+    static func directory(_ services: TreeServices) -> [Child] {
         let machine = services.machine
         return SystemDevice("/devices/virtual/memory_tiering").children(services) + [
             .dynamic(

@@ -5,7 +5,7 @@ import MachineTopology
 /// The links between nodes, memory blocks, CPUs and devices (register_cpu_under_node() and its like).
 enum NodeLinks {
     /// nodeN/memoryM and nodeN/cpuN.
-    static func children(of node: CoherentMemory.Node, _ services: Services) -> [Child] {
+    static func children(of node: CoherentMemory.Node, _ services: TreeServices) -> [Child] {
         let machine = services.machine
         return node.cpus.map { .link("cpu\($0)", target: "../../cpu/cpu\($0)") } + [
             .lasting(
@@ -18,7 +18,7 @@ enum NodeLinks {
     }
 
     /// nodeN/cdm/device.
-    static func device(of node: CoherentMemory.Node, _ services: Services) -> [Child] {
+    static func device(of node: CoherentMemory.Node, _ services: TreeServices) -> [Child] {
         services.machine.devices.filter { $0.node === node }.map {
             .link("device", target: "../../../../../class/cdm/\($0.name)")
         }

@@ -10,10 +10,10 @@ final class NumaMapsQuestion: Sendable {
         let task = Mutex<TaskIdentity?>(nil)
     }
 
-    private let services: Services
+    private let services: TreeServices
     private let task: Mutex<TaskIdentity?>
 
-    init(_ services: Services) {
+    init(_ services: TreeServices) {
         self.services = services
         let last = services.numaMaps.task.withLock { $0 }
         // Whoever reads the whole tree has asked for nobody.
@@ -44,7 +44,7 @@ final class NumaMapsQuestion: Sendable {
 
     /// show_numa_map() of fs/proc/task_mmu.c.
     private func line(of mapping: TaskMapping, _ taskPolicy: MemoryPolicy) -> String {
-        let buffer = mapping.file.buffer
+        let buffer = mapping.buffer
         let policy = buffer.policy == .default ? taskPolicy : buffer.policy
         let address = String(mapping.addresses.lowerBound, radix: 16)
         var fields = [

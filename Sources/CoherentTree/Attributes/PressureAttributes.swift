@@ -10,7 +10,7 @@ enum PressureAttributes {
     ) { text(of: $0.part) }
 
     /// sys/kernel/cdm/pressure.
-    static func directory(_ services: Services) -> Child {
+    static func directory(_ services: TreeServices) -> Child {
         .directory(
             "pressure",
             [

@@ -5,7 +5,7 @@ import MachineTopology
 /// sys/kernel/cdm/proc: the files of /proc that are of the machine as a whole, in Linux's formats. `cdmfs run` puts them over
 /// the host's.
 enum ProcTree {
-    static func directory(_ services: Services) -> Child {
+    static func directory(_ services: TreeServices) -> Child {
         .directory("proc", [.attributes(table, of: services.machine)])
     }
 

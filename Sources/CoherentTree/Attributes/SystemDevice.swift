@@ -28,7 +28,7 @@ struct SystemDevice: Sendable {
     init(cpu: Int) { self.init("/devices/system/cpu/cpu\(cpu)", bus: "cpu") }
 
     /// The files that every device has.
-    func children(_ services: Services) -> [Child] {
+    func children(_ services: TreeServices) -> [Child] {
         let subject = Subject(services, self)
         var children: [Child] = [
             .attributes(DeviceFileAttributes.table, of: subject),

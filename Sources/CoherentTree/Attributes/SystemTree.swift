@@ -1,29 +1,28 @@
 import AttributeTree
 import CoherentMemory
-import Fuse
 import Glibc
 import LinuxSupport
 import MachineTopology
 import SystemPackage
 
 /// What an attribute table of the tree speaks of: a part of the machine, and the mount it is seen through.
-struct Subject<Part: Sendable>: Sendable {
-    let services: Services
+package struct Subject<Part: Sendable>: Sendable {
+    let services: TreeServices
     let part: Part
 
     var machine: Machine { services.machine }
 
-    init(_ services: Services, _ part: Part) {
+    package init(_ services: TreeServices, _ part: Part) {
         self.services = services
         self.part = part
     }
 }
 
 /// The sys/ tree: the attribute tables put in their places.
-struct SystemTree {
-    let root: Directory
+package struct SystemTree {
+    package let root: Directory
 
-    init(services: Services, buffers: BufferDirectory) {
+    package init(services: TreeServices, buffers: any BufferFolder) {
         root = Directory([
             .directory(
                 "devices",
@@ -73,7 +72,7 @@ struct SystemTree {
         ])
     }
 
-    private static func nodes(_ services: Services) -> [Child] {
+    private static func nodes(_ services: TreeServices) -> [Child] {
         let access = Access(services.machine)
         return [.attributes(NodeListAttributes.table, of: services.machine)]
             + SystemDevice("/devices/system/node").children(services)
@@ -93,7 +92,7 @@ struct SystemTree {
             ]
     }
 
-    private static func node(_ node: CoherentMemory.Node, _ access: Access, _ services: Services) -> [Child] {
+    private static func node(_ node: CoherentMemory.Node, _ access: Access, _ services: TreeServices) -> [Child] {
         let subject = Subject(services, node)
         var children: [Child] = [
             .attributes(NodeAttributes.table, of: subject), .attributes(ReclaimAttributes.table, of: subject),
@@ -115,7 +114,7 @@ struct SystemTree {
         return children
     }
 
-    private static func memory(_ services: Services) -> [Child] {
+    private static func memory(_ services: TreeServices) -> [Child] {
         let machine = services.machine
         return [
             .attributes(MemoryAttributes.table, of: Subject(services, machine)),
@@ -136,7 +135,7 @@ struct SystemTree {
         ] + SystemDevice("/devices/system/memory").children(services)
     }
 
-    private static func devices(_ services: Services) -> [Child] {
+    private static func devices(_ services: TreeServices) -> [Child] {
         let machine = services.machine
         return [
             .attributes(DeviceClassAttributes.table, of: machine),
@@ -155,7 +154,7 @@ struct SystemTree {
     }
 
     /// A device whose link was cut is there, but nothing of it but the link and what was counted.
-    private static func device(_ device: Device, _ services: Services) -> [Child] {
+    private static func device(_ device: Device, _ services: TreeServices) -> [Child] {
         [
             .directory(
                 "link",
@@ -167,7 +166,7 @@ struct SystemTree {
         ] + FailureTree.reachable(Directory(reachable(device, services)), over: device)
     }
 
-    private static func reachable(_ device: Device, _ services: Services) -> [Child] {
+    private static func reachable(_ device: Device, _ services: TreeServices) -> [Child] {
         [
             .attributes(DeviceAttributes.table, of: Subject(services, device)),
             .directory("mem", [.attributes(DeviceMemoryAttributes.table, of: device)]),
@@ -181,36 +180,36 @@ struct SystemTree {
 
     /// The controls of a buffer, which belong to whom its file belongs to.
     private static func controls(
-        of buffer: Buffer, identity: Directory.Identity? = nil, _ services: Services
+        of buffer: Buffer, identity: Directory.Identity? = nil, _ services: TreeServices
     ) -> Directory {
         let subject = Subject(services, buffer)
         return Directory(
             identity: identity,
             ownership: {
                 // One without a file is nobody's to look at any more.
-                services.files.withLock { $0[buffer.id]?.file }?.ownership
+                services.files.ownership(of: buffer)
                     ?? Directory.Ownership(permissions: .ownerReadWriteExecute, uid: owner.uid, gid: owner.gid)
             },
             [.attributes(BufferAttributes.table, of: subject), .attributes(BufferFailureAttributes.table, of: subject)])
     }
 
     /// The control directories, which follow the names below buffers/, and are no more open than what they control.
-    private static func controls(of directory: BufferDirectory, _ services: Services) -> Directory {
+    private static func controls(of folder: any BufferFolder, _ services: TreeServices) -> Directory {
         Directory(
-            identity: .init(directory.number), ownership: { directory.ownership },
+            identity: .init(folder.inode), ownership: { folder.ownership },
             [
                 .dynamic(
                     places: .init(
-                        last: { directory.lastPlace ?? 0 },
+                        last: { folder.lastPlace ?? 0 },
                         list: { places in
-                            directory.controlled(at: places).map { ($0.place, $0.entry.name.string, .directory) }
-                        }, countDirectories: { directory.count }),
+                            folder.names(at: places).map { ($0.place, $0.name, .directory) }
+                        }, countDirectories: { folder.count }),
                     lookup: { name in
-                        switch directory.lookup(FileName(name)) {
-                        case let child as BufferDirectory: .directory(controls(of: child, services))
-                        case let file as BufferFile:
-                            .directory(controls(of: file.buffer, identity: .init(file.number), services))
-                        default: nil
+                        switch folder.entry(named: name) {
+                        case .folder(let child): .directory(controls(of: child, services))
+                        case .buffer(let buffer, let inode):
+                            .directory(controls(of: buffer, identity: .init(inode), services))
+                        case nil: nil
                         }
                     })
             ])

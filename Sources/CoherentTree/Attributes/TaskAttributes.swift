@@ -5,7 +5,7 @@ import SystemPackage
 
 /// Tasks in sys/kernel/cdm.
 enum TaskAttributes {
-    static let table: [Attribute<Services>] = [
+    static let table: [Attribute<TreeServices>] = [
         .readWrite(
             "task_policy", summary: "PID POLICY of each task that has a policy; write PID POLICY, as set_mempolicy(2).",
             records: { services, number, client in
@@ -34,7 +34,7 @@ enum TaskAttributes {
     ]
 
     /// sys/kernel/debug.
-    static let debugging: [Attribute<Services>] = [
+    static let debugging: [Attribute<TreeServices>] = [
         .writeOnly(
             "coherent_debug",
             summary:
@@ -42,7 +42,7 @@ enum TaskAttributes {
             start: migrateVirtualRange)
     ]
 
-    @Sendable private static func setPolicy(_ services: Services, _ text: AttributeText) throws(Errno) {
+    @Sendable private static func setPolicy(_ services: TreeServices, _ text: AttributeText) throws(Errno) {
         let line = text.text.drop { $0 == " " }
         guard let blank = line.firstIndex(of: " ") else { throw .invalidArgument }
         let task = try AttributeText(String(line[..<blank]), by: text.client).task()
@@ -53,7 +53,7 @@ enum TaskAttributes {
         try machine.setPolicy(policy, ofTask: target.id, startTime: target.startTime)
     }
 
-    @Sendable private static func migratePages(_ services: Services, _ text: AttributeText) throws(Errno) -> Job {
+    @Sendable private static func migratePages(_ services: TreeServices, _ text: AttributeText) throws(Errno) -> Job {
         let words = text.words
         guard words.count == 3 else { throw .invalidArgument }
         let machine = services.machine
@@ -76,7 +76,7 @@ enum TaskAttributes {
 
     /// migrate_virtual_range() of the 2016 proposal.
     @Sendable private static func migrateVirtualRange(
-        _ services: Services, _ text: AttributeText
+        _ services: TreeServices, _ text: AttributeText
     ) throws(Errno) -> Job {
         let fields = text.text.split(separator: ",", omittingEmptySubsequences: false).map {
             AttributeText(String($0), by: text.client)

@@ -21,11 +21,11 @@ extension Uevent {
     }
 }
 
-extension Services {
+extension TreeServices {
     /// Tells of a failure of memory, with the name of the buffer that has the page.
     func tell(_ failure: PageFailure) {
         let device = machine.devices.first { $0.node.id == failure.node }?.name
-        let buffer = failure.buffer.map(name)
+        let buffer = failure.buffer.map { files.name(of: $0) }
         uevents.post { Uevent(failure, device: device, buffer: buffer) }
     }
 
@@ -35,23 +35,6 @@ extension Services {
             Uevent(
                 action: "change", path: "/class/cdm/\(device)", subsystem: "cdm",
                 details: [("CDM_EVENT", "link_error"), ("COUNT", "\(count)")])
-        }
-    }
-
-    /// The name of a buffer as in `blockers`: a path below buffers/, `/dev/cdmN`, or `(deleted)` where it has none.
-    func name(of buffer: Buffer.ID) -> Uevent.Value {
-        switch files.withLock({ $0[buffer]?.file }) {
-        case let device as DeviceFile: .text(device.path)
-        case let file as BufferFile: path(of: file).map { .buffer($0) } ?? .text(BufferPath.deleted)
-        default: .text(BufferPath.deleted)
-        }
-    }
-
-    /// Where a file below buffers/ stands; nil where it has no name any more.
-    func path(of file: BufferFile) -> BufferPath? {
-        namespace.withLock { _ in
-            guard let place = file.place, let directory = place.directory else { return nil }
-            return directory.path(of: file, under: place.name)
         }
     }
 }

@@ -2,14 +2,14 @@ import AttributeTree
 import SystemPackage
 
 /// What happened to a device, as Linux tells user space (lib/kobject_uevent.c).
-struct Uevent: Sendable {
+package struct Uevent: Sendable {
     /// A part of an event. What is below buffers/ each reader is told as far as that one may see it.
-    enum Value: Sendable {
+    package enum Value: Sendable {
         case text(String)
         /// The place below sys/ of the controls of something below buffers/.
-        case controls(BufferPath)
+        case controls(any BufferPlace)
         /// The path of a buffer below buffers/.
-        case buffer(BufferPath)
+        case buffer(any BufferPlace)
 
         private static let controlFolder = "/kernel/cdm/buffers/"
 
@@ -31,7 +31,7 @@ struct Uevent: Sendable {
         }
     }
 
-    typealias Detail = (name: String, value: Value)
+    package typealias Detail = (name: String, value: Value)
 
     let action: String
     /// The device's place below sys/, with a slash in front.
@@ -42,14 +42,14 @@ struct Uevent: Sendable {
     /// The words that may stand for ACTION (enum kobject_action).
     private static let actions = ["add", "remove", "change", "move", "online", "offline", "bind", "unbind"]
 
-    init(action: String, place: Value, subsystem: String, details: [Detail] = []) {
+    package init(action: String, place: Value, subsystem: String, details: [Detail] = []) {
         self.action = action
         self.place = place
         self.subsystem = subsystem
         self.details = details
     }
 
-    init(action: String, path: String, subsystem: String, details: [(name: String, value: String)] = []) {
+    package init(action: String, path: String, subsystem: String, details: [(name: String, value: String)] = []) {
         self.init(
             action: action, place: .text(path), subsystem: subsystem,
             details: details.map { ($0.name, .text($0.value)) })

@@ -1,7 +1,6 @@
 import AttributeTree
 import CoherentMemory
 import DequeModule
-import Fuse
 import LinuxSupport
 import MachineTopology
 import Synchronization
@@ -10,14 +9,14 @@ import SystemPackage
 /// The events of the machine in their order, and who reads them: sys/kernel/cdm/uevents.
 ///
 /// Events are posted where they come about, under whatever lock gives them their order, and delivered without one.
-final class UeventLog: Sendable {
+package final class UeventLog: Sendable {
     /// How many events are kept at most; a reader that is further behind loses the oldest.
-    static let capacity = 1024
+    package static let capacity = 1024
     /// How many bytes their texts have at most, however many they are.
-    static let byteCapacity = 1 << 20
+    package static let byteCapacity = 1 << 20
 
     /// One open file.
-    final class Reader: Sendable {
+    package final class Reader: Sendable {
         /// Who opened it.
         fileprivate let opener: Credentials
         /// How far it has read. Texts are made under this lock, so that who posts events does not wait for that; it comes
@@ -42,15 +41,15 @@ final class UeventLog: Sendable {
     /// A read that waits.
     fileprivate struct Waiter {
         let id: Int
-        let request: DeferredRequest
         let size: Int
-        let place: HeldRequests.Place
+        /// Called once, with the bytes, or nil where the read is given up.
+        let answer: @Sendable ([UInt8]?) -> Void
     }
 
     fileprivate struct Waiters {
         var reads: [Waiter] = []
         var nextID = 0
-        var poll: PollHandle?
+        var poll: (any Waker)?
     }
 
     fileprivate struct State {
@@ -79,7 +78,7 @@ final class UeventLog: Sendable {
     /// Appends an event. Takes no lock but its own and answers nobody; `deliver` does.
     ///
     /// - Parameter event: makes it, where somebody reads events; takes no lock.
-    func post(_ event: () -> Uevent) { state.withLock { $0.append(event()) } }
+    package func post(_ event: () -> Uevent) { state.withLock { $0.append(event()) } }
 
     /// Appends what a change of the machine is to user space.
     func note(_ event: MachineEvent) {
@@ -121,10 +120,10 @@ final class UeventLog: Sendable {
     }
 
     /// Answers whoever waits for what was posted. Called without locks.
-    func deliver() {
+    package func deliver() {
         let readers = state.withLock { Array($0.readers.values) }
         var answers: [(waiter: Waiter, bytes: [UInt8])] = []
-        var polls: [PollHandle] = []
+        var polls: [any Waker] = []
         for reader in readers where reader.waiters.withLock({ !$0.reads.isEmpty || $0.poll != nil }) {
             reader.progress.withLock { progress in
                 while isReadable(progress) {
@@ -136,14 +135,14 @@ final class UeventLog: Sendable {
                 if let poll = reader.waiters.withLock({ $0.poll.take() }) { polls.append(poll) }
             }
         }
-        for (waiter, bytes) in answers { waiter.request.answer { $0.bytes(bytes) } }
-        for poll in polls { try? poll.notify() }
+        for (waiter, bytes) in answers { waiter.answer(bytes) }
+        for poll in polls { poll.wake() }
     }
 
     // MARK: Who reads
 
     /// A reader of what comes from now on.
-    func open(by opener: Credentials) -> Reader {
+    package func open(by opener: Credentials) -> Reader {
         state.withLock { state in
             let reader = Reader(opener: opener, next: state.last + 1)
             state.readers[ObjectIdentifier(reader)] = reader
@@ -151,7 +150,7 @@ final class UeventLog: Sendable {
         }
     }
 
-    func close(_ reader: Reader) {
+    package func close(_ reader: Reader) {
         state.withLock { state in
             state.readers[ObjectIdentifier(reader)] = nil
             if state.readers.isEmpty { state.forget() }
@@ -159,7 +158,7 @@ final class UeventLog: Sendable {
     }
 
     /// What there is for a reader, at most `size` bytes: whole events, unless not even one fits. Nil for nothing.
-    func take(_ reader: Reader, size: Int) -> [UInt8]? {
+    package func take(_ reader: Reader, size: Int) -> [UInt8]? {
         reader.progress.withLock { progress in
             // Those who wait already come first.
             guard isReadable(progress), reader.waiters.withLock({ $0.reads.isEmpty }) else { return nil }
@@ -167,33 +166,37 @@ final class UeventLog: Sendable {
         }
     }
 
-    func isReadable(_ reader: Reader) -> Bool { reader.progress.withLock { isReadable($0) } }
+    package func isReadable(_ reader: Reader) -> Bool { reader.progress.withLock { isReadable($0) } }
 
     private func isReadable(_ progress: Progress) -> Bool {
         !progress.rest.isEmpty || progress.next <= state.withLock { $0.last }
     }
 
-    /// Answers a read when there is something, or with EINTR when its caller is interrupted before.
-    func wait(_ reader: Reader, _ request: DeferredRequest, size: Int, _ place: HeldRequests.Place) {
+    /// Has a read wait until there is something.
+    ///
+    /// - Parameter answer: called once, with what there is, or with nil where the read is given up.
+    /// - Returns: gives the read up, unless it was answered before. Call ``deliver()`` then: something may have come between
+    ///   the look and the wait.
+    package func wait(_ reader: Reader, size: Int, _ answer: @escaping @Sendable ([UInt8]?) -> Void)
+        -> @Sendable () -> Void
+    {
         let id = reader.waiters.withLock { waiters in
             waiters.nextID += 1
-            waiters.reads.append(Waiter(id: waiters.nextID, request: request, size: size, place: place))
+            waiters.reads.append(Waiter(id: waiters.nextID, size: size, answer: answer))
             return waiters.nextID
         }
-        // Whoever takes the waiter out answers it, so that no event is taken for a read that has been given up.
-        request.onInterrupt {
+        return {
+            // Whoever takes the waiter out answers it, so that no event is taken for a read that has been given up.
             let waiter = reader.waiters.withLock { waiters -> Waiter? in
                 guard let index = waiters.reads.firstIndex(where: { $0.id == id }) else { return nil }
                 return waiters.reads.remove(at: index)
             }
-            waiter?.request.error(.interrupted)
+            waiter?.answer(nil)
         }
-        // Something may have come between the look and the wait.
-        deliver()
     }
 
     /// Wakes `poll` when there is something to read.
-    func watch(_ reader: Reader, _ poll: PollHandle) {
+    package func watch(_ reader: Reader, _ poll: any Waker) {
         let old = reader.waiters.withLock { waiters in
             defer { waiters.poll = poll }
             return waiters.poll
@@ -273,10 +276,4 @@ extension Uevent {
     fileprivate init(_ action: String, device: String) {
         self.init(action: action, path: "/class/cdm/\(device)", subsystem: "cdm")
     }
-}
-
-extension Request {
-    /// Answers READ.
-    @discardableResult
-    consuming func bytes(_ bytes: [UInt8]) -> Bool { unsafe data(bytes.span.bytes) }
 }

@@ -2,12 +2,11 @@ import AttributeTree
 import CoherentMemory
 import DequeModule
 import Dispatch
-import Fuse
 import LinuxSupport
 import SystemPackage
 
 /// Runs what a control file asks for on threads of its own, for it may wait for requests that the workers serve.
-final class JobRunner: Sendable {
+package final class JobRunner: Sendable {
     private struct Listed {
         let id: Int
         let operation: Operation
@@ -43,7 +42,7 @@ final class JobRunner: Sendable {
     ///
     /// - Parameter user: who asked for it; root for what the machine does of its own accord.
     @discardableResult
-    func start(
+    package func start(
         _ job: Job, for user: UInt32 = 0, _ cancellation: Cancellation, done: @escaping @Sendable (Errno?) -> Void
     ) -> Bool {
         let number = state.withLock { state -> Int? in
@@ -81,7 +80,7 @@ final class JobRunner: Sendable {
     /// takes a thread; the others wait their turn.
     ///
     /// - Returns: false where too many wait, or the mount is closing.
-    func show(_ work: @escaping @Sendable () -> Void) -> Bool {
+    package func show(_ work: @escaping @Sendable () -> Void) -> Bool {
         let isFirst = state.withLock { state -> Bool? in
             guard !state.isClosed, state.shows.count < Self.showLimit else { return nil }
             guard state.showing < Self.showThreads else {
@@ -110,7 +109,7 @@ final class JobRunner: Sendable {
     }
 
     /// Does what a job is about on this thread, if nobody has to be waited for; false where nothing was done.
-    func runAtOnce(_ job: Job) throws(Errno) -> Bool {
+    package func runAtOnce(_ job: Job) throws(Errno) -> Bool {
         var failure: Errno?
         do throws(Errno) {
             guard try job.runAtOnce() else { return false }
@@ -188,7 +187,7 @@ final class JobRunner: Sendable {
     // MARK: The end
 
     /// Cancels what runs and takes nothing more.
-    func close() {
+    package func close() {
         let running = state.withLock { state in
             state.isClosed = true
             return Array(state.running.values)
@@ -202,5 +201,5 @@ final class JobRunner: Sendable {
     }
 
     /// Waits until no job runs; false when one still does after `seconds`.
-    func wait(seconds: Int) -> Bool { group.wait(timeout: .now() + .seconds(seconds)) == .success }
+    package func wait(seconds: Int) -> Bool { group.wait(timeout: .now() + .seconds(seconds)) == .success }
 }

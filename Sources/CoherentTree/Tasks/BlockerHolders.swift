@@ -1,7 +1,6 @@
 import AttributeTree
 import CLinux
 import CoherentMemory
-import Fuse
 import Glibc
 import LinuxSupport
 import Logging
@@ -27,7 +26,7 @@ struct HeldBlocker {
     }
 }
 
-extension Services {
+extension TreeServices {
     /// What keeps a node from going offline, with the processes that map it: ascending by physical address, from one on, and
     /// `limit` at most.
     func heldBlockers(

@@ -1,18 +1,17 @@
 import CoherentMemory
 import Dispatch
-import Fuse
 import Glibc
 import LinuxSupport
 import SystemPackage
 
 /// What a process says of itself: what it maps of the mount, or why that could not be told.
-struct ProcessAnswer: Sendable {
-    let process: TaskIdentity
+package struct ProcessAnswer: Sendable {
+    package let process: TaskIdentity
     let mappings: Result<[TaskMapping], Errno>
 }
 
 /// Whether a process uses a buffer.
-enum BufferUse: Sendable {
+package enum BufferUse: Sendable {
     case none
     /// It maps it.
     case maps
@@ -62,14 +61,14 @@ final class Censuses: Sendable {
     }
 }
 
-extension Services {
+extension TreeServices {
     /// Asks a process what it maps.
     func ask(_ process: TaskIdentity) -> ProcessAnswer {
         ProcessAnswer(process: process, mappings: Result { () throws(Errno) in try mappings(of: process) })
     }
 
     /// Asks each process but the daemon, which maps nothing of its own mount.
-    func askProcesses() -> [ProcessAnswer] {
+    package func askProcesses() -> [ProcessAnswer] {
         censuses.take {
             let own = getpid()
             return processes.identities.filter { $0.id != own }.map(ask)
@@ -77,10 +76,12 @@ extension Services {
     }
 
     /// Whether a process uses a buffer where `isConcerned` says so of its bytes.
-    func use(_ answer: ProcessAnswer, of buffer: Buffer, where isConcerned: (Range<UInt64>) -> Bool) -> BufferUse {
+    package func use(_ answer: ProcessAnswer, of buffer: Buffer, where isConcerned: (Range<UInt64>) -> Bool)
+        -> BufferUse
+    {
         switch answer.mappings {
         case .success(let mappings):
-            return mappings.contains { $0.file.buffer === buffer && isConcerned($0.bytes) } ? .maps : .none
+            return mappings.contains { $0.buffer === buffer && isConcerned($0.bytes) } ? .maps : .none
         case .failure(.noSuchProcess):
             return .none
         case .failure(let error):
@@ -91,13 +92,13 @@ extension Services {
 
     /// Whether a process has a descriptor of a buffer, or has opened what is still open: perhaps by its mapping alone.
     private func hasOpen(_ buffer: Buffer, _ process: TaskIdentity) -> Bool {
-        guard let file = pageCache.file(of: buffer) else { return false }
-        if processes.openInodes(of: process.id).contains(file.number.rawValue) {
+        guard let file = files.openFile(of: buffer) else { return false }
+        if processes.openInodes(of: process.id).contains(file.inode) {
             return processes.identity(of: process.id) == process
         }
-        return file.use.withLock { $0.openers }.contains { opener in
+        return file.openers.contains { opener in
             // Another thread of the same number has not opened it.
-            guard let thread = processes.task(opener.key), thread.startTime <= opener.value.last else { return false }
+            guard let thread = processes.task(opener.key), thread.startTime <= opener.value else { return false }
             return thread.process == process.id
         }
     }

@@ -1,11 +1,10 @@
 import AttributeTree
-import Fuse
 import Glibc
 import LinuxSupport
 import SystemPackage
 
 /// What a task may do by its user, groups and capabilities, as it was at the moment it asked (struct cred).
-struct Credentials: Sendable {
+package struct Credentials: Sendable {
     /// Capabilities that matter here (capabilities(7)).
     enum Capability: UInt64 {
         case overrideAccess = 1  // CAP_DAC_OVERRIDE
@@ -22,7 +21,7 @@ struct Credentials: Sendable {
     private var userGroups: [ClosedRange<UInt32>] = []
 
     /// Of a task, which must not end meanwhile: one whose request is being served.
-    init(task: Int32, uid: UInt32, gid: UInt32) {
+    package init(task: Int32, uid: UInt32, gid: UInt32) {
         (self.uid, self.gid) = (uid, gid)
         guard let status = try? ProcStatus(task: task) else {
             // It has no number here. Root is root all the same.
@@ -38,9 +37,7 @@ struct Credentials: Sendable {
         userGroups = Self.outside("/proc/\(task)/gid_map")
     }
 
-    init(_ caller: Caller) { self.init(task: caller.pid, uid: caller.uid, gid: caller.gid) }
-
-    init(_ opener: Opener) { self.init(task: opener.task, uid: opener.uid, gid: opener.gid) }
+    package init(_ opener: Opener) { self.init(task: opener.task, uid: opener.uid, gid: opener.gid) }
 
     /// The numbers of this namespace that a map of another one has: lines of `INSIDE OUTSIDE LENGTH` (user_namespaces(7)).
     private static func outside(_ file: String) -> [ClosedRange<UInt32>] {
@@ -62,10 +59,10 @@ struct Credentials: Sendable {
     }
 
     /// Whether this is a file's owner, or may act as such (inode_owner_or_capable()).
-    func areOwners(of uid: UInt32) -> Bool { self.uid == uid || has(.owner, over: uid) }
+    package func areOwners(of uid: UInt32) -> Bool { self.uid == uid || has(.owner, over: uid) }
 
     /// Whether a directory may be listed and searched (generic_permission()).
-    func mayLookInto(_ directory: Directory.Ownership) -> Bool {
+    package func mayLookInto(_ directory: Directory.Ownership) -> Bool {
         let needed: FilePermissions = [.otherRead, .otherExecute]
         let bits = directory.permissions.rawValue
         let mine =

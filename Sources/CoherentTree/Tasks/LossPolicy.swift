@@ -1,16 +1,15 @@
 import CLinux
 import CoherentMemory
-import Fuse
 import Glibc
 import LinuxSupport
 import Logging
 import SystemPackage
 
-extension Services {
+extension TreeServices {
     /// Tells of memory that was lost with a device's link, and does to the tasks that map it what the device's policy says.
     func mourn(_ lost: [LostMemory], of device: Device) {
         for memory in lost {
-            let buffer = name(of: memory.buffer.id)
+            let buffer = files.name(of: memory.buffer.id)
             uevents.post {
                 Uevent(
                     action: "change", place: .text("/class/cdm/\(device.name)"), subsystem: "cdm",

@@ -1,6 +1,5 @@
 import CoherentMemory
 import Dispatch
-import Fuse
 import LinuxSupport
 import SystemPackage
 

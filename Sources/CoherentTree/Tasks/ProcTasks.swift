@@ -1,7 +1,6 @@
 import CLinux
 import CoherentMemory
 import Dispatch
-import Fuse
 import Glibc
 import LinuxSupport
 import SystemPackage
@@ -10,7 +9,7 @@ import SystemPackage
 ///
 /// May be asked by those who serve requests. So nothing here goes through the own mount, and what may wait for a task's
 /// address space is left to a ``ProcessInspector`` and waited for only briefly.
-final class ProcTasks: TaskDirectory {
+package final class ProcTasks: TaskDirectory {
     private struct Holder: Hashable {
         var device: ObjectIdentifier
         var process: Int32
@@ -36,13 +35,13 @@ final class ProcTasks: TaskDirectory {
     let inspector = ProcessInspector()
 
     /// Sets which mount is spoken of.
-    func setMount(_ device: DeviceNumber) { state.withLock { $0.mount = device } }
+    package func setMount(_ device: DeviceNumber) { state.withLock { $0.mount = device } }
 
-    var mount: DeviceNumber? { state.withLock { $0.mount } }
+    package var mount: DeviceNumber? { state.withLock { $0.mount } }
 
     // MARK: Tasks
 
-    func task(_ id: Int32) -> TaskDescription? {
+    package func task(_ id: Int32) -> TaskDescription? {
         guard id > 0, let stat = ProcStat(task: id), !stat.isGone else { return nil }
         guard let process = ProcStatus.process(of: id) else { return nil }
         return TaskDescription(
@@ -51,16 +50,16 @@ final class ProcTasks: TaskDirectory {
     }
 
     /// Ticks of USER_HZ since boot, as /proc/PID/stat counts them.
-    var now: UInt64 {
+    package var now: UInt64 {
         var time = timespec()
         unsafe clock_gettime(CLOCK_BOOTTIME, &time)
         return UInt64(time.tv_sec) * 100 + UInt64(time.tv_nsec) / 10_000_000
     }
 
-    var processes: [Int32] { ProcFile.processes }
+    package var processes: [Int32] { ProcFile.processes }
 
     /// A task that lives; nil for none.
-    func identity(of id: Int32) -> TaskIdentity? {
+    package func identity(of id: Int32) -> TaskIdentity? {
         task(id).map { TaskIdentity(id: id, startTime: $0.startTime) }
     }
 
@@ -73,19 +72,19 @@ final class ProcTasks: TaskDirectory {
     }
 
     /// The user who started a process, whatever it has become since: whoever runs a set-user-id program answers for it.
-    func user(of process: Int32) -> UInt32 {
+    package func user(of process: Int32) -> UInt32 {
         (try? ProcStatus(task: process))?.users?.real ?? .max
     }
 
     // MARK: Open devices
 
     /// Notes the file of a device.
-    func add(_ device: Device, inode: InodeNumber) {
-        state.withLock { $0.inodes[ObjectIdentifier(device)] = inode.rawValue }
+    package func add(_ device: Device, inode: UInt64) {
+        state.withLock { $0.inodes[ObjectIdentifier(device)] = inode }
     }
 
     /// A thread opens a device; returns its process, for ``closed(_:by:)``.
-    func opened(_ device: Device, by thread: Int32) -> Int32 {
+    package func opened(_ device: Device, by thread: Int32) -> Int32 {
         let process = task(thread)?.process ?? thread
         state.withLock { state in
             let holder = Holder(device: ObjectIdentifier(device), process: process)
@@ -96,7 +95,7 @@ final class ProcTasks: TaskDirectory {
     }
 
     /// The last descriptor and mapping of an open file are gone.
-    func closed(_ device: Device, by process: Int32) {
+    package func closed(_ device: Device, by process: Int32) {
         state.withLock { state in
             let holder = Holder(device: ObjectIdentifier(device), process: process)
             let count = state.openers[holder, default: 1] - 1
@@ -110,7 +109,7 @@ final class ProcTasks: TaskDirectory {
     private static let mappingTrust = Duration.milliseconds(10)
     private static let patience = DispatchTimeInterval.milliseconds(50)
 
-    func holdsOpen(_ device: Device, process: Int32) -> Bool {
+    package func holdsOpen(_ device: Device, process: Int32) -> Bool {
         let holder = Holder(device: ObjectIdentifier(device), process: process)
         let now = ContinuousClock.now
         let (known, inode, mount) = state.withLock { state in

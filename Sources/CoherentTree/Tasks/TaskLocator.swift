@@ -1,6 +1,5 @@
 import CLinux
 import CoherentMemory
-import Fuse
 import Glibc
 import LinuxSupport
 import MachineTopology
@@ -9,7 +8,7 @@ import Synchronization
 /// Finds the node on whose CPU a task runs.
 ///
 /// Asking costs a read of /proc, and tasks seldom move: an answer is good for about a tick of Linux's scheduler.
-final class TaskLocator: Sendable {
+package final class TaskLocator: Sendable {
     private static let slotCount = 256
     private static let trust: UInt64 = 4
 
@@ -30,13 +29,8 @@ final class TaskLocator: Sendable {
         self.nodeOfCPU = nodeOfCPU
     }
 
-    /// Who made a request and where.
-    func origin(of caller: Caller) -> Origin {
-        Origin(pid: caller.pid, node: isTrivial || caller.pid <= 0 ? home : node(ofTask: caller.pid))
-    }
-
     /// A task that does something, and where.
-    func origin(ofTask task: Int32) -> Origin {
+    package func origin(ofTask task: Int32) -> Origin {
         Origin(pid: task, node: isTrivial || task <= 0 ? home : node(ofTask: task))
     }
 

@@ -1,28 +1,30 @@
 import CoherentMemory
-import Fuse
 import LinuxSupport
 import MachineTopology
 import SystemPackage
 
 /// What a task has mapped of one buffer or device.
-struct TaskMapping: Sendable {
+package struct TaskMapping: Sendable {
     var addresses: Range<UInt64>
     /// The bytes of the file that are mapped.
     var bytes: Range<UInt64>
-    var file: MemoryFile
+    var buffer: Buffer
+    /// Whether the file is a device's.
+    var isDevice: Bool
     var path: String
 }
 
-extension Services {
+extension TreeServices {
     /// The mappings of a process, ascending by address; see ``ProcTasks/mappings(of:patience:)``.
     func mappings(of process: TaskIdentity) throws(Errno) -> [TaskMapping] {
         try processes.mappings(of: process).compactMap { mapping in
             // What is mapped, the kernel has not forgotten.
-            guard let file = inodes[InodeNumber(rawValue: mapping.inode)] as? MemoryFile else { return nil }
+            guard let file = files.file(ofInode: mapping.inode) else { return nil }
             let (end, overflow) = mapping.offset.addingReportingOverflow(UInt64(mapping.addresses.count))
             guard !overflow else { return nil }
             return TaskMapping(
-                addresses: mapping.addresses, bytes: mapping.offset..<end, file: file, path: mapping.path)
+                addresses: mapping.addresses, bytes: mapping.offset..<end, buffer: file.buffer,
+                isDevice: file.isDevice, path: mapping.path)
         }
     }
 
@@ -30,8 +32,8 @@ extension Services {
     /// driver maps is not (vma_migratable()).
     private func mappedRanges(of process: TaskIdentity) throws(Errno) -> [(buffer: Buffer, ranges: [Range<UInt64>])] {
         var ranges: [Buffer.ID: (buffer: Buffer, ranges: [Range<UInt64>])] = [:]
-        for mapping in try mappings(of: process) where !(mapping.file is DeviceFile) {
-            let buffer = mapping.file.buffer
+        for mapping in try mappings(of: process) where !mapping.isDevice {
+            let buffer = mapping.buffer
             ranges[buffer.id, default: (buffer, [])].ranges.append(mapping.bytes)
         }
         return ranges.values.sorted { $0.buffer.id < $1.buffer.id }
@@ -66,7 +68,7 @@ extension Services {
             let range = start..<start + UInt64(part.count)
             do throws(Errno) {
                 try machine.migrate(
-                    mapping.file.buffer, ranges: [range], to: node, account: account, isCancelled: isCancelled)
+                    mapping.buffer, ranges: [range], to: node, account: account, isCancelled: isCancelled)
             } catch  where error == .noMemory || error == .resourceBusy {
                 failure = error
             }

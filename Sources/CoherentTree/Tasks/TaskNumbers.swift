@@ -21,7 +21,7 @@ extension AttributeText {
     }
 }
 
-extension Services {
+extension TreeServices {
     /// The task that a client has named. ESRCH for no such task.
     func task(_ written: WrittenTask) throws(Errno) -> TaskIdentity {
         let client = written.client.task

@@ -1,3 +1,5 @@
+import CoherentTree
+
 extension Manual {
     private static let list = "a list of node numbers, `0-1,4`; an empty line for none"
 

@@ -5,7 +5,7 @@ import LinuxSupport
 import SystemPackage
 import Testing
 
-@testable import CoherentFS
+@testable import CoherentTree
 
 /// Slots that users share.
 @Suite("User slots") struct UserSlotsTests {

@@ -1,5 +1,6 @@
 /// What the text of a sys/ file looks like, by the file's name. A torn text, half an old and half a new one, does not.
-struct TextFormats {
+public struct TextFormats: @unchecked Sendable {
+    // Unchecked: expressions are only matched, never changed.
     private static let list = #"(\d+(-\d+)?(,\d+(-\d+)?)*)?\n"#
     private static let number = #"\d+\n"#
     private static let counters = #"([a-z_]+ \d+\n)+"#
@@ -32,10 +33,13 @@ struct TextFormats {
         "migrate": #"state=[a-z]+ moved=\d+ failed=\d+ bytes=\d+ seconds=[0-9.]+\n"#,
     ]
 
+    /// The formats of every file that has one.
+    public init() {}
+
     private let compiled = formats.mapValues { try! Regex($0) }
 
     /// Whether a text is whole. One of a file that has no format here is lines of printable characters.
-    func isWhole(_ text: String, of name: some StringProtocol) -> Bool {
+    public func isWhole(_ text: String, of name: some StringProtocol) -> Bool {
         if let format = compiled[String(name)] {
             guard (try? format.wholeMatch(in: text)) != nil else { return false }
             return name == "meminfo" && text.hasPrefix("Node") ? agrees(meminfo: text) : true
