@@ -115,6 +115,13 @@ final class Services: Sendable {
         tree.withLock { $0.cache }?.unlinked(inode.number)
         inode.unlinked()
     }
+
+    /// Ends the file system: inodes know these services, which know them, and so would keep each other and the machine for ever.
+    func forgetInodes() {
+        tree.withLock { $0.cache }?.removeAll()
+        changes.removeAll()
+        inodes.removeAll()
+    }
 }
 
 extension Services: BufferFiles {

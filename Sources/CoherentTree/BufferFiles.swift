@@ -19,14 +19,20 @@ package protocol BufferFolder: AnyObject, Sendable {
     var ownership: Directory.Ownership { get }
     /// The place of the last name; nil for none.
     var lastPlace: UInt64? { get }
-    /// How many names there are.
-    var count: Int { get }
+    /// How many names have controls.
+    var controlledCount: Int { get }
 
     /// Names that have controls, by their places; not all of them where there are many, but one at least if there is any.
     func names(at places: ClosedRange<UInt64>) -> [(place: UInt64, name: String)]
 
     /// What has a name; nil for none, and for what has no controls.
     func entry(named name: String) -> BufferEntry?
+}
+
+/// A file or directory below buffers/, as the identity of its controls.
+package struct ControlledFile: Hashable, Sendable {
+    /// Its number on the mount.
+    package let inode: UInt64
 }
 
 /// What has a name in a directory of buffers.
@@ -101,7 +107,7 @@ package final class NoFiles: BufferFiles, BufferFolder {
 
     package let inode: UInt64 = 0
     package var lastPlace: UInt64? { nil }
-    package var count: Int { 0 }
+    package var controlledCount: Int { 0 }
     package var ownership: Directory.Ownership {
         Directory.Ownership(permissions: .ownerReadWriteExecute, uid: owner.uid, gid: owner.gid)
     }

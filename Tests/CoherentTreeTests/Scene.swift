@@ -137,7 +137,7 @@ final class NamedBuffers: BufferFiles, BufferFolder {
     var ownership: Directory.Ownership {
         Directory.Ownership(permissions: .ownerReadWriteExecute, uid: 0, gid: 0)
     }
-    var count: Int { buffers.withLock { $0.count } }
+    var controlledCount: Int { buffers.withLock { $0.count } }
     var lastPlace: UInt64? { buffers.withLock { $0.isEmpty ? nil : UInt64($0.count - 1) } }
 
     func names(at places: ClosedRange<UInt64>) -> [(place: UInt64, name: String)] {

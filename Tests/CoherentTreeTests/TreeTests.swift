@@ -101,7 +101,7 @@ private let memory = "devices/system/memory"
 
 /// sys/kernel/cdm/uevents without a mount.
 @Suite("Events of the tree") struct TreeEventTests {
-    private let root = Credentials(task: 0, uid: 0, gid: 0)
+    private let root = Uevent.Viewer(Credentials(task: 0, uid: 0, gid: 0))
 
     private func text(_ scene: Scene, _ reader: UeventLog.Reader, _ size: Int = 1 << 16) -> String? {
         scene.services.uevents.take(reader, size: size).map { String(decoding: $0, as: UTF8.self) }

@@ -115,6 +115,9 @@ class Inode: @unchecked Sendable {
     /// Whether it is there although the kernel does not know it: then a file handle leads back to it.
     var isLasting: Bool { false }
 
+    /// Whether sys/kernel/cdm/buffers has a directory for each of its names.
+    var hasControls: Bool { false }
+
     /// The file or directory got another name.
     func renamed() {}
 
@@ -179,6 +182,16 @@ final class InodeTable: Sendable {
             inodes.remove(inode.number.rawValue)
             return true
         }
+    }
+
+    /// Forgets every inode, the root too: nobody asks any more.
+    func removeAll() {
+        // Released outside the lock: the end of an inode may come back here.
+        let gone = inodes.withLock { inodes in
+            defer { inodes = IDTable() }
+            return inodes.elements
+        }
+        withExtendedLifetime(gone) {}
     }
 
     /// Whether the kernel knows an inode.

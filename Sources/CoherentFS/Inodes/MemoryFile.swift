@@ -129,7 +129,7 @@ class MemoryFile: Inode, @unchecked Sendable {
             metadata.apply(changes)
             if changes.size != nil {
                 if changes.mtime == nil { metadata.modified() }
-                if changes.mode == nil, caller.uid != 0 { metadata.dropPrivileges() }
+                if changes.mode == nil { metadata.dropPrivileges(by: caller) }
             }
         }
     }
@@ -176,6 +176,8 @@ class MemoryFile: Inode, @unchecked Sendable {
                 try services.accounts.chown(&use.charges, to: old, by: caller.pid)
                 throw error
             }
+            // A device's memory is nobody's.
+            if buffer.fixedSize == nil { buffer.setShare(services.accounts.frames?[user]) }
         }
     }
 
@@ -197,6 +199,7 @@ final class BufferFile: MemoryFile, @unchecked Sendable {
         super.init(
             buffer: services.machine.makeBuffer(huge: services.base.memory.defaultHugeMode), metadata: metadata,
             services: services)
+        buffer.setShare(services.accounts.frames?[metadata.uid])
         services.adopt(self, by: caller)
     }
 
@@ -214,6 +217,8 @@ final class BufferFile: MemoryFile, @unchecked Sendable {
             metadata.ctime = .now
         }
     }
+
+    override var hasControls: Bool { true }
 
     override var isLasting: Bool { metadata.withLock { $0.linkCount } > 0 }
 

@@ -30,7 +30,9 @@ final class TreeCache: Sendable {
         var isGone: Bool { lifetime?.isOver ?? false }
 
         /// The file or directory below buffers/ whose controls it is.
-        var controlled: InodeNumber? { identity?.subject(as: InodeNumber.self) }
+        var controlled: InodeNumber? {
+            identity?.subject(as: ControlledFile.self).map { InodeNumber(rawValue: $0.inode) }
+        }
     }
 
     let services: Services
@@ -190,7 +192,7 @@ final class TreeCache: Sendable {
         do throws(Errno) {
             try services.notifier.invalidateEntry(key.parent, key.name)
         } catch {
-            services.logger.debug("invalidating \(key.name) in inode \(key.parent.rawValue): \(error)")
+            services.logger.debug("cannot invalidate \(key.name) in inode \(key.parent.rawValue): \(error)")
         }
     }
 
@@ -246,6 +248,16 @@ final class TreeCache: Sendable {
             guard let opens = state.uses[inode.number]?.opens else { return }
             if opens > 1 { state.uses[inode.number]!.opens -= 1 } else { state.uses.removeValue(forKey: inode.number) }
         }
+    }
+
+    /// Forgets every inode: nobody asks any more.
+    func removeAll() {
+        // Released outside the lock.
+        let gone = state.withLock { state in
+            defer { state = State() }
+            return state.byKey.filter { _ in true }.map(\.value.inode)
+        }
+        withExtendedLifetime(gone) {}
     }
 
     func drop(_ inode: TreeInode) {

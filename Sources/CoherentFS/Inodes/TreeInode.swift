@@ -114,8 +114,9 @@ final class TreeInode: Inode, @unchecked Sendable {
 
     /// What stat(2) calls a child: the same at every lookup. The directory of what may get another name is called by what it controls.
     private func shownNumber(of name: FileName, _ child: AttributeTree.Node?) -> InodeNumber {
-        if case .directory(let directory) = child, let controlled = directory.identity?.subject(as: InodeNumber.self) {
-            return TreeCache.number(ofControlsOf: controlled)
+        if case .directory(let directory) = child, let controlled = directory.identity?.subject(as: ControlledFile.self)
+        {
+            return TreeCache.number(ofControlsOf: InodeNumber(rawValue: controlled.inode))
         }
         return TreeCache.number(of: name, in: shownNumber)
     }
@@ -162,7 +163,7 @@ final class TreeInode: Inode, @unchecked Sendable {
     ) throws(Errno) -> (OpenHandle, OpenReply.Options) {
         guard flags & O_ACCMODE == O_RDONLY, let log = stream.source as? UeventLog else { throw .permissionDenied }
         return (
-            UeventHandle(log, opener: Credentials(opener), held: tree.services.held), [.directIO, .nonSeekable]
+            UeventHandle(log, opener: Uevent.Viewer(opener), held: tree.services.held), [.directIO, .nonSeekable]
         )
     }
 

@@ -2,7 +2,7 @@ import SystemPackage
 
 /// What to do when not every page can get a frame.
 enum Shortage {
-    /// No page gets one: the kernel asks again, page by page, and only the touched page shall fail.
+    /// No page gets one: the kernel asks again, page by page, and only the touched page must fail.
     case all
     /// The pages before the first that cannot get one keep theirs.
     case prefix
@@ -13,7 +13,8 @@ extension Machine {
     ///
     /// - Parameter pages: at most some hundreds of pages; longer ranges go piece by piece.
     /// - Returns: the end of the pages that have frames now.
-    /// - Throws: under `shortage`, ENOMEM where there were no frames, EPERM where the task may not use those there are.
+    /// - Throws: under `shortage`, ENOMEM where there were no frames, EPERM where the task may not use those there are, EDQUOT where the
+    ///   buffer's user has had its share of them.
     @discardableResult
     func populate(
         _ pages: Range<UInt64>, of state: inout Buffer.State, origin: Origin, policy shortage: Shortage
@@ -24,7 +25,7 @@ extension Machine {
         }
         var missing = missingPages(of: pages, in: state)
         guard missing > 0 else { return pages.upperBound }
-        let context = context(for: state.effective, isDevice: state.isDevice, origin: origin)
+        let context = context(for: state, origin: origin)
         let local = context.local
         if state.huge != .never {
             if let end = try populateHuge(pages, of: &state, for: context, policy: shortage) { return end }
@@ -48,13 +49,12 @@ extension Machine {
             if isComplete || missing == 1 || shortage == .prefix { countRefusals(got) }
             let list = unsafe UnsafeBufferPointer(start: buffer, count: count)
             if !isComplete {
-                let shortageError: Errno = got.notAllowed.isEmpty ? .noMemory : .notPermitted
                 if missing == 1 || shortage == .prefix { state.counters.refused += 1 }
                 guard shortage == .prefix, got.allocated > 0 else {
                     for index in 0..<count { unsafe release(list[index].frames) }
                     // Pages before the first missing one are there all the same.
                     let end = firstMissing(of: pages, in: state)
-                    return shortage == .prefix && end > pages.lowerBound ? .success(end) : .failure(shortageError)
+                    return shortage == .prefix && end > pages.lowerBound ? .success(end) : .failure(got.shortage)
                 }
             }
             do throws(Errno) {
@@ -73,13 +73,13 @@ extension Machine {
     /// The same for one page, which is all that most faults are about.
     private func populate(page: UInt64, of state: inout Buffer.State, origin: Origin) throws(Errno) {
         guard state.table[page].isNone else { return }
-        let context = context(for: state.effective, isDevice: state.isDevice, origin: origin)
+        let context = context(for: state, origin: origin)
         var taken: TakenRun?
         let got = allocate(1, at: page, for: context) { taken = $0 }
         countRefusals(got)
         guard let taken else {
             state.counters.refused += 1
-            throw got.notAllowed.isEmpty ? .noMemory : .notPermitted
+            throw got.shortage
         }
         let pfn = taken.frames.start
         let leaf: UInt32

@@ -3,14 +3,14 @@ import Synchronization
 
 /// A contradiction that ``Machine/checkInvariants()`` found.
 public struct InvariantViolation: Error, CustomStringConvertible {
-    /// What contradicts what.
+    /// The contradiction.
     public let description: String
 }
 
 extension Machine {
-    /// Checks that every frame is accounted for exactly once and every counter agrees with what it counts.
+    /// Checks that every frame is accounted for exactly once and that every counter is correct.
     ///
-    /// For tests, while nothing else uses the machine; it walks all page tables and free lists.
+    /// For tests, while nothing else uses the machine; it visits all page tables and free lists.
     ///
     /// - Throws: ``InvariantViolation`` with the first contradiction.
     public func checkInvariants() throws {
@@ -23,10 +23,13 @@ extension Machine {
         var huge = [Int](repeating: 0, count: nodes.count)
         var active = huge
         var places = Set<UInt64>()
+        var shares: [ObjectIdentifier: (share: FrameShare, frames: [Int])] = [:]
         for buffer in buffers {
             var counts = [Int](repeating: 0, count: nodes.count)
             var problem: String?
+            var share: FrameShare?
             buffer.state.withLock { state in
+                share = state.share
                 var markers = 0
                 var page: UInt64 = 0
                 while let (leaf, base) = state.table.nextLeaf(from: page) {
@@ -69,7 +72,7 @@ extension Machine {
                     if present == 0 || present != tables.count(of: leaf) { problem = "table \(leaf) miscounts" }
                 }
                 for (node, count) in counts.enumerated() {
-                    let noted = node < state.pagesByNode.count ? state.pagesByNode[node] : 0
+                    let noted = state.pages(onNode: node)
                     if noted != count { problem = "node \(node): \(noted) pages noted, \(count) found" }
                 }
                 if state.markers != markers { problem = "\(state.markers) failed pages noted, \(markers) found" }
@@ -77,6 +80,14 @@ extension Machine {
                 if state.hold != nil { problem = "touches are held back" }
             }
             try require(problem == nil, "buffer \(buffer.id): \(problem ?? "")")
+            guard let share else { continue }
+            let others = shares[ObjectIdentifier(share)]?.frames ?? [Int](repeating: 0, count: nodes.count)
+            shares[ObjectIdentifier(share)] = (share, zip(others, counts).map(+))
+        }
+        for (share, frames) in shares.values {
+            for node in nodes {
+                try require(share.used(on: node) == frames[node.index], "node \(node.id): frames of a user's share")
+            }
         }
         let strays = tables.storage.strayPages { place in
             !places.contains(place) && !tables.hasZeros(UInt32(place >> PageStorage.tableShift))

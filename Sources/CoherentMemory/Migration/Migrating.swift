@@ -4,17 +4,19 @@ import Synchronization
 import SystemPackage
 
 extension Machine {
-    /// Moves pages of a buffer to a node, wherever they are now (migrate_pages(2) for a range).
+    /// Moves pages of a buffer to a node, from all other nodes (migrate_pages(2) for a range).
     ///
     /// Blocks until the pages have moved; never call it from a thread that the page cache may wait for.
     ///
     /// - Parameters:
     ///   - bytes: page-aligned, within the buffer; nil for all of it.
     ///   - target: the node's id.
-    ///   - account: what moves is added to.
-    ///   - isCancelled: asked between batches.
-    /// - Throws: ENODEV for a node that does not exist or has no memory online, EINVAL for a bad range, ENOMEM where
-    ///   the target is full, EBUSY where pages are pinned, EINTR when cancelled. What was moved stays moved.
+    ///   - account: the account of the moved pages.
+    ///   - isCancelled: checked between batches.
+    /// - Throws: ENODEV for a node that does not exist, has no memory online or takes no pages of programs, EINVAL for
+    ///   a bad range, ENOMEM if the target is full, EDQUOT if the buffer's user has used its share of the target, EBUSY
+    ///   if pages are pinned or on a node that they may not leave, EINTR when cancelled. Pages that have moved stay
+    ///   moved.
     public func migrate(
         _ buffer: Buffer, bytes: Range<UInt64>? = nil, to target: Int,
         account: MigrationAccount = MigrationAccount(.buffer), isCancelled: () -> Bool = { false }
@@ -32,22 +34,24 @@ extension Machine {
                 ).lowerBound..<HugePage.pages(around: pages.upperBound - 1).upperBound
         }
         try track(buffer, account) { account throws(Errno) in
-            let filter = PageFilter.notOn(node: node.index)
-            account.expect(count(pages, of: buffer, filter))
+            let filter = movable(to: node)
+            let refused = refused(filter, pages, of: buffer)
+            account.expect(count(pages, of: buffer, filter) + refused)
             try move(
                 buffer, pages: pages, filter: filter, targets: [node], account: account, isCancelled: isCancelled)
+            try refuse(refused, account)
         }
     }
 
     /// Moves the pages of ranges of a buffer that are on some nodes to others, step by step (do_migrate_pages()).
     ///
-    /// Blocks as ``migrate(_:bytes:to:account:isCancelled:)`` does. What lies behind the end of the buffer is left out.
+    /// Blocks as ``migrate(_:bytes:to:account:isCancelled:)`` does. Ranges behind the end of the buffer are ignored.
     ///
     /// - Parameters:
     ///   - ranges: bytes, widened to whole pages.
     ///   - steps: ids of nodes; see ``IDSet/migrationSteps(to:)``.
-    /// - Throws: ENODEV for a target that does not exist or has no memory online, ENOMEM where one is full, EBUSY where
-    ///   pages are pinned, EINTR when cancelled. What was moved stays moved.
+    /// - Throws: ENODEV for a target that does not exist or has no memory online, ENOMEM if one is full, EBUSY if pages
+    ///   are pinned, EINTR when cancelled. Pages that have moved stay moved.
     public func migrate(
         _ buffer: Buffer, ranges: [Range<UInt64>], steps: [(source: Int, target: Int)],
         account: MigrationAccount = MigrationAccount(.task), isCancelled: () -> Bool = { false }
@@ -55,19 +59,39 @@ extension Machine {
         var moves: [(PageFilter, Node)] = []
         for (source, target) in steps {
             let target = try migrationTarget(target)
-            if let source = node(source) { moves.append((.onNode(source.index), target)) }
+            // What may not leave its node stays, as pages of a node that has gone from the mask do (migrate_pages(2)).
+            if let source = node(source), source.allows(.userMigrate) { moves.append((.onNode(source.index), target)) }
         }
         try migrate(buffer, ranges: ranges, moves, account, isCancelled: isCancelled)
     }
 
-    /// Moves the pages of ranges of a buffer to a node, wherever they are; as
-    /// ``migrate(_:ranges:steps:account:isCancelled:)`` otherwise.
+    /// Moves the pages of ranges of a buffer to a node, from all other nodes; otherwise as
+    /// ``migrate(_:ranges:steps:account:isCancelled:)``.
     public func migrate(
         _ buffer: Buffer, ranges: [Range<UInt64>], to target: Int,
         account: MigrationAccount = MigrationAccount(.range), isCancelled: () -> Bool = { false }
     ) throws(Errno) {
         let target = try migrationTarget(target)
-        try migrate(buffer, ranges: ranges, [(.notOn(node: target.index), target)], account, isCancelled: isCancelled)
+        try migrate(buffer, ranges: ranges, [(movable(to: target), target)], account, isCancelled: isCancelled)
+    }
+
+    /// The pages that programs may move to a node.
+    private func movable(to target: Node) -> PageFilter {
+        // The usual case needs no look at the node of each page.
+        nodes.allSatisfy { $0.allows(.userMigrate) } ? .notOn(node: target.index) : .movable(to: target.index)
+    }
+
+    /// How many pages a migration passes by because programs may not move them away from where they are.
+    private func refused(_ filter: PageFilter, _ pages: Range<UInt64>, of buffer: Buffer) -> Int {
+        guard case .movable(let target) = filter else { return 0 }
+        return count(pages, of: buffer, .immovable(to: target))
+    }
+
+    /// Counts pages that lie on nodes from which programs may not move them. EBUSY where there are any.
+    private func refuse(_ pages: Int, _ account: MigrationAccount) throws(Errno) {
+        guard pages > 0 else { return }
+        account.add(MigrationResult(failed: pages))
+        throw .resourceBusy
     }
 
     private func migrate(
@@ -80,9 +104,14 @@ extension Machine {
             return first..<max(first, min(end, Page.count(of: range.upperBound)))
         }
         try track(buffer, account) { account throws(Errno) in
+            var refused = 0
             for (filter, _) in moves {
-                for pages in ranges { account.expect(count(pages, of: buffer, filter)) }
+                for pages in ranges {
+                    account.expect(count(pages, of: buffer, filter))
+                    refused += self.refused(filter, pages, of: buffer)
+                }
             }
+            account.expect(refused)
             var failure: Errno?
             for (filter, target) in moves {
                 for pages in ranges {
@@ -98,18 +127,21 @@ extension Machine {
                     }
                 }
             }
+            try refuse(refused, account)
             if let failure { throw failure }
         }
     }
 
-    /// Checks what ``migrate(_:bytes:to:account:isCancelled:)`` is asked for, without moving anything.
+    /// Checks the arguments of ``migrate(_:bytes:to:account:isCancelled:)`` without moving anything.
     public func checkMigration(of buffer: Buffer, bytes: Range<UInt64>?, to target: Int) throws(Errno) {
         _ = try migrationTarget(target)
         _ = try pageRange(bytes, of: buffer)
     }
 
     func migrationTarget(_ id: Int) throws(Errno) -> Node {
-        guard let node = node(id), node.hasMemory else { throw .operationNotSupportedByDevice }
+        guard let node = node(id), node.allows(.userMigrate), node.hasMemory else {
+            throw .operationNotSupportedByDevice
+        }
         return node
     }
 
@@ -141,13 +173,13 @@ extension Machine {
         return count
     }
 
-    /// Checks what ``migrate(node:to:account:isCancelled:)`` is asked for, without moving anything.
+    /// Checks the arguments of ``migrate(node:to:account:isCancelled:)`` without moving anything.
     public func checkMigration(ofNode source: Node, to target: Int) throws(Errno) {
         guard try migrationTarget(target) !== source else { throw .invalidArgument }
     }
 
-    /// Moves every page of a node to another (the `migrate` file of a coherent node). Blocks and fails as the
-    /// migration of a buffer does, but what is pinned does not keep the rest.
+    /// Moves every page of a node to another (the `migrate` file of a coherent node). Blocks and fails as the migration
+    /// of a buffer does, but pinned pages do not stop the others.
     public func migrate(
         node source: Node, to target: Int, account: MigrationAccount = MigrationAccount(.node),
         isCancelled: () -> Bool = { false }
@@ -160,6 +192,7 @@ extension Machine {
         ) { () throws(Errno) in
             let concerned = buffers.map { ($0, $0.pages(onNode: source.index)) }.filter { $0.1 > 0 }
             for (_, pages) in concerned { account.expect(pages) }
+            if !source.allows(.userMigrate) { try refuse(concerned.reduce(0) { $0 + $1.1 }, account) }
             var failure: Errno?
             for (buffer, _) in concerned {
                 do throws(Errno) {
@@ -168,6 +201,9 @@ extension Machine {
                         account: account, isCancelled: isCancelled)
                 } catch .resourceBusy {
                     failure = .resourceBusy
+                } catch .diskQuotaExceeded {
+                    // Its user has had its share; others have not.
+                    failure = .diskQuotaExceeded
                 } catch .noMemory where buffer.isContiguous {
                     // No run for this one; the pages of others may have room.
                     failure = .noMemory
@@ -178,7 +214,7 @@ extension Machine {
     }
 
     /// Moves pages of a buffer batch by batch, each in its turn. EBUSY where pages are pinned, ENOMEM where the targets
-    /// are full, EINTR when cancelled.
+    /// are full, EDQUOT where their user has had its share of them, EINTR when cancelled.
     func move(
         _ buffer: Buffer, pages: Range<UInt64>, filter: PageFilter, targets: [Node], prepaid: PrepaidFrames? = nil,
         account: MigrationAccount, isCancelled: () -> Bool, _ progress: (MigrationResult) -> Void = { _ in }
@@ -204,7 +240,7 @@ extension Machine {
             note(
                 try moveInTurn(
                     buffer, pages: part, filter: filter, targets: targets, prepaid: prepaid, reason: account.reason,
-                    isCancelled: isOver))
+                    user: account.user, isCancelled: isOver))
             page = part.upperBound
         }
         if let failure = failure(of: result, targets: targets) { throw failure }
@@ -214,7 +250,8 @@ extension Machine {
     func failure(of result: MigrationResult, targets: [Node]) -> Errno? {
         if result.pinned > 0 { return .resourceBusy }
         guard result.failed > result.poisoned else { return nil }
-        return targets.contains(where: \.isPresent) ? .noMemory : .operationNotSupportedByDevice
+        guard targets.contains(where: \.isPresent) else { return .operationNotSupportedByDevice }
+        return result.overShare > 0 ? .diskQuotaExceeded : .noMemory
     }
 }
 

@@ -1,18 +1,24 @@
+import MachineTopology
+
 /// Which pages of a buffer a migration takes.
 enum PageFilter {
-    /// All.
+    /// All pages.
     case all
-    /// All that are not yet on the target.
+    /// All pages that are not yet on the target.
     case notOn(node: Int)
-    /// Those of one node.
+    /// All pages that are not yet on the target, of nodes that programs may move pages away from.
+    case movable(to: Int)
+    /// All pages that are not yet on the target, of nodes that programs may not move pages away from.
+    case immovable(to: Int)
+    /// The pages of one node.
     case onNode(Int)
-    /// Those whose frames are in a range, such as a memory block's.
+    /// The pages whose frames are in a range, such as a memory block's.
     case frames(Range<PFN>)
-    /// The same, but for huge pages.
+    /// The same, except huge pages.
     case baseFrames(Range<PFN>)
-    /// Those that are marked as migrating already.
+    /// The pages that are marked as migrating already.
     case migrating
-    /// Those that are just being taken out of the page cache.
+    /// The pages that are being taken out of the page cache.
     case unmapping
 }
 
@@ -21,12 +27,20 @@ extension Machine {
         switch filter {
         case .all: true
         case .notOn(let node): !nodes[node].span.contains(entry.pfn)
+        case .movable(let node): isElsewhere(entry, than: nodes[node]) { $0.allows(.userMigrate) }
+        case .immovable(let node): isElsewhere(entry, than: nodes[node]) { !$0.allows(.userMigrate) }
         case .onNode(let node): nodes[node].span.contains(entry.pfn)
         case .frames(let frames): frames.contains(entry.pfn)
         case .baseFrames(let frames): !entry.isHuge && frames.contains(entry.pfn)
         case .migrating: entry.isMigrating
         case .unmapping: entry.isUnmapping
         }
+    }
+
+    private func isElsewhere(
+        _ entry: PageTableEntry, than target: Node, _ condition: (Node) -> Bool
+    ) -> Bool {
+        !target.span.contains(entry.pfn) && condition(node(of: entry.pfn))
     }
 
     /// Calls `body` with every entry of a range that a migration takes.

@@ -1,17 +1,18 @@
 import MachineTopology
 
 extension Machine {
-    /// Reserves huge pages, or gives reserved ones up, until the machine has `count` (kernel/mm/hugepages/…/nr_hugepages).
+    /// Reserves or frees huge pages until the machine has `count` (kernel/mm/hugepages/…/nr_hugepages).
     ///
-    /// More come from the nodes of RAM in equal parts, as far as they have room; nobody has named a coherent node. Fewer are
-    /// taken from every node in equal parts. What does not fit is left out.
+    /// New ones come in equal parts from the nodes from which the kernel allocates without a request for the node, as far
+    /// as they have room. A lower count takes them from every node in equal parts. If there is not enough room, the count
+    /// stays lower.
     ///
-    /// - Parameter count: huge pages; any number from 0 on.
+    /// - Parameter count: the number of huge pages, 0 or more.
     public func setHugePages(_ count: Int) {
         var able = nodes
         while true {
             let total = nodes.reduce(0) { $0 + $1.usage.hugePool.total }
-            able = able.filter { total < count ? $0.kind == .ram && $0.hasMemory : $0.usage.hugePool.total > 0 }
+            able = able.filter { total < count ? $0.allows(.kernel) && $0.hasMemory : $0.usage.hugePool.total > 0 }
             guard total != count, !able.isEmpty else { return }
             let share = max(1, (count - total).magnitude / UInt(able.count))
             var missing = (count - total).magnitude

@@ -1,4 +1,5 @@
 import LinuxSupport
+import MachineTopology
 import SystemPackage
 
 extension Node {
@@ -9,7 +10,7 @@ extension Node {
     /// Takes an aligned run of 512 frames; nil when the node has none.
     func allocateHuge() -> FrameRun? {
         zone.withLock { zone -> FrameRun? in
-            guard isPresent, !isDriverOwned, let frames = zone.allocateHuge() else { return nil }
+            guard isPresent, allows(.node), let frames = zone.allocateHuge() else { return nil }
             self.frames.setOwner(of: frames, to: FrameTable.unmapped)
             wakeKswapd(zone)
             return run(frames)
@@ -28,7 +29,7 @@ extension Node {
     /// Takes a huge page that makes the pool larger by one; nil when the node has none.
     func growPool() -> FrameRun? {
         zone.withLock { zone -> FrameRun? in
-            guard isPresent, !isDriverOwned, let frames = zone.growPool() else { return nil }
+            guard isPresent, allows(.node), let frames = zone.growPool() else { return nil }
             self.frames.setOwner(of: frames, to: FrameTable.unmapped)
             return run(frames)
         }
@@ -57,19 +58,19 @@ extension Node {
 }
 
 extension Machine {
-    /// Reserves huge pages of a node, or gives reserved ones up (nodeN/hugepages/…/nr_hugepages).
+    /// Reserves or frees huge pages of a node (nodeN/hugepages/…/nr_hugepages).
     ///
-    /// What does not fit is left out; ``NodeUsage/hugePool`` tells what was got. Huge pages in use beyond `count` become
-    /// surplus. Naming the node is asking for it, so that its isolation does not matter.
+    /// If there is not enough room, the count stays lower; see ``NodeUsage/hugePool``. Huge pages in use above `count`
+    /// become surplus. The request names the node; a node that may not be named gets none.
     ///
-    /// - Parameter count: huge pages; any number from 0 on.
+    /// - Parameter count: the number of huge pages, 0 or more.
     public func setHugePages(_ count: Int, of node: Node) {
         let isLocal = currentNode === node
         node.poolTurn.withLock { _ in
             while true {
                 let step = node.zone.withLock { zone -> (taken: Int, isDone: Bool) in
                     guard node.isPresent else { return (0, true) }
-                    return zone.resizePool(to: node.isDriverOwned ? 0 : count, limit: 64, table: node.frames)
+                    return zone.resizePool(to: node.allows(.mempolicy) ? count : 0, limit: 64, table: node.frames)
                 }
                 // An event an allocation, whatever its order, as zone_statistics() counts.
                 if step.taken > 0 { account(step.taken, on: node, intended: node, isLocal: isLocal) }
@@ -78,10 +79,10 @@ extension Machine {
         }
     }
 
-    /// Sets whether pages that a buffer gets from now on are huge; pages that it has stay as they are.
+    /// Sets whether pages that a buffer gets later are huge; present pages do not change.
     ///
-    /// - Throws: EBUSY to or from ``HugeMode/pool`` while the buffer has pages, EINVAL to it where the size is no
-    ///   multiple of a huge page's, EOPNOTSUPP to it of a direct buffer.
+    /// - Throws: EBUSY to or from ``HugeMode/pool`` while the buffer has pages, EINVAL to it if the size is not a
+    ///   multiple of a huge page, EOPNOTSUPP to it for a direct buffer.
     public func setHugeMode(_ mode: HugeMode, of buffer: Buffer) throws(Errno) {
         try buffer.state.withLock { state throws(Errno) in
             if let backing = state.backing {

@@ -15,7 +15,7 @@ struct EffectivePolicy: Sendable {
 /// Who asks for frames, and what he may be given: policy, cpuset and isolation put together.
 struct AllocationContext {
     var policy: EffectivePolicy
-    /// The nodes of the task's cpuset; nil where there is no such limit.
+    /// The nodes of the task's cpuset, and those that no cpuset governs; nil where there is no such limit.
     var allowed: NodeMask?
     /// The place of the node where the task runs.
     var local: Int
@@ -25,7 +25,11 @@ struct AllocationContext {
     var isDevice = false
     /// Whether a device touches the pages.
     var isDeviceTouch = false
-    /// What the origin knows of restricted nodes.
+    /// Whether the pages are pinned from the moment that they are there.
+    var isPinned = false
+    /// The share in which the frames count.
+    var share: FrameShare?
+    /// What the origin knows of nodes that are not for any task.
     var access: [Int: Bool] = [:]
 
     func allows(_ index: Int) -> Bool { allowed?.contains(index) ?? true }
@@ -41,7 +45,14 @@ extension Machine {
 
     /// What is in force for a touch: the buffer's own policy, else that of the task, else the default (get_vma_policy()
     /// and shmem_get_policy()), within the task's cpuset.
-    func context(for policy: borrowing EffectivePolicy, isDevice: Bool, origin: Origin) -> AllocationContext {
+    func context(for state: borrowing Buffer.State, origin: Origin) -> AllocationContext {
+        var context = context(for: state.effective, isDevice: state.isDevice, origin: origin)
+        context.isPinned = state.isPinned
+        context.share = state.share
+        return context
+    }
+
+    private func context(for policy: borrowing EffectivePolicy, isDevice: Bool, origin: Origin) -> AllocationContext {
         let local = node(origin.node)?.index ?? 0
         var context = AllocationContext(policy: copy policy, local: local, process: 0, isDevice: isDevice)
         context.isDeviceTouch = origin.isDevice
@@ -62,11 +73,11 @@ extension Machine {
         context.policy.flag = nil
         // A policy that leaves nothing says nothing; nor does a list of nodes that are all forbidden (policy_nodemask()).
         let isVoid =
-            switch context.policy.mode {
-            case .default, .local: false
-            case .bind, .preferMany:
+            switch (context.policy.mode.traits.list, context.policy.mode.traits.scope) {
+            case (.none, _): false
+            case (_, .listed), (_, .listedThenAll):
                 !(context.allowed?.intersects(context.policy.nodes) ?? !context.policy.nodes.isEmpty)
-            case .prefer, .interleave, .weightedInterleave: context.policy.nodes.isEmpty
+            case (_, .all): context.policy.nodes.isEmpty
             }
         if isVoid { context.policy = .default }
         // To a device its own node is the local one, and it names it.
@@ -76,14 +87,14 @@ extension Machine {
         return context
     }
 
-    /// A touch with the answer to whether it may use the restricted nodes that it may want a frame of.
+    /// A touch with the answer to whether it may use the nodes that are not for any task and that it may want a frame of.
     ///
     /// To be asked before the buffer's lock is taken, for the answer may take a while: the host knows who holds a device
     /// open. Where a policy changes in between, it is asked again under the lock.
     ///
     /// - Parameter pages: those touched; nil for any.
     func asked(_ origin: Origin, for buffer: Buffer, pages: Range<UInt64>?) -> Origin {
-        guard buffer.fixedSize == nil, devices.contains(where: { $0.node.isolation == .restricted }) else {
+        guard buffer.fixedSize == nil, devices.contains(where: { !$0.node.allows(.anyTask) }) else {
             return origin
         }
         let policy = buffer.state.withLock { state -> EffectivePolicy? in
@@ -93,16 +104,21 @@ extension Machine {
         guard let policy else { return origin }
         let context = context(for: policy, isDevice: false, origin: origin)
         var origin = origin
-        for device in devices where device.node.isolation == .restricted {
+        for device in devices where !device.node.allows(.anyTask) {
             let index = device.node.index
-            guard context.policy.nodes.contains(index), context.allows(index) else { continue }
+            guard context.policy.nodes.contains(index) || device.node.allows(.fallback), context.allows(index) else {
+                continue
+            }
             origin.access[index] = mayUse(device.node, process: context.process)
         }
         return origin
     }
 
     private func relative(_ nodes: NodeMask, allowed: NodeMask?) -> NodeMask {
-        let targets = allowed ?? NodeMask(self.nodes.lazy.filter(\.hasMemory).map(\.index))
+        var targets = NodeMask()
+        for node in self.nodes where node.allows(.cpuset) && allowed?.contains(node.index) ?? node.hasMemory {
+            targets.insert(node.index)
+        }
         var result = NodeMask()
         guard !targets.isEmpty else { return result }
         nodes.forEach { result.insert(targets.member(self.nodes[$0].id % targets.count)) }

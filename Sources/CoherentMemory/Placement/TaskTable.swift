@@ -7,7 +7,7 @@ import SystemPackage
 final class TaskPlacement: Sendable {
     let process: Int32
     let policy: EffectivePolicy
-    /// The nodes of its cpuset, nil for the root's.
+    /// The nodes of its cpuset, and those that no cpuset governs; nil for the root's.
     let allowed: NodeMask?
     let epoch: UInt64
     let validUntil: ContinuousClock.Instant
@@ -39,14 +39,13 @@ final class TaskTable: Sendable {
         /// What becomes of the policy when other nodes are allowed (mpol_rebind_task()). One change after the other, as
         /// Linux does it: what two nodes became one in stays one. Nodes that are only preferred stay what they are
         /// (mpol_rebind_preferred()), and static and relative ones are made of what the user said at each fault.
-        mutating func rebind(to allowed: IDSet) {
+        mutating func rebind(to allowed: IDSet, in machine: Machine) {
             guard self.allowed != allowed else { return }
-            switch policy.mode {
-            case .bind, .interleave, .weightedInterleave:
-                guard policy.flag == nil else { break }
-                let nodes = policy.nodes.remapped(from: self.allowed, to: allowed)
+            if policy.mode.traits.isRebound, policy.flag == nil {
+                // What no cpuset governs stays in every mask.
+                let kept = policy.nodes.intersection(machine.ungovernedNodes)
+                let nodes = policy.nodes.subtracting(kept).remapped(from: self.allowed, to: allowed).union(kept)
                 policy = MemoryPolicy(mode: policy.mode, nodes: nodes.isEmpty ? allowed : nodes, flag: nil)
-            case .default, .local, .prefer, .preferMany: break
             }
             self.allowed = allowed
         }
@@ -87,14 +86,14 @@ final class TaskTable: Sendable {
     /// Other nodes have memory, or groups ask for other nodes: policies follow, below one group or everywhere
     /// (update_tasks_nodemask()).
     func nodesChanged(below changed: ControlGroup? = nil, in machine: Machine) {
-        let available = machine.nodesWithMemory
+        let available = machine.nodesWithMemory(.cpuset)
         state.withLock { state in
             var effective: [UInt64: IDSet] = [:]
             state.policies.update { own in
                 guard changed.map(own.group.isWithin) ?? true else { return }
                 let allowed = effective[own.group.id] ?? own.group.effectiveMems(root: available)
                 effective[own.group.id] = allowed
-                own.rebind(to: allowed)
+                own.rebind(to: allowed, in: machine)
             }
         }
         if changed == nil { self.changed() } else { activate() }
@@ -125,11 +124,12 @@ final class TaskTable: Sendable {
             let directory = state.directory
             guard let task = directory.task(id) else { return nil }
             let group = Self.group(of: task, in: &state) ?? root
-            let allowed = group.isConfining ? group.effectiveMems(root: machine.nodesWithMemory) : nil
+            let allowed = group.isConfining ? group.effectiveMems(root: machine.nodesWithMemory(.cpuset)) : nil
             let policy = Self.policy(of: id, task, in: group, &state, machine)
             return TaskPlacement(
-                process: task.process, policy: machine.effective(policy), allowed: allowed.map(machine.mask),
-                epoch: epoch, validUntil: until)
+                process: task.process, policy: machine.effective(policy),
+                allowed: allowed.map { machine.mask($0.union(machine.ungovernedNodes)) }, epoch: epoch,
+                validUntil: until)
         }
     }
 
@@ -140,7 +140,7 @@ final class TaskTable: Sendable {
         guard var own = state.policies.value(of: id, task, in: state.directory) else { return .default }
         own.process = task.process
         own.group = group
-        own.rebind(to: group.effectiveMems(root: machine.nodesWithMemory))
+        own.rebind(to: group.effectiveMems(root: machine.nodesWithMemory(.cpuset)), in: machine)
         state.policies.replace(own, of: id)
         return own.policy
     }
@@ -167,12 +167,13 @@ final class TaskTable: Sendable {
         try state.withLock { state throws(Errno) in
             let task = try Self.task(id, startTime: startTime, in: state.directory)
             let group = Self.group(of: task, in: &state) ?? root
-            let allowed = group.effectiveMems(root: machine.nodesWithMemory)
+            let allowed = group.effectiveMems(root: machine.nodesWithMemory(.cpuset))
+            let usable = allowed.union(machine.ungovernedNodes)
             // Nodes must be left (mpol_set_nodemask(), and mpol_ops.create); relative ones always are.
-            guard policy.nodes.isEmpty || policy.flag == .relative || !policy.nodes.isDisjoint(with: allowed) else {
+            guard policy.nodes.isEmpty || policy.flag == .relative || !policy.nodes.isDisjoint(with: usable) else {
                 throw .invalidArgument
             }
-            let nodes = policy.flag == nil ? policy.nodes.intersection(allowed) : policy.nodes
+            let nodes = policy.flag == nil ? policy.nodes.intersection(usable) : policy.nodes
             state.policies.set(
                 TaskPolicy(
                     policy: MemoryPolicy(mode: policy.mode, nodes: nodes, flag: policy.flag), allowed: allowed,
@@ -202,7 +203,7 @@ final class TaskTable: Sendable {
 
     /// The nodes that a task may use. ESRCH where there is no such task.
     func allowedNodes(of id: Int32, in machine: Machine) throws(Errno) -> IDSet {
-        try group(of: id).effectiveMems(root: machine.nodesWithMemory)
+        try group(of: id).effectiveMems(root: machine.nodesWithMemory(.cpuset))
     }
 
     // MARK: Groups
@@ -248,11 +249,11 @@ final class TaskTable: Sendable {
             let task = try Self.task(thread.process, in: state.directory)
             guard !group.state.withLock({ $0.isRemoved }) else { throw .operationNotSupportedByDevice }
             state.groups.set(group, of: thread.process, task, in: state.directory)
-            let allowed = group.effectiveMems(root: machine.nodesWithMemory)
+            let allowed = group.effectiveMems(root: machine.nodesWithMemory(.cpuset))
             state.policies.update { own in
                 guard own.process == thread.process else { return }
                 own.group = group
-                own.rebind(to: allowed)
+                own.rebind(to: allowed, in: machine)
             }
         }
         activate()

@@ -4,13 +4,13 @@ import Synchronization
 import SystemPackage
 
 extension Machine {
-    /// How automatic NUMA balancing goes about it; off to begin with.
+    /// The settings of automatic NUMA balancing; off by default.
     public var balancing: BalancingSettings {
         get { system.pressure.balancing.settings.withLock { $0 } }
         set { updateBalancing { $0 = newValue } }
     }
 
-    /// Changes settings of automatic NUMA balancing, with no other change in between.
+    /// Changes settings of automatic NUMA balancing atomically.
     public func updateBalancing(_ change: (inout BalancingSettings) -> Void) {
         system.pressure.balancing.update(change)
     }
@@ -18,7 +18,7 @@ extension Machine {
     /// Marks pages slice by slice and moves those that hinting faults find misplaced, until cancelled (task_numa_work()
     /// and migrate_misplaced_folio()). While balancing is off it sleeps.
     ///
-    /// For a thread of its own, and only one; ``wakeBackgroundWork()`` makes it look at `isCancelled`.
+    /// Runs on a thread of its own, and only on one; ``wakeBackgroundWork()`` makes it check `isCancelled`.
     public func runBalancing(isCancelled: () -> Bool) {
         var position = ScanPosition()
         var next = ContinuousClock.now
@@ -48,7 +48,7 @@ extension Machine {
     }
 
     /// Marks up to `count` pages, so that the next touch of each is a hinting fault (change_prot_numa()): of buffers
-    /// under the default policy, on nodes that are not isolated, and for tiering alone on slower tiers only.
+    /// under the default policy, on nodes that let it, and for tiering alone on slower tiers only.
     func mark(_ count: Int, _ mode: BalancingMode, from position: inout ScanPosition, isCancelled: () -> Bool) {
         let start = position.buffer
         var left = count
@@ -95,7 +95,7 @@ extension Machine {
                 var entry = PageTableEntry(rawValue: unsafe slot.pointee)
                 let node = node(of: entry.pfn)
                 let usesTime = mode.contains(.tiering) && !node.isTopTier
-                guard node.isolation == .none, usesTime || mode.contains(.normal) else { return }
+                guard node.allows(.numaBalancing), usesTime || mode.contains(.normal) else { return }
                 let frame = node.index(of: entry.pfn)
                 if entry.isHinting {
                     // Nobody came since the last time.
@@ -155,7 +155,7 @@ extension Machine {
     ) -> Int {
         // Promotion does not make the fast memory short; kswapd may make room for the next ones (migrate_balanced_pgdat()).
         let room = target.room
-        guard target.isolation == .none, room >= pages.count else {
+        guard target.allows(.numaBalancing), room >= pages.count else {
             if isDemotionEnabled, target.isTopTier { target.requestKswapd() }
             return 0
         }
@@ -171,7 +171,7 @@ extension Machine {
                     var entry = PageTableEntry(rawValue: unsafe slot.pointee)
                     guard pages.contains(entry.isHuge ? unit.lowerBound : page) else { return }
                     let node = node(of: entry.pfn)
-                    guard node.isolation == .none, !entry.isHuge || room >= HugePage.frames else { return }
+                    guard node.allows(.numaBalancing), !entry.isHuge || room >= HugePage.frames else { return }
                     if !node.isTopTier, target.isTopTier { promoted += 1 }
                     entry.isMigrating = true
                     unsafe slot.pointee = entry.rawValue

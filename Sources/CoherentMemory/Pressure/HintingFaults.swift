@@ -12,12 +12,12 @@ extension Machine {
         guard let local = node(origin.node) else { return }
         if local === home { home.counters.pressure.localHintingFaults.add(1) }
         let mode = BalancingMode(rawValue: system.pressure.balancing.mode.load(ordering: .relaxed))
-        guard !mode.isEmpty, home.isolation == .none else { return }
+        guard !mode.isEmpty, home.allows(.numaBalancing) else { return }
         let isPromotion = mode.contains(.tiering) && !home.isTopTier
         guard isPromotion || mode.contains(.normal) else { return }
         let target =
             isPromotion ? hotPageTarget(&entry, on: home, local: local) : repeatedTarget(&entry, on: home, local: local)
-        guard let target, target.isolation == .none, mayMove(to: target, in: state, origin: origin) else { return }
+        guard let target, target.allows(.numaBalancing), mayMove(to: target, in: state, origin: origin) else { return }
         if isPromotion { target.counters.pressure.promotionCandidates.add(1) }
         let first = entry.isHuge ? HugePage.pages(around: page).lowerBound : page
         system.pressure.balancing.enqueue(
@@ -48,7 +48,7 @@ extension Machine {
 
     /// Whether policy and cpuset leave the place of the page open, as only the default policy does (mpol_misplaced()).
     private func mayMove(to target: Node, in state: borrowing Buffer.State, origin: Origin) -> Bool {
-        let context = context(for: state.effective, isDevice: state.isDevice, origin: origin)
+        let context = context(for: state, origin: origin)
         return !state.isDevice && context.policy.mode == .default && context.allows(target.index)
     }
 }

@@ -3,15 +3,16 @@ import LinuxSupport
 import MachineTopology
 import Synchronization
 
-/// Free pages of a node at which reclaim begins and ends (enum zone_watermarks).
+/// The numbers of free pages of a node at which reclaim starts and stops (enum zone_watermarks).
 public struct Watermarks: Sendable, Hashable {
-    /// Below it Linux lets only those allocate who free memory by it. Here it only spaces the others.
+    /// Below it Linux allows only allocations that help to free memory. Here it only determines the distance of the
+    /// others.
     public var min = 0
-    /// With fewer free pages kswapd begins.
+    /// kswapd starts below it.
     public var low = 0
-    /// With so many kswapd ends. Nobody demotes or promotes pages to a node that would have fewer.
+    /// kswapd stops at it. A demotion or promotion never takes a target node below it.
     public var high = 0
-    /// With so many kswapd ends where hot pages found no room to be promoted.
+    /// kswapd stops at it if hot pages could not be promoted for lack of room.
     public var promo = 0
 }
 
@@ -29,7 +30,7 @@ extension Machine {
         system.pressure.watermarkTurn.withLock { _ in
             let zones = nodes.map { node -> (normal: Int, movable: Int) in
                 node.zone.withLock { zone in
-                    guard !node.isDriverOwned else { return (0, 0) }
+                    guard node.allows(.node) else { return (0, 0) }
                     let normal = zone.normalBlocks * zone.framesPerBlock
                     return (normal, zone.present - normal)
                 }
@@ -48,7 +49,7 @@ extension Machine {
                     marks.high += min + 2 * gap
                     marks.promo += min + 3 * gap
                 }
-                let isReclaimable = isDemotionEnabled && node.isolation == .none && hasDemotionTarget(node)
+                let isReclaimable = isDemotionEnabled && node.allows(.reclaim) && hasDemotionTarget(node)
                 node.zone.withLock { zone in
                     zone.watermarks = marks
                     zone.wakeBelow = isReclaimable ? marks.low : 0
@@ -58,7 +59,7 @@ extension Machine {
         }
     }
 
-    /// Whether reclaim moves pages to slower tiers instead of leaving them, and kswapd works (numa/demotion_enabled).
+    /// Whether reclaim moves pages to slower tiers, and kswapd runs (numa/demotion_enabled).
     public var isDemotionEnabled: Bool {
         get { system.pressure.isDemotionEnabled.load(ordering: .relaxed) }
         set {
@@ -69,13 +70,13 @@ extension Machine {
 }
 
 extension Node {
-    /// Free pages at which reclaim begins and ends.
+    /// The numbers of free pages at which reclaim starts and stops.
     public var watermarks: Watermarks { zone.withLock { $0.watermarks } }
 
     var freePages: Int { zone.withLock { $0.allocator.freeCount } }
 
     /// How many pages may come by demotion or promotion, so that the node is then not short of memory itself.
-    var room: Int { zone.withLock { isDriverOwned ? 0 : max(0, $0.allocator.freeCount - $0.watermarks.high) } }
+    var room: Int { zone.withLock { allows(.node) ? max(0, $0.allocator.freeCount - $0.watermarks.high) : 0 } }
 
     /// Lets kswapd look at the node: pages that wanted to come found no room (wakeup_kswapd()).
     func requestKswapd() {

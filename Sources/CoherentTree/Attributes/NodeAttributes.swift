@@ -6,14 +6,20 @@ import SystemPackage
 /// sys/devices/system/node: the lists (node_state_attr of drivers/base/node.c).
 enum NodeListAttributes {
     static let table: [Attribute<Machine>] = [
-        list("online", "Nodes that are online: all but those whose device was removed.") { $0.isPresent },
-        .readOnly("possible", summary: "Nodes that could ever be online.") { "\($0.topology.possible)" },
+        list("online", "Online nodes: all except those whose device was removed.") { $0.isPresent },
+        .readOnly("possible", summary: "Possible nodes.") { "\($0.topology.possible)" },
         list("has_cpu", "Nodes with CPUs.") { !$0.cpus.isEmpty },
-        list("has_normal_memory", "Nodes with memory that the kernel itself may use.") {
+        list("has_normal_memory", "Nodes with memory in zone Normal.") {
             $0.hasNormalMemory
         },
-        list("has_memory", "Nodes with memory.", isPollable: true) { $0.hasMemory },
-        list("has_generic_initiator", "Nodes with initiators that are no CPUs.") { _ in false },
+        list("has_memory", "Nodes with memory that policies may name.", isPollable: true) {
+            $0.hasMemory && $0.capabilities.contains(.mempolicy)
+        },
+        list(
+            "has_private_memory", "Nodes with memory that policies may not name, under the name of the 2026 proposal.",
+            isPollable: true
+        ) { $0.hasMemory && !$0.capabilities.contains(.mempolicy) },
+        list("has_generic_initiator", "Nodes with initiators other than CPUs.") { _ in false },
         list("is_coherent_device", "Coherent device nodes, under the name of the 2016 proposal.") {
             $0.kind == .coherent && $0.isPresent
         },
@@ -39,7 +45,7 @@ enum NodeAttributes {
         .readOnly("cpumap", summary: "The node's CPUs as a mask.") {
             $0.part.cpus.map(width: $0.machine.cpuMaskWidth)
         },
-        .readOnly("distance", summary: "The distances to every node that is online; 10 is local.") { subject in
+        .readOnly("distance", summary: "The distances to all online nodes; 10 is local.") { subject in
             zip(subject.machine.nodes, subject.part.distances).filter(\.0.isPresent).map { "\($1)" }
                 .joined(separator: " ")
         },
@@ -60,18 +66,33 @@ enum NodeAttributes {
 enum CoherentNodeAttributes {
     static let table: [Attribute<Subject<CoherentMemory.Node>>] = [
         .readWrite(
-            "isolation", isPollable: true, summary: "Who may be given pages of the node.",
-            show: { choices(selected: $0.part.isolation) },
+            "isolation", isPollable: true,
+            summary: "Which allocations may get pages of the node: a name for its rights.",
+            show: { subject in
+                let word = Isolation(subject.part.capabilities)?.rawValue ?? ""
+                return choices(of: Isolation.allCases.map(\.rawValue), selected: word)
+            },
             store: { subject, text throws(Errno) in
                 try subject.machine.setIsolation(try text.keyword(as: Isolation.self), of: subject.part)
             }),
-        .readOnly("contiguous", summary: "The share set aside for contiguous buffers, pages.") { subject in
+        .readWrite(
+            "capabilities", isPollable: true, summary: "What the system may do with the node's memory, a right a line.",
+            show: { subject in
+                let capabilities = subject.part.capabilities
+                return nameValueLines(
+                    NodeCapabilities.table.map { ($0.name, capabilities.contains($0.capability) ? 1 : 0) })
+            },
+            store: { subject, text throws(Errno) in
+                let (given, taken) = try capabilityChanges(text)
+                try subject.machine.updateCapabilities(of: subject.part) { $0 = $0.union(given).subtracting(taken) }
+            }),
+        .readOnly("contiguous", summary: "The share reserved for contiguous buffers, pages.") { subject in
             let usage = subject.part.usage.contiguous
             return nameValueLines([
                 ("total", UInt64(usage.total)), ("free", UInt64(usage.free)), ("largest", UInt64(usage.largest)),
             ])
         },
-        .readOnly("refused", summary: "How often isolation turned somebody away.") { subject in
+        .readOnly("refused", summary: "Allocations that isolation refused.") { subject in
             let statistics = subject.part.statistics
             return nameValueLines([
                 ("fallback", statistics.refusedFallback), ("not_allowed", statistics.refusedNotAllowed),
@@ -80,7 +101,8 @@ enum CoherentNodeAttributes {
         },
         .readWrite(
             "tasks",
-            summary: "Processes allowed under restricted beside those that hold the device open; write PID or -PID.",
+            summary:
+                "Processes that get pages without the right any_task, besides those that hold the device open; write PID or -PID.",
             records: { subject, number, client in
                 TaskNumbers(for: client).records(subject.machine.permittedProcesses(on: subject.part), from: number)
             },
@@ -88,7 +110,7 @@ enum CoherentNodeAttributes {
         PressureAttributes.pressure,
         .readWrite(
             "migrate", isPollable: true,
-            summary: "Moves every page of the node to another, or cancels that; shows the last result.",
+            summary: "Moves all pages of the node to another node, or cancels the move; shows the last result.",
             show: { $0.part.migration.line },
             start: { subject, text throws(Errno) in
                 let (machine, node) = (subject.machine, subject.part)
@@ -108,6 +130,27 @@ enum CoherentNodeAttributes {
             }
         ).changingSteadily(),
     ]
+
+    /// Reads `NAME 0` and `NAME 1`, any number of them. EINVAL for another name or value, and for a name that comes twice.
+    private static func capabilityChanges(
+        _ text: AttributeText
+    ) throws(Errno) -> (given: NodeCapabilities, taken: NodeCapabilities) {
+        let words = text.words
+        guard !words.isEmpty, words.count.isMultiple(of: 2) else { throw .invalidArgument }
+        var (given, taken) = (NodeCapabilities(), NodeCapabilities())
+        for place in stride(from: 0, to: words.count, by: 2) {
+            let name = words[place].text
+            guard let row = NodeCapabilities.table.first(where: { $0.name == name }),
+                given.union(taken).isDisjoint(with: row.capability)
+            else { throw .invalidArgument }
+            switch words[place + 1].text {
+            case "1": given.formUnion(row.capability)
+            case "0": taken.formUnion(row.capability)
+            default: throw .invalidArgument
+            }
+        }
+        return (given, taken)
+    }
 
     @Sendable private static func permit(
         _ subject: Subject<CoherentMemory.Node>, _ text: AttributeText

@@ -196,19 +196,19 @@ package struct SystemTree {
     /// The control directories, which follow the names below buffers/, and are no more open than what they control.
     private static func controls(of folder: any BufferFolder, _ services: TreeServices) -> Directory {
         Directory(
-            identity: .init(folder.inode), ownership: { folder.ownership },
+            identity: .init(ControlledFile(inode: folder.inode)), ownership: { folder.ownership },
             [
                 .dynamic(
                     places: .init(
                         last: { folder.lastPlace ?? 0 },
                         list: { places in
                             folder.names(at: places).map { ($0.place, $0.name, .directory) }
-                        }, countDirectories: { folder.count }),
+                        }, countDirectories: { folder.controlledCount }),
                     lookup: { name in
                         switch folder.entry(named: name) {
                         case .folder(let child): .directory(controls(of: child, services))
                         case .buffer(let buffer, let inode):
-                            .directory(controls(of: buffer, identity: .init(inode), services))
+                            .directory(controls(of: buffer, identity: .init(ControlledFile(inode: inode)), services))
                         case nil: nil
                         }
                     })

@@ -55,6 +55,16 @@ package final class ChangeHub: Sendable {
         _ = state.withLock { $0.watches.removeValue(forKey: ObjectIdentifier(text)) }
     }
 
+    /// Forgets every watch: nobody polls any more.
+    package func removeAll() {
+        // Released outside the lock.
+        let gone = state.withLock { state in
+            defer { state.watches = [:] }
+            return state.watches
+        }
+        withExtendedLifetime(gone) {}
+    }
+
     /// Something has changed: look at what is watched, soon.
     package func kick() { kick(isTold: true) }
 

@@ -6,10 +6,12 @@ package struct Uevent: Sendable {
     /// A part of an event. What is below buffers/ each reader is told as far as that one may see it.
     package enum Value: Sendable {
         case text(String)
-        /// The place below sys/ of the controls of something below buffers/.
+        /// The path below sys/ of the controls of a file below buffers/.
         case controls(any BufferPlace)
         /// The path of a buffer below buffers/.
         case buffer(any BufferPlace)
+        /// A task, by the number that it has for the reader.
+        case task(ToldTask)
 
         private static let controlFolder = "/kernel/cdm/buffers/"
 
@@ -19,16 +21,34 @@ package struct Uevent: Sendable {
             case .text(let text): text.utf8.count
             case .controls(let path): Self.controlFolder.utf8.count + path.length
             case .buffer(let path): path.length
+            case .task: 10
             }
         }
 
-        fileprivate func shown(to viewer: Credentials) -> String {
+        /// The text of it for a reader, in which `escape` puts what would end it.
+        func shown(to viewer: Viewer, escape: (String) -> String) -> String {
             switch self {
-            case .text(let text): Uevent.escaped(text)
-            case .controls(let path): Self.controlFolder + path.shown(to: viewer, escape: Uevent.escaped)
-            case .buffer(let path): path.shown(to: viewer, escape: Uevent.escaped)
+            case .text(let text): escape(text)
+            case .controls(let path): Self.controlFolder + path.shown(to: viewer.credentials, escape: escape)
+            case .buffer(let path): path.shown(to: viewer.credentials, escape: escape)
+            case .task(let task): "\(task.number(for: viewer.numbers))"
             }
         }
+    }
+
+    /// Who reads events, as of the moment when the file was opened.
+    package struct Viewer: Sendable {
+        /// What it may see.
+        package var credentials: Credentials
+        /// By which numbers it knows tasks.
+        package var numbers = PIDReader.ours
+
+        package init(_ credentials: Credentials, numbers: PIDReader = .ours) {
+            self.credentials = credentials
+            self.numbers = numbers
+        }
+
+        package init(_ opener: Opener) { self.init(Credentials(opener), numbers: PIDReader(opener.task)) }
     }
 
     package typealias Detail = (name: String, value: Value)
@@ -95,9 +115,11 @@ package struct Uevent: Sendable {
     }
 
     /// The text for a reader: a line for each `NAME=VALUE`, and an empty line.
-    func text(sequence: UInt64, for viewer: Credentials) -> [UInt8] {
-        var lines = [("ACTION", action), ("DEVPATH", place.shown(to: viewer)), ("SUBSYSTEM", subsystem)]
-        lines += details.map { ($0.name, $0.value.shown(to: viewer)) }
+    func text(sequence: UInt64, for viewer: Viewer) -> [UInt8] {
+        var lines = [
+            ("ACTION", action), ("DEVPATH", place.shown(to: viewer, escape: Self.escaped)), ("SUBSYSTEM", subsystem),
+        ]
+        lines += details.map { ($0.name, $0.value.shown(to: viewer, escape: Self.escaped)) }
         lines.append(("SEQNUM", String(sequence)))
         return Array((lines.map { "\($0)=\($1)\n" }.joined() + "\n").utf8)
     }

@@ -95,7 +95,9 @@ extension TreeServices {
             if isCancelled() { throw .interrupted }
         }
         for process in killed {
-            logger.warning("process \(process.name) was killed and does not end: somebody keeps it in the kernel")
+            logger.warning(
+                "process \(process.name) was killed but does not end, because it is blocked in the kernel; its pages are lost"
+            )
         }
     }
 
@@ -130,18 +132,19 @@ extension TreeServices {
         else {
             return nil
         }
+        let told = ToldTask(process.id)
         guard pidfd_send_signal(descriptor, SIGKILL, nil, 0) == 0 else {
             if Errno.last == .noSuchProcess { return nil }
             throw Errno.last
         }
         isKilled = true
         logger.warning(
-            "\(device.name) is removed: killed process \(process.id) (\(name)), which maps memory of it that cannot move"
+            "\(device.name) is removed: killed process \(process.id) (\(name)), which maps memory of the device that cannot move"
         )
         uevents.post {
             Uevent(
-                action: "change", path: "/class/cdm/\(device.name)", subsystem: "cdm",
-                details: [("KILLED", "\(process.id)"), ("COMM", name)])
+                action: "change", place: .text("/class/cdm/\(device.name)"), subsystem: "cdm",
+                details: [("KILLED", .task(told)), ("COMM", .text(name))])
         }
         return Killed(name: "\(process.id) (\(name))", end: descriptor)
     }
