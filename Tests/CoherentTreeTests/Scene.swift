@@ -43,8 +43,8 @@ final class Scene {
     }
 
     /// What stands at a path below sys/.
-    func node(_ path: String) throws -> Node {
-        var node = Node.directory(root)
+    func node(_ path: String) throws -> AttributeTree.Node {
+        var node = AttributeTree.Node.directory(root)
         for name in path.split(separator: "/") {
             guard case .directory(let directory) = node, let next = directory.lookup(String(name)) else {
                 throw Errno.noSuchFileOrDirectory
@@ -84,9 +84,11 @@ final class Scene {
     }
 
     /// Every path below sys/ with what stands there; links are not followed.
-    func walk(_ body: (String, Node) throws -> Void) rethrows { try walk(root, "", body) }
+    func walk(_ body: (String, AttributeTree.Node) throws -> Void) rethrows { try walk(root, "", body) }
 
-    private func walk(_ directory: Directory, _ path: String, _ body: (String, Node) throws -> Void) rethrows {
+    private func walk(_ directory: Directory, _ path: String, _ body: (String, AttributeTree.Node) throws -> Void)
+        rethrows
+    {
         for name in directory.names {
             guard let node = directory.lookup(name) else {
                 Issue.record("\(path)/\(name) is listed and not there")
