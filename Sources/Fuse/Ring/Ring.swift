@@ -148,7 +148,7 @@ final class Ring: @unchecked Sendable {
 
     /// Gives the kernel the answers, which wakes those who wait for them, and waits for the next request.
     private func submitAndWait() -> Int32 {
-        priority.settle()
+        priority.applyMoves()
         return unsafe curing_submit(raw, 1)
     }
 
