@@ -37,6 +37,16 @@ final class ChangeHub: Sendable {
         _ = state.withLock { $0.watches.removeValue(forKey: ObjectIdentifier(handle)) }
     }
 
+    /// Forgets every watch: nobody polls any more.
+    func removeAll() {
+        // Released outside the lock.
+        let gone = state.withLock { state in
+            defer { state.watches = [:] }
+            return state.watches
+        }
+        withExtendedLifetime(gone) {}
+    }
+
     /// Something has changed: look at what is watched, soon.
     func kick() { kick(isTold: true) }
 

@@ -14,7 +14,7 @@ import Testing
     @Test("Directories are as deep as a path may be, and everything that tells their names goes on")
     func deep() throws {
         let scene = try Scene()
-        let reader = scene.services.uevents.open(by: Credentials(Scene.alice))
+        let reader = scene.services.uevents.open(by: Uevent.Viewer(Credentials(Scene.alice)))
         var directories = [scene.buffers]
         var refusal: Errno?
         while refusal == nil, directories.count < 100_000 {
@@ -190,7 +190,9 @@ import Testing
     @Test("An event tells a path to those who could list it when it happened, and others a number")
     func closedDoors() throws {
         let scene = try Scene()
-        let readers = [Scene.alice, Scene.bob, Scene.root].map { scene.services.uevents.open(by: Credentials($0)) }
+        let readers = [Scene.alice, Scene.bob, Scene.root].map {
+            scene.services.uevents.open(by: Uevent.Viewer(Credentials($0)))
+        }
         let open = try scene.makeDirectory("open")
         let closed = try scene.makeDirectory("closed", in: open, mode: 0o700)
         let secret = try scene.makeFile("secret", in: closed)
@@ -237,7 +239,7 @@ import Testing
         let scene = try Scene()
         var directory = scene.buffers
         for _ in 0..<15 { directory = try scene.makeDirectory(String(repeating: "x", count: 250), in: directory) }
-        let reader = scene.services.uevents.open(by: Credentials(Scene.alice))
+        let reader = scene.services.uevents.open(by: Uevent.Viewer(Credentials(Scene.alice)))
         let name = String(repeating: "n", count: 200)
         for _ in 0..<500 {
             try scene.makeFile(name, in: directory)

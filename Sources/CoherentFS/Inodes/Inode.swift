@@ -180,6 +180,16 @@ final class InodeTable: Sendable {
         }
     }
 
+    /// Forgets every inode, the root too: nobody asks any more.
+    func removeAll() {
+        // Released outside the lock: the end of an inode may come back here.
+        let gone = inodes.withLock { inodes in
+            defer { inodes = IDTable() }
+            return inodes.elements
+        }
+        withExtendedLifetime(gone) {}
+    }
+
     /// Whether the kernel knows an inode.
     func knows(_ inode: Inode) -> Bool { inodes.withLock { _ in inode.lookups > 0 } }
 }

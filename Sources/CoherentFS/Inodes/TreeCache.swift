@@ -247,6 +247,16 @@ final class TreeCache: Sendable {
         }
     }
 
+    /// Forgets every inode: nobody asks any more.
+    func removeAll() {
+        // Released outside the lock.
+        let gone = state.withLock { state in
+            defer { state = State() }
+            return state.byKey.filter { _ in true }.map(\.value.inode)
+        }
+        withExtendedLifetime(gone) {}
+    }
+
     func drop(_ inode: TreeInode) {
         services.trimmer.freedFile()
         state.withLock { state in

@@ -51,6 +51,7 @@ final class JobRunner: Sendable {
             state.next += 1
             state.running[state.next] = cancellation
             if let operation = job.details as? Operation {
+                operation.account.user = user
                 state.lastID += 1
                 state.listed[state.next] = Listed(
                     id: state.lastID, operation: operation, cancellation: cancellation)

@@ -27,10 +27,13 @@ final class Accounts: Sendable {
     let pinned: Quota
     let mirrors: Quota
     let mirrorCalls: Quota
+    /// The shares of coherent nodes of those who have buffers; nil where everybody may have all.
+    let frames: FrameShares?
 
     /// - Parameter memory: bytes of the machine, of which a share may be pinned where nothing else limits that.
     init(_ limits: Limits, memory: UInt64) {
         let share = limits.userShare
+        frames = limits.userFrames == 0 ? nil : FrameShares(percent: limits.userFrames)
         inodes = Quota(limit: limits.inodes, share: share, full: .noSpace)
         direct = Quota(limit: limits.direct, share: share, full: .tooManyOpenFiles)
         pinned = Quota(
@@ -52,11 +55,11 @@ final class Accounts: Sendable {
     ) throws(Errno) {
         let known = charges.pin
         guard bytes > known?.bytes ?? 0 || known == nil else { return }
-        let rights = TaskRights(task: task)
-        let user = known?.user ?? rights?.user ?? .max
+        let credentials = Credentials(task: task)
+        let user = known?.user ?? credentials?.uid ?? .max
         let more = bytes - (known?.bytes ?? 0)
-        if !(rights?.has(.lockMemory) ?? false) {
-            let limit = rights?.lockedMemory ?? 0
+        if !(credentials?.has(.lockMemory) ?? false) {
+            let limit = credentials == nil ? 0 : ProcLimits.lockedMemory(of: task)
             let (sum, overflow) = pinned.used(by: user).addingReportingOverflow(more)
             guard !overflow, sum <= limit else { throw refusal }
         }

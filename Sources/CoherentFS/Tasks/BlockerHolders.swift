@@ -131,6 +131,7 @@ extension Services {
         else {
             return nil
         }
+        let told = ToldTask(process.id)
         guard pidfd_send_signal(descriptor, SIGKILL, nil, 0) == 0 else {
             if Errno.last == .noSuchProcess { return nil }
             throw Errno.last
@@ -141,8 +142,8 @@ extension Services {
         )
         uevents.post {
             Uevent(
-                action: "change", path: "/class/cdm/\(device.name)", subsystem: "cdm",
-                details: [("KILLED", "\(process.id)"), ("COMM", name)])
+                action: "change", place: .text("/class/cdm/\(device.name)"), subsystem: "cdm",
+                details: [("KILLED", .task(told)), ("COMM", .text(name))])
         }
         return Killed(name: "\(process.id) (\(name))", end: descriptor)
     }

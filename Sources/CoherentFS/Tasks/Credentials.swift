@@ -11,6 +11,8 @@ struct Credentials: Sendable {
         case overrideAccess = 1  // CAP_DAC_OVERRIDE
         case readAndSearch = 2  // CAP_DAC_READ_SEARCH
         case owner = 3  // CAP_FOWNER
+        case lockMemory = 14  // CAP_IPC_LOCK
+        case overrideQuota = 24  // CAP_SYS_RESOURCE
     }
 
     let uid: UInt32
@@ -20,11 +22,25 @@ struct Credentials: Sendable {
     /// The users and groups that the task's user namespace knows: over others its capabilities have no power.
     private var users: [ClosedRange<UInt32>] = []
     private var userGroups: [ClosedRange<UInt32>] = []
+    /// Whether that namespace is the daemon's. In one of its own everybody may have every capability.
+    private var areOfOurNamespace = false
 
     /// Of a task, which must not end meanwhile: one whose request is being served.
     init(task: Int32, uid: UInt32, gid: UInt32) {
+        self.init(task: task, uid: uid, gid: gid, try? ProcStatus(task: task))
+    }
+
+    /// Of a task; nil where there is none, or it is in a PID namespace of which the daemon knows nothing.
+    init?(task: Int32) {
+        guard let status = try? ProcStatus(task: task), let user = status.users, let group = status.primaryGroups else {
+            return nil
+        }
+        self.init(task: task, uid: user.fileSystem, gid: group.fileSystem, status)
+    }
+
+    private init(task: Int32, uid: UInt32, gid: UInt32, _ status: ProcStatus?) {
         (self.uid, self.gid) = (uid, gid)
-        guard let status = try? ProcStatus(task: task) else {
+        guard let status else {
             // It has no number here. Root is root all the same.
             if uid == 0 {
                 capabilities = .max
@@ -36,6 +52,7 @@ struct Credentials: Sendable {
         guard capabilities != 0 else { return }
         users = Self.outside("/proc/\(task)/uid_map")
         userGroups = Self.outside("/proc/\(task)/gid_map")
+        if let own = ProcFile.namespace("user") { areOfOurNamespace = own == ProcFile.namespace("user", of: task) }
     }
 
     init(_ caller: Caller) { self.init(task: caller.pid, uid: caller.uid, gid: caller.gid) }
@@ -50,6 +67,11 @@ struct Credentials: Sendable {
             guard numbers.count == 3, numbers[2] > 0 else { return nil }
             return UInt32(clamping: numbers[1])...UInt32(clamping: numbers[1] + numbers[2] - 1)
         }
+    }
+
+    /// Whether they have a capability over the machine as a whole (capable()).
+    func has(_ capability: Capability) -> Bool {
+        areOfOurNamespace && capabilities >> capability.rawValue & 1 == 1
     }
 
     private func has(_ capability: Capability, over uid: UInt32) -> Bool {

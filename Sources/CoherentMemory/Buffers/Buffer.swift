@@ -54,6 +54,8 @@ public final class Buffer: Sendable, Identifiable {
         var touches: [UInt64: PageTouches] = [:]
         /// Pages whose memory failed: entries of the page table without a frame.
         var markers = 0
+        /// In whose share of the nodes its pages count; nil where they do not.
+        var share: FrameShare?
         /// Pages that are on their way over a link that takes its time, if any are.
         var hold: PageHold?
 
@@ -80,6 +82,7 @@ public final class Buffer: Sendable, Identifiable {
                 pagesByNode.append(contentsOf: repeatElement(0, count: node + 1 - pagesByNode.count))
             }
             pagesByNode[node] += count
+            share?.add(count, node: node)
         }
     }
 
@@ -139,6 +142,18 @@ public final class Buffer: Sendable, Identifiable {
     /// Whether its pages stay where they are (mlock(2) and the longterm pins of mm/gup.c): a migration fails for them with
     /// EBUSY, and reclaim passes them by. ``Machine/setPinned(_:of:)`` sets it.
     public var isPinned: Bool { state.withLock { $0.isPinned } }
+
+    /// Has the pages count in a user's share of the nodes from now on, or in nobody's. What is more than that lets the user have
+    /// stays where it is.
+    public func setShare(_ share: FrameShare?) {
+        state.withLock { state in
+            for (node, count) in state.pagesByNode.enumerated() where count > 0 {
+                state.share?.add(-count, node: node)
+                share?.add(count, node: node)
+            }
+            state.share = share
+        }
+    }
 
     func pages(onNode index: Int) -> Int { state.withLock { $0.pages(onNode: index) } }
 }

@@ -39,7 +39,7 @@ extension Machine {
     /// - Throws: ENODEV for a node that does not exist or has no memory online; EINVAL for one that is not coherent, for a
     ///   buffer without a size, and for one of reserved huge pages; EPERM for a device's memory, for a node that
     ///   policies may not name, and for a restricted one that the task may not use; EOPNOTSUPP for a direct buffer; EBUSY where the
-    ///   buffer has pages; ENOMEM where the share has no such run.
+    ///   buffer has pages; ENOMEM where the share has no such run; EDQUOT if the buffer's user has used its share of the node.
     public func makeContiguous(_ buffer: Buffer, on id: Int, by task: Int32 = 0) throws(Errno) {
         guard buffer.fixedSize == nil else { throw .notPermitted }
         guard let node = node(id), node.isPresent else { throw .operationNotSupportedByDevice }
@@ -54,6 +54,7 @@ extension Machine {
                 guard state.size > 0, state.huge != .pool else { throw .invalidArgument }
                 let count = Page.count(of: state.size)
                 guard count <= UInt64(node.span.count) else { throw .noMemory }
+                if let share = state.share, share.room(on: node) < count { throw .diskQuotaExceeded }
                 guard system.hostBudget.take(Int(count), of: nodes) else { throw .noMemory }
                 let run = try node.allocateContiguous(Int(count))
                 do throws(Errno) {

@@ -17,7 +17,8 @@ extension Machine {
             let unit = HugePage.pages(around: first)
             let end = max(Page.count(of: state.size), pages.upperBound)
             guard state.huge == .always || unit.upperBound <= end, isEmpty(unit, in: state),
-                let choice = intendedNode(for: unit, context), system.hostBudget.take(HugePage.frames, of: nodes),
+                let choice = intendedNode(for: unit, context), context.hasRoom(HugePage.frames, on: choice.node),
+                system.hostBudget.take(HugePage.frames, of: nodes),
                 let run = choice.node.allocateHuge()
             else { continue }
             try insert(run, at: unit, of: &state)
@@ -36,11 +37,12 @@ extension Machine {
     ) throws(Errno) -> UInt64 {
         var taken: [(run: FrameRun, unit: Range<UInt64>)] = []
         var refused = NodeMask()
+        var isOverShare = false
         var end = pages.upperBound
         for first in stride(from: units.lowerBound, to: units.upperBound, by: HugePage.frames) {
             let unit = HugePage.pages(around: first)
             guard isEmpty(unit, in: state) else { continue }
-            guard let run = takePooled(for: unit, context, refused: &refused) else {
+            guard let run = takePooled(for: unit, context, refused: &refused, &isOverShare) else {
                 end = max(pages.lowerBound, first)
                 break
             }
@@ -54,7 +56,7 @@ extension Machine {
         }
         guard isComplete || shortage == .prefix && end > pages.lowerBound else {
             for (run, _) in taken { node(of: run.start).release(run) }
-            throw .noMemory
+            throw isOverShare ? .diskQuotaExceeded : .noMemory
         }
         for index in taken.indices {
             do throws(Errno) {
@@ -94,7 +96,8 @@ extension Machine {
 
     /// A reserved huge page of the nearest node that a policy allows (dequeue_hugetlb_folio_nodemask()).
     private func takePooled(
-        for unit: Range<UInt64>, _ context: borrowing AllocationContext, refused: inout NodeMask
+        for unit: Range<UInt64>, _ context: borrowing AllocationContext, refused: inout NodeMask,
+        _ isOverShare: inout Bool
     ) -> FrameRun? {
         let preferred = turn(at: unit.lowerBound / UInt64(HugePage.frames), for: context).node
         for pass in context.policy.mode.traits.passes {
@@ -102,7 +105,12 @@ extension Machine {
             for place in 0..<nodes.count {
                 let node = nodes[Int(nodes[preferred].fallback[place])]
                 switch admission(to: node, within: within, for: context) {
-                case .admitted: if let run = node.takePooled() { return run }
+                case .admitted:
+                    guard context.hasRoom(HugePage.frames, on: node) else {
+                        isOverShare = true
+                        continue
+                    }
+                    if let run = node.takePooled() { return run }
                 case .passedOver, .notAllowed: break
                 case .isolated: if node.hasPooled { refused.insert(node.index) }
                 }
@@ -155,6 +163,11 @@ extension Machine {
         }
         node?.counters.huge.add(-1)
     }
+}
+
+extension AllocationContext {
+    /// Whether the user's share of a node has room for so many frames.
+    fileprivate func hasRoom(_ count: Int, on node: Node) -> Bool { share.map { $0.room(on: node) >= count } ?? true }
 }
 
 extension PageTable {

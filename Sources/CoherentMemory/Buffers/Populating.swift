@@ -13,7 +13,8 @@ extension Machine {
     ///
     /// - Parameter pages: at most some hundreds of pages; longer ranges go piece by piece.
     /// - Returns: the end of the pages that have frames now.
-    /// - Throws: under `shortage`, ENOMEM where there were no frames, EPERM where the task may not use those there are.
+    /// - Throws: under `shortage`, ENOMEM where there were no frames, EPERM where the task may not use those there are, EDQUOT where the
+    ///   buffer's user has had its share of them.
     @discardableResult
     func populate(
         _ pages: Range<UInt64>, of state: inout Buffer.State, origin: Origin, policy shortage: Shortage
@@ -48,13 +49,12 @@ extension Machine {
             if isComplete || missing == 1 || shortage == .prefix { countRefusals(got) }
             let list = unsafe UnsafeBufferPointer(start: buffer, count: count)
             if !isComplete {
-                let shortageError: Errno = got.notAllowed.isEmpty ? .noMemory : .notPermitted
                 if missing == 1 || shortage == .prefix { state.counters.refused += 1 }
                 guard shortage == .prefix, got.allocated > 0 else {
                     for index in 0..<count { unsafe release(list[index].frames) }
                     // Pages before the first missing one are there all the same.
                     let end = firstMissing(of: pages, in: state)
-                    return shortage == .prefix && end > pages.lowerBound ? .success(end) : .failure(shortageError)
+                    return shortage == .prefix && end > pages.lowerBound ? .success(end) : .failure(got.shortage)
                 }
             }
             do throws(Errno) {
@@ -79,7 +79,7 @@ extension Machine {
         countRefusals(got)
         guard let taken else {
             state.counters.refused += 1
-            throw got.notAllowed.isEmpty ? .noMemory : .notPermitted
+            throw got.shortage
         }
         let pfn = taken.frames.start
         let leaf: UInt32

@@ -53,10 +53,15 @@ public final class CopyEngine: Sendable {
     /// Takes a channel if one is free.
     func tryBegin() -> Bool { turns.tryWait() }
 
-    /// Waits for a channel; false where it is not wanted any more.
-    func begin(unless isCancelled: () -> Bool) -> Bool { turns.wait(unless: isCancelled) }
+    /// Waits for a channel, which go round among users; false where it is not wanted any more.
+    func begin(for user: UInt32, unless isCancelled: () -> Bool) -> Bool {
+        turns.wait(for: user, unless: isCancelled)
+    }
 
     func end() { turns.signal() }
+
+    /// Whether another user than one waits for a channel.
+    func isWantedByOthers(than user: UInt32) -> Bool { turns.isWantedByOthers(than: user) }
 
     func count(bytes: UInt64, nanoseconds: UInt64, failed: Bool) {
         copied.wrappingAdd(bytes, ordering: .relaxed)
@@ -82,19 +87,19 @@ extension Machine {
     /// - Throws: EINTR when cancelled before anything moved.
     func moveInTurn(
         _ buffer: Buffer, pages: Range<UInt64>, filter: PageFilter, targets: [Node], prepaid: PrepaidFrames? = nil,
-        reason: MoveReason, isCancelled: () -> Bool
+        reason: MoveReason, user: UInt32, isCancelled: () -> Bool
     ) throws(Errno) -> MigrationResult {
-        guard buffer.migrationTurn.wait(unless: isCancelled) else { throw .interrupted }
+        guard buffer.migrationTurn.wait(for: user, unless: isCancelled) else { throw .interrupted }
         defer { buffer.migrationTurn.signal() }
         return try moveHoldingTurn(
-            buffer, pages: pages, filter: filter, targets: targets, prepaid: prepaid, reason: reason,
+            buffer, pages: pages, filter: filter, targets: targets, prepaid: prepaid, reason: reason, user: user,
             isCancelled: isCancelled)
     }
 
     /// The same for who holds the buffer's turn.
     func moveHoldingTurn(
         _ buffer: Buffer, pages: Range<UInt64>, filter: PageFilter, targets: [Node], prepaid: PrepaidFrames? = nil,
-        reason: MoveReason, isCancelled: () -> Bool
+        reason: MoveReason, user: UInt32 = 0, isCancelled: () -> Bool
     ) throws(Errno) -> MigrationResult {
         do throws(Errno) {
             try recall(pages, of: buffer, moving: filter, isCancelled: isCancelled)
@@ -106,7 +111,7 @@ extension Machine {
         var refused = MigrationResult()
         guard let wanted = select(pages, of: buffer, filter: filter, &refused) else { return refused }
         let outcome = moveInChannels(
-            from: wanted.sources, to: targets, reason: reason, isCancelled: isCancelled, mayGiveUp: true
+            from: wanted.sources, to: targets, reason: reason, user: user, isCancelled: isCancelled, mayGiveUp: true
         ) { isPaced in
             if isPaced { holdBack(pages, of: buffer, filter: filter) }
             var outcome = move(
@@ -126,25 +131,23 @@ extension Machine {
 
     /// Moves pages in a channel of each device concerned, as long as the models of the links say.
     ///
+    /// Where that takes long, the channels are given back between slices of it when another user waits for one.
+    ///
     /// - Parameters:
     ///   - sources: the places of the nodes that pages come from.
+    ///   - user: who asked for it.
     ///   - mayGiveUp: whether nothing is to be moved where it is cancelled before it begins; nil then. Once it has begun
     ///     it comes to its end, only the time that it was to take is not waited for.
     ///   - body: moves the pages; gets whether a link is to take its time.
     ///   - arrived: called when it has had that.
     func moveInChannels(
-        from sources: NodeMask, to targets: [Node], reason: MoveReason, isCancelled: () -> Bool, mayGiveUp: Bool,
-        _ body: (_ isPaced: Bool) -> MigrationResult, arrived: () -> Void
+        from sources: NodeMask, to targets: [Node], reason: MoveReason, user: UInt32, isCancelled: () -> Bool,
+        mayGiveUp: Bool, _ body: (_ isPaced: Bool) -> MigrationResult, arrived: () -> Void
     ) -> MigrationResult? {
         let devices = devices.filter { device in
             sources.contains(device.node.index) || targets.contains { $0 === device.node }
         }
-        var held = 0
-        defer { for device in devices.prefix(held) { device.copies.end() } }
-        for device in devices {
-            guard device.copies.begin(unless: { mayGiveUp && isCancelled() }) else { return nil }
-            held += 1
-        }
+        guard begin(devices, for: user, unless: { mayGiveUp && isCancelled() }) else { return nil }
         // Whether the link is paced or not.
         while let stall = devices.compactMap(\.stall).max(), !isCancelled() {
             SystemThread.sleep(for: min(stall, .milliseconds(10)))
@@ -153,9 +156,23 @@ extension Machine {
         let isPaced = devices.contains { $0.pace == .real }
         let outcome = body(isPaced)
         system.transfers.add(outcome.crossings, reason)
-        if !devices.isEmpty { pace(outcome, through: devices, since: start, isCancelled: isCancelled) }
+        let time = devices.isEmpty ? .zero : linkTime(outcome, through: devices)
+        if wait(time - (.now - start), on: devices, for: user, isCancelled: isCancelled) {
+            for device in devices { device.copies.end() }
+        }
         if isPaced { arrived() }
         return outcome
+    }
+
+    /// Takes a channel of each of some devices; false where that is not wanted any more, and none is taken.
+    private func begin(_ devices: [Device], for user: UInt32, unless isCancelled: () -> Bool) -> Bool {
+        for (taken, device) in devices.enumerated() {
+            guard device.copies.begin(for: user, unless: isCancelled) else {
+                for device in devices.prefix(taken) { device.copies.end() }
+                return false
+            }
+        }
+        return true
     }
 
     /// The same for many batches, where each device concerned has a channel free, and its link does not take its time; false
@@ -180,29 +197,37 @@ extension Machine {
         return true
     }
 
-    /// Counts what a batch carried over the links, and lets it take its time where a link is to.
-    private func pace(
-        _ outcome: MigrationResult, through devices: [Device], since start: ContinuousClock.Instant,
-        isCancelled: () -> Bool
-    ) {
+    /// Counts what a batch carried over the links, and says how long that is to take.
+    private func linkTime(_ outcome: MigrationResult, through devices: [Device]) -> Duration {
         var total: UInt64 = 0
-        var isPaced = false
         for device in devices {
             let time = count(outcome, through: device)
             // From device to device the slower link counts, and both are busy at once.
-            if device.pace == .real {
-                total = max(total, time)
-                isPaced = true
-            }
+            if device.pace == .real { total = max(total, time) }
         }
-        guard isPaced else { return }
-        let end = start + .nanoseconds(Int64(clamping: total))
-        while true {
-            let rest = end - .now
-            // Who cancels is not waited for longer than one looks away.
-            guard rest > .zero, !isCancelled() else { return }
-            SystemThread.sleep(for: min(rest, .milliseconds(10)))
+        return .nanoseconds(Int64(clamping: total))
+    }
+
+    /// How long a batch has the channels before it gives them back to another user, who waits so long at most; and how long
+    /// who cancels may have to wait.
+    private static let slice = Duration.milliseconds(10)
+
+    /// Lets what goes over links take its time, of which only that counts in which it has the channels.
+    ///
+    /// - Returns: whether it has the channels at the end.
+    private func wait(
+        _ duration: Duration, on devices: [Device], for user: UInt32, isCancelled: () -> Bool
+    ) -> Bool {
+        var left = duration
+        while left > .zero, !isCancelled() {
+            let start = ContinuousClock.now
+            SystemThread.sleep(for: min(left, Self.slice))
+            left -= .now - start
+            guard left > .zero, devices.contains(where: { $0.copies.isWantedByOthers(than: user) }) else { continue }
+            for device in devices { device.copies.end() }
+            guard begin(devices, for: user, unless: isCancelled) else { return false }
         }
+        return true
     }
 
     /// Counts what a batch carried over the link of one device, and says how long that takes by its model.

@@ -14,7 +14,8 @@ extension Machine {
     ///   - account: what moves is added to.
     ///   - isCancelled: asked between batches.
     /// - Throws: ENODEV for a node that does not exist, has no memory online or takes no pages of programs, EINVAL for a bad
-    ///   range, ENOMEM where the target is full, EBUSY where pages are pinned or on a node that they may not leave, EINTR when
+    ///   range, ENOMEM where the target is full, EDQUOT if the buffer's user has used its share of the target, EBUSY where pages
+    ///   are pinned or on a node that they may not leave, EINTR when
     ///   cancelled. What was moved stays moved.
     public func migrate(
         _ buffer: Buffer, bytes: Range<UInt64>? = nil, to target: Int,
@@ -200,6 +201,9 @@ extension Machine {
                         account: account, isCancelled: isCancelled)
                 } catch .resourceBusy {
                     failure = .resourceBusy
+                } catch .diskQuotaExceeded {
+                    // Its user has had its share; others have not.
+                    failure = .diskQuotaExceeded
                 } catch .noMemory where buffer.isContiguous {
                     // No run for this one; the pages of others may have room.
                     failure = .noMemory
@@ -210,7 +214,7 @@ extension Machine {
     }
 
     /// Moves pages of a buffer batch by batch, each in its turn. EBUSY where pages are pinned, ENOMEM where the targets
-    /// are full, EINTR when cancelled.
+    /// are full, EDQUOT where their user has had its share of them, EINTR when cancelled.
     func move(
         _ buffer: Buffer, pages: Range<UInt64>, filter: PageFilter, targets: [Node], prepaid: PrepaidFrames? = nil,
         account: MigrationAccount, isCancelled: () -> Bool, _ progress: (MigrationResult) -> Void = { _ in }
@@ -236,7 +240,7 @@ extension Machine {
             note(
                 try moveInTurn(
                     buffer, pages: part, filter: filter, targets: targets, prepaid: prepaid, reason: account.reason,
-                    isCancelled: isOver))
+                    user: account.user, isCancelled: isOver))
             page = part.upperBound
         }
         if let failure = failure(of: result, targets: targets) { throw failure }
@@ -246,7 +250,8 @@ extension Machine {
     func failure(of result: MigrationResult, targets: [Node]) -> Errno? {
         if result.pinned > 0 { return .resourceBusy }
         guard result.failed > result.poisoned else { return nil }
-        return targets.contains(where: \.isPresent) ? .noMemory : .operationNotSupportedByDevice
+        guard targets.contains(where: \.isPresent) else { return .operationNotSupportedByDevice }
+        return result.overShare > 0 ? .diskQuotaExceeded : .noMemory
     }
 }
 

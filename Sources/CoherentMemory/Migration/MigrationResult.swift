@@ -26,6 +26,8 @@ public struct MigrationResult: Sendable, Hashable {
     var pinned = 0
     /// Those of them whose memory failed: they do not keep the rest, and are no error.
     var poisoned = 0
+    /// Those of them of whose target their user has had its share.
+    var overShare = 0
     /// How long it took.
     public var duration = Duration.zero
     /// Where the pages of a batch came from and went to.
@@ -46,6 +48,7 @@ public struct MigrationResult: Sendable, Hashable {
         failed += other.failed
         pinned += other.pinned
         poisoned += other.poisoned
+        overShare += other.overShare
     }
 
     /// Closes the account.

@@ -19,6 +19,8 @@ extension Machine {
         var page: UInt64 = 0
         /// How many of the pages are parts of huge ones.
         var huge = 0
+        /// In whose share of the nodes they count.
+        var share: FrameShare?
     }
 
     /// The node whose CPU runs this thread.
@@ -51,6 +53,7 @@ extension Machine {
     ) -> Selection? {
         buffer.state.withLock { state in
             var selection = Selection()
+            selection.share = state.share
             var stuck = 0
             let isPinned = state.isPinned || state.contiguous != nil
             let hasDevices = !state.contexts.isEmpty
@@ -116,16 +119,17 @@ extension Machine {
     ) -> MigrationResult {
         var outcome = MigrationResult()
         let local = currentNode
+        let share = ShareOfTargets(share: wanted.share, sources: wanted.sources)
         if wanted.huge == HugePage.frames,
             let moved = moveHuge(
-                of: buffer, unit: HugePage.pages(around: wanted.page), filter: filter, targets: targets, local: local,
-                isHeld: isHeld)
+                of: buffer, unit: HugePage.pages(around: wanted.page), filter: filter, targets: targets, share: share,
+                local: local, isHeld: isHeld)
         {
             outcome.add(moved)
             outcome.crossings = moved.crossings
             return outcome
         }
-        var frames = FrameSupply(targets: targets, wanted: wanted.count, prepaid: prepaid)
+        var frames = FrameSupply(targets: targets, wanted: wanted.count, prepaid: prepaid, share: share)
         // Given back when the lock is free, for the node's is long taken for it.
         var freed = FreedFrames(isUnlimited: true)
         buffer.state.withLock { state in
@@ -166,6 +170,7 @@ extension Machine {
             // A reserved huge page, if one came here meanwhile, moves as a whole or not at all.
             guard !entry.isHuge, let pfn = frames.next() else {
                 outcome.failed += 1
+                if frames.isOverShare { outcome.overShare += 1 }
                 return
             }
             if !old.span.contains(entry.pfn) { old = node(of: entry.pfn) }

@@ -1,4 +1,5 @@
 import MachineTopology
+import SystemPackage
 
 /// Frames that an allocation handed out, and what the counters have to know of them.
 struct TakenRun: BitwiseCopyable {
@@ -17,11 +18,20 @@ struct AllocationResult {
     var refused = NodeMask()
     /// The nodes that the policy named and the task may not use.
     var notAllowed = NodeMask()
+    /// Whether a node had no more for the user, by the user's share of it.
+    var isOverShare = false
+
+    /// Why there were too few.
+    var shortage: Errno {
+        if !notAllowed.isEmpty { return .notPermitted }
+        return isOverShare ? .diskQuotaExceeded : .noMemory
+    }
 
     mutating func formUnion(_ other: AllocationResult) {
         allocated += other.allocated
         other.refused.forEach { refused.insert($0) }
         other.notAllowed.forEach { notAllowed.insert($0) }
+        isOverShare = isOverShare || other.isOverShare
     }
 }
 
@@ -106,14 +116,17 @@ extension Machine {
                 continue
             }
             if intended == nil, node.hasMemory { intended = node }
-            while left > 0, let run = node.allocateRun(upTo: left, isDevice: context.isDevice) {
+            var room = context.share?.room(on: node) ?? left
+            while left > 0, room > 0, let run = node.allocateRun(upTo: min(left, room), isDevice: context.isDevice) {
                 left -= run.count
+                room -= run.count
                 body(
                     TakenRun(
                         frames: run, intended: UInt16((intended ?? node).index),
                         isInterleaved: context.policy.mode.traits.isInterleaving && index == preferred))
             }
             if left == 0 { break }
+            if room == 0 { result.isOverShare = true }
         }
         result.allocated += count - left
     }

@@ -27,6 +27,8 @@ struct AllocationContext {
     var isDeviceTouch = false
     /// Whether the pages are pinned from the moment that they are there.
     var isPinned = false
+    /// The share in which the frames count.
+    var share: FrameShare?
     /// What the origin knows of nodes that are not for any task.
     var access: [Int: Bool] = [:]
 
@@ -46,6 +48,7 @@ extension Machine {
     func context(for state: borrowing Buffer.State, origin: Origin) -> AllocationContext {
         var context = context(for: state.effective, isDevice: state.isDevice, origin: origin)
         context.isPinned = state.isPinned
+        context.share = state.share
         return context
     }
 

@@ -62,6 +62,15 @@ public enum ProcFile {
         }
     }
 
+    /// The inode of a namespace of a task, or of this process (namespaces(7)); nil if the task may not be inspected.
+    ///
+    /// - Parameter kind: a name in /proc/PID/ns.
+    public static func namespace(_ kind: String, of task: Int32? = nil) -> UInt64? {
+        var status = stat()
+        let path = "/proc/\(task.map(String.init) ?? "self")/ns/\(kind)"
+        return unsafe stat(path, &status) == 0 ? UInt64(status.st_ino) : nil
+    }
+
     /// The value of a decimal digit; nil for another byte.
     @inlinable
     public static func digit(_ byte: UInt8) -> UInt64? {

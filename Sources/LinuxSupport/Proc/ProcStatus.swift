@@ -26,23 +26,28 @@ public struct ProcStatus: Sendable {
         }
     }
 
-    /// The user ids of a task (credentials(7)).
-    public struct Users: Sendable, Hashable {
-        /// The real one: who started it.
+    /// The user or group ids of a task (credentials(7)).
+    public struct IDs: Sendable, Hashable {
+        /// The real one.
         public let real: UInt32
         /// The effective one.
         public let effective: UInt32
-        /// The saved set-user-ID.
+        /// The saved one (set-user-ID or set-group-ID).
         public let saved: UInt32
-        /// The one by which file systems know it.
+        /// The one that file systems check.
         public let fileSystem: UInt32
     }
 
     /// The user ids.
-    public var users: Users? {
-        let numbers = words("Uid").compactMap { UInt32($0) }
+    public var users: IDs? { ids("Uid") }
+
+    /// The group ids, without the supplementary groups.
+    public var primaryGroups: IDs? { ids("Gid") }
+
+    private func ids(_ name: StaticString) -> IDs? {
+        let numbers = words(name).compactMap { UInt32($0) }
         guard numbers.count == 4 else { return nil }
-        return Users(real: numbers[0], effective: numbers[1], saved: numbers[2], fileSystem: numbers[3])
+        return IDs(real: numbers[0], effective: numbers[1], saved: numbers[2], fileSystem: numbers[3])
     }
 
     /// The supplementary groups.
