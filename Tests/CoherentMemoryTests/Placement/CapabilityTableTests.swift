@@ -286,7 +286,8 @@ private struct CapabilityOracle {
 
     private func has(_ right: NodeCapabilities) -> Bool { set.contains(right) }
 
-    /// "DEMOTION requires RECLAIM"; what the system takes unasked may be named, too. An inconsistent set "fails when the node is hotplugged (-EINVAL from registration)".
+    /// "DEMOTION requires RECLAIM"; what the system takes unasked may be named, too. An inconsistent set "fails when the node is
+    /// hotplugged (-EINVAL from registration)".
     var isPossible: Bool {
         (!has(.demotion) || has(.reclaim)) && (isDisjoint(with: [.fallback, .kernel]) || has(.mempolicy))
             && (set.isEmpty || has(.node))
