@@ -116,7 +116,7 @@ struct ReplyTests {
     }
 
     /// How many stretches of storage are used and given up; `CDMFS_STORAGE_REUSES` asks for more, such as a million.
-    private static let reuses = ProcessInfo.processInfo.environment["CDMFS_STORAGE_REUSES"].flatMap(Int.init) ?? 12_000
+    private static let reuses = ProcessInfo.processInfo.environment["CDMFS_STORAGE_REUSES"].flatMap(Int.init) ?? 6000
 
     @Test("No byte of one buffer is seen in another, of any size, while replies are out", .timeLimit(.minutes(60)))
     func reuse() throws {

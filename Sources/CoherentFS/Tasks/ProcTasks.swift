@@ -108,7 +108,7 @@ final class ProcTasks: TaskDirectory {
     /// So long an answer is used again: far less than anybody could tell from having asked earlier.
     private static let descriptorTrust = Duration.milliseconds(1)
     private static let mappingTrust = Duration.milliseconds(10)
-    private static let patience = DispatchTimeInterval.milliseconds(50)
+    private static let timeout = DispatchTimeInterval.milliseconds(50)
 
     func holdsOpen(_ device: Device, process: Int32) -> Bool {
         let holder = Holder(device: ObjectIdentifier(device), process: process)
@@ -166,7 +166,7 @@ final class ProcTasks: TaskDirectory {
         let isMapped: Bool
         do throws(Errno) {
             guard let process = identity(of: holder.process) else { return false }
-            isMapped = try mappings(of: process, patience: Self.patience).contains { $0.inode == inode }
+            isMapped = try mappings(of: process, timeout: Self.timeout).contains { $0.inode == inode }
         } catch .timedOut {
             // Its address space is busy: what was so last time, or may be so, is so.
             return last?.isMapped ?? state.withLock { $0.openers[holder] != nil }

@@ -74,7 +74,7 @@ struct SystemTree {
     }
 
     private static func nodes(_ services: Services) -> [Child] {
-        let access = Access(services.machine)
+        let access = NodeAccess(services.machine)
         return [.attributes(NodeListAttributes.table, of: services.machine)]
             + SystemDevice("/devices/system/node").children(services)
             + [
@@ -93,7 +93,7 @@ struct SystemTree {
             ]
     }
 
-    private static func node(_ node: CoherentMemory.Node, _ access: Access, _ services: Services) -> [Child] {
+    private static func node(_ node: CoherentMemory.Node, _ access: NodeAccess, _ services: Services) -> [Child] {
         let subject = Subject(services, node)
         var children: [Child] = [
             .attributes(NodeAttributes.table, of: subject), .attributes(ReclaimAttributes.table, of: subject),

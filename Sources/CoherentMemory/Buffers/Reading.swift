@@ -26,7 +26,7 @@ extension Machine {
     ) throws(Errno) {
         if buffer.isDirect, try unsafe readDirect(buffer, at: offset, length: length, body) { return }
         let capacity = Int(Page.count(of: UInt64(min(max(0, length), Self.maximumRead)))) + 1
-        let origin = asked(origin, for: buffer, pages: touched(offset, min(length, Self.maximumRead)))
+        let origin = resolvingAccess(origin, for: buffer, pages: touched(offset, min(length, Self.maximumRead)))
         let error: Errno? = unsafe withUnsafeTemporaryAllocation(of: iovec.self, capacity: capacity) { vectors in
             unsafe withUnsafeTemporaryAllocation(of: UInt32.self, capacity: capacity / TablePool.entries + 2) {
                 leaves in
@@ -56,7 +56,7 @@ extension Machine {
         ofReading buffer: Buffer, at offset: UInt64, length: Int, origin: Origin, isTouch: Bool = true
     ) throws(Errno) -> Duration? {
         let paced = devices.filter { $0.pace == .real || $0.stall != nil }
-        let origin = asked(origin, for: buffer, pages: touched(offset, min(length, Self.maximumRead)))
+        let origin = resolvingAccess(origin, for: buffer, pages: touched(offset, min(length, Self.maximumRead)))
         let bytes = try buffer.state.withLock { state throws(Errno) -> Range<UInt64>? in
             guard !paced.isEmpty, offset < state.size, length > 0 else { return nil }
             let end = offset + min(UInt64(min(length, Self.maximumRead)), state.size - offset)

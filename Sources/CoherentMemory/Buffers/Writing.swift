@@ -34,7 +34,7 @@ extension Machine {
         if isGrowing, buffer.fixedSize == nil, end > offset, buffer.isDirect, end > buffer.size {
             try growPartly(buffer, from: offset, to: end, origin: origin)
         }
-        let origin = asked(origin, for: buffer, pages: offset >> Page.shift..<Page.count(of: end))
+        let origin = resolvingAccess(origin, for: buffer, pages: offset >> Page.shift..<Page.count(of: end))
         var position = offset
         repeat {
             let stop = min(end, (position / Self.chunk + 1) * Self.chunk)
@@ -148,7 +148,7 @@ extension Machine {
             return try grow(buffer, to: bytes.upperBound, origin: origin)
         }
         let pages = bytes.lowerBound >> Page.shift..<Page.count(of: bytes.upperBound)
-        let origin = asked(origin, for: buffer, pages: nil)
+        let origin = resolvingAccess(origin, for: buffer, pages: nil)
         var fresh: [Range<UInt64>] = []
         var page = pages.lowerBound
         while page < pages.upperBound {

@@ -93,7 +93,7 @@ extension Machine {
     /// open. Where a policy changes in between, it is asked again under the lock.
     ///
     /// - Parameter pages: those touched; nil for any.
-    func asked(_ origin: Origin, for buffer: Buffer, pages: Range<UInt64>?) -> Origin {
+    func resolvingAccess(_ origin: Origin, for buffer: Buffer, pages: Range<UInt64>?) -> Origin {
         guard buffer.fixedSize == nil, devices.contains(where: { !$0.node.allows(.anyTask) }) else {
             return origin
         }

@@ -282,11 +282,14 @@ private struct CapabilityOracle {
 
     init(_ set: NodeCapabilities) { self.set = set }
 
+    private func isDisjoint(with rights: NodeCapabilities) -> Bool { set.isDisjoint(with: rights) }
+
     private func has(_ right: NodeCapabilities) -> Bool { set.contains(right) }
 
-    /// "DEMOTION requires RECLAIM"; an inconsistent set "fails when the node is hotplugged (-EINVAL from registration)".
+    /// "DEMOTION requires RECLAIM"; what the system takes unasked may be named, too. An inconsistent set "fails when the node is
+    /// hotplugged (-EINVAL from registration)".
     var isPossible: Bool {
-        (!has(.demotion) || has(.reclaim)) && (!has(.fallback) || has(.mempolicy))
+        (!has(.demotion) || has(.reclaim)) && (isDisjoint(with: [.fallback, .kernel]) || has(.mempolicy))
             && (set.isEmpty || has(.node))
     }
 

@@ -7,7 +7,7 @@ import MachineTopology
 import SystemPackage
 
 /// The mounted file system, as the command sees it. The only file here that knows what is behind it.
-final class Host {
+final class ServedMount {
     /// Where the mount comes from.
     enum Place {
         /// It is made on this directory.
