@@ -82,7 +82,7 @@ extension Mounts {
         }
 
         @Test("chown moves the charge")
-        func chown() throws {
+        func changesOfOwner() throws {
             try with(["nr_inodes=100", "user_limit=10"]) { mount in
                 #expect(try take("files", as: 1234, mount, "a", 50) == "taken=10 error=EDQUOT")
                 for name in 0..<5 {

@@ -2,11 +2,11 @@ import LinuxSupport
 import Synchronization
 import SystemPackage
 
-/// Pages of a buffer that follow each other on one node, in physical memory, and in the same condition.
+/// Consecutive pages of a buffer on one node, consecutive in physical memory, and in the same condition.
 public struct PageRun: Sendable, Hashable {
-    /// Bytes from the start of the buffer.
+    /// The offset in the buffer in bytes.
     public var offset: UInt64
-    /// Bytes.
+    /// The length in bytes.
     public var length: UInt64
     /// The id of the node.
     public var node: Int
@@ -16,30 +16,30 @@ public struct PageRun: Sendable, Hashable {
     public var isDirty: Bool
     /// Whether the pages are parts of huge pages.
     public var isHuge: Bool
-    /// Whether the pages cannot be moved.
+    /// Whether the pages cannot move.
     public var isPinned: Bool
     /// Whether a migration is about to copy the pages.
     public var isMigrating: Bool
-    /// Whether the pages' memory failed: they have no frame, and the address tells which one they had.
+    /// Whether the pages' memory failed: they have no frame, and the address is that of their last one.
     public var isPoisoned = false
-    /// The same, for their node went away with it.
+    /// The same, because their node was removed with its device.
     public var isLost = false
 }
 
-/// What a range of a buffer has in memory, in pages.
+/// The resident pages of a range of a buffer.
 public struct ResidentPages: Sendable, Hashable {
     /// Pages that were stored to.
     public var written = 0
     /// Pages on each node, ascending by node id; nodes without pages are left out.
     public var nodes: [(node: Int, pages: Int)] { counts.sorted { $0.key < $1.key }.map { ($0.key, $0.value) } }
-    /// All pages that have a frame.
+    /// The number of pages that have a frame.
     public var total: Int { counts.values.reduce(0, +) }
 
     fileprivate var counts: [Int: Int] = [:]
 }
 
 extension Machine {
-    /// What a range of a buffer, in bytes widened to whole pages, has in memory.
+    /// The resident pages of a range of a buffer, in bytes, widened to whole pages.
     public func residentPages(of buffer: Buffer, bytes: Range<UInt64>) -> ResidentPages {
         var result = ResidentPages()
         forEachPage(of: buffer, in: bytes.lowerBound >> Page.shift..<Page.count(of: bytes.upperBound)) { _, entry in
@@ -91,7 +91,7 @@ extension Machine {
         }
     }
 
-    /// How many pages of a buffer each node has, ascending by node id; nodes without pages are left out.
+    /// The number of pages of a buffer on each node, ascending by node id; nodes without pages are left out.
     public func placement(of buffer: Buffer) -> [(node: Int, pages: Int)] {
         let counts = buffer.state.withLock { $0.pagesByNode }
         return zip(nodes, counts).filter { $1 > 0 }.map { ($0.id, $1) }
@@ -100,7 +100,7 @@ extension Machine {
     /// The runs of pages of a buffer that have frames, or had one until it failed, in order of their offsets.
     public func runs(of buffer: Buffer) -> [PageRun] { runs(of: buffer, from: 0, limit: .max) }
 
-    /// The first runs at or behind an offset, `limit` at most; none where there are no more.
+    /// The first runs at or behind an offset, at most `limit`; empty if there are no more.
     public func runs(of buffer: Buffer, from offset: UInt64, limit: Int) -> [PageRun] {
         var runs: [PageRun] = []
         let isPinned = buffer.isPinned
@@ -139,7 +139,7 @@ extension Machine {
         }
     }
 
-    /// The first byte at or behind `offset` whose page has a frame (SEEK_DATA). ENXIO when there is none.
+    /// The first byte at or behind `offset` whose page has a frame (SEEK_DATA). ENXIO if there is none.
     public func nextData(in buffer: Buffer, from offset: UInt64) throws(Errno) -> UInt64 {
         let found = buffer.state.withLock { state -> UInt64? in
             guard offset < state.size else { return nil }

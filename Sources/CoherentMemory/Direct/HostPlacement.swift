@@ -11,8 +11,8 @@ final class HostPages: Sendable {
 }
 
 extension Node {
-    /// How many pages the host moved to ``hostNode`` because they came to this node, and how many it could not
-    /// move; 4 KiB each.
+    /// The pages of 4 KiB that the host moved to ``hostNode`` because they moved to this node, and those that it could
+    /// not move.
     public var hostMigration: (moved: UInt64, failed: UInt64) {
         (hostPages.moved.load(ordering: .relaxed), hostPages.failed.load(ordering: .relaxed))
     }
@@ -104,9 +104,9 @@ extension Machine {
 
 /// What the host was told of the bytes of a table's pages.
 enum TableHome: Equatable {
-    /// Nothing, or one thing of these and another of those.
+    /// No pages, or pages of more than one kind.
     case mixed
-    /// That they belong where a node is, by its place.
+    /// Pages that belong to one node, by its index.
     case node(Int)
 }
 

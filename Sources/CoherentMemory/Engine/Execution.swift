@@ -5,11 +5,11 @@ import Synchronization
 import SystemPackage
 
 extension Machine {
-    /// Has a device execute commands, in this order and after all that it was given before.
+    /// Queues commands for a device; they run in this order and after all earlier ones.
     ///
-    /// - Parameter process: the thread that asks: its policy and cpuset count where a page is touched first.
-    /// - Returns: the numbers of the commands, by which their results are found.
-    /// - Throws: ENODEV when the device is gone, EAGAIN where its queue has no room for all of them; then none is taken.
+    /// - Parameter process: the calling thread: its policy and cpuset apply to pages that are touched first.
+    /// - Returns: the numbers of the commands, which also identify their results.
+    /// - Throws: ENODEV if the device is gone, EAGAIN if its queue has no room for all of them; then none is queued.
     @discardableResult
     public func submit(
         _ commands: [DeviceCommand], to device: Device, by process: Int32 = 0

@@ -2,12 +2,12 @@ import LinuxSupport
 import SystemPackage
 
 extension Machine {
-    /// Puts the frame at a physical address back into service (cxl_clear_poison(), unpoison_memory()). Where the page that
-    /// it was is still marked in a buffer, that may have a frame again, and reads as zeros.
+    /// Puts the frame at a physical address back into service (cxl_clear_poison(), unpoison_memory()). A page that is
+    /// still marked in a buffer becomes a hole, and reads as zeros.
     ///
     /// - Parameter address: any byte of the page.
     /// - Returns: whether the frame had failed.
-    /// - Throws: ENXIO where no memory can be.
+    /// - Throws: ENXIO if no memory can be there.
     @discardableResult
     public func clearFailure(address: UInt64) throws(Errno) -> Bool {
         let pfn = try self.pfn(ofMemory: address)

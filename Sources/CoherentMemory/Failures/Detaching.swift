@@ -68,7 +68,8 @@ extension Machine {
         return first
     }
 
-    /// How many bytes of a range come before the first page whose memory failed; all of them where it begins with one.
+    /// The number of bytes of a range before the first page whose memory has failed; all of them if the range begins
+    /// with one.
     public func goodLength(of buffer: Buffer, at offset: UInt64, length: Int) -> Int {
         let end = Page.count(of: offset + UInt64(max(0, length)))
         let failed = buffer.state.withLock { firstMarker(in: offset >> Page.shift..<end, of: $0) }

@@ -66,36 +66,36 @@ final class LinkCondition: Sendable {
 }
 
 extension Device {
-    /// Whether the link carries anything.
+    /// Whether the link is up.
     public var linkState: LinkState { condition.state }
 
-    /// What becomes of tasks that map memory which is lost with the link.
+    /// The treatment of tasks that map memory that is lost with the link.
     public var onLoss: LossPolicy {
         get { condition.onLoss }
         set { condition.onLoss = newValue }
     }
 
-    /// Nanoseconds that the link carries nothing after an error.
+    /// The time in nanoseconds for which the link is down after an error.
     public var retraining: UInt64 { condition.retraining }
 
-    /// How long ``retraining`` may be.
+    /// The valid values of ``retraining``.
     public static let retrainingRange: ClosedRange<UInt64> = 0...100_000_000
 
-    /// Sets how long the link carries nothing after an error.
+    /// Sets the time for which the link is down after an error.
     ///
-    /// - Throws: ERANGE for what is not in ``retrainingRange``.
+    /// - Throws: ERANGE if it is not in ``retrainingRange``.
     public func setRetraining(_ nanoseconds: UInt64) throws(Errno) {
         guard Self.retrainingRange.contains(nanoseconds) else { throw .outOfRange }
         condition.retraining = nanoseconds
     }
 
-    /// Nanoseconds that errors have stalled the link, so far and to come.
+    /// The total time in nanoseconds for which errors stall the link, including the remaining time of present ones.
     public var stalledNanoseconds: UInt64 { condition.stalled }
 
     /// How long the link still carries nothing; nil where it does.
     var stall: Duration? { condition.stall }
 
-    /// Whether the device is gone because its link was cut, and did not come back since.
+    /// Whether the device is gone because its link was cut, and has not been added again.
     public internal(set) var isSevered: Bool {
         get { condition.isSevered.load(ordering: .acquiring) }
         set { condition.isSevered.store(newValue, ordering: .releasing) }
@@ -105,11 +105,11 @@ extension Device {
 }
 
 extension Machine {
-    /// Has the link of a device err and recover: the errors are counted, and until it is retrained reads of the device's
-    /// memory that are not cached, and copies to and from it, wait, whether the link is paced or not.
+    /// Injects errors of the link of a device: the errors are counted, and until the link is retrained, reads of the
+    /// device's memory that are not cached, and copies to and from it, wait, even if the link is not paced.
     ///
-    /// - Parameter count: how many errors, one after the other; at most 1000.
-    /// - Throws: ERANGE for a bad count, ENODEV when the device is gone.
+    /// - Parameter count: the number of consecutive errors, at most 1000.
+    /// - Throws: ERANGE for a bad count, ENODEV if the device is gone.
     public func injectLinkErrors(_ count: UInt64, of device: Device) throws(Errno) {
         guard (1...1000).contains(count) else { throw .outOfRange }
         guard device.isPresent else { throw .operationNotSupportedByDevice }

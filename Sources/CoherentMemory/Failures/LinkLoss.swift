@@ -1,17 +1,17 @@
 import LinuxSupport
 import SystemPackage
 
-/// Whether a device's link carries anything.
+/// The state of a device's link.
 public enum LinkState: String, Sendable, Hashable, CaseIterable {
-    /// It does.
+    /// The link is up.
     case up
-    /// It does not, and what was on the device is lost.
+    /// The link is down, and the pages on the device are lost.
     case down
 }
 
-/// What becomes of tasks that map memory which is lost with a device's link.
+/// The treatment of tasks that map memory that is lost with a device's link.
 public enum LossPolicy: String, Sendable, Hashable, CaseIterable {
-    /// They get SIGBUS once they touch it.
+    /// They get SIGBUS when they touch it.
     case touch
     /// They get SIGBUS at once (PR_MCE_KILL_EARLY).
     case sigbus
@@ -19,25 +19,27 @@ public enum LossPolicy: String, Sendable, Hashable, CaseIterable {
     case sigkill
 }
 
-/// Pages of a buffer that went with their device.
+/// Pages of a buffer that are lost with their device.
 public struct LostMemory: Sendable {
     /// The buffer.
     public let buffer: Buffer
-    /// Where the pages are in it, in bytes, ascending.
+    /// The ranges of the pages in the buffer, in bytes, ascending.
     public let ranges: [Range<UInt64>]
 
-    /// Bytes.
+    /// The size in bytes.
     public var length: UInt64 { ranges.reduce(0) { $0 + UInt64($1.count) } }
 }
 
 extension Machine {
-    /// Cuts the link of a device, as when a cable is pulled: the node is gone with all its blocks, and every page on it is
-    /// lost. Touches of these fail until they are taken out of their buffers; what is elsewhere stays.
+    /// Cuts the link of a device, as when a cable is pulled: the node disappears with all its blocks, and every page on
+    /// it is lost. Touches of these pages fail until they are taken out of their buffers; pages elsewhere are not
+    /// affected.
     ///
-    /// Blocks until the pages have left the page cache; never call it from a thread that the page cache may wait for. Does
-    /// nothing while the link is down.
+    /// Blocks until the pages have left the page cache; never call it from a thread that the page cache may wait for.
+    /// Does nothing while the link is down.
     ///
-    /// - Parameter onLoss: told of what was lost once no touch finds it any more, before the page cache gives it up.
+    /// - Parameter onLoss: called with the lost memory after touches no longer find it, before the page cache releases
+    ///   it.
     public func cutLink(of device: Device, _ onLoss: ([LostMemory]) -> Void = { _ in }) {
         guard device.takeLink(.down) else { return }
         let node = device.node
@@ -63,7 +65,7 @@ extension Machine {
         }) != nil { try? pause() }
     }
 
-    /// Gives a device whose link was cut its link back; ``rescan()`` then finds it. Does nothing while the link is up.
+    /// Restores the link of a device whose link was cut; ``rescan()`` then finds it. Does nothing while the link is up.
     public func restoreLink(of device: Device) {
         guard device.takeLink(.up) else { return }
         note(.link(name: device.name, .up))

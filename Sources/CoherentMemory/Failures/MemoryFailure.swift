@@ -3,13 +3,13 @@ import LinuxSupport
 import Synchronization
 import SystemPackage
 
-/// What befell a page of memory, for whoever is told of it.
+/// A failure of a page of memory, as reported to an observer.
 public struct PageFailure: Sendable, Hashable {
-    /// What it was.
+    /// The kind of a failure.
     public enum Kind: String, Sendable, Hashable {
-        /// What the page held is lost.
+        /// The contents of the page are lost.
         case poison
-        /// The page went to another frame, and its own is out of use.
+        /// The page has moved to another frame, and its old frame is out of use.
         case offline
         /// The frame is in service again.
         case clear
@@ -17,27 +17,27 @@ public struct PageFailure: Sendable, Hashable {
         case correctable
     }
 
-    /// What it was.
+    /// The kind of the failure.
     public var kind: Kind
     /// The physical address of the page.
     public var physicalAddress: UInt64
     /// The id of the node.
     public var node: Int
-    /// The id of the buffer that had the page, nil where nobody had.
+    /// The id of the buffer that had the page; nil if it was free.
     public var buffer: Buffer.ID?
-    /// Where the page is in the buffer, in bytes.
+    /// The offset of the page in the buffer, in bytes.
     public var offset: UInt64 = 0
-    /// How many errors it is about.
+    /// The number of errors.
     public var count: UInt64 = 1
 }
 
-/// Frames of one node that follow each other and are out of use for one reason.
+/// Consecutive frames of one node that are out of use for the same reason.
 public struct FailedRange: Sendable, Hashable {
     /// The physical address of the first byte.
     public var physicalAddress: UInt64
-    /// Bytes.
+    /// The length in bytes.
     public var length: UInt64
-    /// Why.
+    /// The reason.
     public var reason: FailureReason
 }
 
@@ -47,17 +47,17 @@ extension Errno {
 }
 
 extension Machine {
-    /// Poisons the page at a physical address (memory_failure() of mm/memory-failure.c): whatever it held is lost, touches
-    /// of it fail until the page is taken out of its buffer, and its frame is nobody's any more.
+    /// Poisons the page at a physical address (memory_failure() of mm/memory-failure.c): its contents are lost, touches
+    /// of it fail until the page is taken out of its buffer, and its frame is out of use.
     ///
     /// Blocks until the page has left the page cache; never call it from a thread that the page cache may wait for.
     ///
     /// - Parameters:
     ///   - address: any byte of the page.
-    ///   - reason: what is remembered of it.
-    ///   - isCancelled: asked while the frame is on its way from one owner to another.
-    /// - Throws: ENXIO where no memory is; EHWPOISON for a page that has failed before; EINTR when cancelled, and then the
-    ///   page is as it was.
+    ///   - reason: the reason that is recorded.
+    ///   - isCancelled: checked while the frame is between two owners.
+    /// - Throws: ENXIO if there is no memory; EHWPOISON for a page that has failed before; EINTR when cancelled, and
+    ///   then the page is not changed.
     public func poison(
         address: UInt64, reason: FailureReason = .external, isCancelled: () -> Bool = { false }
     ) throws(Errno) {
@@ -67,14 +67,14 @@ extension Machine {
         }
     }
 
-    /// Poisons pages of a buffer (madvise(2) with MADV_HWPOISON): one that has no frame yet gets one first. What has
-    /// failed before is passed over. Blocks as ``poison(address:reason:isCancelled:)`` does.
+    /// Poisons pages of a buffer (madvise(2) with MADV_HWPOISON). A page without a frame gets one first. Pages that
+    /// have failed before are skipped. Blocks as ``poison(address:reason:isCancelled:)`` does.
     ///
     /// - Parameters:
     ///   - bytes: page-aligned, within the buffer.
-    ///   - origin: who touches pages without a frame.
-    /// - Throws: EINVAL for a bad range, ENOMEM or EPERM where a page can have no frame, EINTR when cancelled. Pages before
-    ///   the one that failed stay poisoned.
+    ///   - origin: the toucher of pages without a frame.
+    /// - Throws: EINVAL for a bad range, ENOMEM or EPERM if a page cannot get a frame, EINTR when cancelled. Pages
+    ///   before the one that failed stay poisoned.
     public func poison(
         _ buffer: Buffer, bytes: Range<UInt64>, origin: Origin, isCancelled: () -> Bool = { false }
     ) throws(Errno) {
@@ -194,7 +194,7 @@ extension Machine {
     /// The frames of a node that are out of use, in runs, ascending.
     public func failedRanges(of node: Node) -> [FailedRange] { failedRanges(of: node, from: 0, limit: .max) }
 
-    /// The first of these runs at or behind a physical address, `limit` at most.
+    /// The first of these runs at or behind a physical address, at most `limit`.
     public func failedRanges(of node: Node, from address: UInt64, limit: Int) -> [FailedRange] {
         node.failures { failures in
             var ranges: [FailedRange] = []

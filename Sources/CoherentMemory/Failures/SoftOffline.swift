@@ -3,15 +3,16 @@ import MachineTopology
 import SystemPackage
 
 extension Machine {
-    /// Takes the frame at a physical address out of use while it still works (soft_offline_page()): its page moves to
-    /// another frame, on the same node, else in RAM by distance, and nobody notices.
+    /// Takes a working frame at a physical address out of use (soft_offline_page()): its page moves to another frame,
+    /// on the same node or else in RAM by distance; programs see no change.
     ///
-    /// Blocks until the page has moved; never call it from a thread that the page cache may wait for. What has failed
-    /// already is left as it is.
+    /// Blocks until the page has moved; never call it from a thread that the page cache may wait for. A page that has
+    /// failed already is not changed.
     ///
     /// - Parameter address: any byte of the page.
-    /// - Throws: ENXIO where no memory can be, EIO where none is online, EBUSY for a page that is pinned, ENOMEM where
-    ///   there is no other frame, or no other run for a contiguous buffer, which moves as a whole; EINTR when cancelled; then the frame stays in use.
+    /// - Throws: ENXIO if no memory can be there, EIO if none is online, EBUSY for a page that is pinned, ENOMEM if
+    ///   there is no other frame, or no other run for a contiguous buffer, which moves as a whole; EINTR when
+    ///   cancelled; then the frame stays in use.
     public func softOffline(address: UInt64, isCancelled: () -> Bool = { false }) throws(Errno) {
         let pfn = try self.pfn(ofMemory: address)
         try system.failureTurn.withLock { _ throws(Errno) in

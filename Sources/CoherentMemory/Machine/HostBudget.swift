@@ -42,6 +42,6 @@ final class HostBudget: Sendable {
 }
 
 extension Machine {
-    /// Lets only so many pages have frames from now on; beyond them it is as if all nodes were full.
+    /// Limits the number of pages that have frames. At the limit allocations fail as if all nodes were full.
     public func setHostLimit(pages: UInt64) { system.hostBudget.setLimit(Int(clamping: pages)) }
 }

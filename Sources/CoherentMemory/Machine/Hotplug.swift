@@ -4,15 +4,15 @@ import Synchronization
 import SystemPackage
 
 extension Machine {
-    /// Adds the memory block at a physical address (probe_store() of drivers/base/memory.c). What becomes of it is
-    /// ``autoOnline``; where that asks for a zone that it cannot have, it stays offline.
+    /// Adds the memory block at a physical address (probe_store() of drivers/base/memory.c), in the state of
+    /// ``autoOnline``. If that is a zone that the block cannot have, it stays offline.
     ///
-    /// The node is the one to whose range the address belongs: its own memory, or the window behind the memory of all
-    /// nodes, where each has as much again, and at least eight blocks.
+    /// The address determines the node: it is in the node's own memory, or in its window behind the memory of all
+    /// nodes, where each node has as much again, and at least eight blocks.
     ///
     /// - Parameter address: in bytes, a multiple of the block size.
-    /// - Throws: EINVAL for an address within a block, or one that no node has a range at; EEXIST where a block is
-    ///   already; ENODEV where the device is gone.
+    /// - Throws: EINVAL for an address within a block, or outside the ranges of all nodes; EEXIST if the block exists
+    ///   already; ENODEV if the device is gone.
     public func probe(address: UInt64) throws(Errno) {
         guard address.isMultiple(of: topology.blockSize), let block = place(ofBlock: address / topology.blockSize)
         else { throw .invalidArgument }
@@ -30,13 +30,14 @@ extension Machine {
         if type != .offline { try? online(block, as: type) }
     }
 
-    /// Takes a device away, and with it its node, all its memory blocks and what its memory held.
+    /// Removes a device with its node, all its memory blocks and their contents.
     ///
-    /// Blocks while the page cache gives up the pages; never call it from a thread that the page cache may wait for.
+    /// Blocks while the page cache releases the pages; never call it from a thread that the page cache may wait for.
     ///
-    /// - Parameter isForced: whether to take its memory offline first. Where that fails, what was online is so again.
-    /// - Throws: EBUSY unless every block is offline, or where one cannot be taken offline; ENODEV when it is gone
-    ///   already; EINTR when cancelled.
+    /// - Parameter isForced: whether to take its memory offline first. If that fails, the blocks that were online are
+    ///   online again.
+    /// - Throws: EBUSY unless every block is offline, or if one cannot be taken offline; ENODEV if it is gone already;
+    ///   EINTR when cancelled.
     public func remove(
         _ device: Device, isForced: Bool = false, account: MigrationAccount? = nil,
         isCancelled: () -> Bool = { false }
@@ -84,10 +85,10 @@ extension Machine {
         }
     }
 
-    /// Brings every device that was removed, or whose link was cut and is up again, back, as new memory: the node, and the blocks that it began with, which
-    /// become what ``autoOnline`` says. Rights and link are as the topology has them.
+    /// Adds every device that was removed, or whose link was cut and is up again, with new memory: the node, and its
+    /// initial blocks in the state of ``autoOnline``. Rights and link are those of the topology.
     ///
-    /// - Throws: EBUSY where a device is just being removed; the others are back then.
+    /// - Throws: EBUSY if a device is being removed; the others are added then.
     public func rescan() throws(Errno) {
         var failure: Errno?
         for device in devices where !device.isPresent && device.linkState == .up {

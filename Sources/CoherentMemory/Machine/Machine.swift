@@ -4,63 +4,63 @@ import MachineTopology
 import Synchronization
 import SystemPackage
 
-/// What the machine tells its observer.
+/// A change that the machine reports to its observer.
 public enum MachineEvent: Sendable, Hashable {
     /// A memory block changed its state.
     case block(UInt64, MemoryBlockState)
     /// A device's state word changed.
     case device(name: String, state: DeviceState)
-    /// What the system may do with a node's memory changed, to this.
+    /// The capabilities of a node's memory have changed to these.
     case capabilities(node: Int, NodeCapabilities)
     /// A migration of pages of a buffer began or ended.
     case migration(buffer: UInt64)
     /// A migration of a whole node began or ended.
     case nodeMigration(node: Int)
-    /// A memory block came, or went.
+    /// A memory block was added or removed.
     case blockAdded(UInt64)
     case blockRemoved(UInt64)
-    /// A node came, or went.
+    /// A node was added or removed.
     case nodeAdded(Int)
     case nodeRemoved(Int)
-    /// A device came, or went.
+    /// A device was added or removed.
     case deviceAdded(String)
     case deviceRemoved(String)
     /// The link of a device went down, and its node with it, or came up again.
     case link(name: String, LinkState)
-    /// The link of a device erred, and recovered.
+    /// The link of a device had errors, and recovered.
     case linkErrors(name: String, count: UInt64)
-    /// A device has done a command of its queue, or has failed to.
+    /// A device has completed a command of its queue, or the command has failed.
     case commandCompleted(device: String)
     /// A page failed, or is in service again.
     case pageFailed(PageFailure)
 }
 
-/// What stands between the machine and the programs that map its memory: the kernel's page cache.
+/// The interface to the kernel's page cache, which is between the machine and the programs that map its memory.
 public protocol MappingInvalidator: Sendable {
-    /// Unmaps pages of a buffer from every process and writes back what was stored to them, before it returns
+    /// Unmaps pages of a buffer from every process and writes back dirty pages, before it returns
     /// (invalidate_inode_pages2_range()). Called from a thread that no request waits for, with no lock held.
     func invalidate(_ buffer: Buffer, pages: Range<UInt64>)
 
-    /// Writes back what was stored to pages of a buffer, as far as that is of use (filemap_fdatawrite_range()). Called
-    /// ahead of ``invalidate(_:pages:)``, which it makes faster and never replaces.
+    /// Writes back dirty pages of a buffer, if that makes ``invalidate(_:pages:)`` faster (filemap_fdatawrite_range()).
+    /// Called before it, and never replaces it.
     ///
-    /// - Parameter next: pages whose write-back may begin; whoever wants it done asks for them again.
+    /// - Parameter next: pages whose write-back may start; the caller requests them again later.
     func writeBack(_ buffer: Buffer, pages: Range<UInt64>, next: Range<UInt64>)
 }
 
 extension MappingInvalidator {
-    /// Leaves it to the invalidation.
+    /// Does nothing: the invalidation writes back.
     public func writeBack(_ buffer: Buffer, pages: Range<UInt64>, next: Range<UInt64>) {}
 }
 
-/// The simulated machine: nodes of memory, coherent devices, and the buffers that live on them.
+/// The simulated machine: nodes of memory, coherent devices, and buffers.
 ///
 /// All operations may be called from any thread. Locks are taken in this order: turn of the failures, migration turn of
-/// a buffer, unmap turn of a buffer, buffer (of two the one made first), command queue, node, table pool. None is held across
-/// a call to the ``MappingInvalidator`` or the observer, but the turns: for the unmap turn devices wait, too, for the others
-/// only those who migrate or make pages fail.
+/// a buffer, unmap turn of a buffer, buffer (of two the older one first), command queue, node, table pool. None is held
+/// across a call to the ``MappingInvalidator`` or the observer, except the turns: devices also wait for the unmap turn,
+/// only migrations and failures wait for the others.
 public final class Machine: Sendable {
-    /// What the machine was made from.
+    /// The topology from which the machine was made.
     public let topology: Topology
     /// The nodes in ascending order of their ids.
     public let nodes: [Node]
@@ -76,7 +76,7 @@ public final class Machine: Sendable {
     /// from its shared zero page.
     let zeros: FlatMemory<UInt8>
 
-    /// Memory that is 0 for as long as the machine lasts, of which reads give pages that were never stored to.
+    /// Zeroed memory with the lifetime of the machine. Reads use it for pages that were never stored to.
     public var zeroPages: UnsafeRawBufferPointer {
         unsafe UnsafeRawBufferPointer(start: zeros.base, count: Self.maximumRead)
     }
@@ -89,7 +89,7 @@ public final class Machine: Sendable {
 
     /// A machine with all its memory free.
     ///
-    /// - Throws: ENOMEM and the like where the host refuses address space.
+    /// - Throws: ENOMEM and similar errors if the host refuses address space.
     public init(topology: Topology) throws(Errno) {
         self.topology = topology
         hasHostNodes = topology.nodes.contains { $0.hostNode != nil }
@@ -143,7 +143,7 @@ public final class Machine: Sendable {
         }
     }
 
-    /// The node `nodeN`, if there is one.
+    /// The node `nodeN`, or nil if there is none.
     public func node(_ id: Int) -> Node? { indices[id].map { nodes[$0] } }
 
     /// The ids of the nodes that have memory online and that policies may name (N_MEMORY, and the nodes of N_MEMORY_PRIVATE
@@ -181,25 +181,25 @@ public final class Machine: Sendable {
 
     func node(of pfn: PFN) -> Node { nodes[nodeIndex(of: pfn)] }
 
-    /// Sets who unmaps pages. Without one, nothing is mapped.
+    /// Sets the invalidator that unmaps pages. Without one, nothing is mapped.
     public func setInvalidator(_ invalidator: any MappingInvalidator) {
         system.hooks.withLock { $0.invalidator = invalidator }
     }
 
-    /// Sets who is told of changes. Called without locks, from the thread that made the change.
+    /// Sets the observer of changes. It is called without locks, on the thread that made the change.
     public func setObserver(_ observer: @escaping @Sendable (MachineEvent) -> Void) {
         system.hooks.withLock { $0.observer = observer }
     }
 
-    /// Sets who notes changes in the order in which they came about. Called with a lock of the machine held, so it may
-    /// only take note.
+    /// Sets the recorder of changes, which is called in the order in which they happen. A lock of the machine is held,
+    /// so it may only record them.
     public func setRecorder(_ recorder: @escaping @Sendable (MachineEvent) -> Void) {
         system.hooks.withLock { $0.recorder = recorder }
     }
 
     func note(_ event: MachineEvent) { system.hooks.withLock { $0.recorder }?(event) }
 
-    /// What becomes of hot-added memory blocks; `offline` until it is set (mhp_default_online_type).
+    /// The state of hot-added memory blocks; `offline` until it is set (mhp_default_online_type).
     public var autoOnline: OnlineType {
         get { system.autoOnline.withLock { $0 } }
         set { system.autoOnline.withLock { $0 = newValue } }
@@ -225,7 +225,8 @@ public final class Machine: Sendable {
 
     /// A new, empty buffer with the default policy.
     ///
-    /// - Parameter huge: whether its pages are huge; nil where nobody has chosen, and then they are not while it is tracked.
+    /// - Parameter huge: whether its pages are huge; nil if nothing was chosen: then they are not huge while it is
+    ///   tracked.
     public func makeBuffer(huge: HugeMode? = nil) -> Buffer {
         let buffer = system.makeBuffer(
             tables: tables, policy: .default, effective: .default, fixedSize: nil)
@@ -236,7 +237,7 @@ public final class Machine: Sendable {
         return buffer
     }
 
-    /// Every buffer and device memory there is, in the order they were made.
+    /// All buffers and device memories, in the order in which they were made.
     public var buffers: [Buffer] { system.buffers.withLock { $0.elements } }
 
     func buffer(id: UInt64) -> Buffer? { system.buffers.withLock { $0[id] } }
@@ -244,7 +245,7 @@ public final class Machine: Sendable {
     /// The first buffer made, of those with an id or a higher one.
     func nextBuffer(from id: UInt64) -> Buffer? { system.buffers.withLock { $0.next(from: id)?.element } }
 
-    /// Frees a buffer's memory for good. A reply that still reads from it keeps just what it reads until it is done.
+    /// Frees a buffer's memory for good. A reply that still reads from it keeps its part until it is done.
     public func remove(_ buffer: Buffer) {
         // Before any page goes, so that none can come back.
         if buffer.fixedSize == nil {

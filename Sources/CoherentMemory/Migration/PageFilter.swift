@@ -2,23 +2,23 @@ import MachineTopology
 
 /// Which pages of a buffer a migration takes.
 enum PageFilter {
-    /// All.
+    /// All pages.
     case all
-    /// All that are not yet on the target.
+    /// All pages that are not yet on the target.
     case notOn(node: Int)
-    /// All that are not yet on the target, of nodes that let programs move pages away.
+    /// All pages that are not yet on the target, of nodes that programs may move pages away from.
     case movable(to: Int)
-    /// All that are not yet on the target, of nodes that do not.
+    /// All pages that are not yet on the target, of nodes that programs may not move pages away from.
     case immovable(to: Int)
-    /// Those of one node.
+    /// The pages of one node.
     case onNode(Int)
-    /// Those whose frames are in a range, such as a memory block's.
+    /// The pages whose frames are in a range, such as a memory block's.
     case frames(Range<PFN>)
-    /// The same, but for huge pages.
+    /// The same, except huge pages.
     case baseFrames(Range<PFN>)
-    /// Those that are marked as migrating already.
+    /// The pages that are marked as migrating already.
     case migrating
-    /// Those that are just being taken out of the page cache.
+    /// The pages that are being taken out of the page cache.
     case unmapping
 }
 

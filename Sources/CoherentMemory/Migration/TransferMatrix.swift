@@ -1,15 +1,15 @@
 import LinuxSupport
 import Synchronization
 
-/// Pages that moved from node to node for one reason.
+/// Pages that moved from one node to another for one reason.
 public struct Transfer: Sendable, Hashable {
-    /// The id of the node that they were on.
+    /// The id of the source node.
     public var from: Int
-    /// The id of the node that they are on; the same where they only changed their frames.
+    /// The id of the target node; the same as the source if the pages only changed their frames.
     public var to: Int
-    /// Why.
+    /// The reason.
     public var reason: MoveReason
-    /// How many, since the machine was made.
+    /// The number of pages since the machine was made.
     public var pages: UInt64
 }
 
@@ -53,7 +53,7 @@ final class TransferMatrix: Sendable {
 }
 
 extension Machine {
-    /// The pages that moved from node to node since the machine was made, by reason; ascending, without those that are none.
+    /// The pages that moved from node to node since the machine was made, by reason; ascending, without zero counts.
     public var transfers: [Transfer] { system.transfers.rows(nodes) }
 }
 

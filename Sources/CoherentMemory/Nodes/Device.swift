@@ -19,7 +19,7 @@ public enum DeviceState: String, Sendable, Hashable, CaseIterable {
     case offlineFailed = "offline_failed"
 }
 
-/// A coherent device: it owns a node, and its device file hands that node's memory out.
+/// A coherent device: it owns a node, and its device file gives access to that node's memory.
 public final class Device: Sendable {
     /// The name, `cdmN`.
     public let name: String
@@ -27,17 +27,17 @@ public final class Device: Sendable {
     public let node: Node
     /// The memory behind the device file: as large as the node, always bound to it.
     public let memory: Buffer
-    /// What copies pages to, from and within the memory.
+    /// The engine that copies pages to, from and within the memory.
     public let copies = CopyEngine()
-    /// How the memory and the link err.
+    /// The error model of the memory and the link.
     public let errors = ErrorModel()
     let condition = LinkCondition()
     private let presenceWord = Atomic<UInt32>(0)
-    /// The commands that it executes.
+    /// The command queue.
     public let queue: CommandQueue
-    /// Its page tables.
+    /// The page tables.
     public let mmu = DeviceMMU()
-    /// Which pages move because the device touches them, or no more.
+    /// The policy of moves by access.
     public let policy = AccessPolicy()
     private let paceWord = Atomic(false)
     private let faultTime = Atomic<UInt64>(0)
@@ -62,26 +62,26 @@ public final class Device: Sendable {
         linkFigures = Mutex(link)
     }
 
-    /// Whether the device is there.
+    /// Whether the device is present.
     public var isPresent: Bool { node.isPresent }
 
-    /// How often the device was removed and came back; odd while it is not there. A link that is cut takes the node away,
-    /// but not the device.
+    /// A counter of removals and additions of the device; odd while it is removed. A link that is cut takes the node
+    /// away, but not the device.
     public var presence: UInt32 { presenceWord.load(ordering: .acquiring) }
 
     func changePresence() { presenceWord.wrappingAdd(1, ordering: .acquiringAndReleasing) }
 
-    /// How fast the link is.
+    /// The performance of the link.
     public var link: Link { linkFigures.withLock { $0 } }
 
-    /// Nanoseconds that what went over the link took by its model, whether it was made to or not: pages that were read by
-    /// faults and read(2), and those that the copy engine moved.
+    /// The modelled time in nanoseconds of transfers over the link, even if it is not paced: pages that faults and
+    /// read(2) fetched, and pages that the copy engine moved.
     public var modelledNanoseconds: UInt64 { faultTime.load(ordering: .relaxed) + copies.modelledNanoseconds }
 
     /// Counts pages of the device that somebody reads.
     func countFault(bytes: UInt64) { faultTime.wrappingAdd(link.readTime(of: bytes), ordering: .relaxed) }
 
-    /// Whether what goes over the link takes its time.
+    /// Whether transfers over the link take the modelled time.
     public var pace: LinkPace {
         get { paceWord.load(ordering: .relaxed) ? .real : .off }
         set { paceWord.store(newValue == .real, ordering: .relaxed) }
@@ -133,8 +133,9 @@ public final class Device: Sendable {
 }
 
 extension Machine {
-    /// Memory of a device that a driver hands out by other means than the device's file: nothing at first, at most as large as
-    /// the node, always bound to it, and open to no task's policy. Its pages move away as all others when the node goes.
+    /// Memory of a device that a driver hands out by other means than the device's file. It is empty at first, has at
+    /// most the size of the node, is always bound to the node, and no task's policy applies. Its pages move away as all
+    /// others if the node is removed.
     public func makeMemory(of device: Device) -> Buffer {
         system.makeBuffer(
             tables: tables, policy: .bind(device.node.id),
@@ -142,12 +143,13 @@ extension Machine {
             fixedSize: device.memory.fixedSize)
     }
 
-    /// The device `name`, if there is one.
+    /// The device `name`, or nil if there is none.
     public func device(named name: String) -> Device? { devices.first { $0.name == name } }
 
     /// Brings every block of a device online.
     ///
-    /// - Throws: EBUSY while another transition is under way or a block is going offline, ENODEV when the device is gone.
+    /// - Throws: EBUSY while another transition is in progress or a block is going offline, ENODEV if the device is
+    ///   gone.
     public func online(_ device: Device) throws(Errno) { try online(device, as: .online) }
 
     /// Brings every block online that may be in the zone.
@@ -162,8 +164,8 @@ extension Machine {
 
     /// Takes every block of a device offline, the last one first. Blocks until its pages have moved away.
     ///
-    /// - Throws: EBUSY while another transition is under way or where a page cannot be moved, EINTR when cancelled,
-    ///   ENODEV when the device is gone; blocks that are offline by then stay so.
+    /// - Throws: EBUSY while another transition is in progress or if a page cannot move, EINTR when cancelled, ENODEV
+    ///   if the device is gone; blocks that are offline by then stay offline.
     public func offline(
         _ device: Device, account: MigrationAccount? = nil, isCancelled: () -> Bool = { false }
     ) throws(Errno) {

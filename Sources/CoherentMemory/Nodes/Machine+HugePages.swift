@@ -1,12 +1,13 @@
 import MachineTopology
 
 extension Machine {
-    /// Reserves huge pages, or gives reserved ones up, until the machine has `count` (kernel/mm/hugepages/…/nr_hugepages).
+    /// Reserves or frees huge pages until the machine has `count` (kernel/mm/hugepages/…/nr_hugepages).
     ///
-    /// More come in equal parts from the nodes that the kernel takes pages of unasked, as far as they have room. Fewer are
-    /// taken from every node in equal parts. What does not fit is left out.
+    /// New ones come in equal parts from the nodes from which the kernel allocates without a request for the node, as far
+    /// as they have room. A lower count takes them from every node in equal parts. If there is not enough room, the count
+    /// stays lower.
     ///
-    /// - Parameter count: huge pages; any number from 0 on.
+    /// - Parameter count: the number of huge pages, 0 or more.
     public func setHugePages(_ count: Int) {
         var able = nodes
         while true {

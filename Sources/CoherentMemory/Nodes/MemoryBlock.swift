@@ -9,14 +9,14 @@ import SystemPackage
 public struct MemoryBlock: Sendable {
     /// The number in `memoryM`: the block's physical address divided by the block size.
     public let number: UInt64
-    /// The node it belongs to.
+    /// The node of the block.
     public let node: Node
     /// The block's place within the node.
     let index: Int
-    /// The node's incarnation that it is a part of: a block that comes back is another one.
+    /// The incarnation of the node to which the block belongs: a block that is added again is a different one.
     public let incarnation: UInt32
 
-    /// Whether its pages can be allocated; ``MemoryBlockState/absent`` for good once its node was gone.
+    /// Whether its pages can be allocated; ``MemoryBlockState/absent`` for good after its node was removed.
     public var state: MemoryBlockState { node.zone.withLock { state(in: $0) } }
 
     /// The state. The caller holds the zone's lock.
@@ -30,7 +30,7 @@ public struct MemoryBlock: Sendable {
         node.zone.withLock { zone in [.absent, .offline].contains(state(in: zone)) ? nil : zone.kind(of: index) }
     }
 
-    /// The zones that the block may be brought online into, the one it gets where none is named first.
+    /// The zones into which the block may be brought online; the first is the default.
     public var allowedZones: [ZoneKind] {
         if node.kind == .coherent { return [.movable] }
         return node.zone.withLock { $0.defaultKind(of: index) } == .normal ? [.normal, .movable] : [.movable, .normal]
@@ -44,10 +44,10 @@ public struct MemoryBlock: Sendable {
 }
 
 extension Machine {
-    /// The numbers of the memory blocks there are, ascending.
+    /// The numbers of the present memory blocks, ascending.
     public var blockNumbers: [UInt64] { nodes.flatMap { blockNumbers(of: $0) }.sorted() }
 
-    /// The block `memoryM`, if there is one.
+    /// The block `memoryM`, or nil if there is none.
     public func block(_ number: UInt64) -> MemoryBlock? {
         place(ofBlock: number).flatMap { block in block.state == .absent ? nil : block }
     }
@@ -62,7 +62,7 @@ extension Machine {
             number: number, node: node, index: node.index(of: pfn) / pagesPerBlock, incarnation: node.incarnation)
     }
 
-    /// The numbers of a node's blocks that are there, ascending.
+    /// The numbers of a node's present blocks, ascending.
     public func blockNumbers(of node: Node) -> [UInt64] {
         node.zone.withLock { node.isPresent ? $0.presentBlocks : [] }.map { number(ofBlock: $0, of: node) }
     }
@@ -74,11 +74,11 @@ extension Machine {
         node.span.pfn(at: index * pagesPerBlock) / UInt64(pagesPerBlock)
     }
 
-    /// Makes an offline block's memory available (online_pages()).
+    /// Brings an offline block online (online_pages()).
     ///
-    /// - Parameter type: into which zone; memory of a device is never in the ordinary one.
-    /// - Throws: EINVAL when it is online already or cannot get the zone, EBUSY while it is going offline, ENODEV when
-    ///   it is gone, EPERM while the memory is the driver's, EHWPOISON where frames of it failed.
+    /// - Parameter type: the zone; memory of a device never enters the ordinary one.
+    /// - Throws: EINVAL if it is online already or cannot have the zone, EBUSY while it is going offline, ENODEV if it
+    ///   is gone, EPERM while the memory belongs to the driver, EHWPOISON if frames of it have failed.
     public func online(_ block: MemoryBlock, as type: OnlineType = .online) throws(Errno) {
         let isCoherent = block.node.kind == .coherent
         guard type != .offline, !(isCoherent && type == .onlineKernel) else { throw .invalidArgument }
@@ -107,15 +107,15 @@ extension Machine {
         announce(.block(block.number, .online))
     }
 
-    /// Takes a block offline once all its pages have moved away: to the same node, then to ordinary nodes by
-    /// distance (offline_pages()). Contiguous buffers move to another run of the share, or to that of another node.
+    /// Takes a block offline after all its pages have moved away: to the same node, then to ordinary nodes by distance
+    /// (offline_pages()). Contiguous buffers move to another run of the share, or to that of another node.
     ///
-    /// Blocks until then; never call it from a thread that the page cache may wait for. All or nothing: on an error
-    /// the block is online with all its data, though some of its pages may have moved.
+    /// Blocks until then; never call it from a thread that the page cache may wait for. All or nothing: on an error the
+    /// block is online with all its data, though some of its pages may have moved.
     ///
-    /// - Parameter account: what moves is added to.
-    /// - Throws: EINVAL when it is offline already, EBUSY when it is going offline or a page cannot be moved or may not be,
-    ///   EINTR when cancelled, ENODEV when it is gone.
+    /// - Parameter account: the account of the moved pages.
+    /// - Throws: EINVAL if it is offline already, EBUSY if it is going offline or a page cannot or may not move, EINTR
+    ///   when cancelled, ENODEV if it is gone.
     public func offline(
         _ block: MemoryBlock, account: MigrationAccount? = nil, isCancelled: () -> Bool = { false }
     ) throws(Errno) {

@@ -58,12 +58,12 @@ extension Node {
 }
 
 extension Machine {
-    /// Reserves huge pages of a node, or gives reserved ones up (nodeN/hugepages/…/nr_hugepages).
+    /// Reserves or frees huge pages of a node (nodeN/hugepages/…/nr_hugepages).
     ///
-    /// What does not fit is left out; ``NodeUsage/hugePool`` tells what was got. Huge pages in use beyond `count` become
-    /// surplus. Naming the node is asking for it; one that nobody may name gets none.
+    /// If there is not enough room, the count stays lower; see ``NodeUsage/hugePool``. Huge pages in use above `count`
+    /// become surplus. The request names the node; a node that may not be named gets none.
     ///
-    /// - Parameter count: huge pages; any number from 0 on.
+    /// - Parameter count: the number of huge pages, 0 or more.
     public func setHugePages(_ count: Int, of node: Node) {
         let isLocal = currentNode === node
         node.poolTurn.withLock { _ in
@@ -79,10 +79,10 @@ extension Machine {
         }
     }
 
-    /// Sets whether pages that a buffer gets from now on are huge; pages that it has stay as they are.
+    /// Sets whether pages that a buffer gets later are huge; present pages do not change.
     ///
-    /// - Throws: EBUSY to or from ``HugeMode/pool`` while the buffer has pages, EINVAL to it where the size is no
-    ///   multiple of a huge page's, EOPNOTSUPP to it of a direct buffer.
+    /// - Throws: EBUSY to or from ``HugeMode/pool`` while the buffer has pages, EINVAL to it if the size is not a
+    ///   multiple of a huge page, EOPNOTSUPP to it for a direct buffer.
     public func setHugeMode(_ mode: HugeMode, of buffer: Buffer) throws(Errno) {
         try buffer.state.withLock { state throws(Errno) in
             if let backing = state.backing {

@@ -2,28 +2,28 @@ import LinuxSupport
 import MachineTopology
 import Synchronization
 
-/// Pages that the machine moves of its own accord, while it does: demotion by kswapd, or automatic NUMA balancing.
+/// A move of pages in the background while it runs: demotion by kswapd, or automatic NUMA balancing.
 public struct BackgroundMove: Sendable {
-    /// Who moves them.
+    /// The origin of a background move.
     public enum Kind: String, Sendable, Hashable {
         /// The thread that keeps memory free.
         case kswapd
-        /// The one that moves pages to those who touch them.
+        /// The thread of automatic NUMA balancing.
         case balancing
     }
 
-    /// Who moves them.
+    /// The origin of the move.
     public let kind: Kind
-    /// The ids of the nodes that they leave; none where that is not known beforehand.
+    /// The ids of the source nodes; empty if they are not known in advance.
     public let from: IDSet
-    /// The ids of the nodes that they may go to.
+    /// The ids of the possible target nodes.
     public let to: IDSet
-    /// How far it is; cancelled, it ends, until there is cause again.
+    /// Its progress. After a cancel the move ends until it is needed again.
     public let account: MigrationAccount
 }
 
 extension Machine {
-    /// Sets who is told of what the machine moves of its own accord. Called without locks when it begins; what that returns
+    /// Sets the observer of background moves. It is called without locks when one begins; the function that it returns
     /// is called at its end.
     public func setBackgroundObserver(_ observer: @escaping @Sendable (BackgroundMove) -> @Sendable () -> Void) {
         system.hooks.withLock { $0.backgroundObserver = observer }

@@ -4,13 +4,13 @@ import Synchronization
 import SystemPackage
 
 extension Machine {
-    /// How automatic NUMA balancing goes about it; off to begin with.
+    /// The settings of automatic NUMA balancing; off by default.
     public var balancing: BalancingSettings {
         get { system.pressure.balancing.settings.withLock { $0 } }
         set { updateBalancing { $0 = newValue } }
     }
 
-    /// Changes settings of automatic NUMA balancing, with no other change in between.
+    /// Changes settings of automatic NUMA balancing atomically.
     public func updateBalancing(_ change: (inout BalancingSettings) -> Void) {
         system.pressure.balancing.update(change)
     }
@@ -18,7 +18,7 @@ extension Machine {
     /// Marks pages slice by slice and moves those that hinting faults find misplaced, until cancelled (task_numa_work()
     /// and migrate_misplaced_folio()). While balancing is off it sleeps.
     ///
-    /// For a thread of its own, and only one; ``wakeBackgroundWork()`` makes it look at `isCancelled`.
+    /// Runs on a thread of its own, and only on one; ``wakeBackgroundWork()`` makes it check `isCancelled`.
     public func runBalancing(isCancelled: () -> Bool) {
         var position = ScanPosition()
         var next = ContinuousClock.now

@@ -7,11 +7,11 @@ extension Machine {
     /// Pages freed between two looks at the watermarks.
     private static let cluster = 4096
 
-    /// Keeps memory free in the background until cancelled: demotes unused pages of each node whose free pages fell
-    /// below its low watermark until they reach the high one, while ``isDemotionEnabled`` (kswapd() of mm/vmscan.c).
+    /// Keeps memory free in the background until cancelled: while ``isDemotionEnabled``, demotes unused pages of each
+    /// node whose free pages fall below its low watermark, until they reach the high one (kswapd() of mm/vmscan.c).
     ///
-    /// For a thread of its own, and only one; ``wakeBackgroundWork()`` makes it look at `isCancelled`. Where nothing can
-    /// be demoted it tries again after a second, then after two, up to a minute.
+    /// Runs on a thread of its own, and only on one; ``wakeBackgroundWork()`` makes it check `isCancelled`. If nothing
+    /// can be demoted it tries again after a second, then after two, up to a minute.
     public func runKswapd(
         isCancelled: () -> Bool, waitForUse: () -> Void = Machine.waitForUse
     ) {

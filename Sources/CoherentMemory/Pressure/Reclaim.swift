@@ -7,7 +7,7 @@ import SystemPackage
 enum Reclaimer {
     /// The background thread.
     case kswapd
-    /// Somebody who wrote to `reclaim`.
+    /// A write to `reclaim`.
     case proactive
 }
 
@@ -19,21 +19,22 @@ extension Machine {
     /// In two turns of the clock hand every page that nobody uses, active ones too, has had its turn.
     private static let turns = 2
 
-    /// Frees pages of a node that nobody uses, the ones unused for longest first (nodeN/reclaim). Without swap that is what
-    /// holds nothing but zeros, and, if there is a slower tier to take them, pages moved there.
+    /// Frees unused pages of a node, the ones unused for longest first (nodeN/reclaim). Without swap these are pages of
+    /// zeros, and, if a slower tier has room, pages that move there.
     ///
-    /// Blocks until then; never call it from a thread that the page cache may wait for. Reserved huge pages are not
-    /// touched; other ones are freed if all of them is zero, and moved as a whole. A target is never filled above its own
-    /// high watermark.
+    /// Blocks until then; never call it from a thread that the page cache may wait for. Reserved huge pages are
+    /// skipped; other huge pages are freed if they are zero as a whole, and moved as a whole. A target is never filled
+    /// above its own high watermark.
     ///
     /// - Parameters:
-    ///   - pages: how many to free; a little more where a huge page is moved.
-    ///   - targets: nodes of slower tiers, the nearest first; none to leave pages where they are.
-    ///   - account: what is freed is added to.
-    ///   - waitForUse: lets those who use pages touch them again.
-    /// - Returns: how many pages were freed, less than asked when the others are in use, or there is nowhere to go; none of
-    ///   a node that does not let it.
-    /// - Throws: EBUSY while somebody else reclaims the node's memory, EINTR when cancelled; what was freed stays free.
+    ///   - pages: the number of pages to free; slightly exceeded if a huge page moves.
+    ///   - targets: nodes of slower tiers, the nearest first; empty to demote nothing.
+    ///   - account: the account of the freed pages.
+    ///   - waitForUse: waits so that programs can touch the pages again.
+    /// - Returns: the number of freed pages; it is smaller than requested if the others are in use, or no target has
+    ///   room; 0 of a node that does not allow reclaim.
+    /// - Throws: EBUSY while another call reclaims the node's memory, EINTR when cancelled; pages that are freed stay
+    ///   freed.
     @discardableResult
     public func reclaim(
         _ pages: Int, of node: Node, demotingTo targets: [Node],
@@ -46,7 +47,7 @@ extension Machine {
             waitForUse: waitForUse)
     }
 
-    /// Sleeps for as long as a page has to be touched again.
+    /// Sleeps for the time in which a page in use is touched again.
     public static func waitForUse() {
         usleep(UInt32(reuseTime.components.attoseconds / 1_000_000_000_000))
     }

@@ -1,10 +1,10 @@
 import MachineTopology
 
 extension Node {
-    /// How far memory is from the programs, on the scale of Linux's tiers (abstract distance, mm/memory-tiers.c).
+    /// The distance of memory from the programs, on the scale of Linux's tiers (abstract distance, mm/memory-tiers.c).
     ///
-    /// Memory of a device would have one by its speed, but relative to that of RAM, of which a topology says nothing;
-    /// Linux then takes what drivers/dax/kmem.c begins with, five times that of RAM.
+    /// For device memory Linux would derive it from the speed relative to RAM, which a topology need not have. It then
+    /// uses the default of drivers/dax/kmem.c, five times that of RAM.
     public var abstractDistance: Int { (kind == .ram ? 1 : 5) * (4 << 7 + 1 << 6) }
 
     /// Whether the memory is of the fastest tiers, those with CPUs (node_is_toptier()).
@@ -12,8 +12,8 @@ extension Node {
 }
 
 extension Machine {
-    /// The nodes that pages of a node may be demoted to: of the nearest slower tier that has any, then of the next, each by
-    /// distance (next_demotion_node()). Only nodes that let it are targets.
+    /// The nodes to which pages of a node may be demoted: of the nearest slower tier that has any, then of the next,
+    /// each by distance (next_demotion_node()). Only nodes that allow demotion to them are targets.
     public func demotionTargets(of node: Node) -> [Node] {
         let candidates = nodes.filter { isDemotionTarget($0, of: node) }
         func rank(_ other: Node) -> (Int, Int) { (other.abstractDistance, node.distances[other.index]) }
