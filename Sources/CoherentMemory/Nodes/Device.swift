@@ -89,7 +89,7 @@ public final class Device: Sendable {
 
     /// Changes figures of the link.
     ///
-    /// - Throws: ERANGE for a figure outside of ``Link/figures``; then nothing changes.
+    /// - Throws: ERANGE for a figure outside of `Link.figures`; then nothing changes.
     public func updateLink(_ change: (inout Link) -> Void) throws(Errno) {
         try linkFigures.withLock { link throws(Errno) in
             var changed = link

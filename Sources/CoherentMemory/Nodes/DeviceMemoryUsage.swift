@@ -3,7 +3,7 @@ import MachineTopology
 
 /// The size of a device's memory and how much of it is allocated, in pages.
 ///
-/// Unlike ``NodeUsage`` it is also valid under ``Isolation/driver``, where no node has the memory.
+/// Unlike ``NodeUsage`` it is also valid under `Isolation.driver`, where no node has the memory.
 public struct DeviceMemoryUsage: Sendable, Hashable {
     /// Pages of blocks that are not offline, or that the driver has.
     public var present: Int

@@ -60,7 +60,7 @@ extension Machine {
     /// Changes the capabilities of a coherent node atomically. Existing pages stay.
     ///
     /// - Throws: EINVAL for a node of RAM, and for rights without the rights that they need; EBUSY for a change of
-    ///   ``NodeCapabilities/node`` while a page is in use or going offline; ENODEV if the node is gone.
+    ///   `NodeCapabilities.node` while a page is in use or going offline; ENODEV if the node is gone.
     public func updateCapabilities(of node: Node, _ change: (inout NodeCapabilities) -> Void) throws(Errno) {
         guard node.kind == .coherent else { throw .invalidArgument }
         var new = NodeCapabilities()

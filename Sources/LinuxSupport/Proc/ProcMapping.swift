@@ -46,7 +46,7 @@ public struct ProcMapping: Sendable, Hashable {
         isShared = line[permissions + 3] == UInt8(ascii: "s")
         self.offset = offset
         self.inode = inode
-        path = String(decoding: (place..<line.count).map { line[$0] }, as: UTF8.self)
+        path = String(decoding: (min(place, line.count)..<line.count).map { line[$0] }, as: UTF8.self)
     }
 
     /// Parses a line of text. See ``init(_:on:)``.
