@@ -137,6 +137,8 @@ public final class Machine: Sendable {
             buffer.state.withLock { state in
                 state.table.abandon()
                 for context in state.contexts { context.table.abandon() }
+                // A device that maps pages of its own memory would keep that, which keeps the tables, and be kept by it.
+                state.contexts = []
             }
         }
     }
