@@ -1,5 +1,4 @@
 import Synchronization
-import SystemPackage
 
 /// What was done to a buffer since it was made.
 public struct BufferCounters: Sendable, Hashable {
@@ -31,7 +30,7 @@ public final class Buffer: Sendable, Identifiable {
 
     struct State: ~Copyable {
         var size: UInt64
-        var table: PageTable
+        var pages: PageSet
         var policy: MemoryPolicy
         /// The policy made ready, which is long and mostly the default: none then.
         private var boxed: Boxed<EffectivePolicy>?
@@ -41,26 +40,20 @@ public final class Buffer: Sendable, Identifiable {
         var storage = BufferStorage.paged(.never)
         /// Whether somebody chose how huge its pages are.
         var isHugeChosen = false
-        /// Pages on each node, by the node's place; as long as the last node with pages needs.
-        var pagesByNode: [Int] = []
         var counters = BufferCounters()
         var migrations = Migrations()
         /// Whether its pages may not move.
         var isPinned = false
-        /// The devices whose MMUs map pages, or whose commands are at work on some.
-        var contexts: [DeviceContext] = []
         /// Touches of pages that may move to who touches them, while any device wants that.
         var touches: [UInt64: PageTouches] = [:]
-        /// Pages whose memory failed: entries of the page table without a frame.
-        var markers = 0
         /// Pages that are on their way over a link that takes its time, if any are.
         var hold: PageHold?
 
         init(
-            size: UInt64, table: consuming PageTable, policy: MemoryPolicy, effective: EffectivePolicy, isDevice: Bool
+            size: UInt64, pages: consuming PageSet, policy: MemoryPolicy, effective: EffectivePolicy, isDevice: Bool
         ) {
             self.size = size
-            self.table = table
+            self.pages = pages
             self.policy = policy
             self.isDevice = isDevice
             self.effective = effective
@@ -69,13 +62,6 @@ public final class Buffer: Sendable, Identifiable {
         var effective: EffectivePolicy {
             get { boxed?.value ?? .default }
             set { boxed = newValue.isDefault ? nil : Boxed(newValue) }
-        }
-
-        mutating func addPages(_ count: Int, node: Int) {
-            if pagesByNode.count <= node {
-                pagesByNode.append(contentsOf: repeatElement(0, count: node + 1 - pagesByNode.count))
-            }
-            pagesByNode[node] += count
         }
     }
 
@@ -102,7 +88,7 @@ public final class Buffer: Sendable, Identifiable {
         self.fixedSize = fixedSize
         state = Mutex(
             State(
-                size: fixedSize ?? 0, table: PageTable(pool: tables, owner: id), policy: policy, effective: effective,
+                size: fixedSize ?? 0, pages: PageSet(tables, owner: id), policy: policy, effective: effective,
                 isDevice: fixedSize != nil))
     }
 
@@ -123,11 +109,11 @@ public final class Buffer: Sendable, Identifiable {
 
     /// Whether pages within the size have no frame.
     public var hasHoles: Bool {
-        state.withLock { UInt64($0.pagesByNode.reduce(0, +)) < Page.count(of: $0.size) }
+        state.withLock { UInt64($0.pages.count) < Page.count(of: $0.size) }
     }
 
     /// The pages that have a frame.
-    public var residentPages: Int { state.withLock { $0.pagesByNode.reduce(0, +) } }
+    public var residentPages: Int { state.withLock { $0.pages.count } }
 
     /// What the migration of pages of the buffer that was started last came to, or has come to so far.
     public var migration: MigrationResult { state.withLock { $0.migrations }.result }
@@ -136,7 +122,19 @@ public final class Buffer: Sendable, Identifiable {
     /// EBUSY, and reclaim passes them by. ``Machine/setPinned(_:of:)`` sets it.
     public var isPinned: Bool { state.withLock { $0.isPinned } }
 
-    func pages(onNode index: Int) -> Int {
-        state.withLock { index < $0.pagesByNode.count ? $0.pagesByNode[index] : 0 }
+    func pages(onNode index: Int) -> Int { state.withLock { $0.pages.count(onNode: index) } }
+
+    /// Asks every migration of the buffer that runs to end.
+    public func cancelMigrations() { for account in state.withLock({ $0.migrations.running }) { account.cancel() } }
+
+    /// The first page at or behind `page` that may have a frame: skips what was never touched.
+    func nextPage(from page: UInt64) -> UInt64? {
+        state.withLock { state in state.pages.table.nextLeaf(from: page).map { max(page, $0.base) } }
     }
+}
+
+/// How often a page was touched from the side that it is not on.
+struct PageTouches {
+    var device: UInt16 = 0
+    var cpu: UInt16 = 0
 }

@@ -18,7 +18,7 @@ public struct BufferRange: Sendable {
     /// What is worked on under one hold of the buffer's lock, from `done` bytes on.
     func part(at done: UInt64) -> Range<UInt64> {
         let start = bytes.lowerBound + done
-        let boundary = (start / DevicePieces.maximumBytes + 1) * DevicePieces.maximumBytes
+        let boundary = (start / Pieces.maximumBytes + 1) * Pieces.maximumBytes
         return start..<min(bytes.upperBound, boundary)
     }
 
@@ -49,14 +49,4 @@ public enum DeviceCommand: Sendable {
         case .fence: []
         }
     }
-}
-
-/// What became of a command.
-public struct CommandResult: Sendable, Hashable {
-    /// The number that the command was given, from 1 on in the order of submission.
-    public var sequence: UInt64
-    /// Why it failed; nil when it did not.
-    public var error: Errno?
-    /// The checksum of ``DeviceCommand/crc32(_:)``; of the others the bytes that were done, all but for a failure.
-    public var value: UInt64
 }

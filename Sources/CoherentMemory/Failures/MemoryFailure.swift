@@ -1,80 +1,19 @@
-import Glibc
 import Synchronization
 import SystemPackage
 
-/// What befell a page of memory, for whoever is told of it.
-public struct PageFailure: Sendable, Hashable {
-    /// What it was.
-    public enum Kind: String, Sendable, Hashable {
-        /// What the page held is lost.
-        case poison
-        /// The page went to another frame, and its own is out of use.
-        case offline
-        /// The frame is in service again.
-        case clear
-        /// The device corrected errors of the page.
-        case correctable
-    }
-
-    /// What it was.
-    public var kind: Kind
-    /// The physical address of the page.
-    public var physicalAddress: UInt64
-    /// The id of the node.
-    public var node: Int
-    /// The id of the buffer that had the page, nil where nobody had.
-    public var buffer: Buffer.ID?
-    /// Where the page is in the buffer, in bytes.
-    public var offset: UInt64 = 0
-    /// How many errors it is about.
-    public var count: UInt64 = 1
-}
-
-/// Frames of one node that follow each other and are out of use for one reason.
-public struct FailedRange: Sendable, Hashable {
-    /// The physical address of the first byte.
-    public var physicalAddress: UInt64
-    /// Bytes.
-    public var length: UInt64
-    /// Why.
-    public var reason: FailureReason
-}
-
-extension Errno {
-    /// EHWPOISON: the page has failed before.
-    public static var hardwarePoisoned: Errno { Errno(rawValue: EHWPOISON) }
-}
-
-extension Machine {
-    /// Poisons the page at a physical address (memory_failure() of mm/memory-failure.c): whatever it held is lost, touches
-    /// of it fail until the page is taken out of its buffer, and its frame is nobody's any more.
-    ///
-    /// Blocks until the page has left the page cache; never call it from a thread that the page cache may wait for.
-    ///
-    /// - Parameters:
-    ///   - address: any byte of the page.
-    ///   - reason: what is remembered of it.
-    ///   - isCancelled: asked while the frame is on its way from one owner to another.
-    /// - Throws: ENXIO where no memory is; EHWPOISON for a page that has failed before; EINTR when cancelled, and then the
-    ///   page is as it was.
-    public func poison(
+extension Failures {
+    /// See ``Machine/poison(address:reason:isCancelled:)``.
+    func poison(
         address: UInt64, reason: FailureReason = .external, isCancelled: () -> Bool = { false }
     ) throws(Errno) {
-        let pfn = try self.pfn(ofMemory: address)
-        try system.failureTurn.withLock { _ throws(Errno) in
+        let pfn = try pfn(ofMemory: address)
+        try turn.withLock { _ throws(Errno) in
             try poison(pfn, reason, isCancelled: isCancelled)
         }
     }
 
-    /// Poisons pages of a buffer (madvise(2) with MADV_HWPOISON): one that has no frame yet gets one first. What has
-    /// failed before is passed over. Blocks as ``poison(address:reason:isCancelled:)`` does.
-    ///
-    /// - Parameters:
-    ///   - bytes: page-aligned, within the buffer.
-    ///   - origin: who touches pages without a frame.
-    /// - Throws: EINVAL for a bad range, ENOMEM or EPERM where a page can have no frame, EINTR when cancelled. Pages before
-    ///   the one that failed stay poisoned.
-    public func poison(
+    /// See ``Machine/poison(_:bytes:origin:isCancelled:)``.
+    func poison(
         _ buffer: Buffer, bytes: Range<UInt64>, origin: Origin, isCancelled: () -> Bool = { false }
     ) throws(Errno) {
         let end = Page.count(of: buffer.size) << Page.shift
@@ -94,8 +33,8 @@ extension Machine {
         while true {
             let entry = try buffer.state.withLock { state throws(Errno) -> PageTableEntry in
                 guard page < Page.count(of: state.size) else { throw .invalidArgument }
-                try populate(page..<page + 1, of: &state, origin: origin, policy: .all)
-                return state.table[page]
+                try state.populate(page..<page + 1, in: memory, origin: origin, policy: .all)
+                return state.pages.table[page]
             }
             guard entry.isPresent else { return }
             do throws(Errno) {
@@ -111,28 +50,28 @@ extension Machine {
 
     /// The caller has the failures' turn.
     func poison(_ pfn: PFN, _ reason: FailureReason, isCancelled: () -> Bool) throws(Errno) {
-        let node = node(of: pfn)
+        let node = nodes.node(of: pfn)
         let frame = node.index(of: pfn)
-        system.hasPoison.store(true, ordering: .relaxed)
+        hasPoison.store(true, ordering: .relaxed)
         switch node.zone.withLock({ $0.fail(frame, reason, table: node.frames) }) {
         case .absent: throw .noSuchAddressOrDevice
         case .failed: throw .hardwarePoisoned
-        case .offline: announce(.pageFailed(PageFailure(kind: .poison, pfn, node)))
+        case .offline: events.announce(.pageFailed(PageFailure(kind: .poison, pfn, node)))
         case .free:
             count(onNode: node)
-            announce(.pageFailed(PageFailure(kind: .poison, pfn, node)))
+            events.announce(.pageFailed(PageFailure(kind: .poison, pfn, node)))
         case .inUse:
             let victim = try takeAway(pfn, of: node, isCancelled: isCancelled)
             count(onNode: node)
-            if let (buffer, pages) = victim { invalidate(buffer, pages: pages) }
+            if let (buffer, pages) = victim { memory.invalidate(buffer, pages: pages) }
             // It may be on its way home, but not for long.
-            while node.failures({ $0[frame] })?.isRetired == false { try? pause() }
+            while node.failures({ $0[frame] })?.isRetired == false { awaitFrame() }
             var event = PageFailure(kind: .poison, pfn, node)
             if let record = node.failures({ $0[frame] }), record.buffer != 0 {
                 event.buffer = record.buffer
                 event.offset = record.page << Page.shift
             }
-            announce(.pageFailed(event))
+            events.announce(.pageFailed(event))
         }
     }
 
@@ -142,13 +81,12 @@ extension Machine {
     ) throws(Errno) -> (Buffer, Range<UInt64>)? {
         let frame = node.index(of: pfn)
         while true {
-            if let owner = owner(of: frame, of: node) {
+            if let owner = memory.owner(of: pfn, on: node) {
                 var freed = FreedFrames(isUnlimited: true)
                 let runs = owner.buffer.state.withLock { state in
-                    detach(
-                        owner.pages, filter: .frames(pfn..<pfn + 1), as: .poisoned, of: &state, into: &freed)
+                    state.poison(owner.pages, filter: .frames(pfn..<pfn + 1), as: .poisoned, into: &freed)
                 }.runs
-                freed.release(to: self)
+                freed.release(to: memory.tables)
                 if let first = runs.first, let last = runs.last {
                     return (owner.buffer, first.lowerBound..<last.upperBound)
                 }
@@ -160,16 +98,8 @@ extension Machine {
                 node.zone.withLock { $0.unfail(frame, table: node.frames) }
                 throw .interrupted
             }
-            try? pause()
+            awaitFrame()
         }
-    }
-
-    /// Who has a frame in a page table: the buffer, and the leaf that maps it. A hint until the buffer is locked.
-    func owner(of frame: Int, of node: Node) -> (buffer: Buffer, pages: Range<UInt64>)? {
-        let leaf = node.frames.owner(of: frame)
-        guard FrameTable.isTable(leaf) else { return nil }
-        let (id, base) = tables.location(of: leaf)
-        return buffer(id: id).map { ($0, base..<base + UInt64(TablePool.entries)) }
     }
 
     /// update_per_node_mf_stats().
@@ -183,38 +113,7 @@ extension Machine {
     /// The frame at an address. ENXIO where no node has a range.
     func pfn(ofMemory address: UInt64) throws(Errno) -> PFN {
         let pfn = address >> Page.shift
-        guard node(of: pfn).span.contains(pfn) else { throw .noSuchAddressOrDevice }
+        guard nodes.node(of: pfn).span.contains(pfn) else { throw .noSuchAddressOrDevice }
         return pfn
-    }
-
-    /// Whether any memory was ever poisoned.
-    public var hasPoisonedMemory: Bool { system.hasPoison.load(ordering: .relaxed) }
-
-    /// The frames of a node that are out of use, in runs, ascending.
-    public func failedRanges(of node: Node) -> [FailedRange] { failedRanges(of: node, from: 0, limit: .max) }
-
-    /// The first of these runs at or behind a physical address, `limit` at most.
-    public func failedRanges(of node: Node, from address: UInt64, limit: Int) -> [FailedRange] {
-        node.failures { failures in
-            var ranges: [FailedRange] = []
-            failures.visit(from: node.span.firstIndex(from: address >> Page.shift)) { frame, record in
-                guard record.isRetired else { return true }
-                let address = node.span.pfn(at: frame) << Page.shift
-                if let last = ranges.last, last.physicalAddress + last.length == address, last.reason == record.reason {
-                    ranges[ranges.count - 1].length += Page.size
-                    return true
-                }
-                guard ranges.count < limit else { return false }
-                ranges.append(FailedRange(physicalAddress: address, length: Page.size, reason: record.reason))
-                return true
-            }
-            return ranges
-        }
-    }
-}
-
-extension PageFailure {
-    init(kind: Kind, _ pfn: PFN, _ node: Node) {
-        self.init(kind: kind, physicalAddress: pfn << Page.shift, node: node.id)
     }
 }

@@ -1,5 +1,3 @@
-import SystemPackage
-
 extension Node {
     private func run(_ frames: Range<Int>) -> FrameRun {
         FrameRun(start: span.pfn(at: frames.lowerBound), count: frames.count)
@@ -51,48 +49,6 @@ extension Node {
                 self.frames.setOwner(of: frames, to: FrameTable.unmapped)
             }
             return taken.map(run)
-        }
-    }
-}
-
-extension Machine {
-    /// Reserves huge pages of a node, or gives reserved ones up (nodeN/hugepages/…/nr_hugepages).
-    ///
-    /// What does not fit is left out; ``NodeUsage/hugePool`` tells what was got. Huge pages in use beyond `count` become
-    /// surplus. Naming the node is asking for it, so that its isolation does not matter.
-    ///
-    /// - Parameter count: huge pages; any number from 0 on.
-    public func setHugePages(_ count: Int, of node: Node) {
-        let isLocal = currentNode === node
-        node.poolTurn.withLock { _ in
-            while true {
-                let step = node.zone.withLock { zone -> (taken: Int, isDone: Bool) in
-                    guard node.isPresent else { return (0, true) }
-                    return zone.resizePool(to: node.isDriverOwned ? 0 : count, limit: 64, table: node.frames)
-                }
-                // An event an allocation, whatever its order, as zone_statistics() counts.
-                if step.taken > 0 { account(step.taken, on: node, intended: node, isLocal: isLocal) }
-                if step.isDone { return }
-            }
-        }
-    }
-
-    /// Sets whether pages that a buffer gets from now on are huge; pages that it has stay as they are.
-    ///
-    /// - Throws: EBUSY to or from ``HugeMode/pool`` while the buffer has pages, EINVAL to it where the size is no
-    ///   multiple of a huge page's, EOPNOTSUPP to it of a direct buffer.
-    public func setHugeMode(_ mode: HugeMode, of buffer: Buffer) throws(Errno) {
-        try buffer.state.withLock { state throws(Errno) in
-            if let backing = state.backing {
-                guard mode != .pool else { throw .notSupported }
-                try backing.setHuge(mode != .never)
-            }
-            if mode != state.huge, mode == .pool || state.huge == .pool {
-                guard state.table.isEmpty else { throw .resourceBusy }
-                guard mode != .pool || state.size % HugePage.size == 0 else { throw .invalidArgument }
-            }
-            state.huge = mode
-            state.isHugeChosen = true
         }
     }
 }

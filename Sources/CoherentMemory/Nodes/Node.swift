@@ -40,7 +40,11 @@ public final class Node: Sendable {
 
     /// The node of the host that the memory is taken from, as far as that has any; nil for whichever the host chooses.
     public let hostNode: Int?
+    /// The name of the device whose memory it is; nil for an ordinary node.
+    let deviceName: String?
     let hostPages = HostPages()
+    /// The link of a coherent node.
+    let link: LinkMeter?
 
     /// The node's place among the machine's nodes.
     let index: Int
@@ -71,6 +75,8 @@ public final class Node: Sendable {
         id = description.id
         kind = description.kind
         cpus = description.cpus
+        deviceName = description.device
+        link = description.kind == .coherent ? LinkMeter(description.link ?? Link()) : nil
         self.index = index
         self.span = span
         self.kswapd = kswapd

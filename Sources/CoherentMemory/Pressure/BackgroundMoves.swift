@@ -1,5 +1,3 @@
-import Synchronization
-
 /// Pages that the machine moves of its own accord, while it does: demotion by kswapd, or automatic NUMA balancing.
 public struct BackgroundMove: Sendable {
     /// Who moves them.
@@ -20,16 +18,14 @@ public struct BackgroundMove: Sendable {
     public let account: MigrationAccount
 }
 
-extension Machine {
-    /// Sets who is told of what the machine moves of its own accord. Called without locks when it begins; what that returns
-    /// is called at its end.
-    public func setBackgroundObserver(_ observer: @escaping @Sendable (BackgroundMove) -> @Sendable () -> Void) {
-        system.hooks.withLock { $0.backgroundObserver = observer }
-    }
+/// Tells an observer of what the machine moves of its own accord.
+final class BackgroundMoves: Sendable {
+    /// Called without locks when a move begins; what that returns is called at its end.
+    let observer = Mutex<(@Sendable (BackgroundMove) -> @Sendable () -> Void)?>(nil)
 
     /// Does what moves pages while the observer knows of it.
-    func inBackground<Result>(_ move: BackgroundMove, _ body: () -> Result) -> Result {
-        let end = system.hooks.withLock { $0.backgroundObserver }?(move)
+    func run<Result>(_ move: BackgroundMove, _ body: () -> Result) -> Result {
+        let end = observer.withLock { $0 }?(move)
         defer { end?() }
         return body()
     }

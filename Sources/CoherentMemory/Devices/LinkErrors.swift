@@ -1,0 +1,122 @@
+import Synchronization
+import SystemPackage
+
+/// Whether a device's link carries anything.
+public enum LinkState: String, Sendable, Hashable, CaseIterable {
+    /// It does.
+    case up
+    /// It does not, and what was on the device is lost.
+    case down
+}
+
+/// What becomes of tasks that map memory which is lost with a device's link.
+public enum LossPolicy: String, Sendable, Hashable, CaseIterable {
+    /// They get SIGBUS once they touch it.
+    case touch
+    /// They get SIGBUS at once (PR_MCE_KILL_EARLY).
+    case sigbus
+    /// They are killed at once.
+    case sigkill
+}
+
+/// The link of a device as far as it fails.
+final class LinkCondition: Sendable {
+    private struct State {
+        var state = LinkState.up
+        var onLoss = LossPolicy.touch
+        /// Nanoseconds that it takes to recover from an error.
+        var retraining: UInt64 = 1_000_000
+        var stalledUntil: ContinuousClock.Instant?
+        var stalled: UInt64 = 0
+    }
+
+    private let word = Mutex(State())
+    /// Asked at every read: whether there may be a stall.
+    private let mayStall = Atomic(false)
+    let isSevered = Atomic(false)
+
+    var state: LinkState { word.withLock { $0.state } }
+
+    /// Sets the state; false where it was so.
+    func take(_ state: LinkState) -> Bool {
+        word.withLock { word in
+            defer { word.state = state }
+            return word.state != state
+        }
+    }
+
+    var onLoss: LossPolicy {
+        get { word.withLock { $0.onLoss } }
+        set { word.withLock { $0.onLoss = newValue } }
+    }
+
+    var retraining: UInt64 {
+        get { word.withLock { $0.retraining } }
+        set { word.withLock { $0.retraining = newValue } }
+    }
+
+    /// Nanoseconds that nothing went over the link.
+    var stalled: UInt64 { word.withLock { $0.stalled } }
+
+    func stall(_ errors: UInt64) {
+        word.withLock { word in
+            let time = errors * word.retraining
+            word.stalled += time
+            let start = max(.now, word.stalledUntil ?? .now)
+            word.stalledUntil = start + .nanoseconds(Int64(clamping: time))
+        }
+        mayStall.store(true, ordering: .releasing)
+    }
+
+    /// How long the link carries nothing from now on; nil where it does.
+    var stall: Duration? {
+        guard mayStall.load(ordering: .acquiring) else { return nil }
+        return word.withLock { word in
+            guard let end = word.stalledUntil, end > .now else {
+                word.stalledUntil = nil
+                mayStall.store(false, ordering: .releasing)
+                return nil
+            }
+            return end - .now
+        }
+    }
+}
+
+extension Device {
+    /// Whether the link carries anything.
+    public var linkState: LinkState { condition.state }
+
+    /// What becomes of tasks that map memory which is lost with the link.
+    public var onLoss: LossPolicy {
+        get { condition.onLoss }
+        set { condition.onLoss = newValue }
+    }
+
+    /// Nanoseconds that the link carries nothing after an error.
+    public var retraining: UInt64 { condition.retraining }
+
+    /// How long ``retraining`` may be.
+    public static let retrainingRange: ClosedRange<UInt64> = 0...100_000_000
+
+    /// Sets how long the link carries nothing after an error.
+    ///
+    /// - Throws: ERANGE for what is not in ``retrainingRange``.
+    public func setRetraining(_ nanoseconds: UInt64) throws(Errno) {
+        guard Self.retrainingRange.contains(nanoseconds) else { throw .outOfRange }
+        condition.retraining = nanoseconds
+    }
+
+    /// Nanoseconds that errors have stalled the link, so far and to come.
+    public var stalledNanoseconds: UInt64 { condition.stalled }
+
+    /// How long the link still carries nothing; nil where it does.
+    var stall: Duration? { condition.stall }
+
+    /// Whether the device is gone because its link was cut, and did not come back since.
+    public internal(set) var isSevered: Bool {
+        get { condition.isSevered.load(ordering: .acquiring) }
+        set { condition.isSevered.store(newValue, ordering: .releasing) }
+    }
+
+    func takeLink(_ state: LinkState) -> Bool { condition.take(state) }
+}

@@ -1,0 +1,111 @@
+import SystemPackage
+
+extension Machine {
+    /// Moves pages of a buffer to a node, wherever they are now (migrate_pages(2) for a range).
+    ///
+    /// Blocks until the pages have moved; never call it from a thread that the page cache may wait for.
+    ///
+    /// - Parameters:
+    ///   - bytes: page-aligned, within the buffer; nil for all of it.
+    ///   - target: the node's id.
+    ///   - account: what moves is added to.
+    ///   - isCancelled: asked between batches.
+    /// - Throws: ENODEV for a node that does not exist or has no memory online, EINVAL for a bad range, ENOMEM where
+    ///   the target is full, EBUSY where pages are pinned, EINTR when cancelled. What was moved stays moved.
+    public func migrate(
+        _ buffer: Buffer, bytes: Range<UInt64>? = nil, to target: Int,
+        account: MigrationAccount = MigrationAccount(.buffer), isCancelled: () -> Bool = { false }
+    ) throws(Errno) {
+        let node = try nodeMap.migrationTarget(target)
+        var pages = try buffer.pageRange(bytes)
+        if buffer.isContiguous {
+            // As a whole, whichever part of it was named.
+            pages = 0..<UInt64.max >> Page.shift
+        } else if buffer.hugeMode == .pool {
+            // A reserved huge page moves as a whole, whichever part of it was named.
+            pages =
+                HugePage.pages(
+                    around: pages.lowerBound
+                ).lowerBound..<HugePage.pages(around: pages.upperBound - 1).upperBound
+        }
+        try mover.track(buffer, account) { account throws(Errno) in
+            let filter = PageFilter.notOn(node.span)
+            account.expect(buffer.count(pages, filter))
+            try mover.move(
+                buffer, pages: pages, filter: filter, targets: [node], account: account, isCancelled: isCancelled)
+        }
+    }
+
+    /// Moves the pages of ranges of a buffer that are on some nodes to others, step by step (do_migrate_pages()).
+    ///
+    /// Blocks as ``migrate(_:bytes:to:account:isCancelled:)`` does. What lies behind the end of the buffer is left out.
+    ///
+    /// - Parameters:
+    ///   - ranges: bytes, widened to whole pages.
+    ///   - steps: ids of nodes; see ``IDSet/migrationSteps(to:)``.
+    /// - Throws: ENODEV for a target that does not exist or has no memory online, ENOMEM where one is full, EBUSY where
+    ///   pages are pinned, EINTR when cancelled. What was moved stays moved.
+    public func migrate(
+        _ buffer: Buffer, ranges: [Range<UInt64>], steps: [(source: Int, target: Int)],
+        account: MigrationAccount = MigrationAccount(.task), isCancelled: () -> Bool = { false }
+    ) throws(Errno) {
+        var moves: [(PageFilter, Node)] = []
+        for (source, target) in steps {
+            let target = try nodeMap.migrationTarget(target)
+            if let source = node(source) { moves.append((.onNode(source.span), target)) }
+        }
+        try mover.migrate(buffer, ranges: ranges, moves, account, isCancelled: isCancelled)
+    }
+
+    /// Moves the pages of ranges of a buffer to a node, wherever they are; as
+    /// ``migrate(_:ranges:steps:account:isCancelled:)`` otherwise.
+    public func migrate(
+        _ buffer: Buffer, ranges: [Range<UInt64>], to target: Int,
+        account: MigrationAccount = MigrationAccount(.range), isCancelled: () -> Bool = { false }
+    ) throws(Errno) {
+        let target = try nodeMap.migrationTarget(target)
+        try mover.migrate(buffer, ranges: ranges, [(.notOn(target.span), target)], account, isCancelled: isCancelled)
+    }
+
+    /// Checks what ``migrate(_:bytes:to:account:isCancelled:)`` is asked for, without moving anything.
+    public func checkMigration(of buffer: Buffer, bytes: Range<UInt64>?, to target: Int) throws(Errno) {
+        _ = try nodeMap.migrationTarget(target)
+        _ = try buffer.pageRange(bytes)
+    }
+
+    /// Checks what ``migrate(node:to:account:isCancelled:)`` is asked for, without moving anything.
+    public func checkMigration(ofNode source: Node, to target: Int) throws(Errno) {
+        guard try nodeMap.migrationTarget(target) !== source else { throw .invalidArgument }
+    }
+
+    /// Moves every page of a node to another (the `migrate` file of a coherent node). Blocks and fails as the
+    /// migration of a buffer does, but what is pinned does not keep the rest.
+    public func migrate(
+        node source: Node, to target: Int, account: MigrationAccount = MigrationAccount(.node),
+        isCancelled: () -> Bool = { false }
+    ) throws(Errno) {
+        let node = try nodeMap.migrationTarget(target)
+        guard node !== source else { throw .invalidArgument }
+        let account = MigrationAccount(partOf: account)
+        try mover.track(
+            account, as: .nodeMigration(node: source.id), in: { edit in source.migrations.withLock { edit(&$0) } }
+        ) { () throws(Errno) in
+            let concerned = memory.buffers.map { ($0, $0.pages(onNode: source.index)) }.filter { $0.1 > 0 }
+            for (_, pages) in concerned { account.expect(pages) }
+            var failure: Errno?
+            for (buffer, _) in concerned {
+                do throws(Errno) {
+                    try mover.move(
+                        buffer, pages: 0..<UInt64.max >> Page.shift, filter: .onNode(source.span), targets: [node],
+                        account: account, isCancelled: isCancelled)
+                } catch .resourceBusy {
+                    failure = .resourceBusy
+                } catch .noMemory where buffer.isContiguous {
+                    // No run for this one; the pages of others may have room.
+                    failure = .noMemory
+                }
+            }
+            if let failure { throw failure }
+        }
+    }
+}

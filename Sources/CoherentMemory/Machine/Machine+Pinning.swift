@@ -1,0 +1,37 @@
+extension Machine {
+    /// Pins the pages of a buffer where they are, those to come, too, or lets them go (mlock(2), and the longterm pins of
+    /// mm/gup.c). Once it is set, no page moves any more, but for those of a contiguous buffer that is just being copied: it
+    /// comes to its place as a whole.
+    ///
+    /// As in Linux they leave the active list: pinned pages are on no list.
+    public func setPinned(_ isPinned: Bool, of buffer: Buffer) {
+        let hasChanged = buffer.state.withLock { state in
+            defer { state.isPinned = isPinned }
+            return state.isPinned != isPinned
+        }
+        guard hasChanged else { return }
+        memory.pinned.withLock { pinned in
+            // In the order of the buffer's state, whoever else sets it.
+            if buffer.isPinned { pinned.insert(buffer.id) } else { pinned.remove(buffer.id) }
+        }
+        guard isPinned else { return }
+        var position: UInt64? = 0
+        while let page = position {
+            position = buffer.state.withLock { state in
+                guard state.isPinned, let (_, base) = state.pages.table.nextLeaf(from: page) else { return nil }
+                let leaf = base..<base + UInt64(TablePool.entries)
+                state.pages.update(leaf) { $1.isActive = false }
+                return leaf.upperBound
+            }
+        }
+    }
+
+    /// Pages of a node that are pinned, apart from reserved huge ones (NR_UNEVICTABLE and NR_MLOCK).
+    public func pinnedPages(on node: Node) -> Int {
+        // Not under its lock: that of a buffer comes first.
+        memory.pinned.withLock { $0 }.reduce(0) { sum, id in
+            guard let buffer = memory.buffer(id: id), buffer.hugeMode != .pool else { return sum }
+            return sum + buffer.pages(onNode: node.index)
+        }
+    }
+}

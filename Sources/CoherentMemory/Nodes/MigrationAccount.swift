@@ -1,0 +1,128 @@
+import Synchronization
+import SystemPackage
+
+/// Why a page moved to another frame (enum migrate_reason of include/linux/migrate_mode.h).
+public enum MoveReason: String, Sendable, Hashable, CaseIterable {
+    /// Its buffer was asked to go elsewhere.
+    case buffer
+    /// Its node was asked to empty itself.
+    case node
+    /// A task's memory was asked to go elsewhere (migrate_pages(2)).
+    case task
+    /// A range of a task's addresses was (the 2016 proposal's migrate_virtual_range()).
+    case range
+    /// Its memory block went offline.
+    case offline
+    /// The nodes that a task may use have changed.
+    case cpuset
+    /// Free frames were to coalesce.
+    case compaction
+    /// Reclaim moved it to a slower tier.
+    case demotion
+    /// It was hot, and moved to a faster tier.
+    case promotion
+    /// It moved to the node that touches it.
+    case balancing
+    /// A device touched it again and again, or the CPU took it back from the device as often.
+    case access
+}
+
+/// The account of one operation that moves pages, while it runs and after: any thread may look, or cancel it.
+///
+/// An operation on several buffers has an account, and each of the buffers one that is a part of it.
+public final class MigrationAccount: Sendable {
+    /// What its pages are counted under.
+    public let reason: MoveReason
+    private let parent: MigrationAccount?
+    private let start = ContinuousClock.now
+    private let cancelled = Atomic(false)
+    private let state: Mutex<(result: MigrationResult, total: Int)>
+
+    /// An account that begins now.
+    public init(_ reason: MoveReason) {
+        self.reason = reason
+        parent = nil
+        state = Mutex((.running, 0))
+    }
+
+    /// An account of a part of an operation.
+    init(partOf parent: MigrationAccount) {
+        reason = parent.reason
+        self.parent = parent
+        state = Mutex((.running, 0))
+    }
+
+    /// What it has come to so far, or came to.
+    public var result: MigrationResult {
+        var result = state.withLock { $0.result }
+        if result.state == .running { result.duration = .now - start }
+        return result
+    }
+
+    /// The pages that are to move, as far as is known; it may grow while the operation finds more.
+    public var total: Int { state.withLock { $0.total } }
+
+    /// Bytes a second, so far or on the whole.
+    public var bytesPerSecond: UInt64 {
+        let result = result
+        let seconds = result.duration / .seconds(1)
+        return seconds > 0 ? UInt64(Double(result.bytes) / seconds) : 0
+    }
+
+    /// Asks the operation to end early, with EINTR; what was moved stays moved.
+    public func cancel() { cancelled.store(true, ordering: .relaxed) }
+
+    /// Whether somebody asked for the end of the operation, or of the one that it is a part of.
+    public var isCancelled: Bool { cancelled.load(ordering: .relaxed) || parent?.isCancelled ?? false }
+
+    /// Closes the account: the state follows from the error, none for success. Only the first time counts.
+    public func end(_ error: Errno?) {
+        state.withLock { state in
+            guard state.result.state == .running else { return }
+            state.result.end(error: error != nil, cancelled: error == .interrupted, after: .now - start)
+        }
+    }
+
+    /// Adds pages that are to move.
+    func expect(_ pages: Int) {
+        state.withLock { $0.total += pages }
+        parent?.expect(pages)
+    }
+
+    /// Adds what became of pages.
+    func add(_ part: MigrationResult) {
+        state.withLock { $0.result.add(part) }
+        parent?.add(part)
+    }
+}
+
+extension MigrationResult {
+    fileprivate static var running: MigrationResult {
+        var result = MigrationResult()
+        result.state = .running
+        return result
+    }
+}
+
+/// The migrations of a buffer or a node: those that run, and the one started last.
+struct Migrations {
+    private(set) var last: MigrationAccount?
+    private(set) var running: [MigrationAccount] = []
+
+    mutating func begin(_ account: MigrationAccount) {
+        last = account
+        running.append(account)
+    }
+
+    /// One that has ended before anybody knew of it.
+    mutating func note(_ account: MigrationAccount) { last = account }
+
+    mutating func end(_ account: MigrationAccount) { running.removeAll { $0 === account } }
+
+    var result: MigrationResult { last?.result ?? MigrationResult() }
+}
+
+extension Node {
+    /// Asks every migration of all of the node's pages that runs to end.
+    public func cancelMigrations() { for account in migrations.withLock({ $0.running }) { account.cancel() } }
+}

@@ -1,0 +1,34 @@
+/// Which pages of an owner are meant.
+enum PageFilter {
+    /// All.
+    case all
+    /// All that are not yet on the target, a node with this span.
+    case notOn(NodeSpan)
+    /// Those of one node, by its span.
+    case onNode(NodeSpan)
+    /// Those whose frames are in a range, such as a memory block's.
+    case frames(Range<PFN>)
+    /// The same, but for huge pages.
+    case baseFrames(Range<PFN>)
+    /// Those that are marked as migrating already.
+    case migrating
+    /// Those that may be in the page cache.
+    case cached
+    /// Those that are just being taken out of it.
+    case unmapping
+}
+
+extension PageTableEntry {
+    func matches(_ filter: PageFilter) -> Bool {
+        switch filter {
+        case .all: true
+        case .notOn(let span): !span.contains(pfn)
+        case .onNode(let span): span.contains(pfn)
+        case .frames(let frames): frames.contains(pfn)
+        case .baseFrames(let frames): !isHuge && frames.contains(pfn)
+        case .migrating: isMigrating
+        case .cached: isCached
+        case .unmapping: isUnmapping
+        }
+    }
+}
