@@ -14,7 +14,10 @@ let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-
 ///
 ///     CDMFS_FUZZER=1 swift build --sanitize fuzzer --scratch-path .build/fuzzer --product fuzzer
 ///     CDMFS_FUZZ_PARSER=topology .build/fuzzer/debug/fuzzer -max_total_time=600 corpus/
-let fuzzed: [Target.Dependency] = ["AttributeTree", "CFuse3", "CURing", "CoherentFS", "CoherentMemory", "Fuse", system]
+let fuzzed: [Target.Dependency] = [
+    "AttributeTree", "CFuse3", "CURing", "CoherentFS", "CoherentMemory", "Fuse", "LinuxSupport", "MachineTopology",
+    system,
+]
 let fuzzer: Target =
     Context.environment["CDMFS_FUZZER"] == nil
     ? .testTarget(
@@ -27,7 +30,7 @@ let package = Package(
     name: "cdmfs",
     products: [
         .executable(name: "cdmfs", targets: ["cdmfs"]),
-        .library(name: "CoherentMemory", targets: ["CoherentMemory"]),
+        .library(name: "CoherentMemory", targets: ["CoherentMemory", "MachineTopology"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -42,24 +45,34 @@ let package = Package(
         .systemLibrary(name: "CSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .target(name: "CLinux"),
+        .target(name: "LinuxSupport", dependencies: ["CLinux", system], swiftSettings: settings),
+        .target(
+            name: "MachineTopology",
+            dependencies: [
+                "CLinux", "LinuxSupport", system,
+                .product(name: "TOMLKit", package: "TOMLKit"),
+                .product(name: "BitCollections", package: "swift-collections"),
+            ],
+            swiftSettings: settings),
         .target(
             name: "CoherentMemory",
             dependencies: [
-                "CLinux", "CZlib", system,
-                .product(name: "TOMLKit", package: "TOMLKit"),
-                .product(name: "BitCollections", package: "swift-collections"),
+                "CLinux", "CZlib", "LinuxSupport", "MachineTopology", system,
                 .product(name: "DequeModule", package: "swift-collections"),
             ],
             swiftSettings: settings),
-        .target(name: "AttributeTree", dependencies: [system], swiftSettings: settings),
+        .target(name: "AttributeTree", dependencies: ["LinuxSupport", system], swiftSettings: settings),
         .target(
             name: "Fuse",
-            dependencies: ["CFuse3", "CLinux", "CURing", system, .product(name: "Logging", package: "swift-log")],
+            dependencies: [
+                "CFuse3", "CLinux", "CURing", "LinuxSupport", system,
+                .product(name: "Logging", package: "swift-log"),
+            ],
             swiftSettings: settings),
         .target(
             name: "CoherentFS",
             dependencies: [
-                "AttributeTree", "CLinux", "CoherentMemory", "Fuse", system,
+                "AttributeTree", "CLinux", "CoherentMemory", "Fuse", "LinuxSupport", "MachineTopology", system,
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -67,7 +80,7 @@ let package = Package(
         .executableTarget(
             name: "cdmfs",
             dependencies: [
-                "CLinux", "CSeccomp", "CoherentFS", "CoherentMemory", "Fuse", system,
+                "CLinux", "CSeccomp", "CoherentFS", "CoherentMemory", "Fuse", "LinuxSupport", "MachineTopology", system,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -75,18 +88,24 @@ let package = Package(
         .executableTarget(
             name: "pipeline", dependencies: [system], path: "Sources/Examples/pipeline", swiftSettings: settings),
         .testTarget(
-            name: "CoherentMemoryTests", dependencies: ["CoherentMemory", system], swiftSettings: settings),
+            name: "LinuxSupportTests", dependencies: ["LinuxSupport", system], swiftSettings: settings),
+        .testTarget(
+            name: "MachineTopologyTests", dependencies: ["MachineTopology", system], swiftSettings: settings),
+        .testTarget(
+            name: "CoherentMemoryTests", dependencies: ["CoherentMemory", "LinuxSupport", "MachineTopology", system],
+            swiftSettings: settings),
         .testTarget(
             name: "AttributeTreeTests", dependencies: ["AttributeTree", system], swiftSettings: settings),
         .testTarget(
-            name: "FuseTests", dependencies: ["Fuse", "CLinux", system], swiftSettings: settings),
+            name: "FuseTests", dependencies: ["Fuse", "CLinux", "LinuxSupport", system], swiftSettings: settings),
         .testTarget(
-            name: "CoherentFSTests", dependencies: ["CoherentFS", "CoherentMemory", system],
+            name: "CoherentFSTests",
+            dependencies: ["CoherentFS", "CoherentMemory", "LinuxSupport", "MachineTopology", system],
             swiftSettings: settings),
         fuzzer,
         .testTarget(
             name: "MountTests",
-            dependencies: ["cdmfs", "CLinux", "CoherentMemory", system], swiftSettings: settings),
+            dependencies: ["cdmfs", "CLinux", "CoherentMemory", "MachineTopology", system], swiftSettings: settings),
     ],
     cxxLanguageStandard: .cxx17
 )

@@ -1,3 +1,4 @@
+import LinuxSupport
 public import SystemPackage
 
 /// One attribute file of a kind of subject: its name, one show and one store, as a line of a table.
@@ -8,9 +9,9 @@ public import SystemPackage
 /// ```swift
 /// static let attributes: [Attribute<Node>] = [
 ///     .readOnly("cpulist", summary: "the CPUs of the node, a list") { node in "\(node.cpus)" },
-///     .readWrite("isolation", summary: "who is given pages of the node",
-///                show: { node in choices(of: Isolation.self, selected: node.isolation) },
-///                store: { node, text throws(Errno) in try node.setIsolation(text.keyword()) }),
+///     .readWrite("kind", summary: "what the node's memory is",
+///                show: { node in choices(of: Kind.self, selected: node.kind) },
+///                store: { node, text throws(Errno) in try node.setKind(text.keyword()) }),
 /// ]
 /// ```
 public struct Attribute<Subject: Sendable>: Sendable {

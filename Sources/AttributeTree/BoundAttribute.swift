@@ -1,3 +1,4 @@
+import LinuxSupport
 public import SystemPackage
 
 /// What became of a write to an attribute.

@@ -1,4 +1,4 @@
-import Synchronization
+import LinuxSupport
 public import SystemPackage
 
 /// A request to end a job early, made when its writer is interrupted. Any thread may make it, any may look.
@@ -9,7 +9,7 @@ public final class Cancellation: Sendable {
         var handlers: [Int: @Sendable () -> Void] = [:]
     }
 
-    private let state = Mutex(State())
+    private let state = TracedMutex(State())
 
     /// A cancellation that nobody has asked for yet.
     public init() {}

@@ -4,7 +4,7 @@ public func nameValueLines(_ pairs: some Sequence<(String, some CustomStringConv
 }
 
 /// The words of a choice with the one in force in brackets, as in `transparent_hugepage/enabled`:
-/// `none [exclusive] restricted driver`.
+/// `always [madvise] never`.
 public func choices(of words: [String], selected: String) -> String {
     words.map { $0 == selected ? "[\($0)]" : $0 }.joined(separator: " ")
 }

@@ -1,6 +1,7 @@
 import CoherentMemory
 import Dispatch
 import Fuse
+import LinuxSupport
 import Synchronization
 import SystemPackage
 
@@ -34,6 +35,16 @@ final class ChangeHub: Sendable {
     func forget(_ handle: AttributeHandle) {
         // Released outside the lock.
         _ = state.withLock { $0.watches.removeValue(forKey: ObjectIdentifier(handle)) }
+    }
+
+    /// Forgets every watch: nobody polls any more.
+    func removeAll() {
+        // Released outside the lock.
+        let gone = state.withLock { state in
+            defer { state.watches = [:] }
+            return state.watches
+        }
+        withExtendedLifetime(gone) {}
     }
 
     /// Something has changed: look at what is watched, soon.

@@ -1,5 +1,6 @@
 import AttributeTree
 import CoherentMemory
+import LinuxSupport
 import SystemPackage
 
 extension CoherentFileSystem {

@@ -1,6 +1,7 @@
 import AttributeTree
 import CoherentMemory
 import Fuse
+import LinuxSupport
 import Logging
 import SystemPackage
 
@@ -53,6 +54,8 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
                     ("buffers", buffers),
                 ], services: services))
     }
+
+    deinit { services?.forgetInodes() }
 
     override var implementsReaddirplus: Bool { true }
 
@@ -433,17 +436,6 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     // MARK: The whole
 
     override func statfs(_ request: consuming Request, inode: InodeNumber) {
-        var statistics = FileSystemStatistics()
-        for node in services.machine.nodes {
-            let usage = node.usage
-            statistics.blocks += UInt64(usage.present)
-            statistics.freeBlocks += UInt64(usage.free)
-        }
-        // As tmpfs, which without a limit on inodes counts none.
-        if let limit = services.accounts.inodes.limit {
-            statistics.files = limit
-            statistics.freeFiles = limit - min(limit, services.accounts.inodes.used)
-        }
-        request.statistics(statistics)
+        request.statistics(services.statistics)
     }
 }

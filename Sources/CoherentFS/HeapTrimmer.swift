@@ -1,6 +1,7 @@
 import CLinux
 import CoherentMemory
 import Dispatch
+import LinuxSupport
 import Synchronization
 
 /// Gives the host back what the C library keeps of memory that was freed, once much was.

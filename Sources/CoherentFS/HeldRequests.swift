@@ -1,6 +1,7 @@
 import CoherentMemory
 import Fuse
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// Counts reads and writes that wait for something else than a worker: for an event, a device, or a slow link.
@@ -28,7 +29,7 @@ final class HeldRequests: Sendable {
 
     /// What the kernel lets through at a time in a mount that is not root's (`max_user_bgreq`).
     private static var limitForUsers: Int {
-        let text = (try? ProcFile.contents("/sys/module/fuse/parameters/max_user_bgreq")) ?? []
+        let text = (try? SmallFile.read("/sys/module/fuse/parameters/max_user_bgreq")) ?? []
         return Int(String(decoding: text, as: UTF8.self).filter(\.isNumber)) ?? 64
     }
 

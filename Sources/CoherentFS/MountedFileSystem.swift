@@ -1,7 +1,9 @@
 import CoherentMemory
 import Fuse
 import Glibc
+import LinuxSupport
 import Logging
+import MachineTopology
 import SystemPackage
 
 /// Why a machine could not be mounted, in one line.
@@ -60,7 +62,7 @@ public enum MountPlace: Sendable {
     case directory(FilePath)
     /// Another process has made it with an open `/dev/fuse`, which belongs to the mount from here on. `path` leads to it from
     /// this process's namespace.
-    case made(with: FileDescriptor, number: MountDevice, path: FilePath)
+    case made(with: FileDescriptor, number: DeviceNumber, path: FilePath)
 
     var path: FilePath {
         switch self {
@@ -140,10 +142,6 @@ public final class MountedFileSystem: Sendable {
 
     /// Readable once the mount is gone; it belongs to the mount.
     public var ended: FileDescriptor { session.endEvent }
-
-    /// The number by which /proc has a task of which the caller's own number is known: another one where /proc is of a PID
-    /// namespace above the caller's. Nil for no such task.
-    package static func numberInProc(of task: Int32) -> Int32? { PIDNamespace.numberInProc(of: task) }
 
     /// Unmounts what is still mounted and ends every thread. Call it once, on a thread of its own right.
     public func close() {

@@ -1,5 +1,6 @@
 import CoherentMemory
 import Fuse
+import LinuxSupport
 import Logging
 import Synchronization
 import SystemPackage

@@ -1,6 +1,7 @@
 import AttributeTree
 import CoherentMemory
 import Fuse
+import LinuxSupport
 import Logging
 import Synchronization
 import SystemPackage
@@ -147,6 +148,29 @@ final class Services: Sendable {
     func unlinked(_ inode: Inode) {
         tree.withLock { $0.cache }?.unlinked(inode.number)
         inode.unlinked()
+    }
+
+    /// Ends the file system: inodes know these services, which know them, and so would keep each other and the machine for ever.
+    func forgetInodes() {
+        tree.withLock { $0.cache }?.removeAll()
+        changes.removeAll()
+        inodes.removeAll()
+    }
+
+    /// What statfs(2) tells.
+    var statistics: FileSystemStatistics {
+        var statistics = FileSystemStatistics()
+        for node in machine.nodes {
+            let usage = node.usage
+            statistics.blocks += UInt64(usage.present)
+            statistics.freeBlocks += UInt64(usage.free)
+        }
+        // As tmpfs, which without a limit on inodes counts none.
+        if let limit = accounts.inodes.limit {
+            statistics.files = limit
+            statistics.freeFiles = limit - min(limit, accounts.inodes.used)
+        }
+        return statistics
     }
 
     /// Sets what is to be done when a part of the machine has gone.

@@ -1,3 +1,4 @@
+import LinuxSupport
 import SystemPackage
 
 /// A setting of the mount's backing device that could not be written.
@@ -30,7 +31,7 @@ extension Session {
                 return TuningFailure(attribute: attribute, value: value, errno: .operationNotSupportedByDevice)
             }
             do throws(Errno) {
-                try SystemFile.write(FilePath("/sys/class/bdi/\(device)/\(attribute)"), value)
+                try SmallFile.write(value, to: FilePath("/sys/class/bdi/\(device)/\(attribute)"))
                 return nil
             } catch {
                 return TuningFailure(attribute: attribute, value: value, errno: error)

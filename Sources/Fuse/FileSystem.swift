@@ -167,7 +167,7 @@ open class FileSystem: @unchecked Sendable {
 
     /// COPY_FILE_RANGE: both files are of this mount, and their ranges do not overlap. The kernel has written back what is dirty of
     /// both, and afterwards drops the pages of the target that were copied to, also those at the ends of the range: a store
-    /// through a mapping to the rest of these is lost meanwhile. ``.notSupported`` has the kernel copy through the page cache.
+    /// through a mapping to the rest of these is lost meanwhile. EOPNOTSUPP has the kernel copy through the page cache.
     /// Answer: `written`.
     open func copyFileRange(
         _ request: consuming Request, from source: FilePosition, to target: FilePosition, length: Int

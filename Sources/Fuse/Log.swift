@@ -1,4 +1,5 @@
 internal import CFuse3
+import LinuxSupport
 import Logging
 
 /// Where libfuse's own messages go: its log function is one for the process, and so is this.

@@ -1,5 +1,6 @@
 internal import CFuse3
 import Glibc
+import LinuxSupport
 import Synchronization
 import SystemPackage
 

@@ -1,5 +1,6 @@
 internal import CFuse3
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// The state of a deferred request, which libfuse's interrupt callback, the holder and the session's end share.
@@ -75,8 +76,8 @@ final class PendingAnswer: @unchecked Sendable {
         guard thread > 0 else { return }
         let known = state.withLock { $0.process }
         if let known {
-            if HostProcess.isEnding(known) { noteInterrupt(isCallback: false)?() }
-        } else if let process = HostProcess.process(ofThread: thread) {
+            if ProcStat.isEnding(known) { noteInterrupt(isCallback: false)?() }
+        } else if let process = ProcStatus.process(of: thread) {
             state.withLock { $0.process = process }
         } else {
             noteInterrupt(isCallback: false)?()

@@ -1,6 +1,7 @@
 internal import CFuse3
 import CLinux
 import Glibc
+import LinuxSupport
 import Logging
 import SystemPackage
 
@@ -19,7 +20,7 @@ public final class Session: @unchecked Sendable {
     private struct State {
         var phase = Phase.open
         var mountPoint: FilePath?
-        var device: MountDevice?
+        var device: DeviceNumber?
         var rings: RingSet?
         var uringSwitch: UringSwitch?
     }
@@ -73,7 +74,7 @@ public final class Session: @unchecked Sendable {
     public var mountPoint: FilePath? { state.withLock { $0.mountPoint } }
 
     /// The mount's device number; nil before `mount(at:)`.
-    public var device: MountDevice? { state.withLock { $0.device } }
+    public var device: DeviceNumber? { state.withLock { $0.device } }
 
     /// Readable once the last worker has left, because of `stop()` or because the mount is gone: for poll(2) beside other
     /// descriptors. It belongs to the session.
@@ -85,7 +86,7 @@ public final class Session: @unchecked Sendable {
     public func mount(at path: FilePath) throws(MountError) {
         precondition(state.withLock { $0.phase == .open && $0.mountPoint == nil }, "a session is mounted once")
         let directory = try Self.resolve(path)
-        try attach(directory.string, as: path, at: directory) { MountTable.device(at: directory) }
+        try attach(directory.string, as: path, at: directory) { MountInfo.uppermost(at: directory)?.device }
     }
 
     /// Serves a mount that another process has made with `device`, an open `/dev/fuse`, perhaps in a mount namespace of its
@@ -98,14 +99,14 @@ public final class Session: @unchecked Sendable {
     ///   - number: the device number of the mount.
     ///   - path: a path of the mount in this process's namespace, such as one below `/proc/PID/root`.
     /// - Throws: a `MountError`: `EBADF` where the descriptor is not open.
-    public func adopt(_ device: FileDescriptor, of number: MountDevice, at path: FilePath) throws(MountError) {
+    public func adopt(_ device: FileDescriptor, of number: DeviceNumber, at path: FilePath) throws(MountError) {
         precondition(state.withLock { $0.phase == .open && $0.mountPoint == nil }, "a session is mounted once")
         try attach("/dev/fd/\(device.rawValue)", as: path, at: path) { number }
     }
 
     /// Has libfuse mount on `target`, or take the descriptor that `target` names, and prepares the rings.
     private func attach(
-        _ target: String, as path: FilePath, at directory: FilePath, device: () -> MountDevice?
+        _ target: String, as path: FilePath, at directory: FilePath, device: () -> DeviceNumber?
     ) throws(MountError) {
         let uringSwitch = try turnOnRings()
         _ = Log.takeLastError()
@@ -168,7 +169,7 @@ public final class Session: @unchecked Sendable {
 
     private static func resolve(_ path: FilePath) throws(MountError) -> FilePath {
         guard let resolved = unsafe realpath(path.string, nil) else {
-            let error = lastError()
+            let error = Errno.last
             if error == .socketNotConnected {
                 throw MountError(error, "\(path): a mount whose daemon is gone is in the way; unmount it first")
             }
@@ -178,7 +179,7 @@ public final class Session: @unchecked Sendable {
         let directory = unsafe FilePath(platformString: resolved)
         var status = Glibc.stat()
         guard unsafe stat(resolved, &status) == 0 else {
-            let error = lastError()
+            let error = Errno.last
             if error == .socketNotConnected {
                 throw MountError(error, "\(path): a mount whose daemon is gone is in the way; unmount it first")
             }
@@ -248,7 +249,7 @@ public final class Session: @unchecked Sendable {
     /// - Throws: `EINVAL` when it is not mounted any more, `EPERM` without the privilege.
     public func detach() throws(Errno) {
         guard let path = uppermost() else { throw .invalidArgument }
-        if unsafe umount2(path.string, Int32(MNT_DETACH | UMOUNT_NOFOLLOW)) != 0 { throw lastError() }
+        if unsafe umount2(path.string, Int32(MNT_DETACH | UMOUNT_NOFOLLOW)) != 0 { throw Errno.last }
     }
 
     /// Ends the connection (`umount2` with `MNT_FORCE`): whatever waits in the mount gets `ECONNABORTED`, every later use
@@ -260,7 +261,7 @@ public final class Session: @unchecked Sendable {
         if let path = uppermost() {
             // Busy: nobody was unmounted, but the connection ended first.
             if unsafe umount2(path.string, Int32(MNT_FORCE | UMOUNT_NOFOLLOW)) == 0 { return }
-            let error = lastError()
+            let error = Errno.last
             if error == .resourceBusy { return }
             if !abortByControlFile() { throw error }
         } else if !abortByControlFile() {
@@ -272,7 +273,7 @@ public final class Session: @unchecked Sendable {
         // The number of a connection that is gone is soon somebody else's.
         guard let device, !pool.isConnectionGone else { return false }
         do throws(Errno) {
-            try SystemFile.write(FilePath("/sys/fs/fuse/connections/\(device.minor)/abort"), "1")
+            try SmallFile.write("1", to: FilePath("/sys/fs/fuse/connections/\(device.minor)/abort"))
             return true
         } catch {
             return false
@@ -281,7 +282,7 @@ public final class Session: @unchecked Sendable {
 
     /// The mount point while the uppermost mount there is this one.
     private func uppermost() -> FilePath? {
-        guard let path = mountPoint, let device, MountTable.device(at: path) == device else { return nil }
+        guard let path = mountPoint, let device, MountInfo.uppermost(at: path)?.device == device else { return nil }
         return path
     }
 
@@ -321,7 +322,7 @@ public final class Session: @unchecked Sendable {
     /// Closes `/dev/fuse`, which ends the connection if nothing else has.
     private func releaseDevice() {
         guard let path = mountPoint else { return }
-        if MountTable.device(at: path) == nil || uppermost() != nil {
+        if MountInfo.uppermost(at: path)?.device == nil || uppermost() != nil {
             unsafe fuse_session_unmount(raw)
             return
         }

@@ -1,6 +1,7 @@
 internal import CFuse3
 import CLinux
 import Glibc
+import LinuxSupport
 import Synchronization
 import SystemPackage
 
@@ -8,7 +9,7 @@ import SystemPackage
 @safe
 final class WorkerPool: Sendable {
     private struct State {
-        var threads: [pthread_t] = []
+        var threads: [SystemThread] = []
         var running = 0
         var isServing = false
         var isJoined = false
@@ -28,7 +29,7 @@ final class WorkerPool: Sendable {
 
     init() throws(Errno) {
         let descriptor = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
-        guard descriptor >= 0 else { throw lastError() }
+        guard descriptor >= 0 else { throw Errno.last }
         endEvent = FileDescriptor(rawValue: descriptor)
     }
 
@@ -62,7 +63,8 @@ final class WorkerPool: Sendable {
         var onBrokenRing: @Sendable (Errno) -> Void = { _ in }
     }
 
-    @safe private final class Task {
+    @safe private final class Task: @unchecked Sendable {
+        // Unchecked: it is one thread's.
         let pool: WorkerPool
         let plan: Plan
         let ring: Ring?
@@ -82,39 +84,27 @@ final class WorkerPool: Sendable {
     func start(_ plan: Plan) throws(Errno) {
         precondition(plan.workers > 0)
         _ = Self.wakeSignal
-        // A worker inherits the mask: no signal of the process is delivered to one, before it runs either.
-        var all = sigset_t()
-        var before = sigset_t()
-        unsafe sigfillset(&all)
-        unsafe pthread_sigmask(SIG_SETMASK, &all, &before)
-        let tasks = [Ring?](repeating: nil, count: plan.workers) + (plan.rings?.rings ?? [])
-        let error = state.withLock { state -> Int32 in
-            precondition(state.threads.isEmpty, "a session is started once")
-            for ring in tasks {
-                var thread = pthread_t()
-                let task = unsafe Unmanaged.passRetained(Task(self, plan, ring))
-                let error = unsafe pthread_create(
-                    &thread, nil,
-                    { argument in
-                        unsafe Unmanaged<Task>.fromOpaque(argument!).takeRetainedValue().run()
-                        return nil
-                    }, task.toOpaque())
-                if error != 0 {
-                    unsafe task.release()
-                    return error
-                }
-                state.threads.append(thread)
-                state.running += 1
-            }
-            return 0
+        let tasks = ([Ring?](repeating: nil, count: plan.workers) + (plan.rings?.rings ?? [])).map {
+            Task(self, plan, $0)
         }
-        unsafe pthread_sigmask(SIG_SETMASK, &before, nil)
-        if error != 0 {
+        let error = state.withLock { state -> Errno? in
+            precondition(state.threads.isEmpty, "a session is started once")
+            do throws(Errno) {
+                for task in tasks {
+                    state.threads.append(try SystemThread { task.run() })
+                    state.running += 1
+                }
+                return nil
+            } catch {
+                return error
+            }
+        }
+        if let error {
             prepareToStop()
             unsafe fuse_session_exit(plan.session)
             plan.rings?.stop()
             stop()
-            throw Errno(rawValue: error)
+            throw error
         }
     }
 
@@ -280,7 +270,7 @@ final class WorkerPool: Sendable {
         // Again and again: the signal is lost on one that was about to call read(2).
         while !state.wait(milliseconds: 2, until: { $0.running == 0 }) {
             state.withLock { state in
-                for thread in state.threads { pthread_kill(thread, Self.wakeSignal) }
+                for thread in state.threads { thread.send(Self.wakeSignal) }
             }
         }
         join()
@@ -291,7 +281,7 @@ final class WorkerPool: Sendable {
             defer { state.threads = [] }
             return state.threads
         }
-        for thread in threads { pthread_join(thread, nil) }
+        for thread in threads { thread.join() }
         if !threads.isEmpty { state.update { $0.isJoined = true } }
         state.wait { $0.isJoined || $0.threads.isEmpty }
     }

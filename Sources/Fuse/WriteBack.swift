@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// Has the kernel write back dirty pages of the own mount in large requests.
@@ -14,7 +15,7 @@ import SystemPackage
 /// What fails here is slower, never wrong.
 public final class WriteBack: Sendable {
     private let mountPoint: FilePath
-    private let device: MountDevice
+    private let device: DeviceNumber
 
     /// For a session that is mounted; nil before.
     public init?(_ session: Session) {
@@ -39,25 +40,7 @@ public final class WriteBack: Sendable {
             throw .deadlock
         }
         let task = Task(self, inode, bytes, next)
-        var all = sigset_t()
-        var before = sigset_t()
-        unsafe sigfillset(&all)
-        unsafe pthread_sigmask(SIG_SETMASK, &all, &before)
-        var thread = pthread_t()
-        let argument = unsafe Unmanaged.passRetained(task)
-        let error = unsafe pthread_create(
-            &thread, nil,
-            { argument in
-                let task = unsafe Unmanaged<Task>.fromOpaque(argument!).takeRetainedValue()
-                task.run()
-                return nil
-            }, argument.toOpaque())
-        unsafe pthread_sigmask(SIG_SETMASK, &before, nil)
-        guard error == 0 else {
-            unsafe argument.release()
-            throw Errno(rawValue: error)
-        }
-        pthread_join(thread, nil)
+        try SystemThread { task.run() }.join()
         if let error = task.error { throw error }
     }
 
@@ -85,14 +68,10 @@ public final class WriteBack: Sendable {
             guard close_range(0, .max, Int32(CLINUX_CLOSE_RANGE_UNSHARE)) == 0,
                 unshare(Int32(CLINUX_CLONE_FS)) == 0,
                 unsafe chdir(target.mountPoint.string) == 0
-            else { throw lastError() }
-            var (major, minor, root): (UInt32, UInt32, UInt64) = (0, 0, 0)
-            guard unsafe clinux_cached_inode(".", &major, &minor, &root) == 0 else { throw lastError() }
-            guard Int(major) == target.device.major, Int(minor) == target.device.minor else {
-                throw .operationNotSupportedByDevice
-            }
-            let file = clinux_open_fuse_inode(AT_FDCWD, inode.rawValue, 0, O_RDONLY | O_CLOEXEC)
-            guard file >= 0 else { throw lastError() }
+            else { throw Errno.last }
+            guard try FileIdentity(cached: ".").device == target.device else { throw .operationNotSupportedByDevice }
+            let file = try SystemCall.check(
+                clinux_open_fuse_inode(AT_FDCWD, inode.rawValue, 0, O_RDONLY | O_CLOEXEC))
             defer { close(file) }
             try sync(file, bytes, CLINUX_SYNC_FILE_RANGE_ALL)
             try sync(file, next, CLINUX_SYNC_FILE_RANGE_WRITE)
@@ -101,9 +80,7 @@ public final class WriteBack: Sendable {
         private func sync(_ file: Int32, _ bytes: Range<Int64>, _ flags: Int) throws(Errno) {
             // A length of 0 would mean all the rest.
             guard !bytes.isEmpty else { return }
-            guard sync_file_range(file, Int(bytes.lowerBound), bytes.count, UInt32(flags)) == 0 else {
-                throw lastError()
-            }
+            try SystemCall.check(sync_file_range(file, Int(bytes.lowerBound), bytes.count, UInt32(flags)))
         }
     }
 }

@@ -8,8 +8,8 @@ struct Cdmfs: ParsableCommand {
         commandName: "cdmfs",
         abstract: "A simulated machine with coherent device memory, as a file system.",
         discussion: """
-            Mount it, browse its sys/ tree with the tools for the real one, map dev/cdm0 or a file under buffers/, and \
-            watch and steer where the pages are:
+            Mount a machine, browse its sys/ tree with the usual tools, map dev/cdm0 or a file below buffers/, and \
+            control where the pages are:
 
               cdmfs mount /mnt/cdm
               truncate -s 64M /mnt/cdm/buffers/a
@@ -19,11 +19,11 @@ struct Cdmfs: ParsableCommand {
               cdmfs numa_maps $$
               cdmfs unmount /mnt/cdm
 
-            `cdmfs help FILE` says what a file of a mount is, as in `cdmfs help buffers/a/migrate`; `cdmfs help --all` lists them all. \
-            `cdmfs --generate-completion-script SHELL` prints what completes commands in bash, zsh or fish.
+            `cdmfs help FILE` explains a file of a mount, as in `cdmfs help buffers/a/migrate`; `cdmfs help --all` lists all files. \
+            `cdmfs --generate-completion-script SHELL` prints the completions for bash, zsh or fish.
 
-            Exit status: 0, or 64 for wrong usage, 65 for a wrong topology file, 66 for one that cannot be read, 32 for a \
-            mount or unmount that failed, 1 otherwise; of run, that of its command.
+            Exit status: 0 on success, 64 for wrong usage, 65 for an invalid topology file, 66 for a topology file that \
+            cannot be read, 32 for a mount or unmount that fails, 1 for any other failure. `run` exits with the status of its command.
             """,
         version: "0.1.0",
         subcommands: [

@@ -2,12 +2,14 @@ import ArgumentParser
 import CoherentFS
 import CoherentMemory
 import Glibc
+import LinuxSupport
+import MachineTopology
 
 extension CompletionKind {
     /// The places where machines are mounted.
     static let mountPoints = CompletionKind.custom { _, _, typed in
         let mounts = (try? MountInfo.all(of: getpid())) ?? []
-        return mounts.filter { $0.type == MountInfo.cdmfs }.map(\.mountPoint).filter { $0.hasPrefix(typed) }
+        return mounts.filter { $0.isMachine }.map(\.mountPoint).filter { $0.hasPrefix(typed) }
     }
 
     /// The names of the presets.

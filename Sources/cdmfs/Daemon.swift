@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// Starting the daemon: this program once more in a session of its own, which tells through a pipe whether it came up.
@@ -21,8 +22,7 @@ enum Daemon {
             throw Failure(.failure, "mount: the daemon cannot be started: \(error)")
         }
         guard !(try isReady(at: pipe.readEnd)) else { return }
-        var status: Int32 = 0
-        while unsafe waitpid(pid, &status, 0) < 0, Glibc.errno == EINTR {}
+        let status = (try? SystemCall.waitForEnd(of: pid)) ?? 0
         let signal = status & 0x7f
         let end = signal == 0 ? "with status \(status >> 8 & 0xff)" : "by signal \(signal)"
         throw Failure(.mount, "mount: the daemon ended \(end) before the file system answered")

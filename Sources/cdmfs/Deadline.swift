@@ -1,8 +1,8 @@
 import Dispatch
-import Synchronization
+import LinuxSupport
 
 private final class Answer<Value: Sendable>: Sendable {
-    let value = Mutex<Value?>(nil)
+    let value = TracedMutex<Value?>(nil)
 }
 
 /// What `body` returns on a thread of its own, or nil where it takes longer than so many seconds: then that thread is left

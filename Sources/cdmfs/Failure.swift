@@ -1,5 +1,6 @@
 import CoherentMemory
 import Glibc
+import MachineTopology
 import SystemPackage
 
 /// Why the command fails: one line for stderr, and the exit status.
@@ -54,6 +55,3 @@ struct Failure: Error {
 func complain(_ message: String) {
     _ = try? FileDescriptor.standardError.writeAll("cdmfs: \(message)\n".utf8)
 }
-
-/// The errno of the C call that has just failed.
-func lastError() -> Errno { Errno(rawValue: Glibc.errno) }

@@ -1,28 +1,31 @@
 import ArgumentParser
 import CoherentFS
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// `cdmfs help`, in place of the argument parser's own.
 struct Help: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Say what a file of a mount is, or how a command is used.",
+        abstract: "Explain a file of a mount, or a command.",
         usage: "cdmfs help [<file> ...]\ncdmfs help --all | --markdown | --man <page>\ncdmfs help <command>",
         discussion: """
-            A file is a path of a mount (/mnt/cdm/sys/class/cdm/cdm0/state), its end, with numbers or with the letters of \
-            the reference (node1/distance, nodeN/distance), or just a name (migrate): every file of that name. Of a directory \
-            it says what is in it. Nothing needs to be mounted for it.
+            FILE is a path of a mount (/mnt/cdm/sys/class/cdm/cdm0/state), the end of a path, with numbers or with the \
+            letters of the reference (node1/distance, nodeN/distance), or a name (migrate), which stands for every file of \
+            that name. For a directory it lists the files. No machine needs to be mounted.
+
+            Exit status: 0 on success, 64 if there is no such file or command.
             """)
 
-    @Flag(help: "A line for each file there is.")
+    @Flag(help: "List all files, one line each.")
     var all = false
 
-    @Flag(help: "The whole reference, as a page.")
+    @Flag(help: "Print the whole reference in Markdown.")
     var markdown = false
 
     @Option(
         help: ArgumentHelp(
-            "A page of the manual, for man(1): \(ManualPage.allCases.map(\.rawValue).joined(separator: ", ")).",
+            "Print a manual page for man(1): \(ManualPage.allCases.map(\.rawValue).joined(separator: ", ")).",
             valueName: "page"))
     var man: ManualPage?
 
@@ -56,7 +59,7 @@ struct Help: ParsableCommand {
             for subject in subjects {
                 let entries = reference.entries(for: Self.placeInMount(subject) ?? subject)
                 guard !entries.isEmpty else {
-                    throw Failure(.usage, "help: \(subject): no file of a mount, and no command")
+                    throw Failure(.usage, "help: \(subject): neither a file of a mount nor a command")
                 }
                 texts.append(reference.text(of: entries))
             }
@@ -68,7 +71,7 @@ struct Help: ParsableCommand {
     /// asked of the mount, for it may be a name of the reference as well.
     private static func placeInMount(_ path: String) -> String? {
         guard let full = FilePath(path).isAbsolute ? FilePath(path) : currentDirectory?.pushing(FilePath(path)),
-            let mount = MountInfo.containing(full.lexicallyNormalized()), mount.type == MountInfo.cdmfs
+            let mount = MountInfo.containing(full.lexicallyNormalized()), mount.isMachine
         else { return nil }
         var inner = full.lexicallyNormalized()
         _ = inner.removePrefix(FilePath(mount.mountPoint))

@@ -1,7 +1,9 @@
 import CoherentFS
 import CoherentMemory
 import Fuse
+import LinuxSupport
 import Logging
+import MachineTopology
 import SystemPackage
 
 /// The mounted file system, as the command sees it. The only file here that knows what is behind it.
@@ -45,7 +47,7 @@ final class Host {
         case .made(let mount, let path):
             // The process that has made it becomes the command: its root shows the mount as long as that runs.
             let seen = FilePath("/proc/\(mount.process)/root").appending(FilePath(path).components)
-            return .made(with: mount.device, number: MountDevice(major: 0, minor: mount.minor), path: seen)
+            return .made(with: mount.device, number: DeviceNumber(major: 0, minor: mount.minor), path: seen)
         }
     }
 

@@ -1,4 +1,5 @@
 import CoherentMemory
+import MachineTopology
 import SystemPackage
 
 /// Where the description of a machine comes from.

@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// The simulated machine in place of the host's, for one process and its children: a mount namespace in which files of a mount
@@ -32,7 +33,7 @@ struct MachineView {
     }
 
     private static func refusal(_ path: String) -> Failure {
-        let error = lastError()
+        let error = Errno.last
         return Failure(
             .mount, "run: \(path): \(error == .noSuchFileOrDirectory ? "no machine is mounted here" : "\(error)")")
     }
@@ -49,7 +50,7 @@ struct MachineView {
         try leaveOthers()
         for (simulated, host) in Self.covers {
             guard unsafe Glibc.mount("\(mountPoint)/\(simulated)", host, nil, UInt(MS_BIND), nil) != 0 else { continue }
-            let error = lastError()
+            let error = Errno.last
             // An older kernel has no such file, and no tool of its looks there.
             if error == .noSuchFileOrDirectory, unsafe access(host, F_OK) != 0 { continue }
             throw Failure(.failure, "run: \(host): \(error)")
@@ -63,14 +64,14 @@ struct MachineView {
             throw Failure(.mount, "run: \(mountPoint): no machine is mounted here")
         }
         // In a user namespace mounts of the one above are locked (mount_namespaces(7)); there they stay.
-        try? MountInfo.detach { $0.minor != own.minor }
+        try? MountInfo.detach { $0.device.minor != own.device.minor }
     }
 
     /// Makes this process the command.
     func execute(_ words: [String]) throws(Failure) -> Never {
         unsafe setenv("CDMFS_MOUNTPOINT", mountPoint, 1)
         _ = unsafe withArgumentVector(words) { unsafe execvp(words[0], $0) }
-        let error = lastError()
+        let error = Errno.last
         throw Failure(error == .noSuchFileOrDirectory ? .notFound : .notExecutable, "run: \(words[0]): \(error)")
     }
 
@@ -79,20 +80,20 @@ struct MachineView {
         let (user, group) = (geteuid(), getegid())
         if unshare(CLONE_NEWNS) != 0 {
             guard unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0 else {
-                throw Failure(.failure, "run: unshare: \(lastError())")
+                throw Failure(.failure, "run: unshare: \(Errno.last)")
             }
             do {
                 for (file, text) in [
                     ("setgroups", "deny"), ("uid_map", "\(user) \(user) 1"), ("gid_map", "\(group) \(group) 1"),
                 ] {
-                    try write(text, to: FilePath("/proc/self/\(file)"))
+                    try SmallFile.write(text, to: FilePath("/proc/self/\(file)"))
                 }
             } catch {
                 throw Failure(.failure, "run: user namespace: \(error)")
             }
         }
         guard unsafe Glibc.mount(nil, "/", nil, UInt(MS_REC | MS_SLAVE), nil) == 0 else {
-            throw Failure(.failure, "run: /: \(lastError())")
+            throw Failure(.failure, "run: /: \(Errno.last)")
         }
     }
 }

@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// A mount of type fuse.cdmfs that one process makes, in a mount namespace of its own, and another one serves.
@@ -26,11 +27,11 @@ struct MadeMount {
             "fd=\(device.rawValue),rootmode=40000,user_id=\(geteuid()),group_id=\(getegid()),default_permissions,allow_other"
         let flags = UInt(MS_NOSUID | MS_NODEV)
         let status = unsafe options.withCString { unsafe Glibc.mount("cdmfs", directory, "fuse.cdmfs", flags, $0) }
-        guard status == 0 else { throw Failure(.mount, "run: \(directory): mount: \(lastError())") }
-        guard let mount = MountInfo.uppermost(at: directory) else {
+        guard status == 0 else { throw Failure(.mount, "run: \(directory): mount: \(Errno.last)") }
+        guard let mount = MountInfo.uppermost(at: FilePath(directory)) else {
             throw Failure(.mount, "run: \(directory): the mount is not in /proc/self/mountinfo")
         }
-        minor = mount.minor
+        minor = mount.device.minor
         process = getpid()
     }
 
@@ -38,7 +39,7 @@ struct MadeMount {
     func send(over socket: FileDescriptor) throws(Failure) {
         var text = Array("\(minor) \(process)".utf8)
         let status = unsafe clinux_send_file(socket.rawValue, device.rawValue, &text, text.count)
-        guard status == 0 else { throw Failure(.failure, "run: the daemon: \(lastError())") }
+        guard status == 0 else { throw Failure(.failure, "run: the daemon: \(Errno.last)") }
     }
 
     /// What another process has sent.

@@ -1,6 +1,7 @@
 import ArgumentParser
 import CoherentMemory
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// `cdmfs mount`
@@ -8,17 +9,21 @@ struct Mount: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Mount a simulated machine.",
         discussion: """
-            Returns once the file system answers; a daemon then serves it until it is unmounted or gets SIGTERM or SIGINT. \
-            A mount that cannot come up says why in one line and leaves nothing behind.
+            Returns after the file system answers. A daemon serves it until it is unmounted, or until the daemon gets SIGTERM \
+            or SIGINT. If the mount fails, one line says why, and nothing is left behind.
 
-            A mount over one of the same source is refused: the same line of /etc/fstab mounts one machine.
+            A mount over a mount of the same source is refused, so that one line of /etc/fstab mounts one machine.
 
             Options after -o, separated by commas:
             \(MountWord.lines.joined(separator: "\n"))
               ro, noexec, noatime, sync, …
 
-            A limit of 0 is none; nobody's share is less than 1, and who has CAP_SYS_RESOURCE, or mounts for himself, has \
-            all. A mount by a user has no seccomp. Words for mount(8) and /etc/fstab are ignored.
+            A limit of 0 means no limit. The share of one user is at least 1. It does not apply to processes with \
+            CAP_SYS_RESOURCE and to the user who mounts. A mount by an ordinary user runs without seccomp. Generic mount(8) \
+            options are accepted and ignored.
+
+            Exit status: 0 on success, 32 if the mount fails, 64 for wrong usage, 65 for an invalid topology file, 66 for \
+            a topology file that cannot be read.
             """)
 
     @Option(
@@ -44,7 +49,7 @@ struct Mount: ParsableCommand {
     var log: String?
 
     @Option(
-        help: ArgumentHelp("The machine, by the name of a preset.", valueName: "name"), completion: .presets)
+        help: ArgumentHelp("The machine: the name of a preset.", valueName: "name"), completion: .presets)
     var preset: String?
 
     @Option(help: .hidden)
@@ -84,10 +89,10 @@ struct Mount: ParsableCommand {
         ).run()
     }
 
-    /// What a mount by a user has not.
+    /// What a mount by an ordinary user lacks.
     private static let limits = """
-        mount: not root, so buffers cannot be mapped direct (that takes CAP_SYS_ADMIN) and mapped stores are slow (root alone \
-        may write the mount's /sys/class/bdi/*/strict_limit); a mount by root or from /etc/fstab has both
+        mount: not root: buffers cannot be mapped direct (needs CAP_SYS_ADMIN), and mapped stores are slow (needs write access \
+        to the mount's /sys/class/bdi/*/strict_limit); mount as root or from /etc/fstab to have both
         """
 
     /// The arguments for the daemon, which is this command once more in the foreground.

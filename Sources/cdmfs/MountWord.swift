@@ -1,5 +1,6 @@
 import CoherentMemory
 import Fuse
+import LinuxSupport
 import SystemPackage
 
 /// A word after `-o` that is cdmfs's own: how it is written, and what it means.
@@ -20,12 +21,12 @@ struct MountWord {
     static let all: [MountWord] = [
         MountWord(name: "topology", form: "FILE", meaning: "as --topology"),
         MountWord(name: "fsname", form: "NAME", meaning: "as --source"),
-        MountWord(name: "overmount", meaning: "cover a mount of the same source, which is refused otherwise"),
-        MountWord(name: "remount", meaning: "change ro, rw, noexec, … of the mount that is there, and nothing else"),
+        MountWord(name: "overmount", meaning: "allow a mount over a mount of the same source"),
+        MountWord(name: "remount", meaning: "change ro, rw, noexec, … of an existing mount, and nothing else"),
         MountWord(
             name: "fault_around", form: "SIZE",
             values: ["4K", "8K", "16K", "32K", "64K", "128K", "256K", "512K", "1M"],
-            meaning: "how much a first touch populates, a power of two from 4K to 1M", fallback: "128K"),
+            meaning: "bytes that a first touch populates, a power of two from 4K to 1M", fallback: "128K"),
         MountWord(
             name: "huge", form: "WORD", values: HugeMode.allCases.map(\.rawValue),
             meaning: "whether new buffers have huge pages: \(list(HugeMode.self))", fallback: "never"),
@@ -34,30 +35,33 @@ struct MountWord {
             meaning: "how new buffers are mapped: \(list(MappingMode.self))", fallback: "tracked"),
         MountWord(
             name: "numa_balancing", form: "N", values: ["0", "1", "2", "3"],
-            meaning: "0 off, 1 pages follow tasks, 2 promotion, 3 both", fallback: "0"),
+            meaning: "automatic balancing: 0 off, 1 pages follow tasks, 2 promotion, 3 both", fallback: "0"),
         MountWord(
             name: "transport", form: "WORD", values: Transport.allCases.map(\.rawValue),
-            meaning: "how requests come: \(list(Transport.self))", fallback: "auto"),
-        MountWord(name: "dev_mode", form: "MODE", meaning: "the mode of the device files, octal", fallback: "660"),
+            meaning: "how requests arrive: \(list(Transport.self))", fallback: "auto"),
+        MountWord(name: "dev_mode", form: "MODE", meaning: "the octal mode of the device files", fallback: "660"),
         MountWord(
-            name: "dev_gid", form: "GID", meaning: "the group of the device files, a number",
-            fallback: "that of whoever mounts"),
+            name: "dev_gid", form: "GID", meaning: "the numeric group of the device files",
+            fallback: "the group of the mounting user"),
         MountWord(
-            name: "nr_inodes", form: "N", meaning: "most files and directories below buffers/",
+            name: "nr_inodes", form: "N", meaning: "maximum number of files and directories below buffers/",
             fallback: "one for every 8K of the host's memory"),
         MountWord(
-            name: "max_direct", form: "N", meaning: "most direct buffers",
+            name: "max_direct", form: "N", meaning: "maximum number of direct buffers",
             fallback: "one for every 512K, at most 64K"),
-        MountWord(name: "max_pinned", form: "SIZE", meaning: "most bytes of pinned buffers", fallback: "0"),
+        MountWord(name: "max_pinned", form: "SIZE", meaning: "maximum size of all pinned buffers", fallback: "0"),
         MountWord(
-            name: "user_limit", form: "PERCENT", meaning: "what one user may have of each of these", fallback: "25"),
+            name: "user_limit", form: "PERCENT", meaning: "share of each of these limits for one user", fallback: "25"),
+        MountWord(
+            name: "user_frames", form: "PERCENT", meaning: "what one user may have of each device's memory",
+            fallback: "0"),
         MountWord(
             name: "seccomp", form: "WORD", values: ["on", "off"],
-            meaning: "off: the daemon may use any system call", fallback: "on"),
+            meaning: "whether the daemon restricts its system calls", fallback: "on"),
         MountWord(
             name: "oom_score_adj", form: "N",
-            meaning: "how soon the kernel ends the daemon where memory is out: -1000 to 1000"),
-        MountWord(name: "allow_other", meaning: "other users get in, too; root's mount always lets them"),
+            meaning: "OOM score adjustment of the daemon, from -1000 to 1000"),
+        MountWord(name: "allow_other", meaning: "give other users access; a mount by root always does"),
     ]
 
     private static func list<Word>(_ words: Word.Type) -> String
@@ -102,7 +106,8 @@ extension MountWord {
     /// The topology files and the directories that a path may become.
     private static func topologies(_ typed: Substring) -> [String] {
         let folder = typed.lastIndex(of: "/").map { typed[...$0] } ?? ""
-        return names(in: folder.isEmpty ? "." : FilePath(String(folder))).sorted().compactMap { name in
+        return (DirectoryListing.names(in: folder.isEmpty ? "." : FilePath(String(folder))) ?? []).sorted().compactMap {
+            name in
             let path = folder + name
             if isDirectory(FilePath(String(path))) { return path + "/" }
             return name.hasSuffix(".toml") ? String(path) : nil

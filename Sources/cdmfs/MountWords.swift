@@ -1,6 +1,7 @@
 import CoherentFS
 import CoherentMemory
 import Fuse
+import MachineTopology
 
 /// What stood after `-o`.
 struct MountWords {

@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// What can be learnt of the daemon behind a mount without trusting it to answer.
@@ -17,7 +18,7 @@ enum MountedDaemon {
     /// asking it, for at most a second.
     init(of mount: MountInfo) {
         // Several: the number of a connection that has ended is used again, and who still holds that one is another.
-        let holders = Self.holders(of: mount.minor)
+        let holders = Self.holders(of: mount.device.minor)
         if holders.count == 1, let running = Self.running(holders[0]) {
             self = running
             return
@@ -33,29 +34,23 @@ enum MountedDaemon {
     }
 
     /// When a process was started, in ticks after boot; 0 for one that is gone.
-    private static func start(of pid: pid_t) -> Int {
-        // The name may have blanks and parentheses in it; the time is the 20th word behind that.
-        let text = (try? readAll(FilePath("/proc/\(pid)/stat"))) ?? ""
-        let words = text[(text.lastIndex(of: ")") ?? text.startIndex)...].split(separator: " ")
-        return words.count > 20 ? Int(words[20]) ?? 0 : 0
-    }
+    private static func start(of pid: pid_t) -> UInt64 { ProcStat(task: pid)?.startTime ?? 0 }
 
     /// The processes of this name that hold a FUSE connection, which newer kernels show in /proc/PID/fdinfo.
     private static func holders(of connection: Int) -> [pid_t] {
-        namesOfNumbers(in: "/proc").compactMap { pid_t($0) }.filter { pid in
-            let process = FilePath("/proc/\(pid)")
-            guard (try? readAll(process.appending("comm"))) == "cdmfs\n" else { return false }
-            return namesOfNumbers(in: process.appending("fdinfo")).contains { descriptor in
-                let lines = (try? readAll(process.appending("fdinfo").appending(descriptor)))?.split(separator: "\n")
-                let line = lines?.first { $0.hasPrefix("fuse_connection:") }
-                return line?.split(whereSeparator: \.isWhitespace).last.flatMap { Int($0) } == connection
+        ProcFile.processes.filter { pid in
+            guard ProcFile.name(of: pid) == "cdmfs" else { return false }
+            let folder = "/proc/\(pid)/fdinfo"
+            return (DirectoryListing.numbers(in: folder) ?? []).contains { descriptor in
+                ProcFile.read("\(folder)/\(descriptor)") { ProcFile.number("fuse_connection", in: $0) }
+                    == UInt64(connection)
             }
         }
     }
 
     private static func ask(_ mountPoint: String) -> MountedDaemon {
         do {
-            let text = try readAll(FilePath(mountPoint).appending("sys/kernel/cdm/pid"))
+            let text = try SmallFile.text(FilePath(mountPoint).appending("sys/kernel/cdm/pid"))
             guard let pid = pid_t(text.prefix { $0.isNumber }), pid > 1 else { return .unknown }
             return running(pid) ?? .unknown
         } catch Errno.socketNotConnected {

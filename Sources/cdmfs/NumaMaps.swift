@@ -1,6 +1,7 @@
 import ArgumentParser
 import CoherentFS
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// `cdmfs numa_maps`
@@ -9,23 +10,25 @@ struct NumaMaps: ParsableCommand {
         commandName: "numa_maps",
         abstract: "Print a task's numa_maps with the simulated placement in it.",
         discussion: """
-            The lines are those of /proc/PID/numa_maps, but those of mappings of simulated machines say which of their \
-            nodes the pages are on. A host whose kernel has no NUMA has no such file; then only these are printed.
+            The lines are those of /proc/PID/numa_maps, except that mappings of simulated machines show the simulated nodes. \
+            If the host's kernel has no NUMA, only mappings of simulated machines are printed.
+
+            Exit status: 0 on success, 64 for wrong usage, 1 if the process does not exist or cannot be read.
             """)
 
-    @Argument(help: "The number of a process or thread.")
+    @Argument(help: "The PID of a process or thread.")
     var pid: Int32
 
     func validate() throws {
-        guard pid > 0 else { throw ValidationError("expected the number of a process, more than 0") }
+        guard pid > 0 else { throw ValidationError("expected the PID of a process, more than 0") }
     }
 
-    /// So many seconds may take what is read of the task, which can hold that back.
-    private static let patience = 5.0
+    /// The time limit in seconds for reading /proc files of the task, which can delay the read.
+    private static let timeLimit = 5.0
 
     func run() throws {
         // Where /proc is of a namespace above, it has another number there.
-        guard let task = MountedFileSystem.numberInProc(of: pid) else {
+        guard let task = PIDNamespace.numberInProc(of: pid) else {
             throw Failure(.failure, "numa_maps: \(pid): \(Errno.noSuchProcess)")
         }
         let mounts: [MountInfo]
@@ -40,8 +43,8 @@ struct NumaMaps: ParsableCommand {
         var order: [Substring] = []
         var mapped = try mappedDevices(task)
         // A mount of a part of a machine has no controls.
-        for mount in mounts where mount.type == MountInfo.cdmfs && mount.root == "/" {
-            guard mapped.remove(mount.minor) != nil else { continue }
+        for mount in mounts where mount.isMachine && mount.root == "/" {
+            guard mapped.remove(mount.device.minor) != nil else { continue }
             for line in try lines(from: mount, task) {
                 let address = line.prefix { $0 != " " }
                 if simulated.updateValue(line, forKey: address) == nil { order.append(address) }
@@ -66,21 +69,18 @@ struct NumaMaps: ParsableCommand {
     /// The minor numbers of the devices without a disk whose files the task maps.
     private func mappedDevices(_ task: pid_t) throws(Failure) -> Set<Int> {
         do {
-            let lines = try text(of: "/proc/\(task)/maps").split(separator: "\n")
-            return Set(
-                lines.compactMap { line in
-                    let fields = line.split(separator: " ", maxSplits: 5)
-                    guard fields.count > 3, fields[3].hasPrefix("00:") else { return nil }
-                    return Int(fields[3].dropFirst(3), radix: 16)
-                })
+            let mappings = try text(of: "/proc/\(task)/maps").split(separator: "\n").compactMap {
+                ProcMapping(line: $0)
+            }
+            return Set(mappings.filter { $0.device.major == 0 }.map(\.device.minor))
         } catch {
             throw Failure(.failure, "numa_maps: \(pid): \(error)")
         }
     }
 
-    /// A file of the task; ETIMEDOUT where the task does not let itself be read.
+    /// A file of the task; ETIMEDOUT if the read exceeds the time limit.
     private func text(of file: String) throws -> String {
-        let text = answer(within: Self.patience) { Result { try readAll(FilePath(file)) } }
+        let text = answer(within: Self.timeLimit) { Result { try SmallFile.text(FilePath(file)) } }
         guard let text else { throw Errno.timedOut }
         return try text.get()
     }
@@ -98,7 +98,7 @@ struct NumaMaps: ParsableCommand {
                 return try file.closeAfter {
                     _ = try file.writeAll("\(pid)".utf8)
                     _ = try file.seek(offset: 0, from: .start)
-                    return try readAll(file).split(separator: "\n")
+                    return try SmallFile.text(file).split(separator: "\n")
                 }
             } catch {
                 failure = error as? Errno ?? failure

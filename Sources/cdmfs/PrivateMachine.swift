@@ -1,6 +1,7 @@
 import ArgumentParser
 import CLinux
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// A machine for one command, mounted in the command's namespace and nowhere else.
@@ -41,14 +42,14 @@ struct PrivateMachine {
 
     private func makeDirectory() throws(Failure) -> String {
         var template = Array("/tmp/cdmfs-XXXXXX".utf8CString)
-        guard unsafe mkdtemp(&template) != nil else { throw Failure(.failure, "run: /tmp: \(lastError())") }
+        guard unsafe mkdtemp(&template) != nil else { throw Failure(.failure, "run: /tmp: \(Errno.last)") }
         return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
     private func socketPair() throws -> (FileDescriptor, FileDescriptor) {
         var ends: [Int32] = [-1, -1]
         let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
-        guard unsafe socketpair(AF_UNIX, type, 0, &ends) == 0 else { throw lastError() }
+        guard unsafe socketpair(AF_UNIX, type, 0, &ends) == 0 else { throw Errno.last }
         return (FileDescriptor(rawValue: ends[0]), FileDescriptor(rawValue: ends[1]))
     }
 

@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// `mount -o remount`: other flags for a mount that is there, as mount(8) gives them to its helper.
@@ -24,16 +25,16 @@ struct Remount {
     }
 
     func run() throws(Failure) {
-        guard let path = resolvedPath(mountPoint) else { throw failure("\(lastError())") }
-        guard let mount = MountInfo.uppermost(at: path) else { throw failure("not mounted") }
-        guard mount.type == MountInfo.cdmfs else {
+        guard let path = resolvedPath(mountPoint) else { throw failure("\(Errno.last)") }
+        guard let mount = MountInfo.uppermost(at: FilePath(path)) else { throw failure("not mounted") }
+        guard mount.isMachine else {
             throw failure("a mount of type \(mount.type); expected \(MountInfo.cdmfs)")
         }
         // mount(2) sets all of the flags, so what nobody speaks of must be said again.
         // Of `ro` and `rw`, one of which is the mount's and one the file system's, `ro` is in force.
         let flags = Self.flags(words, on: Self.flags(mount.options.filter { $0 != "rw" }, on: 0))
         guard unsafe Glibc.mount("none", path, nil, flags | UInt(MS_REMOUNT), nil) == 0 else {
-            throw failure("\(lastError())")
+            throw failure("\(Errno.last)")
         }
     }
 

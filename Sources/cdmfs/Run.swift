@@ -1,6 +1,7 @@
 import ArgumentParser
 import CLinux
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// `cdmfs run`
@@ -73,7 +74,7 @@ struct Run: ParsableCommand {
 
     private func makeDirectory(_ path: String) throws(Failure) {
         guard unsafe mkdir(path, 0o755) == 0 || Glibc.errno == EEXIST else {
-            throw Failure(.mount, "run: \(path): \(lastError())")
+            throw Failure(.mount, "run: \(path): \(Errno.last)")
         }
     }
 }

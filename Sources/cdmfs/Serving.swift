@@ -2,6 +2,7 @@ import CLinux
 import CoherentFS
 import CoherentMemory
 import Glibc
+import LinuxSupport
 import Logging
 import SystemPackage
 
@@ -19,7 +20,7 @@ struct Serving {
     /// Serves until the mount is gone or a signal ends it.
     func run() throws(Failure) {
         // As a daemon it was started under the name of a link in /proc.
-        try? write("cdmfs", to: "/proc/self/comm")
+        try? SmallFile.write("cdmfs", to: "/proc/self/comm")
         if readyFD != nil { Daemon.detach() }
         do throws(Failure) {
             // Before there is any thread, so that they all leave these signals to the descriptor.
@@ -81,9 +82,9 @@ struct Serving {
     private func checkedMountPoint() throws(Failure) -> String {
         var status = Glibc.stat()
         guard unsafe stat(mountPoint, &status) == 0 else {
-            let error = lastError()
+            let error = Errno.last
             let reason =
-                error == .socketNotConnected ? "a mount without its daemon is in the way; unmount it" : "\(error)"
+                error == .socketNotConnected ? "a mount without its daemon is there; unmount it first" : "\(error)"
             throw Failure(.mount, "mount: \(mountPoint): \(reason)")
         }
         guard status.st_mode & S_IFMT == S_IFDIR else {
@@ -91,11 +92,11 @@ struct Serving {
         }
         // fusermount3, which mounts for a user, would say so only to a stderr that a daemon has not.
         guard unsafe geteuid() == 0 || access(mountPoint, W_OK) == 0 else {
-            throw Failure(.mount, "mount: \(mountPoint): \(lastError())")
+            throw Failure(.mount, "mount: \(mountPoint): \(Errno.last)")
         }
         let source = options.source ?? FileSystemOptions().source
-        if !options.mayCover, let path = resolvedPath(mountPoint), let there = MountInfo.uppermost(at: path),
-            there.type == MountInfo.cdmfs, there.source == source
+        if !options.mayCover, let path = resolvedPath(mountPoint), let there = MountInfo.uppermost(at: FilePath(path)),
+            there.isMachine, there.source == source
         {
             throw Failure(
                 .mount,
@@ -124,7 +125,7 @@ struct Serving {
     /// Tells whoever waits that the mount answers; false if they have gone meanwhile and so want no mount.
     private func isWanted() throws(Failure) -> Bool {
         guard let readyFD else { return true }
-        guard unsafe chdir("/") == 0 else { throw Failure(.failure, "mount: /: \(lastError())") }
+        guard unsafe chdir("/") == 0 else { throw Failure(.failure, "mount: /: \(Errno.last)") }
         let pipe = FileDescriptor(rawValue: readyFD)
         defer { try? pipe.close() }
         do {

@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// A child that stands for this process: signals that this process gets go on to it, and it stops and ends for both.
@@ -114,16 +115,12 @@ struct SupervisedCommand {
 
     /// Whether a process is left in the namespace of the child.
     var hasLeftProcesses: Bool {
-        !namespace.isEmpty && namesOfNumbers(in: "/proc").contains { Self.namespace(of: $0) == namespace }
+        !namespace.isEmpty && ProcFile.processes.contains { Self.namespace(of: "\($0)") == namespace }
     }
 
     /// `mnt:[NUMBER]`; empty where it cannot be told.
     private static func namespace(of process: String) -> String {
-        var buffer = [UInt8](repeating: 0, count: 64)
-        let count = unsafe buffer.withUnsafeMutableBytes { bytes in
-            unsafe readlink("/proc/\(process)/ns/mnt", bytes.baseAddress!, bytes.count)
-        }
-        return String(decoding: buffer.prefix(max(0, count)), as: UTF8.self)
+        ProcFile.link("/proc/\(process)/ns/mnt") ?? ""
     }
 
     /// si_code of a signal that the kernel sends, as for Ctrl-C.

@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// The signals that end the daemon, as a descriptor to poll beside others.
@@ -17,7 +18,7 @@ struct TerminationSignals {
         for signal in [SIGTERM, SIGINT, SIGHUP] { unsafe sigaddset(&set, signal) }
         unsafe sigprocmask(SIG_BLOCK, &set, nil)
         let descriptor = unsafe signalfd(-1, &set, Int32(SFD_CLOEXEC))
-        guard descriptor >= 0 else { throw Failure(.failure, "signalfd: \(lastError())") }
+        guard descriptor >= 0 else { throw Failure(.failure, "signalfd: \(Errno.last)") }
         self.descriptor = FileDescriptor(rawValue: descriptor)
     }
 
@@ -34,7 +35,7 @@ struct TerminationSignals {
     /// Waits for one of them, until `end` is readable, or for one of the `others`.
     func wait(orFor end: FileDescriptor, _ others: [pollfd]) -> Event {
         var entries = [descriptor, end].map { pollfd(fd: $0.rawValue, events: Int16(POLLIN), revents: 0) } + others
-        while unsafe poll(&entries, UInt(entries.count), -1) < 0, Glibc.errno == EINTR {}
+        _ = try? SystemCall.retry { unsafe poll(&entries, UInt(entries.count), -1) }
         guard entries[0].revents != 0 else { return entries[1].revents != 0 ? .end : .other }
         var info = signalfd_siginfo()
         _ = unsafe withUnsafeMutableBytes(of: &info) { unsafe try? descriptor.read(into: $0) }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import CoherentMemory
+import MachineTopology
 import SystemPackage
 
 /// `cdmfs topology`
@@ -8,13 +9,15 @@ struct TopologyCommand: ParsableCommand {
         commandName: "topology",
         abstract: "Print a machine as a topology file, or check one.",
         discussion: """
-            Without options it prints the machine that is mounted where no topology is given: the start for one of your \
-            own, of which --keys says what it may have. --check prints the machine of a file with every default filled in, or \
-            what is wrong with it, in one line.
+            Without options it prints the default machine, which `cdmfs mount` takes if no topology is given. --keys \
+            explains what a topology file may contain. --check prints the machine of a file with every default filled in, \
+            or one line with the error and its place.
+
+            Exit status: 0 on success, 64 for wrong usage, 65 for an invalid file, 66 for a file that cannot be read.
             """)
 
     @Option(
-        help: ArgumentHelp("Print the machine of this name.", valueName: "name"),
+        help: ArgumentHelp("Print the preset of this name.", valueName: "name"),
         completion: .presets)
     var preset: String?
 
@@ -26,7 +29,7 @@ struct TopologyCommand: ParsableCommand {
     @Flag(help: "List the names of all presets.")
     var list = false
 
-    @Flag(help: "Say what each key of a file means.")
+    @Flag(help: "Explain each key of a topology file.")
     var keys = false
 
     func validate() throws {

@@ -1,6 +1,7 @@
 import ArgumentParser
 import CLinux
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// `cdmfs unmount`
@@ -8,44 +9,46 @@ struct Unmount: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Unmount a simulated machine.",
         discussion: """
-            Returns once the daemon has ended. A mount whose daemon was killed is cleared, busy or not. One that is \
-            otherwise busy is refused with status 32, unless an option says what to do. Where the file system lives on in \
-            another mount namespace, as of a container or of `cdmfs run`, a line says which processes are in those.
+            Returns after the daemon has exited. If the daemon was killed, the mount point is cleared, busy or not. Any \
+            other busy mount is refused, unless an option says what to do. If the file system is still mounted in another \
+            mount namespace, such as that of a container or of `cdmfs run`, one line names the processes there.
+
+            Exit status: 0 on success, 32 if the mount cannot be unmounted, 64 for wrong usage.
             """,
         aliases: ["umount"])
 
-    @Flag(name: .shortAndLong, help: "Take the mount out of the tree now, and end when its last user is done.")
+    @Flag(name: .shortAndLong, help: "Detach the mount now; the daemon exits after its last user.")
     var lazy = false
 
-    @Flag(name: .shortAndLong, help: "Abort what is under way in the mount, then unmount.")
+    @Flag(name: .shortAndLong, help: "Abort pending requests, then unmount.")
     var force = false
 
     @Argument(help: "Where the machine is mounted.", completion: .mountPoints)
     var mountpoint: String
 
-    /// After so many seconds it is asked who keeps a daemon.
-    private var patience: Double { lazy ? 0.1 : 0.5 }
+    /// The seconds to wait for the daemon before looking for processes that keep it.
+    private var timeLimit: Double { lazy ? 0.1 : 0.5 }
 
     func run() throws {
         let path = try resolved()
-        guard let mount = MountInfo.uppermost(at: path) else {
+        guard let mount = MountInfo.uppermost(at: FilePath(path)) else {
             throw Failure(.mount, "unmount: \(mountpoint): not mounted")
         }
-        guard mount.type == MountInfo.cdmfs else {
+        guard mount.isMachine else {
             throw Failure(.mount, "unmount: \(mountpoint): a mount of type \(mount.type); expected \(MountInfo.cdmfs)")
         }
         let daemon = MountedDaemon(of: mount)
         try unmount(path, mount, daemon)
-        // It ends within milliseconds, unless somebody still has the file system.
-        if daemon.waitForEnd(seconds: patience) { return }
-        let holders = MountHolder.all(of: mount.minor)
+        // The daemon exits within milliseconds, unless a process still has the file system.
+        if daemon.waitForEnd(seconds: timeLimit) { return }
+        let holders = MountHolder.all(of: mount.device.minor)
         if !holders.isEmpty {
             return complain(
                 "unmount: \(mountpoint): unmounted here, but still mounted in the mount namespaces of processes "
                     + holders.map(\.description).joined(separator: ", "))
         }
         if !lazy, !daemon.waitForEnd(), case .running(let pid, _) = daemon {
-            complain("unmount: \(mountpoint): unmounted, but the daemon (pid \(pid)) has not ended yet")
+            complain("unmount: \(mountpoint): unmounted, but the daemon (pid \(pid)) has not exited yet")
         }
     }
 
@@ -55,7 +58,7 @@ struct Unmount: ParsableCommand {
         // A path that ends in a slash would be looked at from inside.
         if path.components.isEmpty, path.root != nil { path = "/" }
         if let resolved = resolvedPath(path.string) { return resolved }
-        let error = lastError()
+        let error = Errno.last
         guard error == .socketNotConnected, let name = path.lastComponent,
             let folder = resolvedPath(path.removingLastComponent().isEmpty ? "." : path.removingLastComponent().string)
         else { throw Failure(.mount, "unmount: \(mountpoint): \(error)") }
@@ -67,14 +70,14 @@ struct Unmount: ParsableCommand {
         if lazy { flags |= Int32(MNT_DETACH) }
         if force { flags |= Int32(MNT_FORCE) }
         if umount(path, flags) { return }
-        var error = lastError()
+        var error = Errno.last
         var mayDetach = force
         if case .gone = daemon { mayDetach = true }
         if error == .resourceBusy, mayDetach {
             if umount(path, Int32(UMOUNT_NOFOLLOW | MNT_DETACH)) { return }
-            error = lastError()
+            error = Errno.last
             // Its daemon, which has seen the end of the connection, may have been faster.
-            if MountInfo.uppermost(at: path)?.minor != mount.minor { return }
+            if MountInfo.uppermost(at: FilePath(path))?.device.minor != mount.device.minor { return }
         }
         if error == .notPermitted, geteuid() != 0 {
             return try unmountAsUser(path, isLazy: lazy || mayDetach)
@@ -105,9 +108,8 @@ struct Unmount: ParsableCommand {
             }
             guard started == 0 else { throw Errno(rawValue: started) }
             try pipe.writeEnd.close()
-            let complaint = try readAll(pipe.readEnd)
-            var status: Int32 = 0
-            while unsafe waitpid(pid, &status, 0) < 0, Glibc.errno == EINTR {}
+            let complaint = try SmallFile.text(pipe.readEnd)
+            let status = try SystemCall.waitForEnd(of: pid)
             if status != 0 { throw Failure(.mount, "unmount: \(mountpoint): \(complaint)") }
         } catch let failure as Failure {
             throw failure

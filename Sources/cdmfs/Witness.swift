@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// A process that can reach a mount, for as long as there is one.
@@ -11,7 +12,7 @@ import SystemPackage
 struct Witness: ~Copyable {
     private let minor: Int
     /// The daemon's mount namespace.
-    private let own = MountHolder.link("/proc/self/ns/mnt")
+    private let own = ProcFile.link("/proc/self/ns/mnt") ?? ""
     private var process: pid_t = 0
     /// Readable once it has ended.
     private var end: Int32 = -1
@@ -20,10 +21,10 @@ struct Witness: ~Copyable {
 
     /// Looks for one for the mount at a path.
     init?(at mountPoint: String) {
-        guard let mount = unsafe realpath(mountPoint, nil) else { return nil }
-        defer { unsafe free(mount) }
-        guard let mount = MountInfo.uppermost(at: unsafe String(cString: mount)) else { return nil }
-        minor = mount.minor
+        guard let path = resolvedPath(mountPoint), let mount = MountInfo.uppermost(at: FilePath(path)) else {
+            return nil
+        }
+        minor = mount.device.minor
         find()
     }
 
@@ -50,7 +51,7 @@ struct Witness: ~Copyable {
     private mutating func find() {
         for descriptor in [end, table] where descriptor >= 0 { close(descriptor) }
         (process, end, table) = (0, -1, -1)
-        for candidate in MountHolder.processes where candidate != getpid() && !MountHolder.isDaemon(candidate) {
+        for candidate in ProcFile.processes where candidate != getpid() && !MountHolder.isDaemon(candidate) {
             guard canReach(candidate) else { continue }
             end = pidfd_open(candidate, 0)
             guard end >= 0 else { continue }
@@ -63,16 +64,16 @@ struct Witness: ~Copyable {
     /// Whether a process sees the mount, is in the daemon's namespace, or keeps that for those who come later, as unshare(1)
     /// does with a file.
     private func canReach(_ candidate: pid_t) -> Bool {
-        if !own.isEmpty, MountHolder.link("/proc/\(candidate)/ns/mnt") == own { return true }
+        if !own.isEmpty, ProcFile.link("/proc/\(candidate)/ns/mnt") == own { return true }
         let mounts = (try? MountInfo.all(of: candidate)) ?? []
         if mounts.contains(where: {
-            $0.minor == minor && $0.type == "fuse.cdmfs" || $0.type == "nsfs" && $0.root == own
+            $0.device.minor == minor && $0.isMachine || $0.type == "nsfs" && $0.root == own
         }) {
             return true
         }
         let folder = "/proc/\(candidate)/fd"
         return !own.isEmpty
-            && namesOfNumbers(in: FilePath(folder)).contains { MountHolder.link("\(folder)/\($0)") == own }
+            && (DirectoryListing.numbers(in: folder) ?? []).contains { ProcFile.link("\(folder)/\($0)") == own }
     }
 
     /// Takes every machine out of the daemon's mount namespace, so that each ends with its last user.
@@ -80,7 +81,7 @@ struct Witness: ~Copyable {
     /// - Throws: EPERM for who may not.
     static func leaveMounts() throws(Errno) {
         // What is unmounted here is to stay elsewhere.
-        guard unsafe mount(nil, "/", nil, UInt(MS_REC | MS_PRIVATE), nil) == 0 else { throw lastError() }
+        guard unsafe mount(nil, "/", nil, UInt(MS_REC | MS_PRIVATE), nil) == 0 else { throw Errno.last }
         try MountInfo.detach { _ in true }
     }
 }

@@ -20,8 +20,6 @@ let package = Package(
         .target(name: "Clients", linkerSettings: [.linkedLibrary("z")]),
         // The peer of the rows about requests.
         .executableTarget(name: "plainloop", linkerSettings: [.linkedLibrary("fuse3")]),
-        // The peer of moving memory that is mapped and dirty.
-        .executableTarget(name: "plainmover", linkerSettings: [.linkedLibrary("fuse3")]),
         .executableTarget(
             name: "Benchmarks",
             dependencies: [

@@ -1,7 +1,9 @@
 """limits.py WHAT MOUNT [ARGUMENT...]: takes as much of something as there is; prints how much, and the errno that ended it."""
 import errno
+import mmap
 import os
 import resource
+import signal
 import sys
 
 what, mount, *arguments = sys.argv[1:]
@@ -65,6 +67,42 @@ def direct(prefix, count):
         touch(name)
         os.setxattr(f"{buffers}/{name}", "user.cdm.mapping", b"direct")
         yield 1
+
+
+def touches(file, count):
+    """First touches through a mapping, of which one that is refused ends who touches."""
+    memory = mmap.mmap(file, count * 4096)
+    ends = os.pipe()
+    child = os.fork()
+    if child == 0:
+        for page in range(count):
+            memory[page * 4096] = 1
+            os.write(ends[1], b"1")
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    taken = len(os.read(ends[0], 65536))
+    yield taken
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGBUS:
+        raise OSError(errno.EFAULT, "SIGBUS")
+
+
+def frames(name, policy, way, count):
+    """Pages of a buffer, which get their frames one by one, or by a move."""
+    file = os.open(f"{buffers}/{name}", os.O_RDWR | os.O_CREAT, 0o644)
+    os.setxattr(f"{buffers}/{name}", "user.cdm.policy", policy.encode())
+    if way == "touch":
+        os.ftruncate(file, int(count) * 4096)
+        yield from touches(file, int(count))
+    elif way == "direct":
+        os.setxattr(f"{buffers}/{name}", "user.cdm.mapping", b"direct")
+        os.ftruncate(file, int(count) * 4096)
+        yield int(count)
+    else:
+        for page in range(int(count)):
+            os.pwrite(file, b"1", page * 4096)
+            yield 1
+        if way == "migrate":
+            os.setxattr(f"{buffers}/{name}", "user.cdm.migrate", b"1")
 
 
 taken = 0

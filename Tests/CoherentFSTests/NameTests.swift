@@ -2,6 +2,7 @@ import AttributeTree
 import CLinux
 import CoherentMemory
 import Glibc
+import LinuxSupport
 import SystemPackage
 import Testing
 
@@ -13,7 +14,7 @@ import Testing
     @Test("Directories are as deep as a path may be, and everything that tells their names goes on")
     func deep() throws {
         let scene = try Scene()
-        let reader = scene.services.uevents.open(by: Credentials(Scene.alice))
+        let reader = scene.services.uevents.open(by: Uevent.Viewer(Credentials(Scene.alice)))
         var directories = [scene.buffers]
         var refusal: Errno?
         while refusal == nil, directories.count < 100_000 {
@@ -189,7 +190,9 @@ import Testing
     @Test("An event tells a path to those who could list it when it happened, and others a number")
     func closedDoors() throws {
         let scene = try Scene()
-        let readers = [Scene.alice, Scene.bob, Scene.root].map { scene.services.uevents.open(by: Credentials($0)) }
+        let readers = [Scene.alice, Scene.bob, Scene.root].map {
+            scene.services.uevents.open(by: Uevent.Viewer(Credentials($0)))
+        }
         let open = try scene.makeDirectory("open")
         let closed = try scene.makeDirectory("closed", in: open, mode: 0o700)
         let secret = try scene.makeFile("secret", in: closed)
@@ -236,7 +239,7 @@ import Testing
         let scene = try Scene()
         var directory = scene.buffers
         for _ in 0..<15 { directory = try scene.makeDirectory(String(repeating: "x", count: 250), in: directory) }
-        let reader = scene.services.uevents.open(by: Credentials(Scene.alice))
+        let reader = scene.services.uevents.open(by: Uevent.Viewer(Credentials(Scene.alice)))
         let name = String(repeating: "n", count: 200)
         for _ in 0..<500 {
             try scene.makeFile(name, in: directory)
@@ -318,7 +321,7 @@ import Testing
         try scene.machine.resize(file.buffer, to: 8192, origin: Origin(pid: 0, node: 0))
         try scene.machine.allocate(
             file.buffer, bytes: 0..<8192, keepsSize: true, origin: Origin(pid: 0, node: 0), isCancelled: { false })
-        scene.machine.setPinned(true, of: file.buffer)
+        try scene.machine.setPinned(true, of: file.buffer)
         let node = try #require(scene.machine.node(0))
         func listed(_ caller: Caller) throws -> String {
             let opener = Opener(task: 0, uid: caller.uid, gid: caller.gid)

@@ -1,4 +1,5 @@
 import Glibc
+import LinuxSupport
 import SystemPackage
 import Testing
 
@@ -121,9 +122,15 @@ import Testing
 
     @Test("Rights are read of a task, and of none there are none")
     func rights() throws {
-        let own = try #require(TaskRights(task: getpid()), "of this process")
-        #expect(own.user == geteuid())
-        #expect(TaskRights(task: 0) == nil && TaskRights(task: -1) == nil && TaskRights(task: .max) == nil)
+        let own = try #require(Credentials(task: getpid()), "of this process")
+        #expect(own.uid == geteuid() && own.gid == getegid())
+        #expect(own.has(.overrideQuota) == (geteuid() == 0))
+        var limit = rlimit()
+        #expect(unsafe getrlimit(__rlimit_resource_t(__RLIMIT_MEMLOCK.rawValue), &limit) == 0)
+        #expect(ProcLimits.lockedMemory(of: getpid()) == UInt64(limit.rlim_cur))
+        for nobody in [0, -1, .max] as [Int32] {
+            #expect(Credentials(task: nobody) == nil && ProcLimits.lockedMemory(of: nobody) == 0)
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 import CoherentMemory
 import Fuse
 import Logging
+import MachineTopology
 import SystemPackage
 import Testing
 

@@ -1,3 +1,5 @@
+import LinuxSupport
+import MachineTopology
 import Synchronization
 import SystemPackage
 import Testing
@@ -159,7 +161,7 @@ struct ContiguousTests {
             let hook = Interposed(machine, cache) { _ in
                 guard seen.add(1, ordering: .relaxed).newValue == 2 else { return }
                 switch what {
-                case "pinned": machine.setPinned(true, of: buffer)
+                case "pinned": try? machine.setPinned(true, of: buffer)
                 case "cancelled": buffer.cancelMigrations()
                 case "removed": machine.remove(buffer)
                 default: break
@@ -261,7 +263,7 @@ struct ContiguousTests {
         try machine.setIsolation(.restricted, of: machine.node(2)!)
         machine.remove(crowd)
         #expect(machine.blockers(of: node).count == 1)
-        machine.setPinned(true, of: left)
+        try machine.setPinned(true, of: left)
         #expect(machine.blockers(of: node).map(\.reason) == [.pinned])
         machine.giveUpBlockers(of: node)
         #expect(left.residentPages == 0 && !left.isContiguous && machine.blockers(of: node).isEmpty)

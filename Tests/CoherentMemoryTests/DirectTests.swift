@@ -1,3 +1,4 @@
+import MachineTopology
 import SystemPackage
 import Testing
 
@@ -87,10 +88,10 @@ struct DirectTests {
     func moving() throws {
         let machine = try Machine(ram: 16, coherent: [8])
         let buffer = try makeDirect(machine, "bind:1", size: 4 << 20)
-        machine.setPinned(true, of: buffer)
+        try machine.setPinned(true, of: buffer)
         #expect(machine.blockers(of: machine.node(1)!).map(\.bytes) == [0..<4 << 20])
         #expect(failure { () throws(Errno) in try machine.offline(machine.devices[0]) } == .resourceBusy)
-        machine.setPinned(false, of: buffer)
+        try machine.setPinned(false, of: buffer)
         // Nobody can tell whether it is used.
         #expect(try machine.reclaim(1024, of: machine.node(1)!, demotingTo: [machine.node(0)!], waitForUse: {}) == 0)
         try machine.store([9], to: buffer, at: 1 << 20)

@@ -1,4 +1,6 @@
 import Foundation
+import LinuxSupport
+import MachineTopology
 import SystemPackage
 import Testing
 

@@ -1,3 +1,5 @@
+import LinuxSupport
+import MachineTopology
 import SystemPackage
 import Testing
 
@@ -80,7 +82,7 @@ struct HotplugTests {
         // A device's memory is never in the kernel's own zone.
         let isOnline = type == .online || type == .onlineMovable
         #expect(device.state == (isOnline ? .online : .offline) && node.usage.free == (isOnline ? 1024 : 0))
-        #expect(node.isolation == .exclusive && device.link == Link())
+        #expect(Isolation(node.capabilities) == .exclusive && device.link == Link())
         #expect(block.state == .absent)
         #expect(failure { () throws(Errno) in try machine.online(block) } == .operationNotSupportedByDevice)
         if isOnline { #expect(try machine.bytes(of: device.memory, at: 0, count: 3) == [0, 0, 0]) }

@@ -62,7 +62,7 @@ struct ListingTests {
         }
         let piece = try machine.makeBuffer("bind:1", size: 2 * mebibyte)
         try machine.store([UInt8](repeating: 1, count: 2 << 20), to: piece, at: 0)
-        for buffer in buffers + [piece] { machine.setPinned(true, of: buffer) }
+        for buffer in buffers + [piece] { try machine.setPinned(true, of: buffer) }
         let whole = machine.blockers(of: node)
         #expect(whole.count > 500 && whole.reduce(0) { $0 + $1.bytes.count } == 900 * 4096 + 2 << 20)
         for limit in [1, 7, 256, 10_000] {

@@ -1,3 +1,4 @@
+import MachineTopology
 import Synchronization
 import SystemPackage
 import Testing

@@ -1,3 +1,4 @@
+import MachineTopology
 import Synchronization
 import SystemPackage
 import Testing
@@ -191,7 +192,7 @@ struct MigrationAccountTests {
         let (pinned, free) = (try machine.makeBuffer("bind:1"), try machine.makeBuffer("bind:1"))
         try machine.store([UInt8](repeating: 1, count: 8 * 4096), to: pinned, at: 0)
         try machine.store([UInt8](repeating: 2, count: 8 * 4096), to: free, at: 0)
-        machine.setPinned(true, of: pinned)
+        try machine.setPinned(true, of: pinned)
         #expect(machine.runs(of: pinned).allSatisfy(\.isPinned) && !machine.runs(of: free)[0].isPinned)
         #expect(failure { () throws(Errno) in try machine.migrate(pinned, to: 0) } == .resourceBusy)
         #expect(pinned.migration.state == .failed && pinned.migration.failed == 8)
@@ -230,10 +231,10 @@ struct MigrationAccountTests {
         try machine.resize(buffer, to: 2 << 20)
         try machine.store([1], to: buffer, at: 0)
         #expect(machine.pages(of: buffer) == [0: 512])
-        machine.setPinned(true, of: buffer)
+        try machine.setPinned(true, of: buffer)
         #expect(failure { () throws(Errno) in try machine.migrate(buffer, to: 1) } == .resourceBusy)
         #expect(machine.runs(of: buffer)[0].isHuge && buffer.migration.failed == 512)
-        machine.setPinned(false, of: buffer)
+        try machine.setPinned(false, of: buffer)
         try machine.migrate(buffer, to: 1)
         #expect(machine.pages(of: buffer) == [1: 512] && machine.runs(of: buffer)[0].isHuge)
         #expect(machine.transfers == [Transfer(from: 0, to: 1, reason: .buffer, pages: 512)])
@@ -285,7 +286,7 @@ struct MigrationAccountTests {
         for count in [0, 65, -1] {
             #expect(failure { () throws(Errno) in try near.copies.setChannels(count) } == .outOfRange)
         }
-        machine.setPinned(true, of: buffer)
+        try machine.setPinned(true, of: buffer)
         _ = failure { () throws(Errno) in try machine.migrate(buffer, to: 1) }
         // Nobody asked the engine for what cannot move.
         #expect(far.copies.errors == 0 && far.copies.bytes == size)

@@ -1,3 +1,5 @@
+import LinuxSupport
+import MachineTopology
 import Synchronization
 import SystemPackage
 import Testing
@@ -44,9 +46,9 @@ struct MovingAtOnceTests {
         #expect(counter.asked.load(ordering: .relaxed) == 0)
         #expect(try machine.bytes(of: buffer, at: 0, count: bytes.count) == bytes)
 
-        machine.setPinned(true, of: buffer)
+        try machine.setPinned(true, of: buffer)
         #expect(try !machine.migrateAtOnce(buffer, to: 1))
-        machine.setPinned(false, of: buffer)
+        try machine.setPinned(false, of: buffer)
         buffer.migrationTurn.withLock { _ in #expect((try? machine.migrateAtOnce(buffer, to: 1)) == false) }
         let device = machine.devices[0]
         device.pace = .real

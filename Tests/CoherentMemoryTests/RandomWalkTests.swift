@@ -1,3 +1,4 @@
+import MachineTopology
 import Testing
 
 @testable import CoherentMemory
@@ -6,8 +7,9 @@ import Testing
 /// results, sizes, placement, free memory and counters; on all contents, and the machine with itself, every 64 steps.
 @Suite("Random walks")
 struct RandomWalkTests {
-    private func walk(_ topology: Topology, seed: UInt64, steps: Int) throws {
+    private func walk(_ topology: Topology, seed: UInt64, steps: Int, isScattered: Bool = false) throws {
         var walk = try Walk(seed: seed, topology: topology)
+        if isScattered { try walk.scatter() }
         for _ in 0..<steps { try walk.step() }
         try walk.compareContents()
         // What is given back is all there again.
@@ -45,6 +47,11 @@ struct RandomWalkTests {
                 .init(from: 2, to: 1, value: 30), .init(from: 3, to: 2, value: 11),
             ])
         try walk(topology, seed: seed, steps: 600)
+    }
+
+    @Test("No free frame beside another: every run is of one frame, on RAM and on coherent nodes", arguments: 41...44)
+    func scattered(seed: UInt64) throws {
+        try walk(.small(ram: 8, coherent: [4, 2]), seed: seed, steps: 500, isScattered: true)
     }
 
     @Test("A large machine, always nearly empty", arguments: [31])

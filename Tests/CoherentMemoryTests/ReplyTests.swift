@@ -1,4 +1,7 @@
-import Glibc
+import Foundation
+import LinuxSupport
+import MachineTopology
+import Synchronization
 import SystemPackage
 import Testing
 
@@ -112,21 +115,35 @@ struct ReplyTests {
         try machine.checkInvariants()
     }
 
-    @Test("No byte of one buffer is seen in another, of any size, while replies are out", .timeLimit(.minutes(2)))
+    /// How many stretches of storage are used and given up; `CDMFS_STORAGE_REUSES` asks for more, such as a million.
+    private static let reuses = ProcessInfo.processInfo.environment["CDMFS_STORAGE_REUSES"].flatMap(Int.init) ?? 12_000
+
+    @Test("No byte of one buffer is seen in another, of any size, while replies are out", .timeLimit(.minutes(60)))
     func reuse() throws {
         let machine = try Machine(ram: 24, coherent: [8], isolation: .none)
         let problems = Mutex<[String]>([])
+        let used = Atomic(0)
         runThreads(
             (1...4).map { mark in
                 {
                     var random = SplitMix64(seed: UInt64(mark))
-                    for round in 0..<1500 {
-                        if let problem = try? Self.useOnce(machine, mark: UInt8(mark), &random) {
-                            problems.withLock { $0.append("\(mark), round \(round): \(problem)") }
+                    var round = 0
+                    while used.load(ordering: .relaxed) < Self.reuses {
+                        do {
+                            let (stretches, problem) = try Self.useOnce(machine, mark: UInt8(mark), &random)
+                            used.wrappingAdd(stretches, ordering: .relaxed)
+                            if let problem {
+                                problems.withLock { $0.append("\(mark), round \(round): \(problem)") }
+                            }
+                        } catch {
+                            // No room, for the others have it: what was used was given up all the same.
+                            used.wrappingAdd(1, ordering: .relaxed)
                         }
+                        round += 1
                     }
                 }
             })
+        #expect(used.load(ordering: .relaxed) >= Self.reuses)
         #expect(problems.withLock { $0 }.isEmpty, "\(problems.withLock { $0.prefix(5) })")
         for buffer in machine.buffers where buffer.fixedSize == nil { machine.remove(buffer) }
         #expect(machine.memory.tables.inUse == 0)
@@ -134,7 +151,11 @@ struct ReplyTests {
     }
 
     /// Fills a buffer with marks of its own, gives it up while a reply of it is out, and looks at what that reads.
-    private static func useOnce(_ machine: Machine, mark: UInt8, _ random: inout SplitMix64) throws -> String? {
+    ///
+    /// - Returns: how many stretches of storage it had, one a table, and what is wrong, if anything is.
+    private static func useOnce(
+        _ machine: Machine, mark: UInt8, _ random: inout SplitMix64
+    ) throws -> (stretches: Int, problem: String?) {
         let buffer = machine.makeBuffer()
         defer { machine.remove(buffer) }
         let pages = random.oneIn(3) ? 1 : Int.random(in: 1...(random.oneIn(4) ? 300 : 40), using: &random)
@@ -145,7 +166,7 @@ struct ReplyTests {
         for page in 0..<pages where random.oneIn(8) {
             try machine.store([mark], to: buffer, at: UInt64(page) << 12)
             let bytes = try machine.bytes(of: buffer, at: UInt64(page) << 12 + 1, count: 4095)
-            if bytes != Array(zeros.dropFirst()) { return "old bytes in page \(page)" }
+            if bytes != Array(zeros.dropFirst()) { return (1, "old bytes in page \(page)") }
         }
         try machine.store([UInt8](repeating: mark, count: size), to: buffer, at: 0)
         let way = Int.random(in: 0..<4, using: &random)
@@ -168,6 +189,6 @@ struct ReplyTests {
                 problem = "way \(way): page \(page) reads \(part[0])"
             }
         }
-        return problem
+        return ((pages - 1) / TablePool.entries + 1, problem)
     }
 }

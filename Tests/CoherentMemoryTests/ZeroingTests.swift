@@ -1,3 +1,4 @@
+import MachineTopology
 import Testing
 
 @testable import CoherentMemory

@@ -1,6 +1,7 @@
 import Dispatch
 import Fuse
 import Glibc
+import LinuxSupport
 import SystemPackage
 import Testing
 

@@ -2,6 +2,7 @@ import CLinux
 import Dispatch
 import Fuse
 import Glibc
+import LinuxSupport
 import SystemPackage
 import Testing
 

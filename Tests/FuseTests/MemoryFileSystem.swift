@@ -1,6 +1,7 @@
 import Dispatch
 import Fuse
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// One directory of files in memory. Some names behave in a way of their own, see `Kind`.

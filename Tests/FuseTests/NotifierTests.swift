@@ -1,5 +1,6 @@
 import Fuse
 import Glibc
+import LinuxSupport
 import SystemPackage
 import Testing
 

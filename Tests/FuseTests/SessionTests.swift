@@ -1,6 +1,7 @@
 import CLinux
 import Fuse
 import Glibc
+import LinuxSupport
 import SystemPackage
 import Testing
 

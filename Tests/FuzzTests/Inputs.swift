@@ -1,5 +1,6 @@
 import CoherentFS
 import CoherentMemory
+import MachineTopology
 
 /// Inputs for a parser, the same from the same seed: good ones, mutated.
 struct Inputs {

@@ -2,6 +2,7 @@ import AttributeTree
 import CURing
 import CoherentMemory
 import Glibc
+import MachineTopology
 import SystemPackage
 
 @testable import CoherentFS

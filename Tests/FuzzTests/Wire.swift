@@ -1,6 +1,7 @@
 import CFuse3
 import CURing
 import Foundation
+import LinuxSupport
 import SystemPackage
 
 @testable import Fuse

@@ -3,6 +3,7 @@ import CoherentMemory
 import Fuse
 import Glibc
 import Logging
+import MachineTopology
 import SystemPackage
 
 @testable import CoherentFS

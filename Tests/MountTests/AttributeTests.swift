@@ -149,12 +149,12 @@ extension Mounts {
                 let isolation = "sys/devices/system/node/node1/cdm/isolation"
                 let path = FilePath(mount.path + "/" + isolation)
                 try FileDescriptor.open(path, .readWrite, options: .truncate).close()
-                #expect(try mount.text(isolation) == "none [exclusive] restricted driver\n")
+                #expect(try mount.text(isolation) == "none [exclusive] restricted driver private\n")
                 #expect(try mount.entry(isolation).status.st_size == 4096)
                 try mount.store(Array("none".utf8), in: isolation)
                 #expect(try mount.text(isolation) == "[none] exclusive restricted driver\n")
                 try mount.store(Array("exclusive\n".utf8), in: isolation)
-                #expect(try mount.text(isolation) == "none [exclusive] restricted driver\n")
+                #expect(try mount.text(isolation) == "none [exclusive] restricted driver private\n")
                 #expect(throws: Errno.invalidArgument) { try mount.store("exclusive\n", in: isolation) }
                 #expect(throws: Errno.invalidArgument) { try mount.store("Exclusive", in: isolation) }
             }

@@ -176,7 +176,7 @@ extension Mounts {
                 #expect(try mount.text("sys/class/cdm/cdm0/state") == "online\n")
                 #expect(try mount.word("sys/class/cdm/cdm0/size") == "\(Machines.nodeSize)")
                 #expect(try mount.entry("dev/cdm0").status.st_size == Machines.nodeSize)
-                #expect(try mount.text("\(node)/node1/cdm/isolation") == "none [exclusive] restricted driver\n")
+                #expect(try mount.text("\(node)/node1/cdm/isolation") == "none [exclusive] restricted driver private\n")
                 #expect(throws: Errno.noSuchFileOrDirectory) { try mount.entry("\(node)/node0/cdm") }
                 #expect(try mount.values("\(node)/node1/cdm/refused")["fallback"] == 0)
                 #expect(try mount.text("\(node)/node1/cdm/migrate").hasPrefix("state=idle "))

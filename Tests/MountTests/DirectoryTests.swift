@@ -155,7 +155,7 @@ extension Mounts {
                 #expect(try shell("echo x > \(buffers)/closed && chmod 600 \(buffers)/closed").succeeded)
                 #expect(
                     try mount.text("sys/devices/system/node/node1/cdm/isolation")
-                        == "none [exclusive] restricted driver\n")
+                        == "none [exclusive] restricted driver private\n")
                 // Who writes a program takes the rights away that it ran with, and who truncates it, too.
                 for script in [
                     "printf x | dd of=FILE conv=notrunc", "echo x > FILE", "truncate -s 8192 FILE",

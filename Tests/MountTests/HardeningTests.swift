@@ -120,8 +120,7 @@ extension Mounts {
                 #expect(try run([Host.cdmfs, "unmount", mount.path]).succeeded)
                 #expect(eventually { unsafe access(trace, F_OK) == 0 })
                 let text = try String(contentsOfFile: trace, encoding: .utf8)
-                let made = Set(text.split(separator: "\n").map { $0.trimmingCharacters(in: .whitespaces) })
-                    .filter { $0.allSatisfy { $0.isLowercase || $0.isNumber || $0 == "_" } }
+                let made = CallTrace.calls(in: text)
                 let known = Set(CallFilter.allowed.flatMap(\.value) + CallFilter.conditions.map(\.call))
                 #expect(made.count > 30)
                 #expect(made.subtracting(known).subtracting(Self.ofStarting) == [])

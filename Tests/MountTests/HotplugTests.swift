@@ -117,7 +117,7 @@ extension Mounts {
                         + (16..<32).map { "add@/devices/system/memory/memory\($0)" } + ["change@/class/cdm/cdm0"]
                         + (16..<32).map { "online@/devices/system/memory/memory\($0)" } + ["change@/class/cdm/cdm0"])
                 #expect(events.compactMap { $0["STATE"] } == ["online_in_progress", "online"])
-                #expect(try mount.word("\(nodes)/node1/cdm/isolation") == "none [exclusive] restricted driver")
+                #expect(try mount.word("\(nodes)/node1/cdm/isolation") == "none [exclusive] restricted driver private")
                 #expect(try mount.word("\(memory)/memory20/power/control") == "auto")
                 // As with every frame: whoever has the device next reads zeros, and who had it before has nothing.
                 let fresh = try FileDescriptor.open(FilePath(mount.path + "/dev/cdm0"), .readOnly)

@@ -96,6 +96,33 @@ extension Mounts {
             }
         }
 
+        @Test("Frames of a device: a user has a share, by whichever way pages get there, and others have the rest")
+        func frames() throws {
+            // Of 65,536 frames a hundredth.
+            try with(["user_frames=1%"]) { mount in
+                let all = "taken=655"
+                #expect(try take("frames", as: 1234, mount, "a", "bind:1", "write", 700) == "\(all) error=EDQUOT")
+                #expect(try take("frames", as: 1234, mount, "b", "bind:1", "touch", 700) == "taken=0 error=EFAULT")
+                #expect(try take("frames", as: 1234, mount, "c", "prefer:1", "write", 100) == "taken=100 error=-")
+                #expect(try mount.placement("c") == [0: 100])
+                #expect(try take("frames", as: 1235, mount, "d", "bind:1", "touch", 700) == "\(all) error=EFAULT")
+                #expect(try take("frames", as: 1236, mount, "e", "bind:0", "migrate", 700) == "taken=700 error=EDQUOT")
+                #expect(try mount.placement("e") == [0: 45, 1: 655])
+                #expect(try take("frames", as: 0, mount, "f", "bind:1", "write", 700) == "taken=700 error=-")
+                // They go with the buffer to its next owner.
+                try check(unsafe chown(mount.path + "/buffers/a", 0, 0))
+                #expect(try take("frames", as: 1234, mount, "b", "bind:1", "touch", 700) == "\(all) error=EFAULT")
+                try FileManager.default.removeItem(atPath: mount.path + "/buffers/b")
+                #expect(
+                    try eventually {
+                        try take("frames", as: 1234, mount, "g\(UInt32.random(in: 0..<1 << 30))", "bind:1", "write", 1)
+                            == "taken=1 error=-"
+                    })
+                #expect(try take("frames", as: 1237, mount, "h", "bind:1", "direct", 656) == "taken=0 error=EDQUOT")
+                #expect(try take("frames", as: 1237, mount, "i", "bind:1", "direct", 655) == "\(all) error=-")
+            }
+        }
+
         @Test("Pins count against RLIMIT_MEMLOCK of who pins, and against max_pinned")
         func pins() throws {
             try with(["max_pinned=8M", "user_limit=50"]) { mount in
@@ -173,7 +200,8 @@ extension Mounts {
         @Test(
             "Wrong words say what was expected",
             arguments: [
-                "nr_inodes=x", "nr_inodes=-1", "user_limit=101", "user_limit=1/2", "max_direct=1e9", "max_pinned=1Q",
+                "nr_inodes=x", "nr_inodes=-1", "user_limit=101", "user_frames=101", "user_limit=1/2", "max_direct=1e9",
+                "max_pinned=1Q",
                 "size=1G", "seccomp=maybe", "oom_score_adj=1001", "nr_inodes=", "user_limit",
             ])
         func words(option: String) throws {

@@ -1,5 +1,6 @@
 import CLinux
 import Foundation
+import MachineTopology
 import SystemPackage
 import Testing
 

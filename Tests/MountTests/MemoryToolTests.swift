@@ -1,5 +1,6 @@
 import CoherentMemory
 import Foundation
+import MachineTopology
 import SystemPackage
 import Testing
 

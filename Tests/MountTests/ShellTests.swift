@@ -1,5 +1,6 @@
 import CoherentMemory
 import Foundation
+import MachineTopology
 import SystemPackage
 import Testing
 
@@ -152,14 +153,16 @@ struct ShellTests {
         }
     }
 
-    @Test("start installs every command that the README's tour and its own text name")
+    @Test("start installs every command that the README, the articles and its own text name")
     func tourTools() throws {
         let scripts = Host.package.appending("mount-scripts")
-        let readme = try String(contentsOfFile: Host.package.appending("README.md").string, encoding: .utf8)
+        // The page that is left out names what compiles Linux's own tests.
+        let pages = try Documentation.pages.filter { $0.stem != "TheHMMTestDevice" }
+            .map { try String(contentsOfFile: $0.string, encoding: .utf8) }.joined()
         let start = try String(contentsOfFile: scripts.appending("start").string, encoding: .utf8)
             .replacing("$name ", with: "cdmfs ")
         let advice = start.split(separator: "<<TEXT").last.map(String.init) ?? ""
-        let named = commands(in: readme, prompt: "    # ").union(commands(in: advice, prompt: "    "))
+        let named = commands(in: pages, prompt: "    # ").union(commands(in: advice, prompt: "    "))
         #expect(named.isSuperset(of: ["numactl", "cdmfs", "lstopo-no-graphics", "truncate", "python3"]))
         // What it would install on a system that has nothing: apt-get and what looks for commands answer so.
         let script = """
@@ -177,7 +180,7 @@ struct ShellTests {
         #expect(start.contains("\nset_up_tour\n"))
         guard Host.has("dpkg-query") else { return }
         // The shell's own, and what the build makes.
-        let own: Set = ["cd", "echo", "cdmfs", "cdmfs-pipeline"]
+        let own: Set = ["cd", "do", "echo", "for", "cdmfs", "cdmfs-pipeline"]
         for name in named.subtracting(own) {
             let query = """
                 file=$(readlink -f "$(command -v "$0")") && [ -n "$file" ] || exit 1

@@ -18,16 +18,18 @@ extension Mounts {
             }
         }
 
-        @Test("All four words of isolation, each with an event")
+        @Test("Every word of isolation, each with an event")
         func isolation() throws {
             try TestMount.with { mount in
                 let file = "sys/devices/system/node/node1/cdm/isolation"
                 let reader = try UeventReader(mount)
-                for word in ["restricted", "driver", "none", "exclusive"] {
+                for word in ["restricted", "driver", "none", "private", "exclusive"] {
                     try mount.store(word, in: file)
                     #expect(try mount.text(file).contains("[\(word)]"))
-                    let isDriver = word == "driver"
-                    #expect(try mount.text("sys/devices/system/node/has_memory") == (isDriver ? "0\n" : "0-1\n"))
+                    let isHidden = word == "driver" || word == "private"
+                    #expect(try mount.text("sys/devices/system/node/has_memory") == (isHidden ? "0\n" : "0-1\n"))
+                    let hidden = word == "private" ? "1\n" : "\n"
+                    #expect(try mount.text("sys/devices/system/node/has_private_memory") == hidden)
                     let events = try reader.events().filter { $0["DEVPATH"] == "/devices/system/node/node1" }
                     #expect(events.map { $0["ACTION"] } == ["change"] && events.first?["ISOLATION"] == word)
                 }
@@ -36,6 +38,47 @@ extension Mounts {
                 try mount.makeBuffer("a", size: 4096, policy: "bind:1")
                 try mount.fill(mount.path + "/buffers/a", limit: 4096)
                 #expect(throws: Errno.resourceBusy) { try mount.store("driver", in: file) }
+            }
+        }
+
+        @Test("The rights of a node: shown a line each, set by name, all or none at once")
+        func capabilities() throws {
+            try TestMount.with { mount in
+                let folder = "sys/devices/system/node/node1/cdm"
+                func rights() throws -> [String: String] {
+                    Dictionary(
+                        uniqueKeysWithValues: try mount.text(folder + "/capabilities").split(separator: "\n").map {
+                            let words = $0.split(separator: " ").map(String.init)
+                            return (words[0], words[1])
+                        })
+                }
+                let exclusive = try rights()
+                #expect(exclusive.count == 12 && exclusive["mempolicy"] == "1" && exclusive["fallback"] == "0")
+                let reader = try UeventReader(mount)
+                try mount.store("reclaim 1\ndemotion 1\n", in: folder + "/capabilities")
+                #expect(try rights()["reclaim"] == "1" && rights()["demotion"] == "1")
+                #expect(try mount.text(folder + "/isolation") == "none exclusive restricted driver private\n")
+                let events = try reader.events().filter { $0["DEVPATH"] == "/devices/system/node/node1" }
+                #expect(events.count == 1 && events[0]["ISOLATION"] == nil)
+                #expect(events.first?["CAPABILITIES"]?.split(separator: ",").contains("demotion") == true)
+                // What was shown may be written back, and nothing changes.
+                try mount.store(mount.text(folder + "/capabilities"), in: folder + "/capabilities")
+                #expect(try reader.events().isEmpty)
+                for bad in [
+                    "", "reclaim", "reclaim 2", "reclaim 1 demotion", "recIaim 1", "reclaim 1 reclaim 0", "reclaim 0",
+                    "node 0", "fallback 1 mempolicy 0", "reclaim 01", "reclaim 99999999999999999999",
+                ] {
+                    #expect(throws: Errno.invalidArgument, "\(bad)") {
+                        try mount.store(bad, in: folder + "/capabilities")
+                    }
+                }
+                #expect(try rights()["reclaim"] == "1" && rights()["demotion"] == "1")
+                try mount.store("exclusive", in: folder + "/isolation")
+                #expect(try rights() == exclusive)
+                // A policy may not name the node any more; the device's file has its memory all the same.
+                try mount.store("mempolicy 0", in: folder + "/capabilities")
+                #expect(throws: Errno.invalidArgument) { try mount.makeBuffer("a", size: 4096, policy: "bind:1") }
+                try mount.fill(mount.path + "/dev/cdm0", limit: 4096)
             }
         }
 

@@ -2,6 +2,7 @@ import CoherentMemory
 import Dispatch
 import Fuse
 import Glibc
+import LinuxSupport
 import Logging
 import SystemPackage
 

@@ -1,6 +1,7 @@
 import CoherentMemory
 import Fuse
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// Who uses a buffer or device file.

@@ -2,6 +2,7 @@ import CLinux
 import CoherentMemory
 import Fuse
 import Glibc
+import LinuxSupport
 import Logging
 import SystemPackage
 
@@ -44,19 +45,14 @@ final class Unmappable: Sendable {
 
     private func register() throws(Errno) -> BackingID {
         // Mounted nowhere: whatever becomes of /sys, it can be written to.
-        let context = try Self.check(unsafe fsopen("sysfs", UInt32(FSOPEN_CLOEXEC)))
+        let context = try SystemCall.check(unsafe fsopen("sysfs", UInt32(FSOPEN_CLOEXEC)))
         defer { close(context) }
-        _ = try Self.check(fsconfig(context, FSCONFIG_CMD_CREATE.rawValue, nil, nil, 0))
+        _ = try SystemCall.check(fsconfig(context, FSCONFIG_CMD_CREATE.rawValue, nil, nil, 0))
         let attributes = UInt32(MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
-        let mount = try Self.check(fsmount(context, UInt32(FSMOUNT_CLOEXEC), attributes))
+        let mount = try SystemCall.check(fsmount(context, UInt32(FSMOUNT_CLOEXEC), attributes))
         defer { close(mount) }
-        let file = try Self.check(unsafe openat(mount, Self.attribute, O_RDWR | O_CLOEXEC))
+        let file = try SystemCall.check(unsafe openat(mount, Self.attribute, O_RDWR | O_CLOEXEC))
         defer { close(file) }
         return try notifier.registerBacking(FileDescriptor(rawValue: file))
-    }
-
-    private static func check(_ result: Int32) throws(Errno) -> Int32 {
-        guard result >= 0 else { throw Errno(rawValue: errno) }
-        return result
     }
 }

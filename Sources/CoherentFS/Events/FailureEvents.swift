@@ -1,4 +1,5 @@
 import CoherentMemory
+import LinuxSupport
 
 extension Uevent {
     /// The event of a failure of memory.

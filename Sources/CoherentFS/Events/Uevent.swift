@@ -10,6 +10,8 @@ struct Uevent: Sendable {
         case controls(BufferPath)
         /// The path of a buffer below buffers/.
         case buffer(BufferPath)
+        /// A task, by the number that it has for the reader.
+        case task(ToldTask)
 
         private static let controlFolder = "/kernel/cdm/buffers/"
 
@@ -19,16 +21,34 @@ struct Uevent: Sendable {
             case .text(let text): text.utf8.count
             case .controls(let path): Self.controlFolder.utf8.count + path.length
             case .buffer(let path): path.length
+            case .task: 10
             }
         }
 
-        fileprivate func shown(to viewer: Credentials) -> String {
+        /// The text of it for a reader, in which `escape` puts what would end it.
+        func shown(to viewer: Viewer, escape: (String) -> String) -> String {
             switch self {
-            case .text(let text): Uevent.escaped(text)
-            case .controls(let path): Self.controlFolder + path.shown(to: viewer, escape: Uevent.escaped)
-            case .buffer(let path): path.shown(to: viewer, escape: Uevent.escaped)
+            case .text(let text): escape(text)
+            case .controls(let path): Self.controlFolder + path.shown(to: viewer.credentials, escape: escape)
+            case .buffer(let path): path.shown(to: viewer.credentials, escape: escape)
+            case .task(let task): "\(task.number(for: viewer.numbers))"
             }
         }
+    }
+
+    /// Who reads events, as of the moment when the file was opened.
+    struct Viewer: Sendable {
+        /// What it may see.
+        var credentials: Credentials
+        /// By which numbers it knows tasks.
+        var numbers = PIDReader.ours
+
+        init(_ credentials: Credentials, numbers: PIDReader = .ours) {
+            self.credentials = credentials
+            self.numbers = numbers
+        }
+
+        init(_ opener: Opener) { self.init(Credentials(opener), numbers: PIDReader(opener.task)) }
     }
 
     typealias Detail = (name: String, value: Value)
@@ -95,9 +115,11 @@ struct Uevent: Sendable {
     }
 
     /// The text for a reader: a line for each `NAME=VALUE`, and an empty line.
-    func text(sequence: UInt64, for viewer: Credentials) -> [UInt8] {
-        var lines = [("ACTION", action), ("DEVPATH", place.shown(to: viewer)), ("SUBSYSTEM", subsystem)]
-        lines += details.map { ($0.name, $0.value.shown(to: viewer)) }
+    func text(sequence: UInt64, for viewer: Viewer) -> [UInt8] {
+        var lines = [
+            ("ACTION", action), ("DEVPATH", place.shown(to: viewer, escape: Self.escaped)), ("SUBSYSTEM", subsystem),
+        ]
+        lines += details.map { ($0.name, $0.value.shown(to: viewer, escape: Self.escaped)) }
         lines.append(("SEQNUM", String(sequence)))
         return Array((lines.map { "\($0)=\($1)\n" }.joined() + "\n").utf8)
     }

@@ -9,7 +9,7 @@ final class UeventHandle: OpenHandle, @unchecked Sendable {
     private let held: HeldRequests
 
     /// - Parameter opener: who opens it: however the file is handed on, that one may see what it shows.
-    init(_ log: UeventLog, opener: Credentials, held: HeldRequests) {
+    init(_ log: UeventLog, opener: Uevent.Viewer, held: HeldRequests) {
         self.log = log
         self.held = held
         reader = log.open(by: opener)

@@ -2,6 +2,8 @@ import AttributeTree
 import CoherentMemory
 import DequeModule
 import Fuse
+import LinuxSupport
+import MachineTopology
 import Synchronization
 import SystemPackage
 
@@ -17,15 +19,15 @@ final class UeventLog: Sendable {
     /// One open file.
     final class Reader: Sendable {
         /// Who opened it.
-        fileprivate let opener: Credentials
+        fileprivate let viewer: Uevent.Viewer
         /// How far it has read. Texts are made under this lock, so that who posts events does not wait for that; it comes
         /// before the log's.
         fileprivate let progress: Mutex<Progress>
         /// Who waits. It comes after the log's.
         fileprivate let waiters = Mutex(Waiters())
 
-        fileprivate init(opener: Credentials, next: UInt64) {
-            self.opener = opener
+        fileprivate init(_ viewer: Uevent.Viewer, next: UInt64) {
+            self.viewer = viewer
             progress = Mutex(Progress(next: next))
         }
     }
@@ -95,11 +97,12 @@ final class UeventLog: Sendable {
                     Uevent(
                         action: "change", path: "/class/cdm/\(name)", subsystem: "cdm",
                         details: [("STATE", word.rawValue)]))
-            case .isolation(let node, let isolation):
+            case .capabilities(let node, let capabilities):
+                let word = Isolation(capabilities).map { [("ISOLATION", $0.rawValue)] } ?? []
                 state.append(
                     Uevent(
                         action: "change", path: "/devices/system/node/node\(node)", subsystem: "node",
-                        details: [("ISOLATION", isolation.rawValue)]))
+                        details: word + [("CAPABILITIES", capabilities.names.joined(separator: ","))]))
             case .blockAdded(let number): state.append(Uevent("add", block: number))
             case .blockRemoved(let number): state.append(Uevent("remove", block: number))
             case .nodeAdded(let id): state.append(Uevent("add", node: id))
@@ -128,7 +131,7 @@ final class UeventLog: Sendable {
                 while isReadable(progress) {
                     let waiter = reader.waiters.withLock { $0.reads.isEmpty ? nil : $0.reads.removeFirst() }
                     guard let waiter else { break }
-                    answers.append((waiter, take(&progress, size: waiter.size, for: reader.opener)))
+                    answers.append((waiter, take(&progress, size: waiter.size, for: reader.viewer)))
                 }
                 guard isReadable(progress) else { return }
                 if let poll = reader.waiters.withLock({ $0.poll.take() }) { polls.append(poll) }
@@ -141,9 +144,9 @@ final class UeventLog: Sendable {
     // MARK: Who reads
 
     /// A reader of what comes from now on.
-    func open(by opener: Credentials) -> Reader {
+    func open(by viewer: Uevent.Viewer) -> Reader {
         state.withLock { state in
-            let reader = Reader(opener: opener, next: state.last + 1)
+            let reader = Reader(viewer, next: state.last + 1)
             state.readers[ObjectIdentifier(reader)] = reader
             return reader
         }
@@ -161,7 +164,7 @@ final class UeventLog: Sendable {
         reader.progress.withLock { progress in
             // Those who wait already come first.
             guard isReadable(progress), reader.waiters.withLock({ $0.reads.isEmpty }) else { return nil }
-            return take(&progress, size: size, for: reader.opener)
+            return take(&progress, size: size, for: reader.viewer)
         }
     }
 
@@ -201,7 +204,7 @@ final class UeventLog: Sendable {
     }
 
     /// Takes what fits; there is something to read.
-    private func take(_ progress: inout Progress, size: Int, for viewer: Credentials) -> [UInt8] {
+    private func take(_ progress: inout Progress, size: Int, for viewer: Uevent.Viewer) -> [UInt8] {
         if !progress.rest.isEmpty {
             defer { progress.rest = progress.rest.dropFirst(size) }
             return Array(progress.rest.prefix(size))

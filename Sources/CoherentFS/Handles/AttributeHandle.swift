@@ -2,6 +2,7 @@ import AttributeTree
 import CLinux
 import CoherentMemory
 import Fuse
+import LinuxSupport
 import SystemPackage
 
 /// An open attribute file. As of sysfs: a read from the start shows the attribute anew, and one write(2) is one store.

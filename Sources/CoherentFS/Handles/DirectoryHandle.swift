@@ -1,5 +1,6 @@
 import CoherentMemory
 import Fuse
+import LinuxSupport
 import SystemPackage
 
 /// An open directory: what it had when the listing began, so that a listing ends, and neither repeats nor skips a name.

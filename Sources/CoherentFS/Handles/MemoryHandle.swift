@@ -4,6 +4,7 @@ import CoherentMemory
 import Dispatch
 import Fuse
 import Glibc
+import LinuxSupport
 import Synchronization
 import SystemPackage
 

@@ -2,6 +2,7 @@ import AttributeTree
 import CoherentMemory
 import Fuse
 import Glibc
+import LinuxSupport
 import Synchronization
 import SystemPackage
 

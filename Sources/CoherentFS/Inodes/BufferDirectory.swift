@@ -3,6 +3,7 @@ import CLinux
 import CoherentMemory
 import Fuse
 import Glibc
+import LinuxSupport
 import Synchronization
 import SystemPackage
 

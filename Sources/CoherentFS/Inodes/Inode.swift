@@ -1,6 +1,7 @@
 import AttributeTree
 import CoherentMemory
 import Fuse
+import LinuxSupport
 import Synchronization
 import SystemPackage
 
@@ -177,6 +178,16 @@ final class InodeTable: Sendable {
             inodes.remove(inode.number.rawValue)
             return true
         }
+    }
+
+    /// Forgets every inode, the root too: nobody asks any more.
+    func removeAll() {
+        // Released outside the lock: the end of an inode may come back here.
+        let gone = inodes.withLock { inodes in
+            defer { inodes = IDTable() }
+            return inodes.elements
+        }
+        withExtendedLifetime(gone) {}
     }
 
     /// Whether the kernel knows an inode.

@@ -3,6 +3,7 @@ import CoherentMemory
 import Dispatch
 import Fuse
 import Glibc
+import LinuxSupport
 import Synchronization
 import SystemPackage
 
@@ -174,6 +175,8 @@ class MemoryFile: Inode, @unchecked Sendable {
                 try services.accounts.chown(&use.charges, to: old, by: caller.pid)
                 throw error
             }
+            // A device's memory is nobody's.
+            if buffer.fixedSize == nil { buffer.setShare(services.accounts.frames?[user]) }
         }
     }
 
@@ -195,6 +198,7 @@ final class BufferFile: MemoryFile, @unchecked Sendable {
         super.init(
             buffer: services.machine.makeBuffer(huge: services.memory.defaultHugeMode), metadata: metadata,
             services: services)
+        buffer.setShare(services.accounts.frames?[metadata.uid])
         services.adopt(self, by: caller)
     }
 

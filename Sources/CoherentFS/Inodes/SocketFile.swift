@@ -1,5 +1,6 @@
 import CoherentMemory
 import Fuse
+import LinuxSupport
 import SystemPackage
 
 /// A socket below buffers/: a name that bind(2) made and connect(2) finds. All else about it is the kernel's.

@@ -3,6 +3,7 @@ import CoherentMemory
 import Dispatch
 import Fuse
 import Glibc
+import LinuxSupport
 import Logging
 import SystemPackage
 
@@ -244,6 +245,16 @@ final class TreeCache: Sendable {
             guard let opens = state.uses[inode.number]?.opens else { return }
             if opens > 1 { state.uses[inode.number]!.opens -= 1 } else { state.uses.removeValue(forKey: inode.number) }
         }
+    }
+
+    /// Forgets every inode: nobody asks any more.
+    func removeAll() {
+        // Released outside the lock.
+        let gone = state.withLock { state in
+            defer { state = State() }
+            return state.byKey.filter { _ in true }.map(\.value.inode)
+        }
+        withExtendedLifetime(gone) {}
     }
 
     func drop(_ inode: TreeInode) {

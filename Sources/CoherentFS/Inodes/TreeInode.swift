@@ -161,7 +161,7 @@ final class TreeInode: Inode, @unchecked Sendable {
     ) throws(Errno) -> (OpenHandle, OpenReply.Options) {
         guard flags & O_ACCMODE == O_RDONLY, let log = stream.source as? UeventLog else { throw .permissionDenied }
         return (
-            UeventHandle(log, opener: Credentials(opener), held: tree.services.held), [.directIO, .nonSeekable]
+            UeventHandle(log, opener: Uevent.Viewer(opener), held: tree.services.held), [.directIO, .nonSeekable]
         )
     }
 

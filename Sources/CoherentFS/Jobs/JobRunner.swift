@@ -3,6 +3,7 @@ import CoherentMemory
 import DequeModule
 import Dispatch
 import Fuse
+import LinuxSupport
 import SystemPackage
 
 /// Runs what a control file asks for on threads of its own, for it may wait for requests that the workers serve.
@@ -50,6 +51,7 @@ final class JobRunner: Sendable {
             state.next += 1
             state.running[state.next] = cancellation
             if let operation = job.details as? Operation {
+                operation.account.user = user
                 state.lastID += 1
                 state.listed[state.next] = Listed(
                     id: state.lastID, operation: operation, cancellation: cancellation)

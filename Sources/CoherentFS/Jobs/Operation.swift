@@ -1,5 +1,6 @@
 import AttributeTree
 import CoherentMemory
+import MachineTopology
 import SystemPackage
 
 /// What a job that moves memory is about: a line of sys/kernel/cdm/jobs.

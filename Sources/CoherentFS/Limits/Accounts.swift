@@ -1,5 +1,6 @@
 import CoherentMemory
 import Fuse
+import LinuxSupport
 import Synchronization
 import SystemPackage
 
@@ -26,10 +27,13 @@ final class Accounts: Sendable {
     let pinned: Quota
     let mirrors: Quota
     let mirrorCalls: Quota
+    /// The shares of coherent nodes of those who have buffers; nil where everybody may have all.
+    let frames: FrameShares?
 
     /// - Parameter memory: bytes of the machine, of which a share may be pinned where nothing else limits that.
     init(_ limits: Limits, memory: UInt64) {
         let share = limits.userShare
+        frames = limits.userFrames == 0 ? nil : FrameShares(percent: limits.userFrames)
         inodes = Quota(limit: limits.inodes, share: share, full: .noSpace)
         direct = Quota(limit: limits.direct, share: share, full: .tooManyOpenFiles)
         pinned = Quota(
@@ -51,11 +55,11 @@ final class Accounts: Sendable {
     ) throws(Errno) {
         let known = charges.pin
         guard bytes > known?.bytes ?? 0 || known == nil else { return }
-        let rights = TaskRights(task: task)
-        let user = known?.user ?? rights?.user ?? .max
+        let credentials = Credentials(task: task)
+        let user = known?.user ?? credentials?.uid ?? .max
         let more = bytes - (known?.bytes ?? 0)
-        if !(rights?.has(.lockMemory) ?? false) {
-            let limit = rights?.lockedMemory ?? 0
+        if !(credentials?.has(.lockMemory) ?? false) {
+            let limit = credentials == nil ? 0 : ProcLimits.lockedMemory(of: task)
             let (sum, overflow) = pinned.used(by: user).addingReportingOverflow(more)
             guard !overflow, sum <= limit else { throw refusal }
         }
@@ -100,12 +104,17 @@ final class Accounts: Sendable {
 extension Services {
     /// Pins the pages of a buffer where they are, or lets them go.
     ///
-    /// - Throws: as ``Accounts/pin(_:bytes:by:refusal:)``.
+    /// - Throws: as ``Accounts/pin(_:bytes:by:refusal:)`` and ``Machine/setPinned(_:of:)``.
     func setPinned(_ isPinned: Bool, of buffer: Buffer, by writer: Int32) throws(Errno) {
         guard let file = pageCache.file(of: buffer) else { throw .operationNotSupportedByDevice }
         try file.use.withLock { use throws(Errno) in
             if isPinned { try accounts.pin(&use.charges, bytes: buffer.size, by: writer) }
-            machine.setPinned(isPinned, of: buffer)
+            do throws(Errno) {
+                try machine.setPinned(isPinned, of: buffer)
+            } catch {
+                if !buffer.isPinned { accounts.unpin(&use.charges) }
+                throw error
+            }
             if !isPinned { accounts.unpin(&use.charges) }
             file.isPinned.store(isPinned, ordering: .relaxed)
         }

@@ -1,4 +1,5 @@
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// The memory of the host, as far as the daemon's memory cgroup lets it use that.
@@ -20,7 +21,7 @@ struct MemoryGroup: Sendable {
 
     /// Of this process and the groups above it, the one with the lowest limit; nil where none has one.
     static let own: MemoryGroup? = {
-        guard let bytes = try? ProcFile.contents("/proc/self/cgroup") else { return nil }
+        guard let bytes = try? SmallFile.read("/proc/self/cgroup") else { return nil }
         var groups: [MemoryGroup] = []
         for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n") {
             let parts = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
@@ -71,7 +72,7 @@ struct MemoryGroup: Sendable {
     var left: UInt64 {
         let usage = Self.number(in: folder + (isUnified ? "/memory.current" : "/memory.usage_in_bytes")) ?? 0
         let cached: UInt64 =
-            (try? ProcFile.contents(folder + "/memory.stat")).map { bytes in
+            (try? SmallFile.read(FilePath(folder + "/memory.stat"))).map { bytes in
                 let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n")
                 let names: Set<Substring> =
                     isUnified

@@ -1,4 +1,5 @@
 import CoherentMemory
+import LinuxSupport
 import SystemPackage
 
 /// An inode that counts in its owner's share, for as long as it is there: named, open, or known to the kernel.

@@ -10,6 +10,8 @@ public struct Limits: Sendable, Hashable {
     public var pinned: UInt64 = 0
     /// What one user may have of each limit, percent.
     public var userShare: UInt64 = 25
+    /// What one user may have of the frames of each coherent node, percent.
+    public var userFrames: UInt64 = 0
 
     /// Open files of the HMM test devices, root's among them: each takes five descriptors of the daemon.
     static let mirrors: UInt64 = 128

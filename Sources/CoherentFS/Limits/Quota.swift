@@ -1,4 +1,5 @@
 import CoherentMemory
+import LinuxSupport
 import SystemPackage
 
 /// Something scarce, counted in all and for each user (`struct dquot` of Linux, without grace times).
@@ -36,6 +37,13 @@ final class Quota: Sendable {
         self.hasExemptions = hasExemptions
     }
 
+    /// Whether a task may take more than a user's share: whoever mounts, root, and who has CAP_SYS_RESOURCE, as of disk quotas.
+    static func isExempt(user: UInt32?, task: Int32) -> Bool {
+        if user == owner.uid { return true }
+        guard let credentials = Credentials(task: task) else { return false }
+        return credentials.uid == owner.uid || credentials.uid == 0 || credentials.has(.overrideQuota)
+    }
+
     /// How much is taken.
     var used: UInt64 { state.withLock { $0.total } }
 
@@ -47,7 +55,7 @@ final class Quota: Sendable {
     /// - Throws: EDQUOT where the user has too much, or the error for it; what it is where there is no more.
     func charge(_ amount: UInt64 = 1, to user: UInt32, by task: Int32) throws(Errno) {
         if try add(amount, to: user, isExempt: false) { return }
-        guard hasExemptions, TaskRights.isExempt(user: user, task: task) else { throw exceeded }
+        guard hasExemptions, Self.isExempt(user: user, task: task) else { throw exceeded }
         _ = try add(amount, to: user, isExempt: true)
     }
 
@@ -95,7 +103,7 @@ final class Quota: Sendable {
             }
         }
         guard old != new, amount > 0, !move(isExempt: false) else { return }
-        guard hasExemptions, TaskRights.isExempt(user: nil, task: task) else { throw exceeded }
+        guard hasExemptions, Self.isExempt(user: nil, task: task) else { throw exceeded }
         _ = move(isExempt: true)
     }
 }

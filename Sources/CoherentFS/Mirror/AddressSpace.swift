@@ -1,18 +1,19 @@
 import CLinux
 import Fuse
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// The memory of a process, read and written from outside, for as long as that runs the program it runs now.
 final class AddressSpace: Sendable {
     private let memory: ProcDescriptor
     private let maps: ProcDescriptor
-    private let mount: MountDevice?
+    private let mount: DeviceNumber?
 
     /// The address space of a thread that waits for a request of the mount, and so is still the one that asked.
     ///
     /// - Throws: ESRCH for a task that cannot be seen from here, EACCES or EPERM where its memory may not be touched.
-    init(task: Int32, mount: MountDevice?) throws(Errno) {
+    init(task: Int32, mount: DeviceNumber?) throws(Errno) {
         guard task > 0 else { throw .noSuchProcess }
         memory = try ProcDescriptor("/proc/\(task)/mem", flags: O_RDWR)
         maps = try ProcDescriptor("/proc/\(task)/maps")
@@ -22,8 +23,8 @@ final class AddressSpace: Sendable {
     /// The mappings as they are; none when the process has ended.
     func areas() throws(Errno) -> MemoryAreas {
         var areas: [MemoryArea] = []
-        try unsafe maps.forEachLine { line in
-            if let area = unsafe MemoryArea(String(decoding: line, as: UTF8.self), mount: mount) { areas.append(area) }
+        try maps.forEachLine { line in
+            if let mapping = ProcMapping(line) { areas.append(MemoryArea(mapping, mount: mount)) }
             return true
         }
         return MemoryAreas(areas)
@@ -62,14 +63,12 @@ final class AddressSpace: Sendable {
         guard let start = Int(exactly: address), !start.addingReportingOverflow(length).overflow else {
             throw .badAddress
         }
-        var done = 0
-        while done < length {
-            let count = body(done, start + done)
-            if count > 0 {
-                done += count
-            } else if count == 0 || errno != EINTR {
+        do throws(Errno) {
+            guard try SystemCall.transfer(length, { done in body(done, start + done) }) == length else {
                 throw .badAddress
             }
+        } catch {
+            throw .badAddress
         }
     }
 }

@@ -1,6 +1,7 @@
 import CoherentMemory
 import Fuse
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// A mapping of a process (`struct vm_area_struct`): a line of /proc/PID/maps.
@@ -46,28 +47,20 @@ struct MemoryArea: Sendable, Equatable {
         return isWritable
     }
 
-    /// START-END PERMISSIONS OFFSET DEVICE INODE, blanks, PATH.
-    init?(_ line: String, mount: MountDevice?) {
-        let fields = line.split(separator: " ", maxSplits: 5)
-        guard fields.count >= 5 else { return nil }
-        let ends = fields[0].split(separator: "-").compactMap { UInt64($0, radix: 16) }
-        let device = fields[3].split(separator: ":").compactMap { Int($0, radix: 16) }
-        guard ends.count == 2, ends[0] < ends[1], device.count == 2, let inode = UInt64(fields[4]) else { return nil }
-        let permissions = Array(fields[1].utf8)
-        guard permissions.count == 4 else { return nil }
-        let path = fields.count > 5 ? fields[5].drop { $0 == " " } : ""
-        addresses = ends[0]..<ends[1]
-        isReadable = permissions[0] == UInt8(ascii: "r")
-        isWritable = permissions[1] == UInt8(ascii: "w")
-        isShared = permissions[3] == UInt8(ascii: "s")
-        if let mount, device == [mount.major, mount.minor] {
-            kind = .own(inode)
-        } else if path.hasPrefix("/anon_hugepage") {
+    /// A mapping of a process, whose files on `mount` are this mount's.
+    init(_ mapping: ProcMapping, mount: DeviceNumber?) {
+        addresses = mapping.addresses
+        isReadable = mapping.isReadable
+        isWritable = mapping.isWritable
+        isShared = mapping.isShared
+        if let mount, mapping.device == mount {
+            kind = .own(mapping.inode)
+        } else if mapping.path.hasPrefix("/anon_hugepage") {
             kind = .hugetlb
-        } else if inode != 0 {
+        } else if mapping.inode != 0 {
             kind = .file
         } else {
-            kind = path.hasPrefix("[v") ? .special : .anonymous
+            kind = mapping.path.hasPrefix("[v") ? .special : .anonymous
         }
     }
 }

@@ -3,6 +3,7 @@ import CLinux
 import CoherentMemory
 import Fuse
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// The address space of a process in the page table of a device (`struct dmirror`): what one open file stands for.
@@ -41,7 +42,7 @@ final class Mirror: @unchecked Sendable {
     var entries: [UInt64: Entry] = [:]
 
     init(
-        _ device: MirrorDevice, _ id: UInt64, _ process: MirroredProcess, task: Int32, mount: MountDevice?,
+        _ device: MirrorDevice, _ id: UInt64, _ process: MirroredProcess, task: Int32, mount: DeviceNumber?,
         files: Set<UInt64>
     ) throws(Errno) {
         self.device = device

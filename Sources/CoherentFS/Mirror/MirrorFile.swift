@@ -3,6 +3,7 @@ import CoherentMemory
 import Dispatch
 import Fuse
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// A file dev/hmm_dmirrorN: a device of Linux's HMM test driver.

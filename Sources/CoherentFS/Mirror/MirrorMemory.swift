@@ -1,5 +1,6 @@
 import CoherentMemory
 import DequeModule
+import LinuxSupport
 import SystemPackage
 
 /// Frames that pages of processes have on a device of the HMM test driver (`struct dmirror_chunk`). What the pages hold stays in

@@ -1,6 +1,7 @@
 import CoherentMemory
 import Fuse
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// Where a page of a process is that is not simply in system memory.

@@ -1,6 +1,7 @@
 import CLinux
 import CoherentMemory
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// What the page table of a process has for one page: an entry of /proc/PID/pagemap and what PAGEMAP_SCAN adds.
@@ -38,12 +39,13 @@ final class PageMap: Sendable {
         var entries = [UInt64](repeating: 0, count: pages.count)
         var done = 0
         while done < entries.count {
-            let count = unsafe entries.withUnsafeMutableBytes { bytes in
-                unsafe pread(
-                    file.number, bytes.baseAddress! + done * 8, bytes.count - done * 8,
-                    Int(pages.lowerBound) * 8 + done * 8)
+            let count = try SystemCall.retry {
+                unsafe entries.withUnsafeMutableBytes { bytes in
+                    unsafe pread(
+                        file.number, bytes.baseAddress! + done * 8, bytes.count - done * 8,
+                        Int(pages.lowerBound) * 8 + done * 8)
+                }
             }
-            guard count >= 0 else { throw Errno(rawValue: errno) }
             // Beyond the last address, or the process has ended: nothing is there.
             if count < 8 { break }
             done += count / 8

@@ -1,6 +1,7 @@
 import CLinux
 import CoherentMemory
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// Finds out which pages the CPU has touched since they were laid to rest, without the help of the process.
@@ -43,38 +44,39 @@ final class TouchDetector: Sendable {
     /// The use of a mapping; nil where it is not as it was.
     func usage(of area: MemoryArea) -> Usage? {
         var usage: Usage?
-        try? unsafe smaps.forEachLine { line in
-            guard let first = unsafe line.first else { return true }
+        try? smaps.forEachLine { line in
+            guard !line.isEmpty else { return true }
+            let first = line[0]
             // The fields have names in capitals; a mapping begins with its address.
             if first < UInt8(ascii: "A") || first >= UInt8(ascii: "a") {
                 if usage != nil { return false }
-                let start = unsafe Self.number(line, from: 0, radix: 16)
+                let start = Self.number(line, from: 0, radix: 16)
                 if start == area.addresses.lowerBound { usage = Usage() }
                 return start <= area.addresses.lowerBound
             }
             if usage == nil { return true }
-            if unsafe Self.has(line, "Rss:") {
-                usage?.resident = unsafe Self.number(line, from: 4, radix: 10) << 10
-            } else if unsafe Self.has(line, "Referenced:") {
-                usage?.referenced = unsafe Self.number(line, from: 11, radix: 10) << 10
+            if Self.has(line, "Rss:") {
+                usage?.resident = Self.number(line, from: 4, radix: 10) << 10
+            } else if Self.has(line, "Referenced:") {
+                usage?.referenced = Self.number(line, from: 11, radix: 10) << 10
                 return false
-            } else if unsafe Self.has(line, "KernelPageSize:") {
-                usage?.pageSize = unsafe Self.number(line, from: 15, radix: 10) << 10
+            } else if Self.has(line, "KernelPageSize:") {
+                usage?.pageSize = Self.number(line, from: 15, radix: 10) << 10
             }
             return true
         }
         return usage
     }
 
-    private static func has(_ line: UnsafeRawBufferPointer, _ name: StaticString) -> Bool {
-        unsafe line.count > name.utf8CodeUnitCount
-            && memcmp(line.baseAddress!, name.utf8Start, name.utf8CodeUnitCount) == 0
+    private static func has(_ line: Span<UInt8>, _ name: StaticString) -> Bool {
+        guard line.count > name.utf8CodeUnitCount else { return false }
+        return (0..<name.utf8CodeUnitCount).allSatisfy { unsafe line[$0] == name.utf8Start[$0] }
     }
 
-    private static func number(_ line: UnsafeRawBufferPointer, from place: Int, radix: UInt64) -> UInt64 {
+    private static func number(_ line: Span<UInt8>, from place: Int, radix: UInt64) -> UInt64 {
         var value: UInt64 = 0
         for index in place..<line.count {
-            let byte = unsafe line[index]
+            let byte = line[index]
             if byte == UInt8(ascii: " ") { continue }
             let digit = byte >= UInt8(ascii: "a") ? UInt64(byte) - 87 : UInt64(byte) &- 48
             guard digit < radix else { break }

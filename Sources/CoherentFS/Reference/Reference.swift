@@ -2,9 +2,10 @@ import AttributeTree
 import CoherentMemory
 import Fuse
 import Logging
+import MachineTopology
 public import SystemPackage
 
-/// What every file of a mount is: the attribute tables of a machine that has one of everything, and the ``Manual``.
+/// What every file of a mount is: the attribute tables of a machine that has one of everything, and the manual's pages.
 ///
 /// Nothing is mounted for it. Names that differ from machine to machine stand as placeholders: `nodeN`, `buffers/NAME`.
 public struct Reference: Sendable {

@@ -3,6 +3,7 @@ import CLinux
 import CoherentMemory
 import Fuse
 import Glibc
+import LinuxSupport
 import Logging
 import SystemPackage
 
@@ -117,14 +118,12 @@ extension Services {
         let descriptor = pidfd_open(process.id, 0)
         guard descriptor >= 0 else {
             // It has ended by itself.
-            if errno == ESRCH { return nil }
-            throw Errno(rawValue: errno)
+            if Errno.last == .noSuchProcess { return nil }
+            throw Errno.last
         }
         var isKilled = false
         defer { if !isKilled { close(descriptor) } }
-        let name = ProcFile.read("/proc/\(process.id)/comm") { bytes in
-            String(decoding: (0..<bytes.count).map { bytes[$0] }.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
-        }
+        let name = ProcFile.name(of: process.id)
         // Now that the descriptor stands for it, it is asked again whether it is the one that was meant.
         guard let name, processes.identity(of: process.id) == process else { return nil }
         let answer = ask(process)
@@ -132,9 +131,10 @@ extension Services {
         else {
             return nil
         }
+        let told = ToldTask(process.id)
         guard pidfd_send_signal(descriptor, SIGKILL, nil, 0) == 0 else {
-            if errno == ESRCH { return nil }
-            throw Errno(rawValue: errno)
+            if Errno.last == .noSuchProcess { return nil }
+            throw Errno.last
         }
         isKilled = true
         logger.warning(
@@ -142,8 +142,8 @@ extension Services {
         )
         uevents.post {
             Uevent(
-                action: "change", path: "/class/cdm/\(device.name)", subsystem: "cdm",
-                details: [("KILLED", "\(process.id)"), ("COMM", name)])
+                action: "change", place: .text("/class/cdm/\(device.name)"), subsystem: "cdm",
+                details: [("KILLED", .task(told)), ("COMM", .text(name))])
         }
         return Killed(name: "\(process.id) (\(name))", end: descriptor)
     }

@@ -2,6 +2,7 @@ import CoherentMemory
 import Dispatch
 import Fuse
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// What a process says of itself: what it maps of the mount, or why that could not be told.

@@ -1,6 +1,7 @@
 import AttributeTree
 import Fuse
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// What a task may do by its user, groups and capabilities, as it was at the moment it asked (struct cred).
@@ -10,6 +11,8 @@ struct Credentials: Sendable {
         case overrideAccess = 1  // CAP_DAC_OVERRIDE
         case readAndSearch = 2  // CAP_DAC_READ_SEARCH
         case owner = 3  // CAP_FOWNER
+        case lockMemory = 14  // CAP_IPC_LOCK
+        case overrideQuota = 24  // CAP_SYS_RESOURCE
     }
 
     let uid: UInt32
@@ -19,11 +22,25 @@ struct Credentials: Sendable {
     /// The users and groups that the task's user namespace knows: over others its capabilities have no power.
     private var users: [ClosedRange<UInt32>] = []
     private var userGroups: [ClosedRange<UInt32>] = []
+    /// Whether that namespace is the daemon's. In one of its own everybody may have every capability.
+    private var areOfOurNamespace = false
 
     /// Of a task, which must not end meanwhile: one whose request is being served.
     init(task: Int32, uid: UInt32, gid: UInt32) {
+        self.init(task: task, uid: uid, gid: gid, try? ProcStatus(task: task))
+    }
+
+    /// Of a task; nil where there is none, or it is in a PID namespace of which the daemon knows nothing.
+    init?(task: Int32) {
+        guard let status = try? ProcStatus(task: task), let user = status.users, let group = status.primaryGroups else {
+            return nil
+        }
+        self.init(task: task, uid: user.fileSystem, gid: group.fileSystem, status)
+    }
+
+    private init(task: Int32, uid: UInt32, gid: UInt32, _ status: ProcStatus?) {
         (self.uid, self.gid) = (uid, gid)
-        guard task > 0, let status = try? ProcFile.contents("/proc/\(task)/status") else {
+        guard let status else {
             // It has no number here. Root is root all the same.
             if uid == 0 {
                 capabilities = .max
@@ -31,18 +48,11 @@ struct Credentials: Sendable {
             }
             return
         }
-        for line in status.split(separator: UInt8(ascii: "\n")) {
-            let words = line.split { $0 == UInt8(ascii: "\t") || $0 == UInt8(ascii: " ") }
-                .map { String(decoding: $0, as: UTF8.self) }
-            switch words.first {
-            case "Groups:": groups = words.dropFirst().compactMap { UInt32($0) }
-            case "CapEff:": capabilities = words.count > 1 ? UInt64(words[1], radix: 16) ?? 0 : 0
-            default: break
-            }
-        }
+        (groups, capabilities) = (status.groups, status.effectiveCapabilities)
         guard capabilities != 0 else { return }
         users = Self.outside("/proc/\(task)/uid_map")
         userGroups = Self.outside("/proc/\(task)/gid_map")
+        if let own = ProcFile.namespace("user") { areOfOurNamespace = own == ProcFile.namespace("user", of: task) }
     }
 
     init(_ caller: Caller) { self.init(task: caller.pid, uid: caller.uid, gid: caller.gid) }
@@ -51,12 +61,17 @@ struct Credentials: Sendable {
 
     /// The numbers of this namespace that a map of another one has: lines of `INSIDE OUTSIDE LENGTH` (user_namespaces(7)).
     private static func outside(_ file: String) -> [ClosedRange<UInt32>] {
-        let text = String(decoding: (try? ProcFile.contents(file)) ?? [], as: UTF8.self)
+        let text = (try? SmallFile.text(FilePath(file))) ?? ""
         return text.split(separator: "\n").compactMap { line in
             let numbers = line.split(separator: " ").compactMap { UInt64($0) }
             guard numbers.count == 3, numbers[2] > 0 else { return nil }
             return UInt32(clamping: numbers[1])...UInt32(clamping: numbers[1] + numbers[2] - 1)
         }
+    }
+
+    /// Whether they have a capability over the machine as a whole (capable()).
+    func has(_ capability: Capability) -> Bool {
+        areOfOurNamespace && capabilities >> capability.rawValue & 1 == 1
     }
 
     private func has(_ capability: Capability, over uid: UInt32) -> Bool {

@@ -2,6 +2,7 @@ import CLinux
 import CoherentMemory
 import Fuse
 import Glibc
+import LinuxSupport
 import Logging
 import SystemPackage
 
@@ -34,14 +35,17 @@ extension Services {
             defer { close(descriptor) }
             // Now that the descriptor stands for it, it is asked again whether it is the one that was meant.
             guard processes.identity(of: process.id) == process, uses(ask(process), lost, of: device) else { continue }
+            let told = ToldTask(process.id)
             guard pidfd_send_signal(descriptor, signal, nil, 0) == 0 else {
-                logger.warning("signal \(signal) to process \(process.id): \(Errno(rawValue: errno))")
+                logger.warning("signal \(signal) to process \(process.id): \(Errno.last)")
                 continue
             }
             uevents.post {
                 Uevent(
-                    action: "change", path: "/class/cdm/\(device.name)", subsystem: "cdm",
-                    details: [("CDM_EVENT", "signalled"), ("PID", "\(process.id)"), ("SIGNAL", "\(signal)")])
+                    action: "change", place: .text("/class/cdm/\(device.name)"), subsystem: "cdm",
+                    details: [
+                        ("CDM_EVENT", .text("signalled")), ("PID", .task(told)), ("SIGNAL", .text("\(signal)")),
+                    ])
             }
         }
     }

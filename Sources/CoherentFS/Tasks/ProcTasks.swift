@@ -3,6 +3,7 @@ import CoherentMemory
 import Dispatch
 import Fuse
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// The tasks of the host, from /proc.
@@ -22,7 +23,7 @@ final class ProcTasks: TaskDirectory {
     }
 
     private struct State {
-        var mount: MountDevice?
+        var mount: DeviceNumber?
         /// The inodes of the device files.
         var inodes: [ObjectIdentifier: UInt64] = [:]
         /// How many open files of a device a process has opened that are still open, though perhaps elsewhere.
@@ -35,18 +36,17 @@ final class ProcTasks: TaskDirectory {
     let inspector = ProcessInspector()
 
     /// Sets which mount is spoken of.
-    func setMount(_ device: MountDevice) { state.withLock { $0.mount = device } }
+    func setMount(_ device: DeviceNumber) { state.withLock { $0.mount = device } }
 
-    var mount: MountDevice? { state.withLock { $0.mount } }
+    var mount: DeviceNumber? { state.withLock { $0.mount } }
 
     // MARK: Tasks
 
     func task(_ id: Int32) -> TaskDescription? {
         guard id > 0, let stat = ProcStat(task: id), !stat.isGone else { return nil }
-        let process = ProcFile.read("/proc/\(id)/status") { ProcFile.number("Tgid", in: $0) }
-        guard let process else { return nil }
+        guard let process = ProcStatus.process(of: id) else { return nil }
         return TaskDescription(
-            process: Int32(truncatingIfNeeded: process), parent: stat.parent, group: stat.group, session: stat.session,
+            process: process, parent: stat.parent, group: stat.group, session: stat.session,
             startTime: stat.startTime)
     }
 
@@ -57,7 +57,7 @@ final class ProcTasks: TaskDirectory {
         return UInt64(time.tv_sec) * 100 + UInt64(time.tv_nsec) / 10_000_000
     }
 
-    var processes: [Int32] { ProcFile.numbers(in: "/proc") ?? [] }
+    var processes: [Int32] { ProcFile.processes }
 
     /// A task that lives; nil for none.
     func identity(of id: Int32) -> TaskIdentity? {
@@ -66,7 +66,7 @@ final class ProcTasks: TaskDirectory {
 
     /// The processes that live, ascending; not those of the kernel.
     var identities: [TaskIdentity] {
-        processes.sorted().compactMap { id in
+        processes.compactMap { id in
             guard let stat = ProcStat(task: id), !stat.isGone, !stat.isKernelThread else { return nil }
             return TaskIdentity(id: id, startTime: stat.startTime)
         }
@@ -74,10 +74,7 @@ final class ProcTasks: TaskDirectory {
 
     /// The user who started a process, whatever it has become since: whoever runs a set-user-id program answers for it.
     func user(of process: Int32) -> UInt32 {
-        let status = (try? ProcFile.contents("/proc/\(process)/status")) ?? []
-        let first = ProcFile.line("Uid", in: status)?.split { $0 == UInt8(ascii: "\t") || $0 == UInt8(ascii: " ") }
-            .first
-        return first.flatMap { UInt32(String(decoding: $0, as: UTF8.self)) } ?? .max
+        (try? ProcStatus(task: process))?.users?.real ?? .max
     }
 
     // MARK: Open devices
@@ -127,7 +124,7 @@ final class ProcTasks: TaskDirectory {
                 return true
             }
         }
-        guard let numbers = ProcFile.numbers(in: "/proc/\(process)/fd") else {
+        guard let numbers = DirectoryListing.numbers(in: "/proc/\(process)/fd") else {
             // Somebody else's process, which only root may look into: what is known is that it opened the device.
             return state.withLock { $0.openers[holder] != nil }
         }
@@ -147,19 +144,18 @@ final class ProcTasks: TaskDirectory {
 
     /// The inodes of the mount that a process has open.
     func openInodes(of process: Int32) -> Set<UInt64> {
-        guard let mount, let numbers = ProcFile.numbers(in: "/proc/\(process)/fd") else { return [] }
+        guard let mount, let numbers = DirectoryListing.numbers(in: "/proc/\(process)/fd") else { return [] }
         return Set(numbers.prefix(Self.descriptorLimit).compactMap { Self.inode(of: $0, of: process, on: mount) })
     }
 
     /// The inode of the mount that a descriptor is of; nil for one of something else.
     ///
     /// Not by fdinfo, which for an epoll descriptor waits for whoever polls it (ep_show_fdinfo() of fs/eventpoll.c).
-    private static func inode(of number: Int32, of process: Int32, on mount: MountDevice) -> UInt64? {
-        var (major, minor, inode): (UInt32, UInt32, UInt64) = (0, 0, 0)
-        guard unsafe clinux_cached_inode("/proc/\(process)/fd/\(number)", &major, &minor, &inode) == 0,
-            Int(major) == mount.major, Int(minor) == mount.minor
-        else { return nil }
-        return inode
+    private static func inode(of number: Int32, of process: Int32, on mount: DeviceNumber) -> UInt64? {
+        guard let file = try? FileIdentity(cached: "/proc/\(process)/fd/\(number)"), file.device == mount else {
+            return nil
+        }
+        return file.inode
     }
 
     /// Whether a process maps a device that it has no descriptor of.

@@ -1,5 +1,6 @@
 import CoherentMemory
 import Dispatch
+import LinuxSupport
 import Synchronization
 import SystemPackage
 

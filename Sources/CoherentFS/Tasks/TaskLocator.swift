@@ -2,6 +2,8 @@ import CLinux
 import CoherentMemory
 import Fuse
 import Glibc
+import LinuxSupport
+import MachineTopology
 import Synchronization
 
 /// Finds the node on whose CPU a task runs.

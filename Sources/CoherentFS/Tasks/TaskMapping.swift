@@ -1,5 +1,7 @@
 import CoherentMemory
 import Fuse
+import LinuxSupport
+import MachineTopology
 import SystemPackage
 
 /// What a task has mapped of one buffer or device.

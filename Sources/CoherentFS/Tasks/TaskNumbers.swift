@@ -1,5 +1,6 @@
 import AttributeTree
 import CoherentMemory
+import LinuxSupport
 import SystemPackage
 
 /// A task as a client wrote it: a number of the client's PID namespace, 0 for itself.

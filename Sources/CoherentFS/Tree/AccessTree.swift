@@ -1,5 +1,6 @@
 import AttributeTree
 import CoherentMemory
+import MachineTopology
 
 /// nodeN/access0 and access1: which nodes reach which memory best, and how fast (node_init_node_access(), what HMAT
 /// tells Linux).

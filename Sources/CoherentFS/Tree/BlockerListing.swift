@@ -35,10 +35,7 @@ struct BlockerListing: Sendable {
     }
 
     private func name(of buffer: Buffer) -> String {
-        switch services.name(of: buffer.id) {
-        case .text(let name): name
-        case .buffer(let path), .controls(let path): path.shown(to: opener, escape: Self.escaped)
-        }
+        services.name(of: buffer.id).shown(to: Uevent.Viewer(opener), escape: Self.escaped)
     }
 
     /// Blanks and the like in octal, for they would end the word.

@@ -1,5 +1,7 @@
 import AttributeTree
 import CoherentMemory
+import LinuxSupport
+import MachineTopology
 import SystemPackage
 
 /// sys/kernel/cdm/buffers/NAME, and sys/class/cdm/cdmN/buffer for a device file.

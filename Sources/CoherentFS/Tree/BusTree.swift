@@ -1,5 +1,6 @@
 import AttributeTree
 import CoherentMemory
+import MachineTopology
 
 /// sys/bus: where the `subsystem` links of the devices lead.
 enum BusTree {

@@ -1,5 +1,6 @@
 import AttributeTree
 import CoherentMemory
+import MachineTopology
 
 /// sys/devices/system/cpu: the CPUs of the nodes, whether the host has them or not, and where they stand.
 ///

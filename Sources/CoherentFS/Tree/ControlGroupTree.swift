@@ -1,5 +1,6 @@
 import AttributeTree
 import CoherentMemory
+import MachineTopology
 import SystemPackage
 
 /// sys/fs/cgroup: groups of tasks with the cpuset controller, as of cgroup v2 (kernel/cgroup).

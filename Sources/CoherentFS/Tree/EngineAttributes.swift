@@ -2,6 +2,7 @@ import AttributeTree
 import CLinux
 import CoherentMemory
 import Fuse
+import LinuxSupport
 import SystemPackage
 
 /// sys/class/cdm/cdmN/queue.

@@ -1,5 +1,6 @@
 import AttributeTree
 import CoherentMemory
+import LinuxSupport
 import SystemPackage
 
 /// Where the files of failures stand below sys/kernel/debug.

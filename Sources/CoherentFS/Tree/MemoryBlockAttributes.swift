@@ -1,5 +1,6 @@
 import AttributeTree
 import CoherentMemory
+import MachineTopology
 import SystemPackage
 
 /// sys/devices/system/memory/memoryM (drivers/base/memory.c).

@@ -1,5 +1,6 @@
 import AttributeTree
 import CoherentMemory
+import MachineTopology
 
 /// nodeN/memory_side_cache: the caches in front of a node's memory (node_add_cache() of drivers/base/node.c).
 enum MemorySideCacheTree {

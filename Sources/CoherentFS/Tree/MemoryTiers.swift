@@ -1,5 +1,6 @@
 import AttributeTree
 import CoherentMemory
+import MachineTopology
 
 /// sys/devices/virtual/memory_tiering (mm/memory-tiers.c).
 ///
@@ -17,7 +18,8 @@ enum MemoryTiers {
 
     /// The tiers that have nodes with memory, the fastest first.
     private static func tiers(of machine: Machine) -> [Int: IDSet] {
-        machine.nodes.filter(\.hasMemory).reduce(into: [:]) { $0[tier(of: $1), default: IDSet()].insert($1.id) }
+        machine.nodes.filter { $0.hasMemory && !$0.capabilities.isDisjoint(with: [.mempolicy, .demotion]) }.reduce(
+            into: [:]) { $0[tier(of: $1), default: IDSet()].insert($1.id) }
     }
 
     private static func names(_ machine: Machine) -> [String] {

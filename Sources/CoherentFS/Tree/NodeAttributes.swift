@@ -1,5 +1,6 @@
 import AttributeTree
 import CoherentMemory
+import MachineTopology
 import SystemPackage
 
 /// sys/devices/system/node: the lists (node_state_attr of drivers/base/node.c).
@@ -11,7 +12,13 @@ enum NodeListAttributes {
         list("has_normal_memory", "Nodes with memory that the kernel itself may use.") {
             $0.hasNormalMemory
         },
-        list("has_memory", "Nodes with memory.", isPollable: true) { $0.hasMemory },
+        list("has_memory", "Nodes with memory that policies may name.", isPollable: true) {
+            $0.hasMemory && $0.capabilities.contains(.mempolicy)
+        },
+        list(
+            "has_private_memory", "Nodes with memory that policies may not name, under the name of the 2026 proposal.",
+            isPollable: true
+        ) { $0.hasMemory && !$0.capabilities.contains(.mempolicy) },
         list("has_generic_initiator", "Nodes with initiators that are no CPUs.") { _ in false },
         list("is_coherent_device", "Coherent device nodes, under the name of the 2016 proposal.") {
             $0.kind == .coherent && $0.isPresent
@@ -59,10 +66,24 @@ enum NodeAttributes {
 enum CoherentNodeAttributes {
     static let table: [Attribute<Subject<CoherentMemory.Node>>] = [
         .readWrite(
-            "isolation", isPollable: true, summary: "Who may be given pages of the node.",
-            show: { choices(selected: $0.part.isolation) },
+            "isolation", isPollable: true, summary: "Who may be given pages of the node: a name for its rights.",
+            show: { subject in
+                let word = Isolation(subject.part.capabilities)?.rawValue ?? ""
+                return choices(of: Isolation.allCases.map(\.rawValue), selected: word)
+            },
             store: { subject, text throws(Errno) in
                 try subject.machine.setIsolation(try text.keyword(as: Isolation.self), of: subject.part)
+            }),
+        .readWrite(
+            "capabilities", isPollable: true, summary: "What the system may do with the node's memory, a right a line.",
+            show: { subject in
+                let capabilities = subject.part.capabilities
+                return nameValueLines(
+                    NodeCapabilities.table.map { ($0.name, capabilities.contains($0.capability) ? 1 : 0) })
+            },
+            store: { subject, text throws(Errno) in
+                let (given, taken) = try capabilityChanges(text)
+                try subject.machine.updateCapabilities(of: subject.part) { $0 = $0.union(given).subtracting(taken) }
             }),
         .readOnly("contiguous", summary: "The share set aside for contiguous buffers, pages.") { subject in
             let usage = subject.part.usage.contiguous
@@ -79,7 +100,8 @@ enum CoherentNodeAttributes {
         },
         .readWrite(
             "tasks",
-            summary: "Processes allowed under restricted beside those that hold the device open; write PID or -PID.",
+            summary:
+                "Processes given pages without the right any_task, beside those that hold the device open; write PID or -PID.",
             records: { subject, number, client in
                 TaskNumbers(for: client).records(subject.machine.permittedProcesses(on: subject.part), from: number)
             },
@@ -107,6 +129,27 @@ enum CoherentNodeAttributes {
             }
         ).changingSteadily(),
     ]
+
+    /// Reads `NAME 0` and `NAME 1`, any number of them. EINVAL for another name or value, and for a name that comes twice.
+    private static func capabilityChanges(
+        _ text: AttributeText
+    ) throws(Errno) -> (given: NodeCapabilities, taken: NodeCapabilities) {
+        let words = text.words
+        guard !words.isEmpty, words.count.isMultiple(of: 2) else { throw .invalidArgument }
+        var (given, taken) = (NodeCapabilities(), NodeCapabilities())
+        for place in stride(from: 0, to: words.count, by: 2) {
+            let name = words[place].text
+            guard let row = NodeCapabilities.table.first(where: { $0.name == name }),
+                given.union(taken).isDisjoint(with: row.capability)
+            else { throw .invalidArgument }
+            switch words[place + 1].text {
+            case "1": given.formUnion(row.capability)
+            case "0": taken.formUnion(row.capability)
+            default: throw .invalidArgument
+            }
+        }
+        return (given, taken)
+    }
 
     @Sendable private static func permit(
         _ subject: Subject<CoherentMemory.Node>, _ text: AttributeText

@@ -1,5 +1,6 @@
 import AttributeTree
 import CoherentMemory
+import MachineTopology
 
 /// The links between nodes, memory blocks, CPUs and devices (register_cpu_under_node() and its like).
 enum NodeLinks {

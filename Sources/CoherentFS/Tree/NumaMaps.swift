@@ -1,5 +1,6 @@
 import AttributeTree
 import CoherentMemory
+import LinuxSupport
 import SystemPackage
 
 /// An open sys/kernel/cdm/numa_maps: of whose mappings it tells.

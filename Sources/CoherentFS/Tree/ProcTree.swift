@@ -1,5 +1,6 @@
 import AttributeTree
 import CoherentMemory
+import MachineTopology
 
 /// sys/kernel/cdm/proc: the files of /proc that are of the machine as a whole, in Linux's formats. `cdmfs run` puts them over
 /// the host's.

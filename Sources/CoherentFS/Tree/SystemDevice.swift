@@ -1,5 +1,6 @@
 import AttributeTree
 import CoherentMemory
+import LinuxSupport
 import Synchronization
 import SystemPackage
 

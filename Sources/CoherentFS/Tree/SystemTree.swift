@@ -2,6 +2,8 @@ import AttributeTree
 import CoherentMemory
 import Fuse
 import Glibc
+import LinuxSupport
+import MachineTopology
 import SystemPackage
 
 /// What an attribute table of the tree speaks of: a part of the machine, and the mount it is seen through.

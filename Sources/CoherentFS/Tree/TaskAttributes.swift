@@ -1,5 +1,6 @@
 import AttributeTree
 import CoherentMemory
+import MachineTopology
 import SystemPackage
 
 /// Tasks in sys/kernel/cdm.
@@ -64,7 +65,7 @@ enum TaskAttributes {
         // What the writer may not use, and what has no memory, is left out; something must be left.
         new.formIntersection(machine.nodesWithMemory)
         if let group = try? machine.group(ofProcess: text.writer) {
-            new.formIntersection(machine.effectiveMems(of: group))
+            new.formIntersection(machine.allowedNodes(of: group))
         }
         guard !new.isEmpty else { throw .invalidArgument }
         try machine.checkAccess(to: new, by: text.writer)

@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// The bytes of a buffer in a file of its own rather than in the storage of page tables, so that programs can map that file itself:
@@ -41,9 +42,8 @@ public final class BackingFile: @unchecked Sendable {
 
     /// A file without bytes that needs no privilege. That pages are withheld only the machine knows, then.
     init(anonymous name: String) throws(Errno) {
-        let raw = unsafe memfd_create(name, UInt32(MFD_CLOEXEC))
-        guard raw >= 0 else { throw Errno.last }
-        descriptor = FileDescriptor(rawValue: raw)
+        descriptor = FileDescriptor(
+            rawValue: try SystemCall.check(unsafe memfd_create(name, UInt32(MFD_CLOEXEC))))
         tmpfs = nil
         isHuge = false
     }
@@ -90,39 +90,29 @@ public final class BackingFile: @unchecked Sendable {
     /// Reads bytes that the file has. By a call, not through the mapping: who maps the file may have taken a page's block
     /// away, and a touch of that would be the end of this process.
     func read(into bytes: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(Errno) {
-        var done = 0
-        while done < bytes.count {
-            let count = unsafe pread(
-                descriptor.rawValue, bytes.baseAddress! + done, bytes.count - done, off_t(offset) + done)
-            if count > 0 {
-                done += count
-            } else if count == 0 {
-                throw .ioError
-            } else if errno != EINTR {
-                throw Errno.last
-            }
+        let count = try SystemCall.transfer(bytes.count) { done in
+            unsafe pread(descriptor.rawValue, bytes.baseAddress! + done, bytes.count - done, off_t(offset) + done)
         }
+        guard count == bytes.count else { throw .ioError }
     }
 
     /// Stores bytes where the file has some, and none are withheld; also by a call.
     ///
     /// - Throws: ENOSPC where the host has no memory for them.
     func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(Errno) {
-        var done = 0
         var isClaimed = false
-        while done < bytes.count {
-            let count = unsafe pwrite(
-                descriptor.rawValue, bytes.baseAddress! + done, bytes.count - done, off_t(offset) + done)
-            if count > 0 {
-                done += count
-                continue
-            }
-            let error = count == 0 ? .noSpace : Errno.last
-            if error == .noSpace, !isClaimed {
+        while true {
+            do throws(Errno) {
+                let count = try SystemCall.transfer(bytes.count) { done in
+                    unsafe pwrite(
+                        descriptor.rawValue, bytes.baseAddress! + done, bytes.count - done, off_t(offset) + done)
+                }
+                guard count == bytes.count else { throw .noSpace }
+                return
+            } catch {
+                guard error == .noSpace, !isClaimed else { throw error }
                 try claim(offset..<offset + UInt64(bytes.count))
                 isClaimed = true
-            } else if error != .interrupted {
-                throw error
             }
         }
     }
@@ -145,7 +135,7 @@ public final class BackingFile: @unchecked Sendable {
             let pages = Page.count(of: newSize)
             if withheld.isEmpty, pages > Page.count(of: size) { try allow(pages) }
         }
-        guard ftruncate(descriptor.rawValue, off_t(newSize)) == 0 else { throw Errno.last }
+        try SystemCall.check(ftruncate(descriptor.rawValue, off_t(newSize)))
         let old = size
         size = newSize
         if newSize > old {

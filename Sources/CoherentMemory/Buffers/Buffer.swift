@@ -1,3 +1,4 @@
+import LinuxSupport
 import Synchronization
 
 /// What was done to a buffer since it was made.
@@ -121,6 +122,10 @@ public final class Buffer: Sendable, Identifiable {
     /// Whether its pages stay where they are (mlock(2) and the longterm pins of mm/gup.c): a migration fails for them with
     /// EBUSY, and reclaim passes them by. ``Machine/setPinned(_:of:)`` sets it.
     public var isPinned: Bool { state.withLock { $0.isPinned } }
+
+    /// Has the pages count in a user's share of the nodes from now on, or in nobody's. What is more than that lets the user have
+    /// stays where it is.
+    public func setShare(_ share: FrameShare?) { state.withLock { $0.pages.setShare(share) } }
 
     func pages(onNode index: Int) -> Int { state.withLock { $0.pages.count(onNode: index) } }
 

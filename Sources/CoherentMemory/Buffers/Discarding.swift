@@ -1,4 +1,5 @@
 import Glibc
+import LinuxSupport
 
 /// Which pages of a range go.
 enum Discarded {

@@ -1,3 +1,5 @@
+import LinuxSupport
+import MachineTopology
 import Synchronization
 
 /// A page to move because of hinting faults.
@@ -60,12 +62,12 @@ extension HintingFaults {
         guard let local = placer.map.node(origin.node) else { return }
         if local === home { home.counters.pressure.localHintingFaults.add(1) }
         let mode = BalancingMode(rawValue: self.mode.load(ordering: .relaxed))
-        guard !mode.isEmpty, home.isolation == .none else { return }
+        guard !mode.isEmpty, home.allows(.numaBalancing) else { return }
         let isPromotion = mode.contains(.tiering) && !home.isTopTier
         guard isPromotion || mode.contains(.normal) else { return }
         let target =
             isPromotion ? hotPageTarget(&entry, on: home, local: local) : repeatedTarget(&entry, on: home, local: local)
-        guard let target, target.isolation == .none, mayMove(to: target, in: state, origin: origin) else { return }
+        guard let target, target.allows(.numaBalancing), mayMove(to: target, in: state, origin: origin) else { return }
         if isPromotion { target.counters.pressure.promotionCandidates.add(1) }
         let first = entry.isHuge ? HugePage.pages(around: page).lowerBound : page
         enqueue(MisplacedPage(buffer: state.pages.table.owner, page: first, target: target.index))
@@ -95,7 +97,7 @@ extension HintingFaults {
 
     /// Whether policy and cpuset leave the place of the page open, as only the default policy does (mpol_misplaced()).
     private func mayMove(to target: Node, in state: borrowing Buffer.State, origin: Origin) -> Bool {
-        let context = placer.context(for: state.effective, isDevice: state.isDevice, origin: origin)
+        let context = placer.context(for: state, origin: origin)
         return !state.isDevice && context.policy.mode == .default && context.allows(target.index)
     }
 }

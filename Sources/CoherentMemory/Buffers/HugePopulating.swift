@@ -19,6 +19,7 @@ extension Buffer.State {
             let end = max(Page.count(of: size), pages.upperBound)
             guard huge == .always || unit.upperBound <= end, self.pages.isEmpty(unit),
                 let choice = placer.intendedNode(for: unit, context),
+                context.hasRoom(HugePage.frames, on: choice.node),
                 placer.hostBudget.take(HugePage.frames, of: placer.nodes),
                 let run = choice.node.allocateHuge()
             else { continue }
@@ -37,11 +38,12 @@ extension Buffer.State {
     ) throws(Errno) -> UInt64 {
         var taken: [(run: FrameRun, unit: Range<UInt64>)] = []
         var refused = NodeMask()
+        var isOverShare = false
         var end = pages.upperBound
         for first in stride(from: units.lowerBound, to: units.upperBound, by: HugePage.frames) {
             let unit = HugePage.pages(around: first)
             guard self.pages.isEmpty(unit) else { continue }
-            guard let run = memory.placer.takePooled(for: unit, context, refused: &refused) else {
+            guard let run = memory.placer.takePooled(for: unit, context, refused: &refused, &isOverShare) else {
                 end = max(pages.lowerBound, first)
                 break
             }
@@ -55,7 +57,7 @@ extension Buffer.State {
         }
         guard isComplete || shortage == .prefix && end > pages.lowerBound else {
             for (run, _) in taken { memory.release(run) }
-            throw .noMemory
+            throw isOverShare ? .diskQuotaExceeded : .noMemory
         }
         for index in taken.indices {
             do throws(Errno) {

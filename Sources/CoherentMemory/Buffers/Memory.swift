@@ -1,3 +1,5 @@
+import LinuxSupport
+import MachineTopology
 import Synchronization
 import SystemPackage
 
@@ -72,14 +74,14 @@ final class Memory: Sendable {
         tables.owner(of: pfn, on: node).flatMap { owner in buffer(id: owner.id).map { ($0, owner.pages) } }
     }
 
-    /// A touch with the answer to whether it may use the restricted nodes that it may want a frame of.
+    /// A touch with the answer to whether it may use the nodes that are not for any task and that it may want a frame of.
     ///
     /// To be asked before the buffer's lock is taken, for the answer may take a while: the host knows who holds a device
     /// open. Where a policy changes in between, it is asked again under the lock.
     ///
     /// - Parameter pages: those touched; nil for any.
     func resolvingAccess(_ origin: Origin, for buffer: Buffer, pages: Range<UInt64>?) -> Origin {
-        guard buffer.fixedSize == nil, nodes.all.contains(where: { $0.isolation == .restricted }) else {
+        guard buffer.fixedSize == nil, nodes.all.contains(where: { !$0.allows(.anyTask) }) else {
             return origin
         }
         let policy = buffer.state.withLock { state -> EffectivePolicy? in
@@ -89,10 +91,22 @@ final class Memory: Sendable {
         guard let policy else { return origin }
         let context = placer.context(for: policy, isDevice: false, origin: origin)
         var origin = origin
-        for node in nodes.all where node.isolation == .restricted {
-            guard context.policy.nodes.contains(node.index), context.allows(node.index) else { continue }
+        for node in nodes.all where !node.allows(.anyTask) {
+            guard context.policy.nodes.contains(node.index) || node.allows(.fallback), context.allows(node.index) else {
+                continue
+            }
             origin.access[node.index] = placer.tasks.mayUse(node, process: context.process)
         }
         return origin
+    }
+}
+
+extension Placer {
+    /// What is in force for a touch of a buffer.
+    func context(for state: borrowing Buffer.State, origin: Origin) -> AllocationContext {
+        var context = context(for: state.effective, isDevice: state.isDevice, origin: origin)
+        context.isPinned = state.isPinned
+        context.share = state.pages.share
+        return context
     }
 }

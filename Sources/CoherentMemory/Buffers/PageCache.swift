@@ -1,3 +1,5 @@
+import LinuxSupport
+
 /// What stands between the machine and the programs that map its memory: the kernel's page cache.
 public protocol MappingInvalidator: Sendable {
     /// Unmaps pages of a buffer from every process and writes back what was stored to them, before it returns

@@ -1,3 +1,5 @@
+import LinuxSupport
+
 /// Pages of a buffer that follow each other on one node, in physical memory, and in the same condition.
 public struct PageRun: Sendable, Hashable {
     /// Bytes from the start of the buffer.

@@ -13,7 +13,8 @@ extension Buffer.State {
     ///
     /// - Parameter pages: at most some hundreds of pages; longer ranges go piece by piece.
     /// - Returns: the end of the pages that have frames now.
-    /// - Throws: under `shortage`, ENOMEM where there were no frames, EPERM where the task may not use those there are.
+    /// - Throws: under `shortage`, ENOMEM where there were no frames, EPERM where the task may not use those there are, EDQUOT where the
+    ///   buffer's user has had its share of them.
     @discardableResult
     mutating func populate(
         _ pages: Range<UInt64>, in memory: Memory, origin: Origin, policy shortage: Shortage
@@ -25,7 +26,7 @@ extension Buffer.State {
         let placer = memory.placer
         var missing = self.pages.missing(of: pages)
         guard missing > 0 else { return pages.upperBound }
-        let context = placer.context(for: effective, isDevice: isDevice, origin: origin)
+        let context = placer.context(for: self, origin: origin)
         let local = context.local
         if huge != .never {
             if let end = try populateHuge(pages, in: memory, for: context, policy: shortage) { return end }
@@ -49,13 +50,12 @@ extension Buffer.State {
             if isComplete || missing == 1 || shortage == .prefix { placer.countRefusals(got) }
             let list = unsafe UnsafeBufferPointer(start: buffer, count: count)
             if !isComplete {
-                let shortageError: Errno = got.notAllowed.isEmpty ? .noMemory : .notPermitted
                 if missing == 1 || shortage == .prefix { counters.refused += 1 }
                 guard shortage == .prefix, got.allocated > 0 else {
                     for index in 0..<count { unsafe memory.release(list[index].frames) }
                     // Pages before the first missing one are there all the same.
                     let end = self.pages.firstMissing(of: pages)
-                    return shortage == .prefix && end > pages.lowerBound ? .success(end) : .failure(shortageError)
+                    return shortage == .prefix && end > pages.lowerBound ? .success(end) : .failure(got.shortage)
                 }
             }
             do throws(Errno) {
@@ -75,13 +75,13 @@ extension Buffer.State {
     private mutating func populate(page: UInt64, in memory: Memory, origin: Origin) throws(Errno) {
         guard pages.table[page].isNone else { return }
         let placer = memory.placer
-        let context = placer.context(for: effective, isDevice: isDevice, origin: origin)
+        let context = placer.context(for: self, origin: origin)
         var taken: TakenRun?
         let got = placer.allocate(1, at: page, for: context) { taken = $0 }
         placer.countRefusals(got)
         guard let taken else {
             counters.refused += 1
-            throw got.notAllowed.isEmpty ? .noMemory : .notPermitted
+            throw got.shortage
         }
         let frame = taken.frames.start
         var tally = PageTally(memory.nodes)

@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// A tmpfs of its own for one file, mounted nowhere: its limit of blocks is the file's.
@@ -11,7 +12,7 @@ final class PrivateTmpfs: Sendable {
     /// - Parameter isHuge: whether files have huge pages where these lie within their size.
     /// - Throws: EPERM without CAP_SYS_ADMIN, ENODEV and ENOSYS where the host has no such thing, EMFILE.
     init(isHuge: Bool) throws(Errno) {
-        let context = try Self.check(unsafe fsopen("tmpfs", UInt32(FSOPEN_CLOEXEC)))
+        let context = try SystemCall.check(unsafe fsopen("tmpfs", UInt32(FSOPEN_CLOEXEC)))
         defer { close(context) }
         // The sentinel's block, until there is more to hold: nothing huge fits into it.
         try Self.set(context, "nr_blocks", "1")
@@ -19,12 +20,12 @@ final class PrivateTmpfs: Sendable {
         try Self.setHuge(context, isHuge)
         try Self.command(context, FSCONFIG_CMD_CREATE.rawValue)
         root = FileDescriptor(
-            rawValue: try Self.check(
+            rawValue: try SystemCall.check(
                 fsmount(context, UInt32(FSMOUNT_CLOEXEC), UInt32(MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV))))
         do throws(Errno) {
             let sentinel = try make("sentinel")
             defer { close(sentinel.rawValue) }
-            guard unsafe pwrite(sentinel.rawValue, "", 1, 0) == 1 else { throw Errno.last }
+            try SystemCall.check(unsafe pwrite(sentinel.rawValue, "", 1, 0))
         } catch {
             close(root.rawValue)
             throw error
@@ -37,7 +38,7 @@ final class PrivateTmpfs: Sendable {
     func make(_ name: String) throws(Errno) -> FileDescriptor {
         let flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC
         return FileDescriptor(
-            rawValue: try Self.check(unsafe openat(root.rawValue, name, flags, 0o600 as mode_t)))
+            rawValue: try SystemCall.check(unsafe openat(root.rawValue, name, flags, 0o600 as mode_t)))
     }
 
     /// Changes how many blocks of a page there may be, the sentinel's apart.
@@ -53,7 +54,7 @@ final class PrivateTmpfs: Sendable {
     }
 
     private func reconfigure(_ change: (Int32) throws(Errno) -> Void) throws(Errno) {
-        let context = try Self.check(unsafe fspick(root.rawValue, "", UInt32(FSPICK_CLOEXEC | FSPICK_EMPTY_PATH)))
+        let context = try SystemCall.check(unsafe fspick(root.rawValue, "", UInt32(FSPICK_CLOEXEC | FSPICK_EMPTY_PATH)))
         defer { close(context) }
         try change(context)
         try Self.command(context, FSCONFIG_CMD_RECONFIGURE.rawValue)
@@ -69,18 +70,13 @@ final class PrivateTmpfs: Sendable {
     }
 
     private static func set(_ context: Int32, _ key: String, _ value: String) throws(Errno) {
-        _ = try check(
+        try SystemCall.check(
             unsafe value.withCString { value in
                 unsafe fsconfig(context, UInt32(FSCONFIG_SET_STRING.rawValue), key, value, 0)
             })
     }
 
     private static func command(_ context: Int32, _ command: UInt32) throws(Errno) {
-        _ = try check(fsconfig(context, command, nil, nil, 0))
-    }
-
-    private static func check(_ result: Int32) throws(Errno) -> Int32 {
-        guard result >= 0 else { throw Errno.last }
-        return result
+        try SystemCall.check(fsconfig(context, command, nil, nil, 0))
     }
 }

@@ -1,3 +1,4 @@
+import MachineTopology
 import SystemPackage
 
 /// A read under way: the pieces to send, and the leaves whose bytes are kept from reuse until they are sent.

@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 extension BackingFile {
@@ -88,13 +89,14 @@ extension BackingFile {
 
     private func allocate(_ pages: RangeSet<UInt64>) throws(Errno) -> Bool {
         for range in pages.ranges {
-            while fallocate(
-                descriptor.rawValue, FALLOC_FL_KEEP_SIZE, off_t(range.lowerBound << Page.shift),
-                off_t(range.count << Int(Page.shift))) != 0
-            {
-                let error = Errno.last
-                if error == .noSpace { return false }
-                if error != .interrupted { throw error }
+            do throws(Errno) {
+                try SystemCall.retry {
+                    fallocate(
+                        descriptor.rawValue, FALLOC_FL_KEEP_SIZE, off_t(range.lowerBound << Page.shift),
+                        off_t(range.count << Int(Page.shift)))
+                }
+            } catch .noSpace {
+                return false
             }
         }
         return true

@@ -1,5 +1,6 @@
 import DequeModule
 import Dispatch
+import LinuxSupport
 import SystemPackage
 
 /// The command queue of a device: commands are executed one after the other, in the order in which they came, on a thread

@@ -49,10 +49,15 @@ public final class CopyEngine: Sendable {
     /// Takes a channel if one is free.
     func tryBegin() -> Bool { turns.tryWait() }
 
-    /// Waits for a channel; false where it is not wanted any more.
-    func begin(unless isCancelled: () -> Bool) -> Bool { turns.wait(unless: isCancelled) }
+    /// Waits for a channel, which go round among users; false where it is not wanted any more.
+    func begin(for user: UInt32, unless isCancelled: () -> Bool) -> Bool {
+        turns.wait(for: user, unless: isCancelled)
+    }
 
     func end() { turns.signal() }
+
+    /// Whether another user than one waits for a channel.
+    func isWantedByOthers(than user: UInt32) -> Bool { turns.isWantedByOthers(than: user) }
 
     func count(bytes: UInt64, nanoseconds: UInt64, failed: Bool) {
         copied.wrappingAdd(bytes, ordering: .relaxed)

@@ -1,3 +1,6 @@
+import LinuxSupport
+import MachineTopology
+
 /// How much memory a device has and gave out, in pages.
 ///
 /// Unlike ``NodeUsage`` it is told under ``Isolation/driver``, too, where the memory is no node's.

@@ -1,4 +1,6 @@
 import Glibc
+import LinuxSupport
+import MachineTopology
 import SystemPackage
 
 /// How often a device's memory errs.

@@ -1,11 +1,14 @@
+import LinuxSupport
+import MachineTopology
+
 /// What the machine tells its observer.
 public enum MachineEvent: Sendable, Hashable {
     /// A memory block changed its state.
     case block(UInt64, MemoryBlockState)
     /// A device's state word changed.
     case device(name: String, state: DeviceState)
-    /// A node's isolation changed, to this.
-    case isolation(node: Int, Isolation)
+    /// What the system may do with a node's memory changed, to this.
+    case capabilities(node: Int, NodeCapabilities)
     /// A migration of pages of a buffer began or ended.
     case migration(buffer: UInt64)
     /// A migration of a whole node began or ended.
@@ -55,7 +58,7 @@ final class Events: Sendable {
     /// Tells the observer, without locks.
     func announce(_ event: MachineEvent) {
         switch event {
-        case .block, .isolation, .nodeAdded, .nodeRemoved, .link: nodes.updateWatermarks()
+        case .block, .capabilities, .nodeAdded, .nodeRemoved, .link: nodes.updateWatermarks()
         default: break
         }
         listeners.withLock { $0.observer }?(event)

@@ -1,3 +1,6 @@
+import LinuxSupport
+import MachineTopology
+
 extension Engine {
     /// Notes that the CPU has touched pages that a device maps; those of its memory whose turn it is move away.
     func noteRecall(_ pages: Range<UInt64>, of buffer: Buffer, from device: Device) {

@@ -1,5 +1,6 @@
 import CZlib
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 extension Engine {

@@ -1,3 +1,5 @@
+import LinuxSupport
+import MachineTopology
 import SystemPackage
 
 /// Pages of a buffer that went with their device.
@@ -35,7 +37,7 @@ extension Failures {
         // Whatever changes the device's state finds that it is gone, and ends.
         while failure({ () throws(Errno) in
             try device.replace { () throws(Errno) in lose(device, onLoss) }
-        }) != nil { awaitFrame() }
+        }) != nil { SystemThread.sleep(for: .microseconds(100)) }
     }
 
     /// See ``Machine/restoreLink(of:)``.
@@ -67,7 +69,7 @@ extension Failures {
             }
             if isEmpty { break }
             // A frame that is neither mapped nor free is on its way, to its first page table or home, and arrives.
-            awaitFrame()
+            SystemThread.sleep(for: .microseconds(100))
             lost = loseAll(of: node)
         }
         memory.discardAll(of: device.memory)

@@ -1,3 +1,4 @@
+import LinuxSupport
 import Synchronization
 import SystemPackage
 
@@ -65,7 +66,7 @@ extension Failures {
             count(onNode: node)
             if let (buffer, pages) = victim { memory.invalidate(buffer, pages: pages) }
             // It may be on its way home, but not for long.
-            while node.failures({ $0[frame] })?.isRetired == false { awaitFrame() }
+            while node.failures({ $0[frame] })?.isRetired == false { SystemThread.sleep(for: .microseconds(100)) }
             var event = PageFailure(kind: .poison, pfn, node)
             if let record = node.failures({ $0[frame] }), record.buffer != 0 {
                 event.buffer = record.buffer
@@ -98,7 +99,7 @@ extension Failures {
                 node.zone.withLock { $0.unfail(frame, table: node.frames) }
                 throw .interrupted
             }
-            awaitFrame()
+            SystemThread.sleep(for: .microseconds(100))
         }
     }
 

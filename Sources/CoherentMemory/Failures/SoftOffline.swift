@@ -1,3 +1,5 @@
+import LinuxSupport
+import MachineTopology
 import SystemPackage
 
 extension Failures {
@@ -40,7 +42,7 @@ extension Failures {
         while node.failures({ $0[frame] })?.isRetired == false {
             if isCancelled() { throw .interrupted }
             guard let (buffer, pages) = memory.owner(of: pfn, on: node) else {
-                awaitFrame()
+                SystemThread.sleep(for: .microseconds(100))
                 continue
             }
             // A reserved huge page moves as a whole.

@@ -1,4 +1,5 @@
 import Glibc
+import LinuxSupport
 import Synchronization
 import SystemPackage
 
@@ -83,9 +84,4 @@ extension FlatMemory<UInt64> {
 
     /// Writes an element that another thread may be reading.
     func store(_ value: UInt64, at index: Int) { unsafe atomic(index).pointee.store(value, ordering: .releasing) }
-}
-
-extension Errno {
-    /// What the C library left in `errno`.
-    static var last: Errno { Errno(rawValue: unsafe __errno_location().pointee) }
 }

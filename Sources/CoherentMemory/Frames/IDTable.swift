@@ -1,3 +1,5 @@
+import LinuxSupport
+
 /// Elements under numbers that are counted up and never given twice (idr_alloc_cyclic(), lib/idr.c).
 ///
 /// A hash table of a million elements stops everybody while it grows, and takes three times their size. Here no step takes

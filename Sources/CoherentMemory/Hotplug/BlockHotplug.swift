@@ -1,3 +1,5 @@
+import LinuxSupport
+import MachineTopology
 import SystemPackage
 
 extension Hotplug {
@@ -7,7 +9,7 @@ extension Hotplug {
         guard type != .offline, !(isCoherent && type == .onlineKernel) else { throw .invalidArgument }
         let isFirst = try block.node.zone.withLock { zone throws(Errno) in
             let isFirst = zone.present == 0
-            guard !block.node.isDriverOwned else { throw .notPermitted }
+            guard block.node.allows(.node) else { throw .notPermitted }
             switch block.state(in: zone) {
             case .offline:
                 // As memory_block_online() has it: first the poison has to be cleared.
@@ -73,7 +75,10 @@ extension Hotplug {
                 // Its link may be cut.
                 guard block.state(in: zone) == .goingOffline else { throw .operationNotSupportedByDevice }
                 zone.dissolvePool(in: block.index, table: node.frames)
-                guard zone.isDrained(block.index) else { return false }
+                guard zone.isDrained(block.index) else {
+                    guard node.allows(.hotunplug) else { throw .resourceBusy }
+                    return false
+                }
                 zone.offline(block.index)
                 events.note(.block(block.number, .offline))
                 return true
@@ -95,7 +100,7 @@ extension Hotplug {
                 }
             }
             // A frame that is neither mapped nor free is on its way, to its first page table or home, and arrives.
-            if moved == 0 { awaitFrame() }
+            if moved == 0 { SystemThread.sleep(for: .microseconds(100)) }
         }
     }
 }

@@ -1,3 +1,5 @@
+import LinuxSupport
+import MachineTopology
 import SystemPackage
 
 extension Hotplug {
@@ -135,7 +137,7 @@ extension Hotplug {
                     device.changePresence()
                     events.note(.deviceAdded(device.name))
                 }
-                node.resetIsolation(description.isolation)
+                node.resetCapabilities(description.capabilities)
                 events.note(.nodeAdded(node.id))
                 for block in 0..<node.span.base.count / nodes.framesPerBlock {
                     zone.add(block)

@@ -1,3 +1,6 @@
+import LinuxSupport
+import MachineTopology
+
 /// Memory blocks and devices that come and go (mm/memory_hotplug.c).
 final class Hotplug: MoverUser {
     let topology: Topology

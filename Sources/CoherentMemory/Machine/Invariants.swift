@@ -1,3 +1,5 @@
+import LinuxSupport
+import MachineTopology
 import Synchronization
 
 /// A contradiction that ``Machine/checkInvariants()`` found.
@@ -22,10 +24,13 @@ extension Machine {
         var huge = [Int](repeating: 0, count: nodes.count)
         var active = huge
         var places = Set<UInt64>()
+        var shares: [ObjectIdentifier: (share: FrameShare, frames: [Int])] = [:]
         for buffer in memory.buffers {
             var counts = [Int](repeating: 0, count: nodes.count)
             var problem: String?
+            var share: FrameShare?
             buffer.state.withLock { state in
+                share = state.pages.share
                 var markers = 0
                 var page: UInt64 = 0
                 while let (leaf, base) = state.pages.table.nextLeaf(from: page) {
@@ -82,6 +87,14 @@ extension Machine {
                 if state.hold != nil { problem = "touches are held back" }
             }
             try require(problem == nil, "buffer \(buffer.id): \(problem ?? "")")
+            guard let share else { continue }
+            let others = shares[ObjectIdentifier(share)]?.frames ?? [Int](repeating: 0, count: nodes.count)
+            shares[ObjectIdentifier(share)] = (share, zip(others, counts).map(+))
+        }
+        for (share, frames) in shares.values {
+            for node in nodes {
+                try require(share.used(on: node) == frames[node.index], "node \(node.id): frames of a user's share")
+            }
         }
         let strays = memory.tables.storage.strayPages { place in
             !places.contains(place) && !memory.tables.hasZeros(UInt32(place >> PageStorage.tableShift))

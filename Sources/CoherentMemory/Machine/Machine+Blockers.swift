@@ -1,3 +1,5 @@
+import LinuxSupport
+
 /// Frames of a node that cannot be moved away.
 public struct Blocker: Sendable {
     /// Why they cannot.

@@ -1,3 +1,4 @@
+import LinuxSupport
 import SystemPackage
 
 /// What a request is to do that found pages with a device, or on their way over a link.

@@ -1,3 +1,5 @@
+import LinuxSupport
+import MachineTopology
 import SystemPackage
 
 extension Machine {
@@ -24,14 +26,14 @@ extension Machine {
     ///   - id: the node's id.
     ///   - task: who asks, 0 for nobody in particular.
     /// - Throws: ENODEV for a node that does not exist or has no memory online; EINVAL for one that is not coherent, for a
-    ///   buffer without a size, and for one of reserved huge pages; EPERM for a device's memory, for a node that is the
-    ///   driver's, and for a restricted one that the task may not use; EOPNOTSUPP for a direct buffer; EBUSY where the
-    ///   buffer has pages; ENOMEM where the share has no such run.
+    ///   buffer without a size, and for one of reserved huge pages; EPERM for a device's memory, for a node that
+    ///   policies may not name, and for a restricted one that the task may not use; EOPNOTSUPP for a direct buffer; EBUSY where the
+    ///   buffer has pages; ENOMEM where the share has no such run; EDQUOT if the buffer's user has used its share of the node.
     public func makeContiguous(_ buffer: Buffer, on id: Int, by task: Int32 = 0) throws(Errno) {
         guard buffer.fixedSize == nil else { throw .notPermitted }
         guard let node = node(id), node.isPresent else { throw .operationNotSupportedByDevice }
         guard node.kind == .coherent else { throw .invalidArgument }
-        guard !node.isDriverOwned else { throw .notPermitted }
+        guard node.allows(.mempolicy) else { throw .notPermitted }
         guard node.hasMemory else { throw .operationNotSupportedByDevice }
         try checkAccess(to: node, by: task)
         try buffer.migrationTurn.withLock { _ throws(Errno) in
@@ -41,6 +43,7 @@ extension Machine {
                 guard state.size > 0, state.huge != .pool else { throw .invalidArgument }
                 let count = Page.count(of: state.size)
                 guard count <= UInt64(node.span.count) else { throw .noMemory }
+                if let share = state.pages.share, share.room(on: node) < count { throw .diskQuotaExceeded }
                 guard memory.placer.hostBudget.take(Int(count), of: nodes) else { throw .noMemory }
                 let run = try node.allocateContiguous(Int(count))
                 do throws(Errno) {

@@ -1,3 +1,4 @@
+import LinuxSupport
 import SystemPackage
 
 extension Machine {
@@ -29,7 +30,7 @@ extension Machine {
     /// the block is online with all its data, though some of its pages may have moved.
     ///
     /// - Parameter account: what moves is added to.
-    /// - Throws: EINVAL when it is offline already, EBUSY when it is going offline or a page cannot be moved,
+    /// - Throws: EINVAL when it is offline already, EBUSY when it is going offline or a page cannot be moved or may not be,
     ///   EINTR when cancelled, ENODEV when it is gone.
     public func offline(
         _ block: MemoryBlock, account: MigrationAccount? = nil, isCancelled: () -> Bool = { false }
@@ -78,7 +79,7 @@ extension Machine {
     }
 
     /// Brings every device that was removed, or whose link was cut and is up again, back, as new memory: the node, and the blocks that it began with, which
-    /// become what ``autoOnline`` says. Isolation and link are as the topology has them.
+    /// become what ``autoOnline`` says. Rights and link are as the topology has them.
     ///
     /// - Throws: EBUSY where a device is just being removed; the others are back then.
     public func rescan() throws(Errno) { try hotplug.rescan() }

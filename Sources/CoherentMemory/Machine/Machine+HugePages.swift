@@ -1,9 +1,11 @@
+import LinuxSupport
+import MachineTopology
 import SystemPackage
 
 extension Machine {
     /// Reserves huge pages, or gives reserved ones up, until the machine has `count` (kernel/mm/hugepages/…/nr_hugepages).
     ///
-    /// More come from the nodes of RAM in equal parts, as far as they have room; nobody has named a coherent node. Fewer are
+    /// More come in equal parts from the nodes that the kernel takes pages of unasked, as far as they have room. Fewer are
     /// taken from every node in equal parts. What does not fit is left out.
     ///
     /// - Parameter count: huge pages; any number from 0 on.
@@ -11,7 +13,7 @@ extension Machine {
         var able = nodes
         while true {
             let total = nodes.reduce(0) { $0 + $1.usage.hugePool.total }
-            able = able.filter { total < count ? $0.kind == .ram && $0.hasMemory : $0.usage.hugePool.total > 0 }
+            able = able.filter { total < count ? $0.allows(.kernel) && $0.hasMemory : $0.usage.hugePool.total > 0 }
             guard total != count, !able.isEmpty else { return }
             let share = max(1, (count - total).magnitude / UInt(able.count))
             var missing = (count - total).magnitude
@@ -31,7 +33,7 @@ extension Machine {
     /// Reserves huge pages of a node, or gives reserved ones up (nodeN/hugepages/…/nr_hugepages).
     ///
     /// What does not fit is left out; ``NodeUsage/hugePool`` tells what was got. Huge pages in use beyond `count` become
-    /// surplus. Naming the node is asking for it, so that its isolation does not matter.
+    /// surplus. Naming the node is asking for it; one that nobody may name gets none.
     ///
     /// - Parameter count: huge pages; any number from 0 on.
     public func setHugePages(_ count: Int, of node: Node) {
@@ -40,7 +42,7 @@ extension Machine {
             while true {
                 let step = node.zone.withLock { zone -> (taken: Int, isDone: Bool) in
                     guard node.isPresent else { return (0, true) }
-                    return zone.resizePool(to: node.isDriverOwned ? 0 : count, limit: 64, table: node.frames)
+                    return zone.resizePool(to: node.allows(.mempolicy) ? count : 0, limit: 64, table: node.frames)
                 }
                 // An event an allocation, whatever its order, as zone_statistics() counts.
                 if step.taken > 0 { memory.placer.account(step.taken, on: node, intended: node, isLocal: isLocal) }

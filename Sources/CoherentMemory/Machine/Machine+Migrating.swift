@@ -1,3 +1,5 @@
+import LinuxSupport
+import MachineTopology
 import SystemPackage
 
 extension Machine {
@@ -10,8 +12,9 @@ extension Machine {
     ///   - target: the node's id.
     ///   - account: what moves is added to.
     ///   - isCancelled: asked between batches.
-    /// - Throws: ENODEV for a node that does not exist or has no memory online, EINVAL for a bad range, ENOMEM where
-    ///   the target is full, EBUSY where pages are pinned, EINTR when cancelled. What was moved stays moved.
+    /// - Throws: ENODEV for a node that does not exist, has no memory online or takes no pages of programs, EINVAL for a bad
+    ///   range, ENOMEM where the target is full, EDQUOT if the buffer's user has used its share of the target, EBUSY where pages
+    ///   are pinned or on a node that they may not leave, EINTR when cancelled. What was moved stays moved.
     public func migrate(
         _ buffer: Buffer, bytes: Range<UInt64>? = nil, to target: Int,
         account: MigrationAccount = MigrationAccount(.buffer), isCancelled: () -> Bool = { false }
@@ -29,10 +32,12 @@ extension Machine {
                 ).lowerBound..<HugePage.pages(around: pages.upperBound - 1).upperBound
         }
         try mover.track(buffer, account) { account throws(Errno) in
-            let filter = PageFilter.notOn(node.span)
-            account.expect(buffer.count(pages, filter))
+            let filter = mover.movable(to: node)
+            let refused = mover.refused(filter, pages, of: buffer)
+            account.expect(buffer.count(pages, filter) + refused)
             try mover.move(
                 buffer, pages: pages, filter: filter, targets: [node], account: account, isCancelled: isCancelled)
+            try mover.refuse(refused, account)
         }
     }
 
@@ -52,7 +57,8 @@ extension Machine {
         var moves: [(PageFilter, Node)] = []
         for (source, target) in steps {
             let target = try nodeMap.migrationTarget(target)
-            if let source = node(source) { moves.append((.onNode(source.span), target)) }
+            // What may not leave its node stays, as pages of a node that has gone from the mask do (migrate_pages(2)).
+            if let source = node(source), source.allows(.userMigrate) { moves.append((.onNode(source.span), target)) }
         }
         try mover.migrate(buffer, ranges: ranges, moves, account, isCancelled: isCancelled)
     }
@@ -64,7 +70,8 @@ extension Machine {
         account: MigrationAccount = MigrationAccount(.range), isCancelled: () -> Bool = { false }
     ) throws(Errno) {
         let target = try nodeMap.migrationTarget(target)
-        try mover.migrate(buffer, ranges: ranges, [(.notOn(target.span), target)], account, isCancelled: isCancelled)
+        try mover.migrate(
+            buffer, ranges: ranges, [(mover.movable(to: target), target)], account, isCancelled: isCancelled)
     }
 
     /// Checks what ``migrate(_:bytes:to:account:isCancelled:)`` is asked for, without moving anything.
@@ -92,6 +99,7 @@ extension Machine {
         ) { () throws(Errno) in
             let concerned = memory.buffers.map { ($0, $0.pages(onNode: source.index)) }.filter { $0.1 > 0 }
             for (_, pages) in concerned { account.expect(pages) }
+            if !source.allows(.userMigrate) { try mover.refuse(concerned.reduce(0) { $0 + $1.1 }, account) }
             var failure: Errno?
             for (buffer, _) in concerned {
                 do throws(Errno) {
@@ -100,6 +108,9 @@ extension Machine {
                         account: account, isCancelled: isCancelled)
                 } catch .resourceBusy {
                     failure = .resourceBusy
+                } catch .diskQuotaExceeded {
+                    // Its user has had its share; others have not.
+                    failure = .diskQuotaExceeded
                 } catch .noMemory where buffer.isContiguous {
                     // No run for this one; the pages of others may have room.
                     failure = .noMemory

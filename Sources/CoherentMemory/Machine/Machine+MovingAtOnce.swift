@@ -1,3 +1,5 @@
+import LinuxSupport
+import MachineTopology
 import SystemPackage
 
 extension Machine {
@@ -29,7 +31,10 @@ extension Machine {
                 pages.count <= Self.atOnce || state.pages.count <= Self.atOnce
             else { return nil }
             var sources = NodeMask()
-            for (index, pages) in state.pages.byNode.enumerated() where pages > 0 { sources.insert(index) }
+            for (index, pages) in state.pages.byNode.enumerated() where pages > 0 {
+                guard nodes[index].allows(.userMigrate) else { return nil }
+                sources.insert(index)
+            }
             return sources
         }
         guard let sources else { return false }

@@ -1,3 +1,5 @@
+import MachineTopology
+
 extension Machine {
     /// What a physical address means to soft_offline_page() and memory_failure().
     public enum AddressKind: Sendable, Hashable {

@@ -1,11 +1,22 @@
+import LinuxSupport
+import MachineTopology
+import SystemPackage
+
 extension Machine {
     /// Pins the pages of a buffer where they are, those to come, too, or lets them go (mlock(2), and the longterm pins of
     /// mm/gup.c). Once it is set, no page moves any more, but for those of a contiguous buffer that is just being copied: it
     /// comes to its place as a whole.
     ///
-    /// As in Linux they leave the active list: pinned pages are on no list.
-    public func setPinned(_ isPinned: Bool, of buffer: Buffer) {
-        let hasChanged = buffer.state.withLock { state in
+    /// As in Linux they leave the active list: pinned pages are on no list. Pages that come later never lie on a node that does
+    /// not let them be pinned.
+    ///
+    /// - Throws: EPERM where a page lies on such a node; then the buffer is not pinned, and no page has moved.
+    public func setPinned(_ isPinned: Bool, of buffer: Buffer) throws(Errno) {
+        let hasChanged = try buffer.state.withLock { state throws(Errno) in
+            if isPinned, nodes.contains(where: { !$0.allows(.longtermPin) && state.pages.count(onNode: $0.index) > 0 })
+            {
+                throw .notPermitted
+            }
             defer { state.isPinned = isPinned }
             return state.isPinned != isPinned
         }

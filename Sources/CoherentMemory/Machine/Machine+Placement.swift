@@ -1,3 +1,5 @@
+import LinuxSupport
+import MachineTopology
 import Synchronization
 import SystemPackage
 
@@ -27,41 +29,52 @@ extension Machine {
         try checkAccess(to: policy.flag == .relative ? policy.nodes.relative(to: allowed()) : policy.nodes, by: task)
     }
 
-    /// Checks that a task may name nodes. EINVAL for one without memory, EPERM for a restricted one that it may not use; a
-    /// `task` of 0 stands for the machine itself.
+    /// Checks that a task may name nodes. EINVAL for one without memory, or that policies may not name, EPERM for one that it
+    /// may not use; a `task` of 0 stands for the machine itself.
     public func checkAccess(to nodes: IDSet, by task: Int32) throws(Errno) {
         for id in nodes {
-            guard let node = node(id), node.hasMemory else { throw .invalidArgument }
+            guard let node = node(id), node.allows(.mempolicy), node.hasMemory else { throw .invalidArgument }
             try checkAccess(to: node, by: task)
         }
     }
 
-    /// Checks that a task may name a node. EPERM where it is restricted and the task neither holds the device open nor
+    /// Checks that a task may name a node. EPERM where it is not for any task, and the task neither holds the device open nor
     /// was allowed by name; a `task` of 0 stands for the machine itself.
     public func checkAccess(to node: Node, by task: Int32) throws(Errno) {
-        guard node.isolation == .restricted, task != 0, !memory.placer.tasks.mayUse(node, task: task) else { return }
+        guard !node.allows(.anyTask), task != 0, !memory.placer.tasks.mayUse(node, task: task) else { return }
         node.counters.refusedNotAllowed.add(1)
         throw .notPermitted
     }
 
-    /// Sets the isolation of a coherent node. Pages that are there stay.
-    ///
-    /// - Throws: EINVAL for an ordinary node; EBUSY where ``Isolation/driver`` is entered or left while a page is in use.
+    /// Gives a coherent node the rights that a word stands for. As ``updateCapabilities(of:_:)`` otherwise.
     public func setIsolation(_ isolation: Isolation, of node: Node) throws(Errno) {
+        try updateCapabilities(of: node) { $0 = isolation.capabilities }
+    }
+
+    /// Changes what the system may do with the memory of a coherent node, with no other change in between. Pages that are
+    /// there stay.
+    ///
+    /// - Throws: EINVAL for a node of RAM, and for rights that lack what they need; EBUSY where ``NodeCapabilities/node`` is
+    ///   given or taken while a page is in use or going offline; ENODEV when the node is gone.
+    public func updateCapabilities(of node: Node, _ change: (inout NodeCapabilities) -> Void) throws(Errno) {
         guard node.kind == .coherent else { throw .invalidArgument }
-        let wasDriverOwned = node.isDriverOwned
-        let isChanged = try node.setIsolation(isolation) { zone in
-            events.note(.isolation(node: node.id, isolation))
-            guard wasDriverOwned || isolation == .driver else { return }
+        var new = NodeCapabilities()
+        var changed = NodeCapabilities()
+        let isChanged = try node.updateCapabilities(change) { zone, before, after in
+            new = after
+            changed = before.symmetricDifference(after)
+            events.note(.capabilities(node: node.id, after))
+            guard changed.contains(.node) else { return }
             // The blocks go with the node, and come back with it.
             for block in zone.presentBlocks where zone.state(of: block) == .online {
-                events.note(.block(nodeMap.number(ofBlock: block, of: node), isolation == .driver ? .offline : .online))
+                events.note(
+                    .block(nodeMap.number(ofBlock: block, of: node), after.contains(.node) ? .online : .offline))
             }
         }
         guard isChanged else { return }
-        if wasDriverOwned || isolation == .driver { memory.placer.tasks.nodesChanged(in: nodeMap) }
-        if isolation == .restricted { memory.placer.tasks.activate() } else { memory.placer.tasks.changed() }
-        events.announce(.isolation(node: node.id, isolation))
+        if !changed.isDisjoint(with: [.node, .cpuset]) { memory.placer.tasks.nodesChanged(in: nodeMap) }
+        if new.contains(.anyTask) { memory.placer.tasks.changed() } else { memory.placer.tasks.activate() }
+        events.announce(.capabilities(node: node.id, new))
     }
 
     /// Whether the machine chooses the weights of weighted interleaving: 1 for each node, for the topology says the
@@ -160,7 +173,12 @@ extension Machine {
     }
 
     /// The nodes that the tasks of a group may use (cpuset.mems.effective).
-    public func effectiveMems(of group: ControlGroup) -> IDSet { group.effectiveMems(root: nodesWithMemory) }
+    public func effectiveMems(of group: ControlGroup) -> IDSet {
+        group.effectiveMems(root: nodeMap.withMemory(.cpuset))
+    }
+
+    /// The nodes that the tasks of a group may name: those of its cpuset, and those that no cpuset governs.
+    public func allowedNodes(of group: ControlGroup) -> IDSet { effectiveMems(of: group).union(nodeMap.ungoverned) }
 
     /// Puts a process into a group; returns the one that it was in. ESRCH where there is none.
     ///

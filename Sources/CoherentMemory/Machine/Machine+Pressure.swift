@@ -1,4 +1,5 @@
 import Glibc
+import LinuxSupport
 import Synchronization
 import SystemPackage
 
@@ -54,7 +55,8 @@ extension Machine {
     ///   - targets: nodes of slower tiers, the nearest first; none to leave pages where they are.
     ///   - account: what is freed is added to.
     ///   - waitForUse: lets those who use pages touch them again.
-    /// - Returns: how many pages were freed, less than asked when the others are in use, or there is nowhere to go.
+    /// - Returns: how many pages were freed, less than asked when the others are in use, or there is nowhere to go; none of
+    ///   a node that does not let it.
     /// - Throws: EBUSY while somebody else reclaims the node's memory, EINTR when cancelled; what was freed stays free.
     @discardableResult
     public func reclaim(
@@ -73,7 +75,7 @@ extension Machine {
     }
 
     /// The nodes that pages of a node may be demoted to: of the nearest slower tier that has any, then of the next, each by
-    /// distance (next_demotion_node()). An isolated node is for those who name it.
+    /// distance (next_demotion_node()). Only nodes that let it are targets.
     public func demotionTargets(of node: Node) -> [Node] { nodeMap.demotionTargets(of: node) }
 
     /// Whether reclaim moves pages to slower tiers instead of leaving them, and kswapd works (numa/demotion_enabled).

@@ -1,3 +1,5 @@
+import LinuxSupport
+import MachineTopology
 import SystemPackage
 
 /// The simulated machine: nodes of memory, coherent devices, and the buffers that live on them. It ties the layers together, one
@@ -61,7 +63,7 @@ public final class Machine: Sendable {
         balancer = Balancer(mover, background)
         engine = Engine(mover)
         nodeMap.updateWatermarks()
-        if nodes.contains(where: { $0.isolation == .restricted }) { memory.placer.tasks.activate() }
+        if nodes.contains(where: { !$0.allows(.anyTask) }) { memory.placer.tasks.activate() }
     }
 
     deinit {
@@ -77,8 +79,9 @@ public final class Machine: Sendable {
     /// The node `nodeN`, if there is one.
     public func node(_ id: Int) -> Node? { nodeMap.node(id) }
 
-    /// The ids of the nodes that have memory online (N_MEMORY).
-    public var nodesWithMemory: IDSet { nodeMap.withMemory }
+    /// The ids of the nodes that have memory online and that policies may name (N_MEMORY, and the nodes of N_MEMORY_PRIVATE
+    /// with NODE_PRIVATE_CAP_MEMPOLICY).
+    public var nodesWithMemory: IDSet { nodeMap.withMemory(.mempolicy) }
 
     /// Pages per memory block.
     public var pagesPerBlock: Int { nodeMap.framesPerBlock }

@@ -1,3 +1,4 @@
+import LinuxSupport
 import SystemPackage
 
 extension Mover {
@@ -15,30 +16,35 @@ extension Mover {
         isCancelled: () -> Bool, _ progress: (MigrationResult) -> Void
     ) throws(Errno) -> MigrationResult? {
         guard buffer.isContiguous else { return nil }
-        guard buffer.migrationTurn.wait(unless: isCancelled) else { throw .interrupted }
+        guard buffer.migrationTurn.wait(for: account.user, unless: isCancelled) else { throw .interrupted }
         defer { buffer.migrationTurn.signal() }
         var matching = 0
         var isPinned = false
+        var share: FrameShare?
         let run = buffer.state.withLock { state -> FrameRun? in
             unsafe state.pages.forEachMatch(pages, filter: filter) { _, _ in matching += 1 }
             // What a device is at work on stays for so long.
             isPinned = state.isPinned || state.pages.contexts.contains { !$0.pinned.isEmpty }
+            share = state.pages.share
             return state.contiguous
         }
         guard let run else { return nil }
         guard matching > 0 else { return MigrationResult() }
         account.expect(run.count - matching)
+        let source = nodes.node(of: run.start)
+        let shares = ShareOfTargets(share: share, sources: NodeMask([source.index]))
+        let open = targets.filter { shares.room(on: $0) >= run.count }
         func refuse(pinned: Bool) -> MigrationResult {
             var outcome = MigrationResult()
             outcome.failed = run.count
+            outcome.overShare = open.count < targets.count ? run.count : 0
             outcome.pinned = pinned ? run.count : 0
             progress(outcome)
             return outcome
         }
         guard !isPinned else { return refuse(pinned: true) }
-        guard let (target, new) = takeRun(of: run.count, from: targets) else { return refuse(pinned: false) }
+        guard let (target, new) = takeRun(of: run.count, from: open) else { return refuse(pinned: false) }
         let all = 0..<UInt64(run.count)
-        let source = nodes.node(of: run.start)
         var outcome: MigrationResult?
         defer { letGo(of: buffer) }
         do throws(Errno) {
@@ -65,8 +71,8 @@ extension Mover {
             part.crossings = part.moved > 0 ? [crossing] : []
             left -= part.moved
             _ = moveInChannels(
-                from: NodeMask([source.index]), to: [target], reason: account.reason, isCancelled: isCancelled,
-                mayGiveUp: false
+                from: NodeMask([source.index]), to: [target], reason: account.reason, user: account.user,
+                isCancelled: isCancelled, mayGiveUp: false
             ) { [part] _ in
                 part
             } arrived: {

@@ -7,12 +7,18 @@ struct FrameSupply {
     private var current = 0
 
     private let prepaid: PrepaidFrames?
+    private let share: ShareOfTargets
+    /// Whether a target had no more for the pages' user, by the user's share of it.
+    private(set) var isOverShare = false
 
-    /// - Parameter prepaid: the frames to move to, taken already; then `targets` is just the node that they are of.
-    init(targets: [Node], wanted: Int, prepaid: PrepaidFrames?) {
+    /// - Parameters:
+    ///   - prepaid: the frames to move to, taken already; then `targets` is just the node that they are of.
+    ///   - share: what the pages' user may have of the targets.
+    init(targets: [Node], wanted: Int, prepaid: PrepaidFrames?, share: ShareOfTargets) {
         self.targets = targets
         self.wanted = wanted
         self.prepaid = prepaid
+        self.share = share
     }
 
     /// Whether the frames were taken, and are not counted.
@@ -29,7 +35,13 @@ struct FrameSupply {
                 continue
             }
             guard current < targets.count else { return false }
-            if let more = targets[current].allocateRun(upTo: max(1, wanted)) { run = more } else { current += 1 }
+            let room = share.room(on: targets[current])
+            if room == 0 { isOverShare = true }
+            if room > 0, let more = targets[current].allocateRun(upTo: min(room, max(1, wanted))) {
+                run = more
+            } else {
+                current += 1
+            }
         }
         return true
     }
@@ -48,6 +60,19 @@ struct FrameSupply {
             if let prepaid { prepaid.add(run) } else { targets[current].release(run) }
         }
         run.count = 0
+    }
+}
+
+/// What the user of pages that move may have of the nodes that they go to.
+struct ShareOfTargets {
+    let share: FrameShare?
+    /// The places of the nodes that they come from: what stays on a node takes nothing more of it.
+    let sources: NodeMask
+
+    /// How many more frames of a target they may get. Those taken and not yet in place are not known to it.
+    func room(on target: Node) -> Int {
+        guard let share, !sources.contains(target.index) else { return .max }
+        return share.room(on: target)
     }
 }
 

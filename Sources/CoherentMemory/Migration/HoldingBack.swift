@@ -1,4 +1,5 @@
 import Dispatch
+import LinuxSupport
 import SystemPackage
 
 extension Mover {

@@ -1,3 +1,5 @@
+import LinuxSupport
+
 extension Mover {
     /// Where a huge page may move to.
     private struct Destination {
@@ -14,11 +16,16 @@ extension Mover {
     ///
     /// - Returns: nil when it is no huge page any more, or no target has one and base pages will do.
     func moveHuge(
-        of buffer: Buffer, unit: Range<UInt64>, filter: PageFilter, targets: [Node], local: Node, isHeld: Bool
+        of buffer: Buffer, unit: Range<UInt64>, filter: PageFilter, targets all: [Node], share: ShareOfTargets,
+        local: Node, isHeld: Bool
     ) -> MigrationResult? {
+        let targets = all.filter { share.room(on: $0) >= HugePage.frames }
         let isPooled = buffer.hugeMode == .pool
         guard let destination = isPooled ? pooledDestination(targets) : destination(targets) else {
-            return isPooled ? buffer.state.withLock { giveUp(unit, filter: filter, in: &$0) } : nil
+            guard isPooled else { return nil }
+            var outcome = buffer.state.withLock { giveUp(unit, filter: filter, in: &$0) }
+            if targets.count < all.count { outcome.overShare = outcome.failed }
+            return outcome
         }
         var freed = FreedFrames()
         var outcome = MigrationResult()

@@ -1,3 +1,5 @@
+import LinuxSupport
+import MachineTopology
 import SystemPackage
 
 /// Who moves pages from frame to frame (mm/migrate.c): batch by batch, each in its turn of the buffer, and in a channel of each
@@ -60,9 +62,14 @@ final class Mover: Sendable {
             return first..<max(first, min(end, Page.count(of: range.upperBound)))
         }
         try track(buffer, account) { account throws(Errno) in
+            var refused = 0
             for (filter, _) in moves {
-                for pages in ranges { account.expect(buffer.count(pages, filter)) }
+                for pages in ranges {
+                    account.expect(buffer.count(pages, filter))
+                    refused += self.refused(filter, pages, of: buffer)
+                }
             }
+            account.expect(refused)
             var failure: Errno?
             for (filter, target) in moves {
                 for pages in ranges {
@@ -78,12 +85,33 @@ final class Mover: Sendable {
                     }
                 }
             }
+            try refuse(refused, account)
             if let failure { throw failure }
         }
     }
 
+    /// The pages that programs may move to a node.
+    func movable(to target: Node) -> PageFilter {
+        // The usual case needs no look at the node of each page.
+        nodes.all.allSatisfy { $0.allows(.userMigrate) }
+            ? .notOn(target.span) : .movable(to: target.span, in: nodes)
+    }
+
+    /// How many pages a migration passes by because programs may not move them away from where they are.
+    func refused(_ filter: PageFilter, _ pages: Range<UInt64>, of buffer: Buffer) -> Int {
+        guard case .movable(let target, _) = filter else { return 0 }
+        return buffer.count(pages, .immovable(to: target, in: nodes))
+    }
+
+    /// Counts pages that lie on nodes from which programs may not move them. EBUSY where there are any.
+    func refuse(_ pages: Int, _ account: MigrationAccount) throws(Errno) {
+        guard pages > 0 else { return }
+        account.add(MigrationResult(failed: pages))
+        throw .resourceBusy
+    }
+
     /// Moves pages of a buffer batch by batch, each in its turn. EBUSY where pages are pinned, ENOMEM where the targets
-    /// are full, EINTR when cancelled.
+    /// are full, EDQUOT where their user has had its share of them, EINTR when cancelled.
     func move(
         _ buffer: Buffer, pages: Range<UInt64>, filter: PageFilter, targets: [Node], prepaid: PrepaidFrames? = nil,
         account: MigrationAccount, isCancelled: () -> Bool, _ progress: (MigrationResult) -> Void = { _ in }
@@ -109,7 +137,7 @@ final class Mover: Sendable {
             note(
                 try moveInTurn(
                     buffer, pages: part, filter: filter, targets: targets, prepaid: prepaid, reason: account.reason,
-                    isCancelled: isOver))
+                    user: account.user, isCancelled: isOver))
             page = part.upperBound
         }
         if let failure = failure(of: result, targets: targets) { throw failure }
@@ -119,7 +147,8 @@ final class Mover: Sendable {
     func failure(of result: MigrationResult, targets: [Node]) -> Errno? {
         if result.pinned > 0 { return .resourceBusy }
         guard result.failed > result.poisoned else { return nil }
-        return targets.contains(where: \.isPresent) ? .noMemory : .operationNotSupportedByDevice
+        guard targets.contains(where: \.isPresent) else { return .operationNotSupportedByDevice }
+        return result.overShare > 0 ? .diskQuotaExceeded : .noMemory
     }
 
     /// Moves the pages of one batch when it is its turn, through a channel of each device concerned.
@@ -130,19 +159,19 @@ final class Mover: Sendable {
     /// - Throws: EINTR when cancelled before anything moved.
     func moveInTurn(
         _ buffer: Buffer, pages: Range<UInt64>, filter: PageFilter, targets: [Node], prepaid: PrepaidFrames? = nil,
-        reason: MoveReason, isCancelled: () -> Bool
+        reason: MoveReason, user: UInt32, isCancelled: () -> Bool
     ) throws(Errno) -> MigrationResult {
-        guard buffer.migrationTurn.wait(unless: isCancelled) else { throw .interrupted }
+        guard buffer.migrationTurn.wait(for: user, unless: isCancelled) else { throw .interrupted }
         defer { buffer.migrationTurn.signal() }
         return try moveHoldingTurn(
-            buffer, pages: pages, filter: filter, targets: targets, prepaid: prepaid, reason: reason,
+            buffer, pages: pages, filter: filter, targets: targets, prepaid: prepaid, reason: reason, user: user,
             isCancelled: isCancelled)
     }
 
     /// The same for who holds the buffer's turn.
     func moveHoldingTurn(
         _ buffer: Buffer, pages: Range<UInt64>, filter: PageFilter, targets: [Node], prepaid: PrepaidFrames? = nil,
-        reason: MoveReason, isCancelled: () -> Bool
+        reason: MoveReason, user: UInt32 = 0, isCancelled: () -> Bool
     ) throws(Errno) -> MigrationResult {
         do throws(Errno) {
             try recall(pages, of: buffer, moving: filter, isCancelled: isCancelled)
@@ -154,7 +183,7 @@ final class Mover: Sendable {
         var refused = MigrationResult()
         guard let wanted = select(pages, of: buffer, filter: filter, &refused) else { return refused }
         let outcome = moveInChannels(
-            from: wanted.sources, to: targets, reason: reason, isCancelled: isCancelled, mayGiveUp: true
+            from: wanted.sources, to: targets, reason: reason, user: user, isCancelled: isCancelled, mayGiveUp: true
         ) { isPaced in
             if isPaced { holdBack(pages, of: buffer, filter: filter) }
             var outcome = move(
@@ -190,7 +219,7 @@ extension NodeMap {
     /// one may name.
     func contiguousTargets(beside node: Node) -> [Node] {
         byDistance(from: node).filter {
-            $0 !== node && $0.kind == .coherent && [.none, .exclusive].contains($0.isolation)
+            $0 !== node && $0.kind == .coherent && $0.allows([.mempolicy, .anyTask])
         }
     }
 
@@ -199,9 +228,11 @@ extension NodeMap {
         [node] + byDistance(from: node).filter { $0 !== node && $0.kind == .ram }
     }
 
-    /// The node that pages are to move to. ENODEV where it does not exist or has no memory online.
+    /// The node that pages are to move to. ENODEV where it does not exist, has no memory online or takes no pages of programs.
     func migrationTarget(_ id: Int) throws(Errno) -> Node {
-        guard let node = node(id), node.hasMemory else { throw .operationNotSupportedByDevice }
+        guard let node = node(id), node.allows(.userMigrate), node.hasMemory else {
+            throw .operationNotSupportedByDevice
+        }
         return node
     }
 }

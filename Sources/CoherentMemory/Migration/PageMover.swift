@@ -1,3 +1,5 @@
+import LinuxSupport
+
 extension Mover {
     /// Pages moved under one turn and one hold of the buffer's lock: enough to be cheap, few enough that others get their turn
     /// soon.
@@ -12,6 +14,8 @@ extension Mover {
         var page: UInt64 = 0
         /// How many of the pages are parts of huge ones.
         var huge = 0
+        /// In whose share of the nodes they count.
+        var share: FrameShare?
     }
 
     /// Ends a migration of pages that were marked for it without moving anything.
@@ -30,6 +34,7 @@ extension Mover {
     ) -> Selection? {
         buffer.state.withLock { state in
             var selection = Selection()
+            selection.share = state.pages.share
             var stuck = 0
             let isPinned = state.isPinned || state.contiguous != nil
             let hasDevices = !state.pages.contexts.isEmpty
@@ -69,7 +74,7 @@ extension Mover {
     ) {
         // What only empties frames has nothing to do with pages that have none.
         switch filter {
-        case .all, .notOn, .onNode: break
+        case .all, .notOn, .movable, .onNode: break
         default: return
         }
         unsafe state.pages.forEachMarker(in: pages) { _, slot in
@@ -95,16 +100,17 @@ extension Mover {
     ) -> MigrationResult {
         var outcome = MigrationResult()
         let local = nodes.current
+        let share = ShareOfTargets(share: wanted.share, sources: wanted.sources)
         if wanted.huge == HugePage.frames,
             let moved = moveHuge(
-                of: buffer, unit: HugePage.pages(around: wanted.page), filter: filter, targets: targets, local: local,
-                isHeld: isHeld)
+                of: buffer, unit: HugePage.pages(around: wanted.page), filter: filter, targets: targets, share: share,
+                local: local, isHeld: isHeld)
         {
             outcome.add(moved)
             outcome.crossings = moved.crossings
             return outcome
         }
-        var frames = FrameSupply(targets: targets, wanted: wanted.count, prepaid: prepaid)
+        var frames = FrameSupply(targets: targets, wanted: wanted.count, prepaid: prepaid, share: share)
         // Given back when the lock is free, for the node's is long taken for it.
         var freed = FreedFrames(isUnlimited: true)
         buffer.state.withLock { state in
@@ -141,6 +147,7 @@ extension Mover {
             // A reserved huge page, if one came here meanwhile, moves as a whole or not at all.
             guard !entry.isHuge, let pfn = frames.next() else {
                 outcome.failed += 1
+                if frames.isOverShare { outcome.overShare += 1 }
                 return
             }
             if !old.span.contains(entry.pfn) { old = nodes.node(of: entry.pfn) }

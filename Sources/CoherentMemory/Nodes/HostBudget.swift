@@ -1,3 +1,4 @@
+import LinuxSupport
 import Synchronization
 
 /// How many pages of the machine the host has memory for, where that is less than the machine has: in a memory cgroup, which

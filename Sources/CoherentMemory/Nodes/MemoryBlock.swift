@@ -1,3 +1,6 @@
+import LinuxSupport
+import MachineTopology
+
 /// A part of a node's memory that goes offline and online as a whole (drivers/base/memory.c).
 public struct MemoryBlock: Sendable {
     /// The number in `memoryM`: the block's physical address divided by the block size.
@@ -15,7 +18,7 @@ public struct MemoryBlock: Sendable {
     /// The state. The caller holds the zone's lock.
     func state(in zone: borrowing Zone) -> MemoryBlockState {
         guard node.incarnation == incarnation, node.isPresent else { return .absent }
-        return node.isDriverOwned ? .offline : zone.state(of: index)
+        return node.allows(.node) ? zone.state(of: index) : .offline
     }
 
     /// The zone of its frames, nil while it is offline.

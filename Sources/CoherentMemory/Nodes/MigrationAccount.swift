@@ -1,3 +1,4 @@
+import LinuxSupport
 import Synchronization
 import SystemPackage
 
@@ -34,6 +35,7 @@ public final class MigrationAccount: Sendable {
     /// What its pages are counted under.
     public let reason: MoveReason
     private let parent: MigrationAccount?
+    private let asker = Atomic<UInt32>(0)
     private let start = ContinuousClock.now
     private let cancelled = Atomic(false)
     private let state: Mutex<(result: MigrationResult, total: Int)>
@@ -50,6 +52,13 @@ public final class MigrationAccount: Sendable {
         reason = parent.reason
         self.parent = parent
         state = Mutex((.running, 0))
+    }
+
+    /// Who asked for it, by the number of the user: channels of copy engines go round among users. Root's unless it is set, before
+    /// the operation begins.
+    public var user: UInt32 {
+        get { parent?.user ?? asker.load(ordering: .relaxed) }
+        set { asker.store(newValue, ordering: .relaxed) }
     }
 
     /// What it has come to so far, or came to.

@@ -26,6 +26,8 @@ public struct MigrationResult: Sendable, Hashable {
     var pinned = 0
     /// Those of them whose memory failed: they do not keep the rest, and are no error.
     var poisoned = 0
+    /// Those of them of whose target their user has had its share.
+    var overShare = 0
     /// How long it took.
     public var duration = Duration.zero
     /// Where the pages of a batch came from and went to.
@@ -39,11 +41,14 @@ public struct MigrationResult: Sendable, Hashable {
 
     init(moved: Int) { self.moved = moved }
 
+    init(failed: Int) { self.failed = failed }
+
     mutating func add(_ other: MigrationResult) {
         moved += other.moved
         failed += other.failed
         pinned += other.pinned
         poisoned += other.poisoned
+        overShare += other.overShare
     }
 
     /// Closes the account.

@@ -1,3 +1,6 @@
+import LinuxSupport
+import MachineTopology
+
 extension Node {
     private func run(_ frames: Range<Int>) -> FrameRun {
         FrameRun(start: span.pfn(at: frames.lowerBound), count: frames.count)
@@ -6,7 +9,7 @@ extension Node {
     /// Takes an aligned run of 512 frames; nil when the node has none.
     func allocateHuge() -> FrameRun? {
         zone.withLock { zone -> FrameRun? in
-            guard isPresent, !isDriverOwned, let frames = zone.allocateHuge() else { return nil }
+            guard isPresent, allows(.node), let frames = zone.allocateHuge() else { return nil }
             self.frames.setOwner(of: frames, to: FrameTable.unmapped)
             wakeKswapd(zone)
             return run(frames)
@@ -25,7 +28,7 @@ extension Node {
     /// Takes a huge page that makes the pool larger by one; nil when the node has none.
     func growPool() -> FrameRun? {
         zone.withLock { zone -> FrameRun? in
-            guard isPresent, !isDriverOwned, let frames = zone.growPool() else { return nil }
+            guard isPresent, allows(.node), let frames = zone.growPool() else { return nil }
             self.frames.setOwner(of: frames, to: FrameTable.unmapped)
             return run(frames)
         }

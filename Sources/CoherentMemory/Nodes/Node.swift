@@ -1,3 +1,5 @@
+import LinuxSupport
+import MachineTopology
 import Synchronization
 import SystemPackage
 
@@ -54,7 +56,7 @@ public final class Node: Sendable {
     let counters = NodeCounters()
     /// Every node of the machine, this one first, then by distance (the node's zonelist).
     let fallback: FlatMemory<Int32>
-    private let isolationWord: Atomic<UInt8>
+    private let capabilityWord: Atomic<UInt32>
     private let weight = Atomic<UInt8>(0)
     let migrations = Mutex(Migrations())
     /// Held while the pool of huge pages is resized.
@@ -92,7 +94,7 @@ public final class Node: Sendable {
             if description.isOnline { zone.online(block, in: description.kind == .coherent ? .movable : .normal) }
         }
         self.zone = Mutex(zone)
-        isolationWord = Atomic(Self.encode(description.isolation))
+        capabilityWord = Atomic(description.capabilities.rawValue)
 
         // Ties go to the node with the nearer number, counting upwards from this one, as find_next_best_node() does.
         let order = distances.indices.sorted { a, b in
@@ -105,36 +107,42 @@ public final class Node: Sendable {
         for (place, node) in order.enumerated() { fallback[place] = Int32(node) }
     }
 
-    private static func encode(_ isolation: Isolation) -> UInt8 {
-        UInt8(Isolation.allCases.firstIndex(of: isolation) ?? 0)
-    }
+    /// What the system may do with the memory. All there is on a node of RAM.
+    public var capabilities: NodeCapabilities { NodeCapabilities(rawValue: capabilityWord.load(ordering: .relaxed)) }
 
-    /// The isolation in force. Always `none` on an ordinary node.
-    public var isolation: Isolation { Isolation.allCases[Int(isolationWord.load(ordering: .relaxed))] }
+    /// Whether the system may do something with the memory (node_allows_reclaim() and the like).
+    func allows(_ capability: NodeCapabilities) -> Bool { capabilities.contains(capability) }
 
-    /// Whether the memory is the driver's alone and no NUMA node's.
-    var isDriverOwned: Bool { isolation == .driver }
-
-    /// Changes the isolation; false where it was so already. `body` is called under the node's lock.
+    /// Changes the rights; false where they were so already.
     ///
-    /// - Throws: EBUSY where the memory would pass to or from the driver while some of it is in use or going offline.
-    func setIsolation(_ isolation: Isolation, _ body: (borrowing Zone) -> Void) throws(Errno) -> Bool {
+    /// - Parameters:
+    ///   - change: computes the new rights of the old ones. Called under the node's lock, as `body` is.
+    ///   - body: gets the old rights and the new ones.
+    /// - Throws: EINVAL for rights that lack what they need, EBUSY where the memory would pass to or from the driver while
+    ///   some of it is in use or going offline, ENODEV when the node is gone.
+    func updateCapabilities(
+        _ change: (inout NodeCapabilities) -> Void,
+        _ body: (borrowing Zone, _ old: NodeCapabilities, _ new: NodeCapabilities) -> Void
+    ) throws(Errno) -> Bool {
         try zone.withLock { zone throws(Errno) in
             guard isPresent else { throw .operationNotSupportedByDevice }
-            let old = self.isolation
-            guard old != isolation else { return false }
-            if old == .driver || isolation == .driver {
+            let old = capabilities
+            var new = old
+            change(&new)
+            guard new.isConsistent else { throw .invalidArgument }
+            guard old != new else { return false }
+            if old.contains(.node) != new.contains(.node) {
                 guard zone.allocated == 0, zone.isolated == 0, zone.pool.usage.total == 0 else { throw .resourceBusy }
             }
-            isolationWord.store(Self.encode(isolation), ordering: .relaxed)
-            body(zone)
+            resetCapabilities(new)
+            body(zone, old, new)
             return true
         }
     }
 
-    /// The isolation of a node that comes back, empty. The caller holds the zone's lock.
-    func resetIsolation(_ isolation: Isolation) {
-        isolationWord.store(Self.encode(isolation), ordering: .relaxed)
+    /// The rights of a node that comes back, empty. The caller holds the zone's lock.
+    func resetCapabilities(_ capabilities: NodeCapabilities) {
+        capabilityWord.store(capabilities.rawValue, ordering: .relaxed)
     }
 
     /// Pages in a row under weighted interleaving, 1 to 255 (iw_table of mm/mempolicy.c).
@@ -160,7 +168,7 @@ public final class Node: Sendable {
         let active = counters.active.load(ordering: .relaxed)
         return zone.withLock { zone in
             // What the driver has is nobody's memory to count.
-            guard !isDriverOwned, isPresent else {
+            guard allows(.node), isPresent else {
                 return NodeUsage(
                     present: 0, free: 0, allocated: 0, active: 0, cached: 0, written: 0, huge: 0,
                     hugePool: HugePoolUsage(), contiguous: ContiguousUsage(),
@@ -186,11 +194,11 @@ public final class Node: Sendable {
     /// What became of the node's memory failures.
     public var memoryFailures: MemoryFailureStatistics { counters.memoryFailures.withLock { $0 } }
 
-    /// Whether any memory block of the node is online (a member of `has_memory`).
-    public var hasMemory: Bool { isPresent && zone.withLock { $0.present } > 0 && !isDriverOwned }
+    /// Whether any memory block of the node is online (a member of `has_memory`, or of `has_private_memory`).
+    public var hasMemory: Bool { isPresent && zone.withLock { $0.present } > 0 && allows(.node) }
 
     /// Whether any of it is memory that the kernel itself may use (a member of `has_normal_memory`).
-    public var hasNormalMemory: Bool { isPresent && zone.withLock { $0.normalBlocks } > 0 && !isDriverOwned }
+    public var hasNormalMemory: Bool { isPresent && zone.withLock { $0.normalBlocks } > 0 && allows(.node) }
 
     var hasFreeFrames: Bool { isPresent && zone.withLock { $0.allocator.freeCount } > 0 }
 
@@ -200,7 +208,7 @@ public final class Node: Sendable {
     func allocateRun(upTo count: Int, isDevice: Bool = false) -> FrameRun? {
         zone.withLock { zone -> FrameRun? in
             // Asked under the lock: nothing may slip in while the memory passes to the driver.
-            guard isPresent, isDevice || !isDriverOwned else { return nil }
+            guard isPresent, isDevice || allows(.node) else { return nil }
             guard let run = zone.allocator.allocateRun(upTo: count) else { return nil }
             zone.allocated += run.count
             wakeKswapd(zone)
@@ -209,11 +217,11 @@ public final class Node: Sendable {
         }
     }
 
-    /// Takes a run of the contiguous share. ENOMEM where there is none so long, EPERM while the memory is the
-    /// driver's.
+    /// Takes a run of the contiguous share. ENOMEM where there is none so long, EPERM while the memory is
+    /// the driver's.
     func allocateContiguous(_ count: Int) throws(Errno) -> FrameRun {
         try zone.withLock { zone throws(Errno) -> FrameRun in
-            guard !isDriverOwned else { throw .notPermitted }
+            guard allows(.node) else { throw .notPermitted }
             guard isPresent else { throw .operationNotSupportedByDevice }
             guard let run = zone.takeContiguous(count) else { throw .noMemory }
             frames.setOwner(of: run, to: FrameTable.unmapped)

@@ -1,3 +1,4 @@
+import LinuxSupport
 import Synchronization
 
 /// The allocation counters of a node: `numastat`, and what isolation refused. They only ever grow.

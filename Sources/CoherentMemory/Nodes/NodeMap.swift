@@ -1,5 +1,7 @@
 import CLinux
 import Glibc
+import LinuxSupport
+import MachineTopology
 import Synchronization
 import SystemPackage
 
@@ -73,8 +75,13 @@ final class NodeMap: Sendable {
     /// The node that a frame belongs to.
     func node(of pfn: PFN) -> Node { all[index(of: pfn)] }
 
-    /// The ids of the nodes that have memory online (N_MEMORY).
-    var withMemory: IDSet { IDSet(all.lazy.filter(\.hasMemory).map(\.id)) }
+    /// The ids of the nodes that have memory online and a right.
+    func withMemory(_ capability: NodeCapabilities) -> IDSet {
+        IDSet(all.lazy.filter { $0.allows(capability) && $0.hasMemory }.map(\.id))
+    }
+
+    /// The ids of the nodes that no cpuset grants or denies.
+    var ungoverned: IDSet { IDSet(all.lazy.filter { $0.allows(.node) && !$0.allows(.cpuset) }.map(\.id)) }
 
     /// The other nodes as allocations for one try them: that one first, then by distance.
     func byDistance(from node: Node) -> [Node] { (0..<all.count).map { all[Int(node.fallback[$0])] } }

@@ -1,3 +1,4 @@
+import LinuxSupport
 import Synchronization
 
 /// What reclaim, demotion and promotion did on a node: pages, or events. They only ever grow.

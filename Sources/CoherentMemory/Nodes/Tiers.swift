@@ -1,3 +1,5 @@
+import MachineTopology
+
 extension Node {
     /// How far memory is from the programs, on the scale of Linux's tiers (abstract distance, mm/memory-tiers.c).
     ///
@@ -20,7 +22,7 @@ extension NodeMap {
     func hasDemotionTarget(_ node: Node) -> Bool { all.contains { isDemotionTarget($0, of: node) } }
 
     private func isDemotionTarget(_ other: Node, of node: Node) -> Bool {
-        other.abstractDistance > node.abstractDistance && other.isolation == .none && other.hasMemory
+        other.abstractDistance > node.abstractDistance && other.allows(.demotion) && other.hasMemory
     }
 
     /// The node of the fastest tiers to which pages are promoted for a task that runs on `node`.

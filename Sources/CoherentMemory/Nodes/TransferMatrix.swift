@@ -1,3 +1,5 @@
+import LinuxSupport
+
 /// Pages that moved from node to node for one reason.
 public struct Transfer: Sendable, Hashable {
     /// The id of the node that they were on.

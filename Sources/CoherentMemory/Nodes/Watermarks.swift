@@ -1,3 +1,5 @@
+import LinuxSupport
+import MachineTopology
 import Synchronization
 
 /// Free pages of a node at which reclaim begins and ends (enum zone_watermarks).
@@ -26,7 +28,7 @@ extension NodeMap {
         watermarkTurn.withLock { _ in
             let zones = all.map { node -> (normal: Int, movable: Int) in
                 node.zone.withLock { zone in
-                    guard !node.isDriverOwned else { return (0, 0) }
+                    guard node.allows(.node) else { return (0, 0) }
                     let normal = zone.normalBlocks * zone.framesPerBlock
                     return (normal, zone.present - normal)
                 }
@@ -46,7 +48,7 @@ extension NodeMap {
                     marks.promo += min + 3 * gap
                 }
                 let isReclaimable =
-                    isDemotionEnabled.load(ordering: .relaxed) && node.isolation == .none && hasDemotionTarget(node)
+                    isDemotionEnabled.load(ordering: .relaxed) && node.allows(.reclaim) && hasDemotionTarget(node)
                 node.zone.withLock { zone in
                     zone.watermarks = marks
                     zone.wakeBelow = isReclaimable ? marks.low : 0
@@ -64,7 +66,7 @@ extension Node {
     var freePages: Int { zone.withLock { $0.allocator.freeCount } }
 
     /// How many pages may come by demotion or promotion, so that the node is then not short of memory itself.
-    var room: Int { zone.withLock { isDriverOwned ? 0 : max(0, $0.allocator.freeCount - $0.watermarks.high) } }
+    var room: Int { zone.withLock { allows(.node) ? max(0, $0.allocator.freeCount - $0.watermarks.high) : 0 } }
 
     /// Lets kswapd look at the node: pages that wanted to come found no room (wakeup_kswapd()).
     func requestKswapd() {

@@ -1,3 +1,5 @@
+import LinuxSupport
+
 /// What a frame was when it failed.
 enum FrameCondition {
     /// No memory is there.

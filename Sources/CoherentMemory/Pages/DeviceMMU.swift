@@ -1,3 +1,5 @@
+import LinuxSupport
+
 /// What is known of a device's page tables as a whole. There is one for each buffer that the device uses, filled page by
 /// page as commands touch it, and emptied as the CPU touches pages, or pages move or go.
 public final class DeviceMMU: Sendable {

@@ -1,9 +1,15 @@
+import MachineTopology
+
 /// Which pages of an owner are meant.
 enum PageFilter {
     /// All.
     case all
     /// All that are not yet on the target, a node with this span.
     case notOn(NodeSpan)
+    /// All that are not yet on the target, a node with this span, of nodes that let programs move pages away.
+    case movable(to: NodeSpan, in: NodeMap)
+    /// All that are not yet on the target, of nodes that do not.
+    case immovable(to: NodeSpan, in: NodeMap)
     /// Those of one node, by its span.
     case onNode(NodeSpan)
     /// Those whose frames are in a range, such as a memory block's.
@@ -23,6 +29,8 @@ extension PageTableEntry {
         switch filter {
         case .all: true
         case .notOn(let span): !span.contains(pfn)
+        case .movable(let span, let nodes): !span.contains(pfn) && nodes.node(of: pfn).allows(.userMigrate)
+        case .immovable(let span, let nodes): !span.contains(pfn) && !nodes.node(of: pfn).allows(.userMigrate)
         case .onNode(let span): span.contains(pfn)
         case .frames(let frames): frames.contains(pfn)
         case .baseFrames(let frames): !isHuge && frames.contains(pfn)

@@ -8,6 +8,8 @@ struct PageSet: ~Copyable {
     private(set) var byNode: [Int] = []
     /// Pages whose memory failed: entries of the page table without a frame.
     private(set) var markers = 0
+    /// In whose share of the nodes they count; nil where they do not.
+    private(set) var share: FrameShare?
     /// The devices whose MMUs map pages, or whose commands are at work on some.
     var contexts: [DeviceContext] = []
 
@@ -30,6 +32,16 @@ struct PageSet: ~Copyable {
             byNode.append(contentsOf: repeatElement(0, count: node + 1 - byNode.count))
         }
         byNode[node] += count
+        share?.add(count, node: node)
+    }
+
+    /// Has the pages count in another share.
+    mutating func setShare(_ share: FrameShare?) {
+        for (node, count) in byNode.enumerated() where count > 0 {
+            self.share?.add(-count, node: node)
+            share?.add(count, node: node)
+        }
+        self.share = share
     }
 
     /// For ``PageTally`` alone.

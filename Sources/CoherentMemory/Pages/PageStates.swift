@@ -1,3 +1,4 @@
+import LinuxSupport
 import SystemPackage
 
 /// Each change of a page's state. The caller holds the owner's lock.

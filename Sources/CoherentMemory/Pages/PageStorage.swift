@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// The bytes of all tracked pages: one sparse memfd.
@@ -32,9 +33,8 @@ final class PageStorage: @unchecked Sendable {
         zeros = try FlatMemory(count: Self.zeroLength)
         unsafe memset(zeros.base, 0, Self.zeroLength)
         segments = try FlatMemory(count: TablePool.capacity >> Int(Self.segmentShift - Self.tableShift))
-        let raw = unsafe memfd_create("cdmfs-pages", UInt32(MFD_CLOEXEC))
-        guard raw >= 0 else { throw Errno.last }
-        descriptor = FileDescriptor(rawValue: raw)
+        descriptor = FileDescriptor(
+            rawValue: try SystemCall.check(unsafe memfd_create("cdmfs-pages", UInt32(MFD_CLOEXEC))))
     }
 
     deinit {

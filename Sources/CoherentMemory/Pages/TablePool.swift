@@ -1,4 +1,5 @@
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// The tables that all page tables are made of: 64 entries each, as in Linux's xarray, and the bytes of the pages that these

@@ -1,3 +1,6 @@
+import MachineTopology
+import SystemPackage
+
 /// Frames that an allocation handed out, and what the counters have to know of them.
 struct TakenRun: BitwiseCopyable {
     var frames: FrameRun
@@ -15,11 +18,20 @@ struct AllocationResult {
     var refused = NodeMask()
     /// The nodes that the policy named and the task may not use.
     var notAllowed = NodeMask()
+    /// Whether a node had no more for the user, by the user's share of it.
+    var isOverShare = false
+
+    /// Why there were too few.
+    var shortage: Errno {
+        if !notAllowed.isEmpty { return .notPermitted }
+        return isOverShare ? .diskQuotaExceeded : .noMemory
+    }
 
     mutating func formUnion(_ other: AllocationResult) {
         allocated += other.allocated
         other.refused.forEach { refused.insert($0) }
         other.notAllowed.forEach { notAllowed.insert($0) }
+        isOverShare = isOverShare || other.isOverShare
     }
 }
 
@@ -36,39 +48,29 @@ extension Placer {
     ) -> AllocationResult {
         var result = AllocationResult()
         guard hostBudget.take(count, of: nodes) else { return result }
-        switch context.policy.mode {
-        case .default, .local:
-            take(count, preferred: context.local, for: context, into: &result, body)
-        case .bind:
-            take(count, preferred: context.local, within: true, for: context, into: &result, body)
-        case .prefer:
-            take(count, preferred: context.policy.nodes.member(0), for: context, into: &result, body)
-        case .preferMany:
-            // First only the nodes named, then all the others (alloc_pages_preferred_many()).
-            take(count, preferred: context.local, within: true, for: context, into: &result, body)
-            if result.allocated < count {
-                take(count - result.allocated, preferred: context.local, for: context, into: &result, body)
+        let passes = context.policy.mode.traits.passes
+        while result.allocated < count {
+            let (preferred, length) = turn(at: page + UInt64(result.allocated), for: context)
+            let goal = min(length, count - result.allocated) + result.allocated
+            for pass in passes where result.allocated < goal {
+                take(
+                    goal - result.allocated, preferred: preferred, within: pass == PolicyTraits.listedPass,
+                    for: context,
+                    into: &result, body)
             }
-        case .interleave:
-            let nodes = context.policy.nodes.count
-            for offset in 0..<UInt64(count) {
-                let turn = context.policy.nodes.member(Int((page + offset) % UInt64(nodes)))
-                let before = result.allocated
-                take(1, preferred: turn, for: context, into: &result, body)
-                if result.allocated == before { break }
-            }
-        case .weightedInterleave:
-            var offset = 0
-            while offset < count {
-                let (turn, length) = weightedTurn(at: page + UInt64(offset), among: context.policy.nodes)
-                let part = min(length, count - offset)
-                let before = result.allocated
-                take(part, preferred: turn, for: context, into: &result, body)
-                if result.allocated - before < part { break }
-                offset += part
-            }
+            if result.allocated < goal { break }
         }
         return result
+    }
+
+    /// The node whose zonelist is walked for a page, or huge page, of a buffer, and for how many pages it still is.
+    func turn(at page: UInt64, for context: borrowing AllocationContext) -> (node: Int, length: Int) {
+        switch context.policy.mode.traits.start {
+        case .local: (context.local, .max)
+        case .listed: (context.policy.nodes.member(0), .max)
+        case .turns: (context.policy.nodes.member(Int(page % UInt64(context.policy.nodes.count))), 1)
+        case .weightedTurns: weightedTurn(at: page, among: context.policy.nodes)
+        }
     }
 
     /// The node whose turn a page is, and for how many pages it still is (weighted_interleave_nid()).
@@ -95,7 +97,7 @@ extension Placer {
     ///
     /// - Parameter within: whether only the nodes of the policy will do.
     private func take(
-        _ count: Int, preferred: Int, within: Bool = false, for context: borrowing AllocationContext,
+        _ count: Int, preferred: Int, within: Bool, for context: borrowing AllocationContext,
         into result: inout AllocationResult, _ body: (TakenRun) -> Void
     ) {
         var left = count
@@ -114,14 +116,17 @@ extension Placer {
                 continue
             }
             if intended == nil, node.hasMemory { intended = node }
-            while left > 0, let run = node.allocateRun(upTo: left, isDevice: context.isDevice) {
+            var room = context.share?.room(on: node) ?? left
+            while left > 0, room > 0, let run = node.allocateRun(upTo: min(left, room), isDevice: context.isDevice) {
                 left -= run.count
+                room -= run.count
                 body(
                     TakenRun(
                         frames: run, intended: UInt16((intended ?? node).index),
-                        isInterleaved: context.policy.mode.isInterleaving && index == preferred))
+                        isInterleaved: context.policy.mode.traits.isInterleaving && index == preferred))
             }
             if left == 0 { break }
+            if room == 0 { result.isOverShare = true }
         }
         result.allocated += count - left
     }
@@ -129,7 +134,7 @@ extension Placer {
     /// Whether a request may land on a node.
     enum Admission {
         case admitted
-        /// The policy or the cpuset does not have the node, or it is no NUMA node at present.
+        /// The policy or the cpuset does not have the node, or the node does not let anybody have its pages.
         case passedOver
         /// Isolation keeps out who did not name the node.
         case isolated
@@ -137,32 +142,26 @@ extension Placer {
         case notAllowed
     }
 
-    /// Whether a request may land on a node, by policy, cpuset and isolation.
+    /// Whether a request may land on a node, by policy, cpuset and the node's rights.
     ///
     /// - Parameter within: whether only the nodes of the policy will do.
     func admission(to node: Node, within: Bool, for context: borrowing AllocationContext) -> Admission {
-        let isNamed = context.policy.nodes.contains(node.index)
+        let capabilities = node.capabilities
+        var isNamed = context.policy.nodes.contains(node.index)
         guard isNamed || !within, context.allows(node.index) else { return .passedOver }
         if context.isDevice { return .admitted }
-        switch node.isolation {
-        case .none: return .admitted
-        case .exclusive: return isNamed ? .admitted : .isolated
-        case .restricted:
-            guard isNamed else { return .isolated }
-            let isAllowed = context.access[node.index] ?? tasks.mayUse(node, process: context.process)
-            return isAllowed ? .admitted : .notAllowed
-        case .driver: return .passedOver
+        guard capabilities.contains(.node), !context.isPinned || capabilities.contains(.longtermPin) else {
+            return .passedOver
         }
-    }
-
-    /// The node whose turn it is for the `page`th page, or huge page, of a buffer.
-    func preferredNode(at page: UInt64, for context: borrowing AllocationContext) -> Int {
-        switch context.policy.mode {
-        case .default, .local, .bind, .preferMany: context.local
-        case .prefer: context.policy.nodes.member(0)
-        case .interleave: context.policy.nodes.member(Int(page % UInt64(context.policy.nodes.count)))
-        case .weightedInterleave: weightedTurn(at: page, among: context.policy.nodes).node
+        // A node that policies may not name has gone from those that were made before (mpol_set_nodemask()).
+        if isNamed, !capabilities.contains(.mempolicy) {
+            if within { return .passedOver }
+            isNamed = false
         }
+        guard isNamed || capabilities.contains(.fallback) else { return .isolated }
+        if capabilities.contains(.anyTask) { return .admitted }
+        let isAllowed = context.access[node.index] ?? tasks.mayUse(node, process: context.process)
+        return isAllowed ? .admitted : isNamed ? .notAllowed : .isolated
     }
 
     /// Counts frames that their pages keep; frames given back because others were missing leave no trace.
@@ -187,20 +186,5 @@ extension Placer {
     func countRefusals(_ result: borrowing AllocationResult) {
         result.refused.forEach { nodes[$0].counters.refusedFallback.add(1) }
         result.notAllowed.forEach { nodes[$0].counters.refusedNotAllowed.add(1) }
-    }
-}
-
-extension MemoryPolicy.Mode {
-    /// Whether the nodes take turns.
-    var isInterleaving: Bool { self == .interleave || self == .weightedInterleave }
-
-    /// The walks through a zonelist in turn, and whether each is for the nodes named only
-    /// (alloc_pages_preferred_many() makes two).
-    var passes: [Bool] {
-        switch self {
-        case .bind: [true]
-        case .preferMany: [true, false]
-        default: [false]
-        }
     }
 }

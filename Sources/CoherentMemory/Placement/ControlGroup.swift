@@ -1,3 +1,6 @@
+import LinuxSupport
+import MachineTopology
+
 /// A group of tasks with a set of nodes that they may use: a control group with the cpuset controller.
 ///
 /// The root group holds every task that is in no other, and allows every node. The machine's tasks guard the state.

@@ -1,3 +1,6 @@
+import LinuxSupport
+import MachineTopology
+
 /// A policy made ready for the fault path: no ids, no heap.
 struct EffectivePolicy: Sendable {
     var mode: MemoryPolicy.Mode
@@ -12,7 +15,7 @@ struct EffectivePolicy: Sendable {
 /// Who asks for frames, and what he may be given: policy, cpuset and isolation put together.
 struct AllocationContext {
     var policy: EffectivePolicy
-    /// The nodes of the task's cpuset; nil where there is no such limit.
+    /// The nodes of the task's cpuset, and those that no cpuset governs; nil where there is no such limit.
     var allowed: NodeMask?
     /// The place of the node where the task runs.
     var local: Int
@@ -22,7 +25,11 @@ struct AllocationContext {
     var isDevice = false
     /// Whether a device touches the pages.
     var isDeviceTouch = false
-    /// What the origin knows of restricted nodes.
+    /// Whether the pages are pinned from the moment that they are there.
+    var isPinned = false
+    /// The share in which the frames count.
+    var share: FrameShare?
+    /// What the origin knows of nodes that are not for any task.
     var access: [Int: Bool] = [:]
 
     func allows(_ index: Int) -> Bool { allowed?.contains(index) ?? true }
@@ -62,11 +69,11 @@ extension Placer {
         context.policy.flag = nil
         // A policy that leaves nothing says nothing; nor does a list of nodes that are all forbidden (policy_nodemask()).
         let isVoid =
-            switch context.policy.mode {
-            case .default, .local: false
-            case .bind, .preferMany:
+            switch (context.policy.mode.traits.list, context.policy.mode.traits.scope) {
+            case (.none, _): false
+            case (_, .listed), (_, .listedThenAll):
                 !(context.allowed?.intersects(context.policy.nodes) ?? !context.policy.nodes.isEmpty)
-            case .prefer, .interleave, .weightedInterleave: context.policy.nodes.isEmpty
+            case (_, .all): context.policy.nodes.isEmpty
             }
         if isVoid { context.policy = .default }
         // To a device its own node is the local one, and it names it.
@@ -77,7 +84,10 @@ extension Placer {
     }
 
     private func relative(_ nodes: NodeMask, allowed: NodeMask?) -> NodeMask {
-        let targets = allowed ?? NodeMask(self.nodes.lazy.filter(\.hasMemory).map(\.index))
+        var targets = NodeMask()
+        for node in self.nodes where node.allows(.cpuset) && allowed?.contains(node.index) ?? node.hasMemory {
+            targets.insert(node.index)
+        }
         var result = NodeMask()
         guard !targets.isEmpty else { return result }
         nodes.forEach { result.insert(targets.member(self.nodes[$0].id % targets.count)) }

@@ -1,3 +1,4 @@
+import MachineTopology
 import SystemPackage
 
 extension MemoryPolicy {
@@ -14,14 +15,15 @@ extension MemoryPolicy {
         var nodes = IDSet()
         if let list {
             // One plain number, as Linux has it: neither `1-1` nor `N`.
-            guard mode != .prefer || list.utf8.allSatisfy((UInt8(ascii: "0")...UInt8(ascii: "9")).contains) else {
+            guard mode.traits.list != .one || list.utf8.allSatisfy((UInt8(ascii: "0")...UInt8(ascii: "9")).contains)
+            else {
                 throw .invalidArgument
             }
             guard let parsed = try? IDSet(list: list[...]), !parsed.isEmpty, parsed.isSubset(of: available()) else {
                 throw .invalidArgument
             }
             nodes = parsed
-        } else if mode == .interleave || mode == .weightedInterleave {
+        } else if mode.traits.list == .someOrAll {
             nodes = available()
         }
         var flag: NodeFlag?
@@ -30,15 +32,15 @@ extension MemoryPolicy {
             flag = NodeFlag(rawValue: flagWord)
             if flag == nil { throw .invalidArgument }
         }
-        switch mode {
-        case .default, .local:
+        switch mode.traits.list {
+        case .none:
             guard list == nil, flag == nil else { throw .invalidArgument }
-        case .prefer where list == nil:
+        case .one where list == nil:
             // Without a node, the preferred one is the local one.
             guard flag == nil else { throw .invalidArgument }
             self.init(mode: .local, nodes: nodes, flag: nil)
             return
-        case .prefer, .bind, .interleave, .weightedInterleave, .preferMany:
+        case .one, .some, .someOrAll:
             guard !nodes.isEmpty else { throw .invalidArgument }
         }
         self.init(mode: mode, nodes: nodes, flag: flag)

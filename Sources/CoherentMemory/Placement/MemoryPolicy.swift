@@ -1,3 +1,5 @@
+import MachineTopology
+
 /// Where pages shall be allocated (struct mempolicy): of a buffer, or of a task.
 ///
 /// Written as in /proc/PID/numa_maps and parsed as tmpfs's `mpol=` option is (mpol_parse_str() in mm/mempolicy.c).

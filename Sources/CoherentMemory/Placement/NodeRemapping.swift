@@ -1,3 +1,5 @@
+import MachineTopology
+
 /// How a policy's nodes follow a change of the nodes that are allowed (lib/bitmap.c and mm/mempolicy.c), on node ids.
 extension IDSet {
     /// Each member that is the `n`th of `old` becomes the `n`th of `new`, counted round; others stay

@@ -1,3 +1,5 @@
+import LinuxSupport
+import MachineTopology
 import Synchronization
 import SystemPackage
 
@@ -5,7 +7,7 @@ import SystemPackage
 final class TaskPlacement: Sendable {
     let process: Int32
     let policy: EffectivePolicy
-    /// The nodes of its cpuset, nil for the root's.
+    /// The nodes of its cpuset, and those that no cpuset governs; nil for the root's.
     let allowed: NodeMask?
     let epoch: UInt64
     let validUntil: ContinuousClock.Instant
@@ -37,14 +39,13 @@ final class TaskTable: Sendable {
         /// What becomes of the policy when other nodes are allowed (mpol_rebind_task()). One change after the other, as
         /// Linux does it: what two nodes became one in stays one. Nodes that are only preferred stay what they are
         /// (mpol_rebind_preferred()), and static and relative ones are made of what the user said at each fault.
-        mutating func rebind(to allowed: IDSet) {
+        mutating func rebind(to allowed: IDSet, in map: NodeMap) {
             guard self.allowed != allowed else { return }
-            switch policy.mode {
-            case .bind, .interleave, .weightedInterleave:
-                guard policy.flag == nil else { break }
-                let nodes = policy.nodes.remapped(from: self.allowed, to: allowed)
+            if policy.mode.traits.isRebound, policy.flag == nil {
+                // What no cpuset governs stays in every mask.
+                let kept = policy.nodes.intersection(map.ungoverned)
+                let nodes = policy.nodes.subtracting(kept).remapped(from: self.allowed, to: allowed).union(kept)
                 policy = MemoryPolicy(mode: policy.mode, nodes: nodes.isEmpty ? allowed : nodes, flag: nil)
-            case .default, .local, .prefer, .preferMany: break
             }
             self.allowed = allowed
         }
@@ -85,14 +86,14 @@ final class TaskTable: Sendable {
     /// Other nodes have memory, or groups ask for other nodes: policies follow, below one group or everywhere
     /// (update_tasks_nodemask()).
     func nodesChanged(below changed: ControlGroup? = nil, in map: NodeMap) {
-        let available = map.withMemory
+        let available = map.withMemory(.cpuset)
         state.withLock { state in
             var effective: [UInt64: IDSet] = [:]
             state.policies.update { own in
                 guard changed.map(own.group.isWithin) ?? true else { return }
                 let allowed = effective[own.group.id] ?? own.group.effectiveMems(root: available)
                 effective[own.group.id] = allowed
-                own.rebind(to: allowed)
+                own.rebind(to: allowed, in: map)
             }
         }
         if changed == nil { self.changed() } else { activate() }
@@ -123,11 +124,12 @@ final class TaskTable: Sendable {
             let directory = state.directory
             guard let task = directory.task(id) else { return nil }
             let group = Self.group(of: task, in: &state) ?? root
-            let allowed = group.isConfining ? group.effectiveMems(root: map.withMemory) : nil
+            let allowed = group.isConfining ? group.effectiveMems(root: map.withMemory(.cpuset)) : nil
             let policy = Self.policy(of: id, task, in: group, &state, map)
             return TaskPlacement(
-                process: task.process, policy: map.effective(policy), allowed: allowed.map(map.mask),
-                epoch: epoch, validUntil: until)
+                process: task.process, policy: map.effective(policy),
+                allowed: allowed.map { map.mask($0.union(map.ungoverned)) }, epoch: epoch,
+                validUntil: until)
         }
     }
 
@@ -138,7 +140,7 @@ final class TaskTable: Sendable {
         guard var own = state.policies.value(of: id, task, in: state.directory) else { return .default }
         own.process = task.process
         own.group = group
-        own.rebind(to: group.effectiveMems(root: map.withMemory))
+        own.rebind(to: group.effectiveMems(root: map.withMemory(.cpuset)), in: map)
         state.policies.replace(own, of: id)
         return own.policy
     }
@@ -165,12 +167,13 @@ final class TaskTable: Sendable {
         try state.withLock { state throws(Errno) in
             let task = try Self.task(id, startTime: startTime, in: state.directory)
             let group = Self.group(of: task, in: &state) ?? root
-            let allowed = group.effectiveMems(root: map.withMemory)
+            let allowed = group.effectiveMems(root: map.withMemory(.cpuset))
+            let usable = allowed.union(map.ungoverned)
             // Nodes must be left (mpol_set_nodemask(), and mpol_ops.create); relative ones always are.
-            guard policy.nodes.isEmpty || policy.flag == .relative || !policy.nodes.isDisjoint(with: allowed) else {
+            guard policy.nodes.isEmpty || policy.flag == .relative || !policy.nodes.isDisjoint(with: usable) else {
                 throw .invalidArgument
             }
-            let nodes = policy.flag == nil ? policy.nodes.intersection(allowed) : policy.nodes
+            let nodes = policy.flag == nil ? policy.nodes.intersection(usable) : policy.nodes
             state.policies.set(
                 TaskPolicy(
                     policy: MemoryPolicy(mode: policy.mode, nodes: nodes, flag: policy.flag), allowed: allowed,
@@ -200,7 +203,7 @@ final class TaskTable: Sendable {
 
     /// The nodes that a task may use. ESRCH where there is no such task.
     func allowedNodes(of id: Int32, in map: NodeMap) throws(Errno) -> IDSet {
-        try group(of: id).effectiveMems(root: map.withMemory)
+        try group(of: id).effectiveMems(root: map.withMemory(.cpuset))
     }
 
     // MARK: Groups
@@ -246,11 +249,11 @@ final class TaskTable: Sendable {
             let task = try Self.task(thread.process, in: state.directory)
             guard !group.state.withLock({ $0.isRemoved }) else { throw .operationNotSupportedByDevice }
             state.groups.set(group, of: thread.process, task, in: state.directory)
-            let allowed = group.effectiveMems(root: map.withMemory)
+            let allowed = group.effectiveMems(root: map.withMemory(.cpuset))
             state.policies.update { own in
                 guard own.process == thread.process else { return }
                 own.group = group
-                own.rebind(to: allowed)
+                own.rebind(to: allowed, in: map)
             }
         }
         activate()

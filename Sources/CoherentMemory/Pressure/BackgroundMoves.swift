@@ -1,3 +1,6 @@
+import LinuxSupport
+import MachineTopology
+
 /// Pages that the machine moves of its own accord, while it does: demotion by kswapd, or automatic NUMA balancing.
 public struct BackgroundMove: Sendable {
     /// Who moves them.

@@ -1,3 +1,5 @@
+import LinuxSupport
+import MachineTopology
 import Synchronization
 
 /// Automatic NUMA balancing: marks pages, and moves those that hinting faults find misplaced (kernel/sched/fair.c).
@@ -44,7 +46,7 @@ extension Balancer {
     }
 
     /// Marks up to `count` pages, so that the next touch of each is a hinting fault (change_prot_numa()): of buffers
-    /// under the default policy, on nodes that are not isolated, and for tiering alone on slower tiers only.
+    /// under the default policy, on nodes that let it, and for tiering alone on slower tiers only.
     func mark(_ count: Int, _ mode: BalancingMode, from position: inout ScanPosition, isCancelled: () -> Bool) {
         let start = position.buffer
         var left = count
@@ -90,7 +92,7 @@ extension Balancer {
             state.pages.update(pages) { page, entry in
                 let node = nodes.node(of: entry.pfn)
                 let usesTime = mode.contains(.tiering) && !node.isTopTier
-                guard node.isolation == .none, usesTime || mode.contains(.normal) else { return }
+                guard node.allows(.numaBalancing), usesTime || mode.contains(.normal) else { return }
                 let frame = node.index(of: entry.pfn)
                 if entry.isHinting {
                     // Nobody came since the last time.
@@ -147,7 +149,7 @@ extension Balancer {
     ) -> Int {
         // Promotion does not make the fast memory short; kswapd may make room for the next ones (migrate_balanced_pgdat()).
         let room = target.room
-        guard target.isolation == .none, room >= pages.count else {
+        guard target.allows(.numaBalancing), room >= pages.count else {
             if nodes.isDemotionEnabled.load(ordering: .relaxed), target.isTopTier { target.requestKswapd() }
             return 0
         }
@@ -162,7 +164,7 @@ extension Balancer {
                 state.pages.update(unit, filter: .notOn(target.span)) { page, entry in
                     guard pages.contains(entry.isHuge ? unit.lowerBound : page) else { return }
                     let node = nodes.node(of: entry.pfn)
-                    guard node.isolation == .none, !entry.isHuge || room >= HugePage.frames else { return }
+                    guard node.allows(.numaBalancing), !entry.isHuge || room >= HugePage.frames else { return }
                     if !node.isTopTier, target.isTopTier { promoted += 1 }
                     entry.isMigrating = true
                     isAny = true

@@ -1,3 +1,5 @@
+import LinuxSupport
+import MachineTopology
 import Synchronization
 import SystemPackage
 
@@ -52,7 +54,7 @@ extension Reclaimer {
     private func demote(
         from node: Node, to goal: Int, _ account: MigrationAccount, waitForUse: () -> Void, isCancelled: () -> Bool
     ) -> Bool {
-        while !isCancelled(), nodes.isDemotionEnabled.load(ordering: .relaxed), node.isolation == .none {
+        while !isCancelled(), nodes.isDemotionEnabled.load(ordering: .relaxed), node.allows(.reclaim) {
             let missing = goal - node.freePages
             guard missing > 0 else { return true }
             let wanted = min(missing, Self.cluster)

@@ -1,3 +1,4 @@
+import MachineTopology
 import Synchronization
 import SystemPackage
 
@@ -48,6 +49,7 @@ extension Reclaimer {
         _ pages: Int, of node: Node, demotingTo targets: [Node], for cause: ReclaimCause,
         account: MigrationAccount? = nil, isCancelled: () -> Bool, waitForUse: () -> Void
     ) throws(Errno) -> Int {
+        guard node.allows(.reclaim) else { return 0 }
         guard !node.isReclaiming.exchange(true, ordering: .acquiring) else { throw .resourceBusy }
         defer { node.isReclaiming.store(false, ordering: .releasing) }
         var freed = 0

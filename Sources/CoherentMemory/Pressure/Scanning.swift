@@ -1,3 +1,5 @@
+import LinuxSupport
+
 extension Reclaimer {
     /// What a visit of the scanner is to do with pages that nobody uses.
     struct Eviction {

@@ -2,6 +2,7 @@ internal import CFuse3
 import CLinux
 internal import CURing
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// A thread on a CPU of its own, with what the kernel puts requests into and takes answers from.
@@ -45,7 +46,7 @@ final class Ring: @unchecked Sendable {
         priority = RingPriority(set.askers, set.keeper, cpu: cpu)
         unsafe entries = []
         wake = eventfd(0, Int32(EFD_CLOEXEC))
-        guard wake >= 0 else { throw lastError() }
+        guard wake >= 0 else { throw Errno.last }
         unsafe wakeValue = .allocate(capacity: 1)
         unsafe wakeValue.initialize(to: 0)
         var raw: OpaquePointer?

@@ -1,5 +1,6 @@
 internal import CURing
 import Glibc
+import LinuxSupport
 import Synchronization
 import SystemPackage
 
@@ -69,7 +70,7 @@ struct RingEntry: ~Copyable {
         let page = Int(sysconf(Int32(_SC_PAGESIZE)))
         let length = page + (capacity + page - 1) & ~(page - 1)
         let base = unsafe mmap(nil, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-        guard let base = unsafe base, unsafe base != MAP_FAILED else { throw lastError() }
+        guard let base = unsafe base, unsafe base != MAP_FAILED else { throw Errno.last }
         unsafe self.base = unsafe base
         self.capacity = length - page
         self.queue = queue

@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import LinuxSupport
 import Synchronization
 
 /// Makes threads that gave way ordinary ones again.
@@ -24,18 +25,18 @@ final class RingKeeper: Sendable {
 
     @safe private struct State {
         var ways: [Way] = []
-        var thread: pthread_t?
+        var thread: SystemThread?
         var isStopping = false
     }
 
     private let state = Monitor(State())
 
     deinit {
-        let thread = state.update { state -> pthread_t? in
+        let thread = state.update { state -> SystemThread? in
             state.isStopping = true
             return state.thread
         }
-        if let thread { pthread_join(thread, nil) }
+        thread?.join()
     }
 
     /// Milliseconds of a clock that never goes back.
@@ -71,17 +72,11 @@ final class RingKeeper: Sendable {
 
     // MARK: The keeper's thread
 
-    /// The calling thread has every signal blocked, and so has the one that it starts.
     private func start(_ state: inout State) -> Bool {
-        var thread = pthread_t()
-        let error = unsafe pthread_create(
-            &thread, nil,
-            { argument in
-                unsafe Unmanaged<RingKeeper>.fromOpaque(argument!)._withUnsafeGuaranteedRef { $0.run() }
-                return nil
-            }, Unmanaged.passUnretained(self).toOpaque())
-        if error == 0 { state.thread = thread }
-        return error == 0
+        // Not a reference of the thread's own: the last other one ends it.
+        let keeper = unsafe Unmanaged.passUnretained(self)
+        state.thread = try? SystemThread { unsafe keeper._withUnsafeGuaranteedRef { $0.run() } }
+        return state.thread != nil
     }
 
     private func run() {

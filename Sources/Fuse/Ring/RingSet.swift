@@ -2,6 +2,7 @@ internal import CFuse3
 import CLinux
 internal import CURing
 import Glibc
+import LinuxSupport
 import Synchronization
 import SystemPackage
 
@@ -37,7 +38,7 @@ final class RingSet: @unchecked Sendable {
         unsafe self.zeros = unsafe zeros
         var cpus = [Int32](repeating: 0, count: 8192)
         let count = unsafe clinux_allowed_cpus(&cpus, Int32(cpus.count))
-        guard count > 0 else { throw lastError() }
+        guard count > 0 else { throw Errno.last }
         let allowed = cpus.prefix(Int(count)).map { Int($0) }
         // A CPU without a thread of its own, for it may come online only later or is not for us, asks those of others.
         var queues: [Int: [Int]] = [:]
@@ -53,7 +54,7 @@ final class RingSet: @unchecked Sendable {
 
     /// As many queues the kernel has.
     private static var possibleCPUs: Int {
-        let list = (try? SystemFile.read("/sys/devices/system/cpu/possible")).map {
+        let list = (try? SmallFile.read("/sys/devices/system/cpu/possible")).map {
             String(decoding: $0, as: UTF8.self)
         }
         let count = list?.split(whereSeparator: { $0 == "," || $0 == "\n" }).reduce(0) { count, range in

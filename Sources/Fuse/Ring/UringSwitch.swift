@@ -1,4 +1,5 @@
 import Glibc
+import LinuxSupport
 import SystemPackage
 
 /// The switch of the kernel's fuse module for all mounts of the host: without it no connection is offered io_uring.
@@ -28,8 +29,8 @@ final class UringSwitch: Sendable {
         }
         flock(file.rawValue, LOCK_SH)
         do throws(Errno) {
-            wasTurnedOn = try SystemFile.read(Self.path).first != UInt8(ascii: "Y")
-            if wasTurnedOn { try SystemFile.write(Self.path, "Y") }
+            wasTurnedOn = try SmallFile.read(Self.path).first != UInt8(ascii: "Y")
+            if wasTurnedOn { try SmallFile.write("Y", to: Self.path) }
         } catch {
             try? file.close()
             throw error
@@ -48,7 +49,7 @@ final class UringSwitch: Sendable {
         }
         guard wasHeld else { return }
         if wasTurnedOn, flock(file.rawValue, LOCK_EX | LOCK_NB) == 0 {
-            do throws(Errno) { try SystemFile.write(Self.path, "N") } catch {}
+            do throws(Errno) { try SmallFile.write("N", to: Self.path) } catch {}
         }
         try? file.close()
     }

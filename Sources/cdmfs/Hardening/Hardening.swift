@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import LinuxSupport
 import Logging
 import SystemPackage
 
@@ -19,7 +20,7 @@ struct Hardening {
     func begin() throws(Failure) {
         if let oomScore {
             do {
-                try write("\(oomScore)", to: "/proc/self/oom_score_adj")
+                try SmallFile.write("\(oomScore)", to: "/proc/self/oom_score_adj")
             } catch {
                 throw Failure(.failure, "mount: oom_score_adj=\(oomScore): \(error)")
             }
@@ -30,11 +31,11 @@ struct Hardening {
         guard Self.isRoot else { return }
         Self.raiseFileLimit()
         guard clinux_keep_capabilities(KeptCapability.mask) == 0 else {
-            throw Failure(.failure, "mount: capabilities: \(lastError())")
+            throw Failure(.failure, "mount: capabilities: \(Errno.last)")
         }
         // No core dump with everybody's bytes, and nobody without CAP_SYS_PTRACE looks into it.
         guard clinux_set_dumpable(0) == 0, clinux_set_no_new_privs() == 0 else {
-            throw Failure(.failure, "mount: prctl: \(lastError())")
+            throw Failure(.failure, "mount: prctl: \(Errno.last)")
         }
     }
 
@@ -44,7 +45,7 @@ struct Hardening {
         do throws(Errno) {
             try CallFilter.load()
         } catch {
-            logger.notice("the daemon may use any system call, for seccomp is not to be had: \(error)")
+            logger.notice("seccomp is not available, so the daemon may use any system call: \(error)")
         }
     }
 

@@ -1,5 +1,6 @@
 import ArgumentParser
 import CoherentMemory
+import MachineTopology
 
 /// The pages of the manual, made of what `--help` and the topology reader go by.
 enum ManualPage: String, CaseIterable, ExpressibleByArgument {
@@ -20,16 +21,16 @@ enum ManualPage: String, CaseIterable, ExpressibleByArgument {
     }
 
     private static var topologyPage: String {
-        var page = Mdoc("cdmfs-topology", section: 5, summary: "the file that describes a simulated machine")
+        var page = Mdoc("cdmfs-topology", section: 5, summary: "description of a simulated machine")
         page.section("DESCRIPTION")
         page.paragraphs(
             """
-            A topology file is TOML: nodes, how far they are from each other, and the size of memory blocks. `cdmfs mount \
-            --topology FILE` makes the machine, `cdmfs topology --check FILE` says what is wrong with the file, in one line \
-            with its place, or prints it with every default filled in.
+            A topology file is TOML. It describes nodes, their distances, and the size of memory blocks. `cdmfs mount \
+            --topology FILE` makes the machine. `cdmfs topology --check FILE` prints the file with every default filled in, or \
+            one line with an error and its place.
 
-            A SIZE is a number of bytes in quotes with one of K, M, G and T (powers of 1024), or a plain number. A LIST is one \
-            of Linux, such as "0-3,8". Unknown keys are refused.
+            A SIZE is a number of bytes: a string with the suffix K, M, G or T (powers of 1024), or a plain number. A LIST has \
+            the format of Linux, such as "0-3,8". Unknown keys are refused.
             """)
         for table in TopologyKey.Table.allCases {
             page.section(table == .machine ? "THE MACHINE" : table.rawValue)
@@ -45,7 +46,7 @@ enum ManualPage: String, CaseIterable, ExpressibleByArgument {
                 return (preset.name, words.map { $0.dropFirst() }.joined(separator: " "))
             })
         page.section("EXAMPLES")
-        page.paragraphs("The machine that is mounted where no file is given:")
+        page.paragraphs("The default machine:")
         page.literal(Topology.presets[0].toml.split(separator: "\n", omittingEmptySubsequences: false).map(String.init))
         page.references([("cdmfs", 1), ("mount.cdmfs", 8)])
         return page.text
@@ -61,21 +62,25 @@ enum ManualPage: String, CaseIterable, ExpressibleByArgument {
         page.section("DESCRIPTION")
         page.paragraphs(
             """
-            mount(8) starts it for the types cdmfs and fuse.cdmfs; it starts `cdmfs mount`. SOURCE is any word: it is what \
-            mount(8) shows, and by which it knows a mount again. A mount over one of the same source is refused.
+            mount(8) runs this helper for the types cdmfs and fuse.cdmfs; the helper runs `cdmfs mount`. SOURCE is any word, \
+            which mount(8) shows as the source. A mount over a mount of the same source is refused.
             """)
         page.section("OPTIONS")
         page.list(
             MountWord.all.map { word in
-                (word.usage, capitalized(word.meaning) + (word.fallback.map { "; \($0) without it." } ?? "."))
+                (word.usage, capitalized(word.meaning) + (word.fallback.map { "; default: \($0)." } ?? "."))
             } + [
-                ("ro, noexec, noatime, sync, …", "As for any file system. Words for mount(8) and fstab(5) are ignored.")
+                (
+                    "ro, noexec, noatime, sync, …",
+                    "As for any file system. Generic mount(8) and fstab(5) options are accepted and ignored."
+                )
             ])
         page.section("ENVIRONMENT")
-        page.list([("CDMFS", "The cdmfs to start. Without it that of the same build, else the first in PATH.")])
+        page.list([("CDMFS", "The cdmfs to run. Default: the one of the same build, then the first in PATH.")])
         page.section("EXIT STATUS")
         page.paragraphs(
-            "That of `cdmfs mount`: 0, 32 where the mount failed, 64 for wrong usage, 65 for a wrong topology.")
+            "0 on success, 32 if the mount fails, 64 for wrong usage, 65 for an invalid topology file, as of `cdmfs mount`."
+        )
         page.section("EXAMPLES")
         page.paragraphs("A line of /etc/fstab:")
         page.literal(["lab  /mnt/cdm  cdmfs  topology=/etc/cdmfs/lab.toml,nofail  0  0"])
@@ -87,6 +92,6 @@ enum ManualPage: String, CaseIterable, ExpressibleByArgument {
 }
 
 extension TopologyKey {
-    /// What it means, and what holds without it.
-    var explanation: String { meaning + (fallback.map { " Without it: \($0)." } ?? "") }
+    /// The meaning and the default.
+    var explanation: String { meaning + (fallback.map { " Default: \($0)." } ?? "") }
 }

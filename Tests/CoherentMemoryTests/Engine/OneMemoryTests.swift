@@ -1,4 +1,6 @@
 import Glibc
+import LinuxSupport
+import MachineTopology
 import Synchronization
 import SystemPackage
 import Testing

@@ -250,11 +250,11 @@ struct ContiguousWalk {
             note("migrate \(run.buffer.id) to \(target + 1)")
             let first = UInt64.random(in: 0..<UInt64(run.pages), using: &random) * 4096
             let isPinned = random.oneIn(5)
-            machine.setPinned(isPinned, of: run.buffer)
+            try machine.setPinned(isPinned, of: run.buffer)
             let bytes = random.oneIn(2) ? first..<first + 4096 : nil
             let real = failure { () throws(Errno) in try machine.migrate(run.buffer, bytes: bytes, to: target + 1) }
             let result = run.buffer.migration
-            machine.setPinned(false, of: run.buffer)
+            try machine.setPinned(false, of: run.buffer)
             let size = run.buffer.size
             try require(
                 failure { () throws(Errno) in try machine.resize(run.buffer, to: size + 1) } == .notPermitted, "growth")

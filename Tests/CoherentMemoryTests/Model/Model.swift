@@ -1,3 +1,5 @@
+import MachineTopology
+
 @testable import CoherentMemory
 
 /// The machine as the ABI describes it, slow and obvious: nodes are counts, buffers are dictionaries of bytes.

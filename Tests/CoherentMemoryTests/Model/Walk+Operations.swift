@@ -1,3 +1,4 @@
+import MachineTopology
 import SystemPackage
 
 @testable import CoherentMemory
@@ -33,6 +34,31 @@ extension Walk {
         default: try changeDevice()
         }
         return []
+    }
+
+    /// Takes every frame of each node, and gives every other one back.
+    mutating func scatter() throws {
+        for node in machine.nodes {
+            makeBuffer()
+            let buffer = buffers.last!
+            let policy = try MemoryPolicy(parsing: "bind:\(node.id)", available: machine.nodesWithMemory)
+            try machine.setPolicy(policy, of: buffer)
+            model.buffers[buffer.id]!.policy = .init(mode: .bind, nodes: [node.id])
+            let pages = UInt64(model.free(node.id))
+            let all = 0..<pages * 4096
+            let real = outcome { () throws(Errno) in
+                try machine.allocate(buffer, bytes: all, keepsSize: false, origin: Origin(pid: 7, node: 0))
+            }
+            try expect(real, model.allocate(buffer.id, all, keepsSize: false, origin: 0).result, "taking every frame")
+            for page in stride(from: 0, to: pages, by: 2) {
+                let hole = page * 4096..<(page + 1) * 4096
+                machine.punch(buffer, bytes: hole)
+                model.punch(buffer.id, hole)
+            }
+            let orders = node.usage.freeBlocks
+            try expect(orders[0], orders.reduce(0, +), "free blocks of one frame on node \(node.id)")
+        }
+        try compare()
     }
 
     private mutating func origin() -> Origin { Origin(pid: 7, node: random.oneIn(4) ? machine.nodes.last!.id : 0) }

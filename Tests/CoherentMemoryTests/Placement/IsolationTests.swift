@@ -1,3 +1,5 @@
+import LinuxSupport
+import MachineTopology
 import SystemPackage
 import Testing
 
@@ -46,12 +48,12 @@ struct IsolationTests {
         let buffer = try machine.makeBuffer("bind:2", size: 8 * 4096)
         #expect(try touch(buffer, 0) == "2")
         #expect(failure { () throws(Errno) in try machine.setIsolation(.driver, of: node) } == .resourceBusy)
-        #expect(node.isolation == .none && node.hasMemory)
+        #expect(Isolation(node.capabilities) == Isolation.none && node.hasMemory)
         try machine.migrate(buffer, to: 0)
         let events = Mutex<[MachineEvent]>([])
         machine.setRecorder { event in events.withLock { $0.append(event) } }
         try machine.setIsolation(.driver, of: node)
-        #expect(events.withLock { $0 } == [.isolation(node: 2, .driver), .block(2, .offline)])
+        #expect(events.withLock { $0 } == [.capabilities(node: 2, []), .block(2, .offline)])
         #expect(machine.nodesWithMemory == [0, 1, 3] && !node.hasMemory && device.state == .offline)
         #expect(node.usage.present == 0 && node.usage.free == 0 && block.state == .offline)
         for policy in ["bind:2", "prefer:2", "interleave:0-2"] {
@@ -67,7 +69,10 @@ struct IsolationTests {
         #expect(failure { () throws(Errno) in try machine.setIsolation(.none, of: node) } == .resourceBusy)
         machine.punch(device.memory, bytes: 0..<4096)
         try machine.setIsolation(.exclusive, of: node)
-        #expect(events.withLock { $0.suffix(2) } == [.isolation(node: 2, .exclusive), .block(2, .online)])
+        #expect(
+            events.withLock { $0.suffix(2) } == [
+                .capabilities(node: 2, Isolation.exclusive.capabilities), .block(2, .online),
+            ])
         #expect(machine.nodesWithMemory == [0, 1, 2, 3] && node.usage.free == 512)
         #expect(
             failure { () throws(Errno) in try machine.setIsolation(.driver, of: machine.node(0)!) } == .invalidArgument)

@@ -1,3 +1,5 @@
+import LinuxSupport
+
 @testable import CoherentMemory
 
 /// Tasks that a test makes up: processes, their threads, and who holds which device open.

@@ -1,4 +1,5 @@
 import Glibc
+import MachineTopology
 import SystemPackage
 
 @testable import CoherentMemory

@@ -38,6 +38,30 @@ extension Mounts {
             }
         }
 
+        @Test("Root's page goes over a paced link between the slices of another user's long moves")
+        func pacedLink() throws {
+            try Battlefield.with(Machines.small) { field in
+                let (mount, link) = (field.mount, "sys/class/cdm/cdm0/link")
+                // A mebibyte takes a fifth of a second, and a page a millisecond.
+                for figure in ["read", "write"] { try mount.store("5", in: "\(link)/\(figure)_bandwidth") }
+                try mount.store("real", in: "\(link)/pace")
+                let client = try field.start(Attack(name: "moves", count: 64))
+                _ = try client.line(within: 90)
+                let engine = "sys/class/cdm/cdm0/dma"
+                #expect(try eventually { try Int(mount.word("\(engine)/queued")) ?? 0 > 8 })
+                let times = try (0..<21).map { turn in
+                    let start = ContinuousClock.now
+                    try mount.store("0 4096 \((turn + 1) % 2)", in: mount.control("root") + "/migrate")
+                    return ContinuousClock.now - start
+                }.sorted()
+                // The one in the middle: this machine may have other things to do, too.
+                #expect(times[10] < .milliseconds(100), "\(times)")
+                try mount.store("off", in: "\(link)/pace")
+                client.kill(SIGKILL)
+                _ = try client.finish()
+            }
+        }
+
         @Test("Random hostile calls of four processes", arguments: ["users", "root of a user namespace"])
         func calls(who: String) throws {
             try Battlefield.with(Machines.small) { field in

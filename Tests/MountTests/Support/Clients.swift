@@ -5,7 +5,7 @@ import Testing
 /// The C programs of Tests/Clients, each compiled once a run.
 enum Client: String, CaseIterable {
     case asynchronous, calls, dmirror, engine, fault, fsx, hostile, increment, numa, openmany, pattern, poison, pollpri
-    case pollstorm, rename, scale, share, sigbus, sparse, stale, stuck, witness
+    case pollstorm, rename, scale, share, sigbus, sparse, stale, stall, stuck, witness
 
     private static let sources = Host.package.appending("Tests/Clients")
 
@@ -26,6 +26,7 @@ enum Client: String, CaseIterable {
 
     static let copying = sources.appending("copying.py").string
     static let copies = sources.appending("copies.py").string
+    static let documentation = sources.appending("documentation.py").string
     static let database = sources.appending("database.py").string
     static let namespaces = sources.appending("namespaces.py").string
     static let memmap = sources.appending("memmap.py").string

@@ -61,6 +61,7 @@ final class TestMount: Sendable {
         try unmounted(topology, seconds: seconds, endsItself: endsItself, sourceLocation: sourceLocation) { mount in
             let outcome = try run(mount.command(options: options), environment: mount.environment)
             guard outcome.succeeded else { throw Failure("mount: \(outcome.ending) \(outcome.errors)") }
+            if let daemon = mount.daemons().first { try CallTrace.begin(of: daemon) }
             let before = checkingLeaks && !endsItself ? try mount.freeMemory() : [:]
             try body(mount)
             if !before.isEmpty { try mount.checkLeaks(since: before, sourceLocation: sourceLocation) }

@@ -6,7 +6,7 @@ struct TextFormats {
     private static let word = #"[a-z_]+\n"#
 
     private static let formats: [String: String] = [
-        "possible": list, "has_cpu": list, "has_memory": list, "has_normal_memory": list, "has_generic_initiator": list,
+        "possible": list, "has_cpu": list, "has_memory": list, "has_normal_memory": list, "has_private_memory": list, "has_generic_initiator": list,
         "is_cdm_node": list, "is_coherent_device": list, "online": list, "cpulist": list, "nodelist": list,
         "present": list, "offline": list,
         "cpumap": #"[0-9a-f]{1,8}(,[0-9a-f]{8})*\n"#,
@@ -14,7 +14,7 @@ struct TextFormats {
         // Of a node, and of the machine.
         "meminfo": #"(Node \d+ [A-Za-z_()]+: +\d+( kB)?\n)+|([A-Za-z_()]+: +\d+( kB)?\n)+"#,
         "buddyinfo": #"(Node \d+, zone (  Normal| Movable) ( +\d+){11} \n)+"#,
-        "numastat": counters, "vmstat": counters, "refused": counters,
+        "numastat": counters, "vmstat": counters, "refused": counters, "capabilities": counters,
         // Of a buffer, and of the MMU of a device.
         "faults": counters + "|" + number,
         // Of a memory block, a device, and a link.

@@ -1,4 +1,5 @@
 import CoherentMemory
+import MachineTopology
 import Testing
 
 /// A machine that tools are shown, and what they must say of it.

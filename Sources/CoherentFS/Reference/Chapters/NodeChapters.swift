@@ -1,8 +1,19 @@
+import MachineTopology
+
 extension Manual {
     private static let list = "a list of node numbers, `0-1,4`; an empty line for none"
 
     private static let figure =
         "`[node.link]` of the topology, or what follows from the distance; of a device that of its `link` now"
+
+    /// The words of isolation, from their table.
+    private static let words = Isolation.allCases.map { "\($0.rawValue): \($0.summary)." }.joined(separator: " ")
+
+    /// The rights of a node, from their table, with what each needs beside `node`.
+    private static let rights = NodeCapabilities.table.map { row in
+        let needs = row.needs.subtracting(.node).names.map { "; needs `\($0)`" }.joined()
+        return "\(row.name): \(row.summary)\(needs)."
+    }.joined(separator: " ")
 
     /// sys/devices/system/node.
     static let nodes: [Chapter] = [
@@ -13,7 +24,12 @@ extension Manual {
                 "online": ManualPage(reads: list),
                 "possible": ManualPage(reads: list, text: "`possible` of the topology, or else the nodes that it has."),
                 "has_cpu": ManualPage(reads: list),
-                "has_memory": ManualPage(reads: list, text: "Coherent nodes are in it while a block is online."),
+                "has_memory": ManualPage(
+                    reads: list, text: "Coherent nodes with the right `mempolicy` are in it while a block is online."),
+                "has_private_memory": ManualPage(
+                    reads: list,
+                    text: "Coherent nodes without the right `mempolicy` are in it while a block is online.",
+                    linux: "none; proposed in 2026 (private memory nodes, N_MEMORY_PRIVATE)"),
                 "has_normal_memory": ManualPage(
                     reads: list, text: "Coherent nodes are not in it: their memory is ZONE_MOVABLE."),
                 "has_generic_initiator": ManualPage(reads: list),
@@ -132,20 +148,30 @@ extension Manual {
             [
                 "device": ManualPage(summary: "The device that the node's memory belongs to."),
                 "isolation": ManualPage(
-                    reads: "`none [exclusive] restricted driver`, the one in force in brackets",
+                    reads:
+                        "`none [exclusive] restricted driver private`, the one in force in brackets; none where `capabilities` are those of no word",
                     writes: "one of the words",
                     errors: [
                         "EINVAL": "another word",
                         "EBUSY": "`driver` is entered or left while a page of the node is in use or on its way",
                     ],
-                    text:
-                        "none: in the fallback list of every node, by distance. exclusive: pages land here only when the node is named. restricted: moreover only for tasks that hold the device open, map it, or stand in `tasks`. driver: the memory is no node's, and only the device file has pages here. Pages that are here stay."
+                    text: words + " Each stands for a set of `capabilities`. Pages that are here stay."
                 ),
+                "capabilities": ManualPage(
+                    reads: "lines of `NAME VALUE`: a right, and 1 where the node has it, else 0",
+                    writes: "`NAME VALUE`, any number of them; what is not named stays",
+                    errors: [
+                        "EINVAL":
+                            "another name or value, a name that comes twice, or a right without one that it needs",
+                        "EBUSY": "`node` is given or taken while a page of the node is in use or on its way",
+                    ],
+                    text: rights + " Pages that are here stay.",
+                    linux: "none; proposed in 2026 (private memory nodes, NODE_PRIVATE_CAP_*)"),
                 "contiguous": ManualPage(
                     reads:
                         "lines of `NAME COUNT`, pages: total (the share, as far as its memory is online), free, largest (run of free ones)",
                     text:
-                        "What `contiguous` of the topology sets aside, rounded up to 2 MiB: the last frames that the node begins with. Only a buffer's `contiguous` hands them out: no other page, huge page or pool lands there, even when the node is full. Free ones count in MemFree, and are nr_free_cma of vmstat. A memory block that a contiguous buffer has a part of cannot go offline (EBUSY).",
+                        "What `contiguous` of the topology sets aside, rounded up to 2 MiB: the last frames that the node begins with. Only a buffer's `contiguous` hands them out: no other page, huge page or pool lands there, even when the node is full. Free ones count in MemFree, and are nr_free_cma of vmstat. A memory block that a contiguous buffer has a part of goes offline when the buffer finds another run, of this node's share or of another's; EBUSY where there is none.",
                     linux: "/sys/kernel/mm/cma; mm/cma.c"),
                 "refused": ManualPage(
                     reads:

@@ -48,7 +48,7 @@ struct Benchmarks: ParsableCommand {
     @Option(help: ArgumentHelp("Write the tables and the plots into this directory.", valueName: "directory"))
     var output: String?
 
-    @Flag(help: "Put the tables into README.md, and the plots beside the benchmarks.")
+    @Flag(help: "Put the tables into Tests/Benchmarks/README.md, and the plots beside it.")
     var updateReadme = false
 
     @Option(help: .hidden)
@@ -132,10 +132,10 @@ struct Benchmarks: ParsableCommand {
     private func save(_ report: Report) throws {
         if let output { try report.write(to: URL(fileURLWithPath: output)) }
         guard updateReadme, let repository else { return }
-        let top = URL(fileURLWithPath: repository)
-        let plots = "Tests/Benchmarks/results"
-        try report.write(to: top.appendingPathComponent(plots))
-        try report.update(top.appendingPathComponent("README.md"), plots: plots)
+        let benchmarks = URL(fileURLWithPath: repository).appendingPathComponent("Tests/Benchmarks")
+        let plots = "results"
+        try report.drawPlots(in: benchmarks.appendingPathComponent(plots))
+        try report.update(benchmarks.appendingPathComponent("README.md"), plots: plots)
     }
 
     /// Each row as soon as it is there.

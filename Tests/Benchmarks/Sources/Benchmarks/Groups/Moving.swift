@@ -5,14 +5,18 @@ extension Group {
     /// Pages that move from node to node.
     static let moving: Group = Group(name: "moving", title: "Migration", columns: []) { stage, body in
         try stage.withSites([.tracked, .direct]) { sites in
-            let size = 1 << 30
-            for site in sites { try withBuffers(site, size, body) }
+            for site in sites {
+                try withBuffers(site, 1 << 30, body)
+                try inEveryState(site, body)
+                try underWriters(site, body)
+            }
         }
     }
 
-    private static let fresh = Contestant("memcpy to fresh memory")
+    private static let copy = Contestant("memcpy over warm memory")
     private static let store = Contestant("our write of an attribute")
     private static let idle = Contestant("idle")
+    private static let alone = Contestant("the same, one without the other")
 
     private static func withBuffers(_ site: Site, _ size: Int, _ body: ([Trial]) throws -> Void) throws {
         let sizes = ["big": size, "page": 4096, "other": 16 << 20]
@@ -21,12 +25,7 @@ extension Group {
         let migrate = { site.control($0, "migrate") }
         try body([
             Trial(
-                "moving 1 GiB that nobody has mapped", .gigabytesPerSecond, ours: site.contestant, peer: fresh,
-                atMostOrLeast: 0.8,
-                measurePeer: { Double(size) / (try timed("memcpy") { unsafe clients_copy(size, &$0) }) * 1e-9 },
-                measureOurs: { Double(size) / (try there(migrate("big"))) * 1e-9 }),
-            Trial(
-                "moving one page", .microseconds, ours: site.contestant, peer: store, atMostOrLeast: 3,
+                "moving one page", .microseconds, ours: site.contestant, peer: store, atMostOrLeast: 2,
                 measurePeer: { try median { _ in try command(site.control("page", "policy"), "default\n") } },
                 measureOurs: {
                     // It would fill the device.
@@ -40,9 +39,96 @@ extension Group {
                 measurePeer: { try slowRead(site.file("other")) },
                 measureOurs: {
                     let mover = Mover(migrate("big"))
-                    defer { mover.end() }
+                    defer { _ = try? mover.end() }
                     return try slowRead(site.file("other"))
                 }),
+        ])
+    }
+
+    /// The same memory as nobody has it mapped, as somebody loads from it, and as somebody has stored to it.
+    private static func inEveryState(_ site: Site, _ body: ([Trial]) throws -> Void) throws {
+        let bytes = 256 << 20
+        let migrate = site.control("moved", "migrate")
+        func rate(_ seconds: Double) -> Double { Double(bytes) / seconds * 1e-9 }
+        func move() throws -> Double { rate(try Summary((0..<5).map { _ in try there(migrate) }).median) }
+        let rows = ["that nobody has mapped", "mapped and clean", "mapped and dirty"].map {
+            Row("moving 256 MiB \($0)", .gigabytesPerSecond, .ratio(site.contestant, to: copy, 3))
+        }
+        try site.fill("moved", bytes)
+        defer { try? site.remove("moved") }
+        try body([
+            Trial(
+                rows,
+                [
+                    Trial.Entrant(contestant: copy) {
+                        let figure = rate(try timed("memcpy") { unsafe clients_copy_resident(bytes, &$0) })
+                        return Array(repeating: figure, count: rows.count)
+                    },
+                    Trial.Entrant(contestant: site.contestant) {
+                        let unmapped = try move()
+                        var mapped: UnsafeMutableRawPointer?
+                        _ = try timed(site.path) { unsafe clients_map(site.file("moved"), bytes, &mapped, &$0) }
+                        defer { unsafe clients_unmap(mapped, bytes) }
+                        _ = try timed(site.path) { unsafe clients_load(mapped, bytes, 0, &$0) }
+                        let clean = try move()
+                        // Stored to anew before each move, which may write back what is dirty.
+                        let dirty = try (0..<3).map { _ in
+                            try back(migrate)
+                            _ = try timed(site.path) { unsafe clients_store(mapped, bytes, 1, 0, &$0) }
+                            return try command(migrate, "1\n")
+                        }
+                        try back(migrate)
+                        return [unmapped, clean, rate(Summary(dirty).median)]
+                    },
+                ])
+        ])
+    }
+
+    /// Two threads that increment words atomically while their memory moves back and forth; no increment may be lost.
+    private static func underWriters(_ site: Site, _ body: ([Trial]) throws -> Void) throws {
+        let bytes = 64 << 20
+        let migrate = site.control("counted", "migrate")
+        var mapped: UnsafeMutableRawPointer?
+        _ = try timed(site.path) { unsafe clients_map(site.file("counted"), bytes, &mapped, &$0) }
+        defer {
+            unsafe clients_unmap(mapped, bytes)
+            try? site.remove("counted")
+        }
+        _ = try timed(site.path) { unsafe clients_store(mapped, bytes, 1, 0, &$0) }
+        /// Seconds of a sample; those of a run are more than the six that 2,000 moves may take.
+        let length = 1.0
+        func increments(meanwhile: () throws -> Double) throws -> [Double] {
+            var begun: OpaquePointer?
+            try unsafe Failure.check(clients_begin_increments(mapped, bytes, 2, &begun), "increments")
+            let moves = Result { try meanwhile() }
+            let rate = try timed("increments") { unsafe clients_end_increments(begun, &$0) }
+            return [rate, try moves.get()]
+        }
+        func moves() throws -> Double {
+            let mover = Mover(migrate)
+            Thread.sleep(forTimeInterval: length)
+            return 2 * Double(try mover.end()) / length
+        }
+        try body([
+            Trial(
+                [
+                    Row(
+                        "atomic increments by two threads of 64 MiB that moves", .perSecond,
+                        .ratio(site.contestant, to: alone, 0.9)),
+                    Row(
+                        "moves of 64 MiB under two threads of atomic increments", .perSecond,
+                        .figure(site.contestant, beside: alone, 2000.0 / 6)),
+                ],
+                [
+                    Trial.Entrant(contestant: alone) {
+                        let rate = try increments {
+                            Thread.sleep(forTimeInterval: length)
+                            return 0
+                        }[0]
+                        return [rate, try moves()]
+                    },
+                    Trial.Entrant(contestant: site.contestant) { try increments(meanwhile: moves) },
+                ])
         ])
     }
 
@@ -61,10 +147,16 @@ extension Group {
                 defer { for name in one + thousand { try? site.remove(name) } }
                 try body([
                     Trial(
-                        "offline of a full device of 1 GiB, 1,000 buffers", .gigabytesPerSecond, ours: site.contestant,
-                        peer: oneBuffer, atMostOrLeast: 0.9,
-                        measurePeer: { try drain(site, one) * Double(size) * 1e-9 },
-                        measureOurs: { try drain(site, thousand) * Double(size) * 1e-9 })
+                        [
+                            Row(
+                                "offline of a full device of 1 GiB, 1,000 buffers", .milliseconds,
+                                .ratio(site.contestant, to: oneBuffer, 1 / 0.9),
+                                .figure(site.contestant, beside: oneBuffer, 100))
+                        ],
+                        [
+                            Trial.Entrant(contestant: oneBuffer) { [try drain(site, one) * 1e3] },
+                            Trial.Entrant(contestant: site.contestant) { [try drain(site, thousand) * 1e3] },
+                        ])
                 ])
             }
         }
@@ -72,49 +164,13 @@ extension Group {
 
     private static let oneBuffer = Contestant("the same, one buffer")
 
-    /// How often in a second the device, full of some buffers, could go offline.
+    /// Seconds that the device, full of some buffers, takes to go offline.
     private static func drain(_ site: Site, _ buffers: [String]) throws -> Double {
         let state = site.path + "/sys/class/cdm/cdm0/state"
         for name in buffers { try command(site.control(name, "migrate"), "1\n") }
         let seconds = try command(state, "offline\n")
         try command(state, "online\n")
-        return 1 / seconds
-    }
-
-    /// Memory that a program has mapped and stored to, against a plain C server.
-    static let dirty: Group = Group(name: "dirty", title: "Migration of what is mapped", columns: []) { stage, body in
-        let bytes = 256 << 20
-        let plain = try PlainMover(beside: stage.settings.plainLoop, at: stage.newPath(), bytes: bytes)
-        defer { plain.end() }
-        try stage.withSites([.tracked, .direct]) { sites in
-            for site in sites {
-                try body([
-                    Trial(
-                        "moving 256 MiB mapped and dirty", .gigabytesPerSecond, ours: site.contestant,
-                        peer: Contestant("plain C server"), atMostOrLeast: 0.8,
-                        measurePeer: { try dirty(plain.path + "/data", bytes) { try plain.move() } },
-                        measureOurs: {
-                            let migrate = site.control("dirty", "migrate")
-                            return try dirty(site.file("dirty"), bytes) {
-                                let seconds = try there(migrate)
-                                try back(migrate)
-                                return seconds
-                            }
-                        })
-                ])
-            }
-        }
-    }
-
-    private static func dirty(_ path: String, _ bytes: Int, _ move: () throws -> Double) throws -> Double {
-        var mapped: UnsafeMutableRawPointer?
-        _ = try timed(path) { unsafe clients_map(path, bytes, &mapped, &$0) }
-        defer { unsafe clients_unmap(mapped, bytes) }
-        // Twice, so that the file's own memory is there before.
-        _ = try timed(path) { unsafe clients_store(mapped, bytes, 1, 0, &$0) }
-        _ = try move()
-        _ = try timed(path) { unsafe clients_store(mapped, bytes, 1, 0, &$0) }
-        return Double(bytes) / (try move()) * 1e-9
+        return seconds
     }
 }
 
@@ -133,25 +189,37 @@ private func back(_ migrate: String) throws { try command(migrate, "0\n") }
 
 /// Moves a buffer back and forth on a thread of its own.
 private final class Mover: @unchecked Sendable {
-    // Unchecked: the lock guards both.
+    // Unchecked: the lock guards all.
     private let lock = NSCondition()
     private var isEnding = false
-    private var hasEnded = false
+    private var outcome: Result<Int, any Error>?
 
     init(_ migrate: String) {
         Thread.detachNewThread { [self] in
-            while !(lock.withLock { isEnding }) { _ = try? there(migrate) }
+            let outcome = Result {
+                var rounds = 0
+                while !(lock.withLock { isEnding }) {
+                    _ = try there(migrate)
+                    rounds += 1
+                }
+                return rounds
+            }
             lock.withLock {
-                hasEnded = true
+                self.outcome = outcome
                 lock.signal()
             }
         }
     }
 
-    func end() {
+    /// How often the buffer went there and back.
+    @discardableResult
+    func end() throws -> Int {
         lock.lock()
+        defer { lock.unlock() }
         isEnding = true
-        while !hasEnded { lock.wait() }
-        lock.unlock()
+        while true {
+            if let outcome { return try outcome.get() }
+            lock.wait()
+        }
     }
 }

@@ -11,7 +11,7 @@ struct Group: Sendable {
     let measure: @Sendable (_ stage: Stage, _ body: ([Trial]) throws -> Void) throws -> Void
 
     static let all = [
-        mapped, random, descriptors, names, requestsOnOneCPU, requestsUnpinned, fio, moving, draining, dirty, poison,
+        mapped, random, descriptors, names, requestsOnOneCPU, requestsUnpinned, fio, moving, draining, memory, poison,
         device, listing, scale, crowds,
     ]
 }

@@ -8,8 +8,9 @@ enum Unit: String {
     case microseconds = "µs"
     case milliseconds = "ms"
     case seconds = "s"
+    case bytes = "bytes"
 
-    /// Whether more is better: of a rate, not of a time.
+    /// Whether more is better: of a rate, not of a time or of memory.
     var isRate: Bool { self == .gigabytesPerSecond || self == .perSecond }
 
     /// What a time in seconds is in this unit.
@@ -18,7 +19,7 @@ enum Unit: String {
         case .nanoseconds: seconds * 1e9
         case .microseconds: seconds * 1e6
         case .milliseconds: seconds * 1e3
-        case .seconds, .perSecond, .gigabytesPerSecond: seconds
+        case .seconds, .perSecond, .gigabytesPerSecond, .bytes: seconds
         }
     }
 
@@ -37,12 +38,16 @@ enum Unit: String {
     /// A figure with its unit.
     func text(_ value: Double) -> String { "\(Self.text(value)) \(rawValue)" }
 
-    /// As a part of a file's name.
+    /// As a part of a file's name, another for each unit.
     var fileName: String {
         switch self {
         case .gigabytesPerSecond: "rate"
         case .perSecond: "operations"
-        default: "time"
+        case .nanoseconds: "time-ns"
+        case .microseconds: "time-us"
+        case .milliseconds: "time-ms"
+        case .seconds: "time-s"
+        case .bytes: "bytes"
         }
     }
 }

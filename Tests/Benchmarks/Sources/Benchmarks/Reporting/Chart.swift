@@ -14,7 +14,7 @@ struct Chart {
         var units: [Unit] = []
         for outcome in measured where !units.contains(outcome.row.unit) { units.append(outcome.row.unit) }
         return units.map { unit in
-            let name = "\(section.group.name)-\(unit.fileName)\(unit == .milliseconds ? "-ms" : "").svg"
+            let name = "\(section.group.name)-\(unit.fileName).svg"
             return Chart(
                 fileName: name, title: section.group.title, unit: unit, columns: section.columns,
                 outcomes: measured.filter { $0.row.unit == unit })
@@ -22,6 +22,7 @@ struct Chart {
     }
 
     private static let width = 860.0
+    private static let top = 40.0
     private static let names = 190.0
     private static let figures = 70.0
     private static let bar = 13.0
@@ -34,15 +35,17 @@ struct Chart {
                 + outcomes.flatMap { outcome in outcome.samples.values.map { Summary($0).minimum } })
         let better = unit.isRate ? "more is better" : "less is better"
         let kind = scale.isLogarithmic ? ", logarithmic" : ""
-        drawing.text("\(title): \(unit.rawValue), \(better)\(kind)", x: 0, y: 16, class: "title")
+        // On a line of its own: with the unit, the longest titles would be wider than the drawing.
+        drawing.text(title, x: 0, y: 16, class: "title")
+        drawing.text("\(unit.rawValue), \(better)\(kind)", x: 0, y: 32)
 
-        let bottom = outcomes.reduce(30) { $0 + Self.height(of: $1) }
+        let bottom = outcomes.reduce(Self.top) { $0 + Self.height(of: $1) }
         for tick in scale.ticks {
             let x = place(tick, scale)
-            drawing.line(from: (x, 30), to: (x, bottom), class: "grid")
+            drawing.line(from: (x, Self.top), to: (x, bottom), class: "grid")
             drawing.text(Self.tickText(tick), x: x, y: bottom + 16, anchor: .middle)
         }
-        var y = 30.0
+        var y = Self.top
         for outcome in outcomes {
             draw(outcome, at: y, scale, &drawing)
             y += Self.height(of: outcome)

@@ -74,8 +74,14 @@ struct Report {
 
     private static func line(_ cells: [String]) -> String { "| " + cells.joined(separator: " | ") + " |" }
 
-    /// Draws every plot into a directory, which is made if need be, and writes the Markdown beside them.
+    /// Draws every plot into a directory and writes the Markdown beside them.
     func write(to directory: URL) throws {
+        try drawPlots(in: directory)
+        try Data(markdown(plots: ".").utf8).write(to: directory.appendingPathComponent("results.md"))
+    }
+
+    /// Draws every plot into a directory, which is made if it does not exist, in place of the plots that are there.
+    func drawPlots(in directory: URL) throws {
         let files = FileManager.default
         try files.createDirectory(at: directory, withIntermediateDirectories: true)
         // Plots of groups that are no more would stay.
@@ -84,7 +90,6 @@ struct Report {
         for chart in sections.filter({ !$0.columns.isEmpty }).flatMap(Chart.all) {
             try Data(chart.svg().utf8).write(to: directory.appendingPathComponent(chart.fileName))
         }
-        try Data(markdown(plots: ".").utf8).write(to: directory.appendingPathComponent("results.md"))
     }
 
     /// Replaces what stands between the two marks in a file.

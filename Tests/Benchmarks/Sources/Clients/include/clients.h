@@ -52,6 +52,18 @@ int clients_touch_by_threads(const char *path, size_t bytes, int files, int thre
 /// lost. The time includes their ends.
 int clients_touch_by_processes(const char *path, size_t bytes, int count, double *seconds);
 
+struct clients_increments;
+
+/// Begins to have `threads` threads increment words of a mapping, atomically, at random pages.
+int clients_begin_increments(void *mapped, size_t bytes, int threads, struct clients_increments **begun);
+
+/// Ends that; `rate` gets increments a second. EILSEQ where the words are not the sum of all increments.
+int clients_end_increments(struct clients_increments *increments, double *rate);
+
+/// Takes every frame of the node where a new file gets its pages, and gives every other one back: free frames, none beside another.
+/// The file stays.
+int clients_scatter(const char *path, size_t bytes);
+
 // Descriptors
 
 enum clients_transfer {

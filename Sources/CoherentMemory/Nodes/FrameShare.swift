@@ -1,0 +1,42 @@
+import LinuxSupport
+import MachineTopology
+
+/// The frames that one user's buffers have on each node, and the share of a coherent node that they may have: what a page counter
+/// of a memory cgroup is to Linux (mm/page_counter.c), by node.
+///
+/// Pages are counted when they are put into a buffer or leave it, and a node that has no more for the user is passed over like a
+/// full one. What is being placed at the same moment is not seen, so a share may be exceeded by as many pages as that is.
+public final class FrameShare: Sendable {
+    /// Percent of each coherent node, 1 to 100.
+    public let percent: UInt64
+    private let used = Mutex<[Int]>([])
+
+    /// A share of which nothing is taken.
+    ///
+    /// - Parameter percent: 1 to 100; what is outside is brought within.
+    public init(percent: UInt64) { self.percent = min(max(percent, 1), 100) }
+
+    /// The frames that the user has on a node.
+    public func used(on node: Node) -> Int { used(at: node.index) }
+
+    private func used(at index: Int) -> Int { used.withLock { index < $0.count ? $0[index] : 0 } }
+
+    /// How many frames of a node the user may have; nil for any number.
+    public func limit(on node: Node) -> Int? {
+        guard node.kind == .coherent else { return nil }
+        // Without overflow; a share of a little is one at least.
+        let (frames, percent) = (node.span.base.count, Int(percent))
+        return max(1, frames / 100 * percent + frames % 100 * percent / 100)
+    }
+
+    /// How many more frames of a node the user may have.
+    func room(on node: Node) -> Int { limit(on: node).map { max(0, $0 - used(at: node.index)) } ?? .max }
+
+    /// Counts frames that buffers got on a node, or gave back: fewer than 0 then.
+    func add(_ count: Int, node: Int) {
+        used.withLock { used in
+            if used.count <= node { used.append(contentsOf: repeatElement(0, count: node + 1 - used.count)) }
+            used[node] += count
+        }
+    }
+}

@@ -1,0 +1,56 @@
+/// One node of a ``Topology``: a `[[node]]` of its file.
+public struct NodeDescription: Sendable, Hashable {
+    /// What a node's memory is.
+    public enum Kind: String, Sendable, Hashable, CaseIterable {
+        /// The machine's own memory.
+        case ram
+        /// Memory of a device, coherent with the CPUs' caches; it has no CPUs.
+        case coherent
+    }
+
+    /// The node's number, `0 ..< IDSet.maxNodes`.
+    public var id: Int
+    /// What the node's memory is.
+    public var kind: Kind
+    /// The size of its memory in bytes, a multiple of the block size.
+    public var memory: UInt64
+    /// The CPUs of the node, empty on a coherent one.
+    public var cpus: IDSet
+    /// The name of the device (`cdm0`) whose memory this is, `nil` on a RAM node.
+    public var device: String?
+    /// Who may be given its pages; ``Isolation/none`` on a RAM node.
+    public var isolation: Isolation
+    /// The share in bytes set aside for explicit contiguous buffers, at most ``memory``.
+    public var contiguous: UInt64
+    /// Whether its memory blocks are online from the start; otherwise they appear offline, as after hot-add.
+    public var isOnline: Bool
+    /// The node of the host that its memory is taken from, as far as that has any; `nil` for whichever the host chooses.
+    public var hostNode: Int?
+    /// What the system may do with its memory to begin with.
+    public var capabilities: NodeCapabilities { kind == .ram ? .all : isolation.capabilities }
+    /// How fast the CPUs reach its memory; `nil` for what follows from the distance to the nearest of them, which a
+    /// ``Topology`` fills in.
+    public var link: Link?
+    /// The caches in front of its memory, each of another level.
+    public var caches: [MemorySideCache] = []
+
+    /// A node of RAM of `memory` bytes with the CPUs `cpus`.
+    public static func ram(
+        id: Int, memory: UInt64, cpus: IDSet = [], isOnline: Bool = true, link: Link? = nil
+    ) -> NodeDescription {
+        NodeDescription(
+            id: id, kind: .ram, memory: memory, cpus: cpus, device: nil, isolation: .none, contiguous: 0,
+            isOnline: isOnline, hostNode: nil, link: link)
+    }
+
+    /// A coherent device node of `memory` bytes. Without a `device`, the topology gives it the first free name
+    /// of `cdm0`, `cdm1`, …
+    public static func coherent(
+        id: Int, memory: UInt64, device: String? = nil, isolation: Isolation = .exclusive, contiguous: UInt64 = 0,
+        isOnline: Bool = true, link: Link? = nil
+    ) -> NodeDescription {
+        NodeDescription(
+            id: id, kind: .coherent, memory: memory, cpus: [], device: device, isolation: isolation,
+            contiguous: contiguous, isOnline: isOnline, hostNode: nil, link: link)
+    }
+}

@@ -1,0 +1,93 @@
+/// The simulated machine before it runs: its nodes, how far they are from each other, and the memory block size.
+///
+/// A topology is always valid: whatever makes one (``init(blockSize:nodes:distances:possible:)``, ``init(toml:file:)``,
+/// ``init(contentsOf:)``) checks it.
+public struct Topology: Sendable, Hashable {
+    /// A distance as the file gives it: `[[distance]]`.
+    public struct Distance: Sendable, Hashable {
+        /// The node from which it is seen.
+        public var from: Int
+        /// The node that is seen.
+        public var to: Int
+        /// 10 to the node itself, otherwise 10 to 255, as in ACPI's SLIT.
+        public var value: Int
+
+        /// The distance `value` from node `from` to node `to`.
+        public init(from: Int, to: Int, value: Int) {
+            self.from = from
+            self.to = to
+            self.value = value
+        }
+    }
+
+    /// The size of a memory block in bytes, a power of two from 2 MiB to 1 TiB.
+    public let blockSize: UInt64
+
+    /// The nodes, in ascending order of their ids.
+    public let nodes: [NodeDescription]
+
+    /// The ids of the nodes that could ever be there: those of ``nodes``, and further ones if the topology says so.
+    public let possible: IDSet
+
+    let distances: DistanceTable
+
+    /// The memory block size of a topology that names none: 128 MiB.
+    public static let defaultBlockSize: UInt64 = 128 << 20
+
+    /// A topology from its parts. Coherent nodes without a device get the first free names of `cdm0`, `cdm1`, …
+    ///
+    /// - Throws: a ``TopologyError`` that names the node and what is wrong with it.
+    public init(
+        blockSize: UInt64 = defaultBlockSize, nodes: [NodeDescription], distances: [Distance] = [],
+        possible: IDSet? = nil
+    ) throws(TopologyError) {
+        try self.init(blockSize: blockSize, nodes: nodes, distances: distances, possible: possible) { place in
+            switch place {
+            case .machine: nil
+            case .node(let index, _), .link(let index, _), .cache(let index, _, _): "node \(nodes[index].id)"
+            case .distance(let index, _): "distance from \(distances[index].from) to \(distances[index].to)"
+            }
+        }
+    }
+
+    /// The one initializer behind the others; `locate` says where a wrong value stands.
+    init(
+        blockSize: UInt64, nodes: [NodeDescription], distances: [Distance], possible: IDSet?,
+        locate: (TopologyPlace) -> String?
+    ) throws(TopologyError) {
+        do throws(TopologyFault) {
+            try TopologyRules(blockSize: blockSize, nodes: nodes, distances: distances, possible: possible).check()
+        } catch {
+            throw TopologyError(.data, at: locate(error.place), found: error.found, expected: error.expected)
+        }
+        self.blockSize = blockSize
+        self.possible = possible ?? IDSet(nodes.lazy.map(\.id))
+        let table = DistanceTable(nodes, distances)
+        self.distances = table
+        self.nodes = Topology.namingDevices(nodes.sorted { $0.id < $1.id }).map { node in
+            var node = node
+            node.link = node.link ?? table.link(of: node.id)
+            return node
+        }
+    }
+
+    /// The node with an id, `nil` where there is none.
+    public func node(_ id: Int) -> NodeDescription? { nodes.first { $0.id == id } }
+
+    /// The ids of all nodes.
+    public var nodeIDs: IDSet { IDSet(nodes.lazy.map(\.id)) }
+
+    /// The distance between two nodes by their ids, as `nodeN/distance` shows it: 10 to itself; otherwise the one
+    /// given, or the one given for the other direction, or 40 where one of the two is coherent, or 20.
+    public func distance(from: Int, to: Int) -> Int { distances.distance(from: from, to: to) }
+
+    private static func namingDevices(_ nodes: [NodeDescription]) -> [NodeDescription] {
+        let taken = Set(nodes.compactMap(\.device))
+        var free = (0...).lazy.map { "cdm\($0)" }.filter { !taken.contains($0) }.makeIterator()
+        return nodes.map { node in
+            var node = node
+            if node.kind == .coherent, node.device == nil { node.device = free.next() }
+            return node
+        }
+    }
+}

@@ -1,0 +1,126 @@
+/// A key of a topology file: how its value is written, and what it means.
+public struct TopologyKey: Sendable, Hashable {
+    /// The tables of a file, by their headings.
+    public enum Table: String, Sendable, Hashable, CaseIterable {
+        /// What stands before any table: the machine as a whole.
+        case machine = ""
+        /// A node.
+        case node = "[[node]]"
+        /// How fast a node's memory is, below the node.
+        case link = "[node.link]"
+        /// A cache in front of a node's memory, below the node.
+        case cache = "[[node.cache]]"
+        /// How far one node is from another.
+        case distance = "[[distance]]"
+    }
+
+    /// Where it stands.
+    public let table: Table
+    /// The key.
+    public let name: String
+    /// The form of the value: `SIZE`, `"ram"` or `"coherent"`.
+    public let form: String
+    /// What holds where it is left out; `nil` where it must be there.
+    public let fallback: String?
+    /// What it means, a sentence.
+    public let meaning: String
+
+    /// Every key there is, in the order in which files have them.
+    public static let all: [TopologyKey] = machine + node + link + cache + distance
+
+    private init(_ table: Table, _ name: String, _ form: String, or fallback: String?, _ meaning: String) {
+        self.table = table
+        self.name = name
+        self.form = form
+        self.fallback = fallback
+        self.meaning = meaning
+    }
+
+    private static let machine = [
+        TopologyKey(
+            .machine, "block_size", "SIZE", or: "128M", "The size of a memory block, a power of two from 2M to 1T."),
+        TopologyKey(
+            .machine, "possible", "LIST", or: "the nodes of the file",
+            "The possible nodes, as in \"0-255\": those of the file and any others."),
+    ]
+
+    private static let node = [
+        TopologyKey(.node, "id", "NUMBER", or: nil, "The number in nodeN, from 0 to \(IDSet.maxNodes - 1)."),
+        TopologyKey(
+            .node, "kind", "\"ram\" or \"coherent\"", or: nil,
+            "Ordinary memory, or memory of a device that is coherent with the caches of the CPUs."),
+        TopologyKey(
+            .node, "memory", "SIZE", or: nil, "The size of its memory, a multiple of the block size; \"0\" for none."),
+        TopologyKey(
+            .node, "cpus", "LIST", or: "\"\"",
+            "The CPUs of a RAM node, as in \"0-3,8\"; \"all\" for those of the host, on one node. CPUs that the host lacks are allowed."
+        ),
+        TopologyKey(
+            .node, "device", "\"cdmN\"", or: "the first free name", "The device that a coherent node belongs to."),
+        TopologyKey(
+            .node, "isolation", Isolation.allCases.map { "\"\($0.rawValue)\"" }.joined(separator: ", "),
+            or: "\"exclusive\"",
+            "Who is given pages of a coherent node: a name for the rights that nodeN/cdm/capabilities shows."
+        ),
+        TopologyKey(
+            .node, "contiguous", "SIZE", or: "\"0\"",
+            "The share of a coherent node that is reserved for contiguous buffers."),
+        TopologyKey(
+            .node, "online", "true or false", or: "true",
+            "Whether its memory blocks are online at the start, or offline as after hot-add."),
+        TopologyKey(
+            .node, "host_node", "NUMBER", or: "chosen by the host",
+            "The node of the host that provides its memory, as far as it can."),
+    ]
+
+    private static let link = Link.names.map { name, _ in
+        let verb = name.prefix { $0 != "_" }
+        return if name.hasSuffix("latency") {
+            TopologyKey(
+                .link, name, "NUMBER", or: "from the distance, 350 at 40",
+                "The latency of a \(verb) by the nearest CPUs, in ns.")
+        } else {
+            TopologyKey(
+                .link, name, "NUMBER", or: "from the distance, 60000 at 40",
+                "The bandwidth of a \(verb) by the nearest CPUs, in MB/s of 1000000 bytes.")
+        }
+    }
+
+    private static let cache = [
+        TopologyKey(
+            .cache, "level", "NUMBER", or: "its position among the caches of the node",
+            "The number in indexL, from 1 to 255; the larger, the nearer to the CPUs."),
+        TopologyKey(.cache, "size", "SIZE", or: nil, "The size of the cache."),
+        TopologyKey(
+            .cache, "line_size", "NUMBER", or: "64", "The size of a line in bytes, a power of two up to 32768."),
+        TopologyKey(
+            .cache, "indexing", "\"direct\", \"indexed\" or \"other\"", or: "\"direct\"",
+            "How an address is mapped to a line."),
+        TopologyKey(
+            .cache, "write_policy", "\"write-back\", \"write-through\" or \"other\"", or: "\"write-back\"",
+            "How a store reaches the memory."),
+    ]
+
+    private static let distance = [
+        TopologyKey(.distance, "from", "NUMBER", or: nil, "The node from which the distance is measured."),
+        TopologyKey(.distance, "to", "NUMBER", or: nil, "The node to which the distance is measured."),
+        TopologyKey(
+            .distance, "value", "NUMBER", or: nil,
+            "10 to 255, for both directions unless the other is given. If no distance is given, it is 40 if one of the two nodes is coherent, and 20 otherwise."
+        ),
+    ]
+}
+
+extension TopologyKey.Table {
+    /// The keys of the table, in their order.
+    public var keys: [TopologyKey] { TopologyKey.all.filter { $0.table == self } }
+
+    /// The names under which further tables stand in it.
+    var tables: [String] {
+        switch self {
+        case .machine: ["node", "distance"]
+        case .node: ["link", "cache"]
+        case .link, .cache, .distance: []
+        }
+    }
+}

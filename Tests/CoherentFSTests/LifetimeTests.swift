@@ -1,0 +1,48 @@
+import AttributeTree
+import CoherentMemory
+import Fuse
+import Testing
+
+@testable import CoherentFS
+
+/// What has no user any more goes, with its descriptors and its address space.
+@Suite("Lifetimes") struct LifetimeTests {
+    /// Parts of a file system that are to go with it.
+    private struct Parts {
+        weak var fileSystem: CoherentFileSystem?
+        weak var services: Services?
+        weak var machine: Machine?
+        weak var file: Inode?
+        weak var attribute: Inode?
+    }
+
+    /// Uses a file system as a kernel would, and gives it up.
+    private func use() throws -> Parts {
+        let scene = try Scene()
+        let file = try scene.makeFile("b", in: scene.makeDirectory("d"))
+        try file.resize(to: 1 << 20, isOpen: true, by: Scene.alice)
+        let attribute = try scene.inode("sys/kernel/cdm/buffers/d/b/policy")
+        for inode in [file, attribute] { scene.services.inodes.remember(inode) }
+        let submit = try scene.inode("sys/class/cdm/cdm0/queue/submit")
+        _ = try submit.open(flags: 1, caller: Scene.root)
+        _ = try scene.machine.makeGroup("g", in: scene.machine.rootGroup)
+        #expect(scene.fileSystem.endJobs(within: 20))
+        return Parts(
+            fileSystem: scene.fileSystem, services: scene.services, machine: scene.machine, file: file,
+            attribute: attribute)
+    }
+
+    @Test("A file system that nobody has goes with its machine and its inodes")
+    func end() async throws {
+        let parts = try use()
+        // A job's thread may have its last hold of the machine for a moment longer.
+        for _ in 0..<1000 where parts.machine != nil || parts.services != nil {
+            try await Task.sleep(for: .milliseconds(10))
+        }
+        #expect(parts.fileSystem == nil)
+        #expect(parts.services == nil)
+        #expect(parts.machine == nil)
+        #expect(parts.file == nil)
+        #expect(parts.attribute == nil)
+    }
+}
