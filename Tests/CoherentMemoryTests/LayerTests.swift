@@ -7,7 +7,7 @@ import Testing
 struct LayerTests {
     /// The folders of CoherentMemory. A folder names only types of its own and of rows before it.
     private static let layers = [
-        ["Support"], ["Topology"], ["Frames"], ["Nodes"], ["Placement"], ["Pages"], ["Buffers"], ["Devices"],
+        ["Support"], ["Frames"], ["Nodes"], ["Placement"], ["Pages"], ["Buffers"], ["Devices"],
         ["Migration"],
         ["Hotplug", "Failures", "Pressure", "Engine"], ["Machine"],
     ]
@@ -17,12 +17,14 @@ struct LayerTests {
 
     /// Which modules of the package each one imports. Those of others are free, but for C libraries, which have one user each.
     private static let table: [String: Set<String>] = [
-        "CoherentMemory": ["CLinux", "CZlib"],
-        "AttributeTree": [],
-        "Fuse": ["CFuse3", "CLinux", "CURing"],
-        "CoherentFS": ["AttributeTree", "CLinux", "CoherentMemory", "Fuse"],
-        "cdmfs": ["CLinux", "CSeccomp", "CoherentFS", "CoherentMemory", "Fuse"],
+        "AttributeTree": ["LinuxSupport"],
+        "CoherentFS": ["AttributeTree", "CLinux", "CoherentMemory", "Fuse", "LinuxSupport", "MachineTopology"],
+        "CoherentMemory": ["CLinux", "CZlib", "LinuxSupport", "MachineTopology"],
         "Examples": [],
+        "Fuse": ["CFuse3", "CLinux", "CURing", "LinuxSupport"],
+        "LinuxSupport": ["CLinux"],
+        "MachineTopology": ["CLinux", "LinuxSupport"],
+        "cdmfs": ["CLinux", "CSeccomp", "CoherentFS", "CoherentMemory", "Fuse", "LinuxSupport", "MachineTopology"],
     ]
 
     private struct Source {
@@ -78,7 +80,7 @@ struct LayerTests {
     func imports(of module: String) throws {
         let own = Set(try FileManager.default.contentsOfDirectory(atPath: Self.root.path(percentEncoded: false)))
         let imported = try Self.sources(of: module).flatMap { source in
-            source.text.matches(of: /(?m)^(?:@\w+ )?import (?:struct |class |enum |func )?(\w+)/).map { String($0.1) }
+            source.text.matches(of: /(?m)^(?:@\w+ )?(?:public |package )?import (?:struct |class |enum |func )?(\w+)/).map { String($0.1) }
         }
         #expect(own.intersection(imported) == Self.table[module])
     }
