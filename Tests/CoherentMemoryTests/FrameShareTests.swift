@@ -1,3 +1,4 @@
+import MachineTopology
 import SystemPackage
 import Testing
 

@@ -1,3 +1,5 @@
+import LinuxSupport
+import MachineTopology
 import Synchronization
 import Testing
 
