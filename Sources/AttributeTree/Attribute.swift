@@ -18,17 +18,17 @@ public struct Attribute<Subject: Sendable>: Sendable {
     /// Makes the text of a subject's attribute, without the newline at its end.
     public typealias Show = @Sendable (Subject) throws(Errno) -> String
 
-    /// The same where the text depends on who reads it, as the numbers of tasks do.
+    /// As ``Show``, for a text that depends on the reader, such as task numbers.
     public typealias ShowForClient = @Sendable (Subject, Client) throws(Errno) -> String
 
-    /// Makes some records of a subject's attribute for who reads it, from a key on, 0 at the start; none at the end. Whoever reads
-    /// takes as many as fit, and asks for the others again.
+    /// Makes some records of a subject's attribute for a reader, starting at a key, which is 0 at the start; none at
+    /// the end. The caller takes as many as fit, and asks for the others again.
     public typealias Records = @Sendable (Subject, UInt64, Client) throws(Errno) -> [TextRecord]
 
-    /// Parses, validates and acts; a store that throws has changed nothing.
+    /// Parses, validates and acts. A store that throws changes nothing.
     public typealias Store = @Sendable (Subject, AttributeText) throws(Errno) -> Void
 
-    /// Parses and validates at once and returns the work that is left, which takes long.
+    /// Parses and validates at once, and returns the remaining work, which takes long.
     public typealias Start = @Sendable (Subject, AttributeText) throws(Errno) -> Job
 
     /// What a read shows.
@@ -46,25 +46,26 @@ public struct Attribute<Subject: Sendable>: Sendable {
     /// The name of the file.
     public let name: String
 
-    /// Who may read and write it.
+    /// The mode of the file.
     public let permissions: FilePermissions
 
-    /// Whether a change of its content is announced to poll(2), as `sysfs_notify()` does.
+    /// Whether poll(2) reports changes of its content, as with `sysfs_notify()`.
     public let isPollable: Bool
 
-    /// What it is, in a few words, for the reference page.
+    /// A short summary for the reference page.
     public let summary: String
 
-    /// Whether a text is shown as it is, so that an empty one is an empty file; otherwise it ends in a newline.
+    /// Whether the text is shown unchanged, so that an empty text is an empty file. Otherwise it ends in a newline.
     public private(set) var isVerbatim = false
 
-    /// Whether showing it may have to wait for programs, so that it is no work for the thread that took the read.
+    /// Whether a show may have to wait for programs. It then runs in a job, not on the thread that took the read.
     public private(set) var showsInJob = false
 
-    /// Whether its content changes all the time while something is under way, so that poll(2) tells of that only now and then.
+    /// Whether its content changes all the time while work is in progress. poll(2) then reports changes at a limited
+    /// rate.
     public private(set) var changesSteadily = false
 
-    /// Whether it belongs to whoever mounts, whoever owns what it is of.
+    /// Whether it belongs to the user who mounts, regardless of the owner of its subject.
     public private(set) var isAdministrative = false
 
     let content: Content?
@@ -92,7 +93,7 @@ public struct Attribute<Subject: Sendable>: Sendable {
         Attribute(name, permissions, isPollable, summary, .text { subject, _ throws(Errno) in try show(subject) }, nil)
     }
 
-    /// An attribute that can be read and whose text depends on who does.
+    /// An attribute that can be read and whose text depends on the reader.
     public static func readOnly(
         _ name: String, permissions: FilePermissions? = nil, isPollable: Bool = false, summary: String = "",
         showForClient show: @escaping ShowForClient
@@ -100,7 +101,7 @@ public struct Attribute<Subject: Sendable>: Sendable {
         Attribute(name, permissions, isPollable, summary, .text(show), nil)
     }
 
-    /// An attribute whose text may be long, and is made record by record as it is read; mode 0444 unless `permissions` says
+    /// An attribute with a long text, which is made record by record as it is read; mode 0444 unless `permissions` says
     /// otherwise. It is shown verbatim.
     public static func readOnly(
         _ name: String, permissions: FilePermissions? = nil, summary: String = "", records: @escaping Records
@@ -108,7 +109,7 @@ public struct Attribute<Subject: Sendable>: Sendable {
         Attribute(name, permissions, false, summary, .records(records), nil)
     }
 
-    /// An attribute that can be written, and whose text may be long; mode 0644 unless `permissions` says otherwise.
+    /// An attribute that can be written and has a long text; mode 0644 unless `permissions` says otherwise.
     public static func readWrite(
         _ name: String, permissions: FilePermissions? = nil, summary: String = "", records: @escaping Records,
         store: @escaping Store
@@ -116,7 +117,7 @@ public struct Attribute<Subject: Sendable>: Sendable {
         Attribute(name, permissions, false, summary, .records(records), .store(store))
     }
 
-    /// An attribute whose write starts a job, and whose text may be long; mode 0644 unless `permissions` says otherwise.
+    /// An attribute whose write starts a job and that has a long text; mode 0644 unless `permissions` says otherwise.
     public static func readWrite(
         _ name: String, permissions: FilePermissions? = nil, summary: String = "", records: @escaping Records,
         start: @escaping Start
@@ -158,28 +159,28 @@ public struct Attribute<Subject: Sendable>: Sendable {
         Attribute(name, permissions, false, summary, nil, .start(start))
     }
 
-    /// The same attribute, shown on a thread where that may take long.
+    /// The same attribute with a show that runs in a job, because it may take long.
     public func shownInJob() -> Attribute {
         var attribute = self
         attribute.showsInJob = true
         return attribute
     }
 
-    /// The same attribute, which belongs to whoever mounts, even where what it is of is somebody else's.
+    /// The same attribute, owned by the user who mounts, regardless of the owner of its subject.
     public func administrative() -> Attribute {
         var attribute = self
         attribute.isAdministrative = true
         return attribute
     }
 
-    /// The same attribute, of which poll(2) tells only now and then, for it changes all the time.
+    /// The same attribute with a limited rate of poll(2) reports, because it changes all the time.
     public func changingSteadily() -> Attribute {
         var attribute = self
         attribute.changesSteadily = true
         return attribute
     }
 
-    /// The same attribute with its text shown as it is, as `uevent` needs: an empty one is an empty file.
+    /// The same attribute with its text shown unchanged, as `uevent` needs: an empty text is an empty file.
     public func verbatim() -> Attribute {
         var attribute = self
         attribute.isVerbatim = true

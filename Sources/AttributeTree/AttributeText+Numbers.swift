@@ -3,20 +3,20 @@ public import SystemPackage
 extension AttributeText {
     /// An unsigned number (`kstrtoull()`). In base 0, `0x` introduces a hexadecimal and `0` an octal number.
     ///
-    /// - Parameter base: 0, 8, 10 or 16; 16 takes the number with or without `0x`.
-    /// - Throws: EINVAL for what is no number, ERANGE for what does not fit in 64 bits.
+    /// - Parameter base: 0, 8, 10 or 16; 16 accepts the number with or without `0x`.
+    /// - Throws: EINVAL if the text is not a number, ERANGE if it does not fit in 64 bits.
     public func unsigned(base: Int = 0) throws(Errno) -> UInt64 {
         try Self.parse(text.utf8.first == UInt8(ascii: "+") ? text.utf8.dropFirst() : text.utf8[...], base: base)
     }
 
     /// A hexadecimal number, with or without `0x`.
     ///
-    /// - Throws: EINVAL for what is no number, ERANGE for what does not fit in 64 bits.
+    /// - Throws: EINVAL if the text is not a number, ERANGE if it does not fit in 64 bits.
     public func hexadecimal() throws(Errno) -> UInt64 { try unsigned(base: 16) }
 
     /// A signed number (`kstrtoll()`); see ``unsigned(base:)``.
     ///
-    /// - Throws: EINVAL for what is no number, ERANGE for what does not fit in 64 bits.
+    /// - Throws: EINVAL if the text is not a number, ERANGE if it does not fit in 64 bits.
     public func integer(base: Int = 0) throws(Errno) -> Int {
         if text.utf8.first == UInt8(ascii: "-") {
             let magnitude = try Self.parse(text.utf8.dropFirst(), base: base)
@@ -27,17 +27,17 @@ extension AttributeText {
         return value
     }
 
-    /// A number of a range.
+    /// A number in a range.
     ///
-    /// - Throws: EINVAL for what is no number, ERANGE for one outside the range.
+    /// - Throws: EINVAL if the text is not a number, ERANGE if it is outside the range.
     public func integer(in range: ClosedRange<Int>, base: Int = 0) throws(Errno) -> Int {
         let value = try integer(base: base)
         guard range.contains(value) else { throw .outOfRange }
         return value
     }
 
-    /// A truth value as `kstrtobool()` reads it, which looks at no more than it needs: what begins with `1`, `y`, `t`, `e`
-    /// or `on` is true, what begins with `0`, `n`, `f`, `d` or `of` is false, in either case.
+    /// A truth value as `kstrtobool()` reads it, which examines only the first characters: a text that begins with `1`,
+    /// `y`, `t`, `e` or `on` is true, one that begins with `0`, `n`, `f`, `d` or `of` is false, in either case.
     ///
     /// - Throws: EINVAL for any other text.
     public func bool() throws(Errno) -> Bool {

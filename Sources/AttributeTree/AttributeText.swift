@@ -1,26 +1,26 @@
 public import SystemPackage
 
-/// What one write(2) to an attribute carried, and the parsers that stores share.
+/// The text of one write(2) to an attribute, and the parsers that stores share.
 ///
-/// Numbers and truth values are read as the kernel's kstrtox.c does: no white space around them, EINVAL for what is
-/// malformed, ERANGE for what does not fit.
+/// Numbers and truth values are parsed as in the kernel's kstrtox.c: no white space around them, EINVAL for malformed
+/// text, ERANGE for a number that does not fit.
 public struct AttributeText: Sendable, Hashable {
-    /// The most bytes that one write may carry: a page, as in sysfs.
+    /// The largest size of one write in bytes: a page, as in sysfs.
     public static let maxSize = 4096
 
-    /// The text, without one newline at its end. A string that was written with the NUL at its end is that string, as it is
-    /// for a kernel's store.
+    /// The text, without one newline at its end. A NUL byte at the end is dropped, as a kernel's store reads a C
+    /// string.
     public let text: String
 
-    /// Who wrote it.
+    /// The writer.
     public let client: Client
 
-    /// The thread that wrote it; 0 where nobody in particular did, -1 for one without a number.
+    /// The thread of the writer; 0 if there is none in particular, -1 if it has no number.
     public var writer: Int32 { client.task }
 
     /// The text of the bytes of a write.
     ///
-    /// - Throws: EINVAL for more than ``maxSize`` bytes, a NUL byte but at the end, or what is no UTF-8.
+    /// - Throws: EINVAL for more than ``maxSize`` bytes, a NUL byte before the end, or bytes that are not UTF-8.
     public init(_ bytes: [UInt8], by client: Client = .nobody) throws(Errno) {
         guard bytes.count <= Self.maxSize else { throw .invalidArgument }
         let end = bytes.firstIndex(of: 0) ?? bytes.count
@@ -33,13 +33,13 @@ public struct AttributeText: Sendable, Hashable {
         self.client = client
     }
 
-    /// A text as it would be written, for tests and for a store that passes a part of it on.
+    /// A text as if it were written, for tests and for a store that passes on a part of its text.
     public init(_ text: String, by client: Client = .nobody) {
         self.text = text.withoutNewline
         self.client = client
     }
 
-    /// The text where it is one word: not empty, no white space.
+    /// The text if it is one word: not empty, no white space.
     ///
     /// - Throws: EINVAL otherwise.
     public var word: String {
@@ -49,12 +49,12 @@ public struct AttributeText: Sendable, Hashable {
         }
     }
 
-    /// The words between white space; none in an empty text.
+    /// The words between white space; empty for an empty text.
     public var words: [AttributeText] {
         text.utf8.split(whereSeparator: isSpace).map { AttributeText(String(Substring($0)), by: client) }
     }
 
-    /// The lines of the text, without their newlines; empty ones stay.
+    /// The lines of the text, without their newlines; empty lines are included.
     public var lines: [AttributeText] {
         text.utf8.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
             .map { AttributeText(String(Substring($0)), by: client) }

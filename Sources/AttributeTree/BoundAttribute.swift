@@ -1,24 +1,25 @@
 import LinuxSupport
 public import SystemPackage
 
-/// What became of a write to an attribute.
+/// The outcome of a write to an attribute.
 public enum StoreOutcome: Sendable {
-    /// It has been done.
+    /// The write is done.
     case done
-    /// It was accepted; this work is left. The write is answered when the work has ended, with its error if it threw.
+    /// The write is accepted, and this work remains. The write is answered when the work has ended, with its error if
+    /// it threw.
     case job(Job)
 }
 
-/// Who opened an attribute's file.
+/// The process that opened an attribute's file.
 public struct Opener: Sendable, Hashable {
-    /// The thread; 0 for nobody in particular, -1 for one without a number.
+    /// The thread; 0 for none in particular, -1 for one without a number.
     public var task: Int32
     /// Its user id.
     public var uid: UInt32
     /// Its group id.
     public var gid: UInt32
 
-    /// Somebody who opens a file; by default nobody in particular, who may see everything.
+    /// An opener. The default is none in particular, with access to everything.
     public init(task: Int32 = 0, uid: UInt32 = 0, gid: UInt32 = 0) {
         self.task = task
         self.uid = uid
@@ -30,25 +31,26 @@ public struct Opener: Sendable, Hashable {
 public struct BoundAttribute: Sendable {
     /// The name of the file.
     public let name: String
-    /// Who may read and write it.
+    /// The mode of the file.
     public let permissions: FilePermissions
-    /// Whether a change of its content is announced to poll(2).
+    /// Whether poll(2) reports changes of its content.
     public let isPollable: Bool
-    /// What it is, in a few words.
+    /// A short summary.
     public let summary: String
-    /// The size that stat(2) shows, in bytes: one page, whatever the content, as in sysfs.
+    /// The size in stat(2), in bytes: one page for any content, as in sysfs.
     public let size = 4096
 
-    /// Whether a write may take long, for it starts a ``Job``.
+    /// Whether a write may take long, because it starts a ``Job``.
     public let startsJob: Bool
 
     /// Whether a read may take long, too.
     public let showsInJob: Bool
 
-    /// Whether poll(2) tells of a change only now and then, for it changes all the time while something is under way.
+    /// Whether poll(2) reports changes at a limited rate, because the content changes all the time while work is in
+    /// progress.
     public let changesSteadily: Bool
 
-    /// Whether it belongs to whoever mounts, whoever owns what it is of.
+    /// Whether it belongs to the user who mounts, regardless of the owner of its subject.
     public let isAdministrative: Bool
 
     private let isVerbatim: Bool
@@ -93,34 +95,34 @@ public struct BoundAttribute: Sendable {
         }
     }
 
-    /// An attribute each open file of which has a subject of its own, so that what is read there answers what was written
-    /// there, or who opened it.
+    /// An attribute with a subject of its own for each open file, so that a read depends on an earlier write to the
+    /// same open file, or on the opener.
     init<Subject>(_ attribute: Attribute<Subject>, perOpenFile makeSubject: @escaping @Sendable (Opener) -> Subject) {
         self.init(attribute, makeSubject(Opener()))
         open = { BoundAttribute(attribute, makeSubject($0)) }
     }
 
-    /// The attribute as a newly opened file has it.
+    /// The attribute of a new open file.
     public func opened(by opener: Opener = Opener()) -> BoundAttribute { open?(opener) ?? self }
 
-    /// Whether it has something to show; opening it for reading is EACCES otherwise, for root, too.
+    /// Whether it can be read. If not, opening it for reading is EACCES, for root, too.
     public var isReadable: Bool { showText != nil || listRecords != nil }
 
-    /// Whether its text may be long, and is read with a ``TextCursor``.
+    /// Whether its text may be long. A ``TextCursor`` reads it.
     public var isLong: Bool { listRecords != nil }
 
-    /// Some records from a key on, for who reads them; none at the end, or where it has none.
+    /// Some records from a key on, for a reader; none at the end, or if the attribute has no records.
     func records(from key: UInt64, for client: Client) throws(Errno) -> [TextRecord] {
         try listRecords?(key, client) ?? []
     }
 
-    /// Whether it can be stored to; opening it for writing is EACCES otherwise, for root, too.
+    /// Whether it can be written. If not, opening it for writing is EACCES, for root, too.
     public var isWritable: Bool { storeText != nil }
 
-    /// The content without a newline at its end, as an extended attribute has it.
+    /// The content without a newline at its end, as in an extended attribute.
     ///
-    /// - Parameter client: who reads it.
-    /// - Throws: EACCES where it cannot be read, E2BIG where it has more than `limit` bytes, or what the show threw.
+    /// - Parameter client: the reader.
+    /// - Throws: EACCES if it cannot be read, E2BIG if it has more than `limit` bytes, or an error of the show.
     public func value(for client: Client = .nobody, atMost limit: Int = .max) throws(Errno) -> String {
         let text = try text(for: client, atMost: limit).withoutNewline
         guard text.utf8.count <= limit else { throw .argListTooLong }
@@ -143,19 +145,20 @@ public struct BoundAttribute: Sendable {
         return text
     }
 
-    /// The content as the file has it: it ends in a newline, unless it is shown verbatim.
+    /// The content of the file: it ends in a newline, unless it is shown verbatim.
     ///
-    /// - Parameter client: who reads it.
-    /// - Throws: EACCES where it cannot be read, or what the show threw.
+    /// - Parameter client: the reader.
+    /// - Throws: EACCES if it cannot be read, or an error of the show.
     public func show(for client: Client = .nobody) throws(Errno) -> String {
         let text = try text(for: client, atMost: .max)
         return isVerbatim || text.endsInNewline ? text : text + "\n"
     }
 
-    /// Does what writing `bytes`, the content of one write(2), asks for, or validates it and returns the work.
+    /// Stores `bytes`, the content of one write(2), or validates them and returns the remaining work.
     ///
-    /// - Parameter client: who wrote them.
-    /// - Throws: EACCES where it cannot be written, EINVAL for bytes that are no ``AttributeText``, or what the store threw.
+    /// - Parameter client: the writer.
+    /// - Throws: EACCES if it cannot be written, EINVAL if the bytes are not an ``AttributeText``, or an error of the
+    ///   store.
     public func store(_ bytes: [UInt8], by client: Client = .nobody) throws(Errno) -> StoreOutcome {
         guard let storeText else { throw .permissionDenied }
         return try storeText(AttributeText(bytes, by: client))

@@ -1,7 +1,7 @@
 import LinuxSupport
 public import SystemPackage
 
-/// A request to end a job early, made when its writer is interrupted. Any thread may make it, any may look.
+/// A request to end a job early, made when its writer is interrupted. Any thread may make or check it.
 public final class Cancellation: Sendable {
     private struct State: Sendable {
         var isCancelled = false
@@ -11,13 +11,13 @@ public final class Cancellation: Sendable {
 
     private let state = TracedMutex(State())
 
-    /// A cancellation that nobody has asked for yet.
+    /// A cancellation that is not requested yet.
     public init() {}
 
-    /// Whether the job is to end.
+    /// Whether the job must end.
     public var isCancelled: Bool { state.withLock(\.isCancelled) }
 
-    /// Asks the job to end, and runs the handlers, each once, on the calling thread.
+    /// Requests the end of the job, and runs the handlers, each once, on the calling thread.
     public func cancel() {
         let handlers = state.withLock { state in
             state.isCancelled = true
@@ -27,14 +27,14 @@ public final class Cancellation: Sendable {
         for handler in handlers { handler() }
     }
 
-    /// Throws EINTR once the job is to end.
+    /// Throws EINTR after the end of the job is requested.
     public func check() throws(Errno) {
         if isCancelled { throw .interrupted }
     }
 
-    /// Runs `body`; a cancellation meanwhile, or before, runs `handler`, which must not wait.
+    /// Runs `body`. A cancellation before or during it runs `handler`, which must not wait.
     ///
-    /// A handler that another thread has begun may still be running when this returns.
+    /// A handler that another thread has started may still run when this returns.
     public func withHandler<Result>(
         _ handler: @escaping @Sendable () -> Void, _ body: () throws(Errno) -> Result
     ) throws(Errno) -> Result {

@@ -1,7 +1,7 @@
-/// Who reads or writes an attribute (Linux's `current`).
+/// The reader or writer of an attribute (Linux's `current`).
 public struct Client: Hashable, Sendable {
-    /// The thread, by the number that it has for who serves the attributes; 0 for nobody in particular, -1 for one without a
-    /// number there.
+    /// The thread, by its number for the process that serves the attributes; 0 for none in particular, -1 for one
+    /// without a number there.
     public let task: Int32
 
     /// The user.
@@ -13,6 +13,6 @@ public struct Client: Hashable, Sendable {
         self.user = user
     }
 
-    /// Nobody in particular: who serves the attributes, for a reason of its own.
+    /// No client in particular: the process that serves the attributes, for a reason of its own.
     public static let nobody = Client(task: 0, user: 0)
 }

@@ -1,21 +1,21 @@
 public import SystemPackage
 
-/// A directory of attributes, links and further directories, some fixed and some found when asked for.
+/// A directory of attributes, links and further directories. Some are fixed, others are found on each lookup.
 ///
-/// Whoever serves the tree walks it name by name with ``lookup(_:)`` and lists it with ``names``; no path is ever
-/// taken apart here.
+/// The caller walks the tree name by name with ``lookup(_:)`` and lists it with ``names``; this module never splits a
+/// path.
 public final class Directory: Sendable {
-    /// Tells a directory from another that comes to stand under the same name, for another subject.
+    /// Distinguishes a directory from a later one of the same name with another subject.
     public struct Identity: Sendable, Hashable {
         private let value: any Hashable & Sendable
 
-        /// The identity that a value gives: equal for equal values of one type.
+        /// The identity of a value: equal for equal values of one type.
         public init(_ value: some Hashable & Sendable) { self.value = value }
 
-        /// What it is the identity of, where that is of this type.
+        /// The value of the identity, if it is of this type.
         public func subject<Subject: Hashable & Sendable>(as type: Subject.Type) -> Subject? { value as? Subject }
 
-        /// Whether the two stand for the same subject.
+        /// Whether both identities have the same subject.
         public static func == (left: Identity, right: Identity) -> Bool {
             erased(left.value) == erased(right.value)
         }
@@ -26,7 +26,7 @@ public final class Directory: Sendable {
         public func hash(into hasher: inout Hasher) { value.hash(into: &hasher) }
     }
 
-    /// Who owns a directory and what is in it, and who may list and search it.
+    /// The owner of a directory and its contents, and the mode.
     public struct Ownership: Sendable, Hashable {
         /// The mode of the directory.
         public var permissions: FilePermissions
@@ -43,14 +43,14 @@ public final class Directory: Sendable {
         }
     }
 
-    /// How directories are made and removed by whoever uses the tree, as in a control group's directory.
+    /// How directories are made and removed in this one, as in a control group's directory.
     public struct Maker: Sendable {
-        /// Makes the directory of a name, which the sources then find.
+        /// Makes the directory of a name; the sources find it afterwards.
         public let make: @Sendable (String) throws(Errno) -> Void
         /// Removes one.
         public let remove: @Sendable (String) throws(Errno) -> Void
 
-        /// What mkdir(2) and rmdir(2) come to.
+        /// The operations behind mkdir(2) and rmdir(2).
         public init(
             make: @escaping @Sendable (String) throws(Errno) -> Void,
             remove: @escaping @Sendable (String) throws(Errno) -> Void
@@ -60,17 +60,18 @@ public final class Directory: Sendable {
         }
     }
 
-    /// Names that keep their places in a listing while others come and go, so that it can be had bit by bit.
+    /// Names that keep their places in a listing while others come and go, so that it can be read in parts.
     public struct Places: Sendable {
-        /// The place of the last name there is.
+        /// The place of the last name.
         public let last: @Sendable () -> UInt64
-        /// Names in a range of places, in their order; not all of them where there are many, but one at least if there is any.
+        /// Names in a range of places, in order. It may omit some if there are many, but has at least one if there is
+        /// any.
         public let list: @Sendable (ClosedRange<UInt64>) -> [(place: UInt64, name: String, kind: Node.Kind)]
 
         private let countDirectories: (@Sendable () -> Int)?
 
-        /// Places from what finds them, and what counts the directories faster than a listing would; all may be called on
-        /// any thread at any time.
+        /// Places from a function that lists the names, and one that counts the directories faster than a listing; all
+        /// may be called on any thread at any time.
         public init(
             last: @escaping @Sendable () -> UInt64,
             list: @escaping @Sendable (ClosedRange<UInt64>) -> [(place: UInt64, name: String, kind: Node.Kind)],
@@ -103,7 +104,7 @@ public final class Directory: Sendable {
         let lastingKind: Node.Kind?
         let list: @Sendable () -> [String]
         let lookup: @Sendable (String) -> (node: Node, lifetime: Lifetime?)?
-        /// Where the names keep their places.
+        /// The places of the names.
         var places: Places?
 
         var entries: [(name: String, kind: Node.Kind)] {
@@ -123,17 +124,17 @@ public final class Directory: Sendable {
         var mayHaveDirectories: Bool { lastingKind == nil || lastingKind == .directory }
     }
 
-    /// Whose directory it is; `nil` where the name alone says it.
+    /// The identity of its subject; `nil` if the name alone identifies the directory.
     public let identity: Identity?
 
-    /// Who may list and search it.
+    /// The mode of the directory.
     public let permissions: FilePermissions
 
-    /// Whose it is and who may list and search it, where that is another than whoever mounts and may change; in the place
-    /// of ``permissions``.
+    /// The owner and mode, if they differ from those of the mount and may change; takes precedence over
+    /// ``permissions``.
     public let ownership: (@Sendable () -> Ownership)?
 
-    /// How directories are made in it; `nil` where none can be.
+    /// How directories are made in it; `nil` if none can be made.
     public let maker: Maker?
 
     /// Children that are there as long as the directory, made when they are found: there may be a million directories.
@@ -184,14 +185,14 @@ public final class Directory: Sendable {
 
     private var fixedEntries: [(name: String, kind: Node.Kind)] { fixed.flatMap { $0.list() } }
 
-    /// Whether a name stands for the same child for as long as the directory exists, so that it may be cached.
+    /// Whether a name always means the same child as long as the directory exists, so that it may be cached.
     public func isFixed(_ name: String) -> Bool { find(name)?.isLasting ?? false }
 
-    /// The child of a name, `nil` where there is none. A fixed child hides a dynamic one.
+    /// The child of a name, `nil` if there is none. A fixed child hides a dynamic one.
     public func lookup(_ name: String) -> Node? { find(name)?.node }
 
-    /// The child of a name; whether the name stands for it for as long as the directory exists, or until the end of the
-    /// child's lifetime, so that it may be cached; and that lifetime, `nil` for the directory's own.
+    /// The child of a name; whether the name means it as long as the directory exists, or until the end of the child's
+    /// lifetime, so that it may be cached; and that lifetime, `nil` for the directory's own.
     public func find(_ name: String) -> (node: Node, isLasting: Bool, lifetime: Lifetime?)? {
         for part in fixed {
             if let node = part.lookup(name) { return (node, true, nil) }
@@ -202,8 +203,8 @@ public final class Directory: Sendable {
         return nil
     }
 
-    /// The names of all children: the fixed ones in the order of their declaration, then the dynamic ones as their
-    /// sources list them.
+    /// The names of all children: the fixed ones in the order of their declaration, then the dynamic ones in the order
+    /// of their sources.
     public var names: [String] {
         if sources.isEmpty { return order }
         let order = order
@@ -211,7 +212,7 @@ public final class Directory: Sendable {
         return order + sources.flatMap { $0.list() }.filter { seen.insert($0).inserted }
     }
 
-    /// The names of all children and what they are, in the order of ``names``, without making those that last.
+    /// The names and kinds of all children, in the order of ``names``. Lasting children are not made for it.
     public var entries: [(name: String, kind: Node.Kind)] {
         if sources.isEmpty { return fixedEntries }
         let fixedEntries = fixedEntries
@@ -220,7 +221,7 @@ public final class Directory: Sendable {
             + sources.flatMap { $0.entries.filter { seen.insert($0.name).inserted } }
     }
 
-    /// How many directories are in it (what kernfs keeps for the link count).
+    /// The number of directories in it (which kernfs keeps for the link count).
     public var directoryCount: Int {
         fixed.reduce(0) { $0 + $1.directoryCount } + sources.reduce(0) { $0 + $1.directoryCount }
     }
@@ -228,16 +229,16 @@ public final class Directory: Sendable {
     /// Whether directories in it may come and go.
     public var hasChangingDirectories: Bool { sources.contains(where: \.mayHaveDirectories) }
 
-    /// The places of the names; `nil` where a listing takes all of them at once, as ``entries``.
+    /// The places of the names; `nil` if a listing takes all of them at once, as in ``entries``.
     public var places: Places? { fixed.isEmpty && sources.count == 1 ? sources[0].places : nil }
 
-    /// All children with their names, in the order of ``names``. A dynamic one that goes meanwhile is left out.
+    /// All children with their names, in the order of ``names``. A dynamic child that disappears meanwhile is left out.
     public var children: [(name: String, node: Node)] {
         names.compactMap { name in lookup(name).map { (name, $0) } }
     }
 }
 
-/// What stands under a name of a directory.
+/// A child of a directory.
 public enum Node: Sendable {
     /// An attribute file.
     case attribute(BoundAttribute)
@@ -245,10 +246,10 @@ public enum Node: Sendable {
     case stream(Stream)
     /// A directory.
     case directory(Directory)
-    /// A symbolic link with its target, relative to the directory in which it stands.
+    /// A symbolic link with its target, relative to its directory.
     case link(String)
 
-    /// What a node is, without its content.
+    /// The kind of a node, without its content.
     public enum Kind: Sendable, Hashable {
         /// An attribute or a stream.
         case file
@@ -258,7 +259,7 @@ public enum Node: Sendable {
         case link
     }
 
-    /// What it is.
+    /// The kind of the node.
     public var kind: Kind {
         switch self {
         case .attribute, .stream: .file
@@ -268,7 +269,7 @@ public enum Node: Sendable {
     }
 }
 
-/// A part of what a directory is made of.
+/// A declaration of children, from which a directory is made.
 public struct Child: Sendable {
     let fixed: Directory.Fixed?
     let source: Directory.Source?
@@ -296,7 +297,7 @@ public struct Child: Sendable {
             })
     }
 
-    /// An attribute whose open files have a subject each.
+    /// An attribute with a subject for each open file.
     public static func attribute<Subject>(
         _ attribute: Attribute<Subject>, perOpenFile makeSubject: @escaping @Sendable (Opener) -> Subject
     ) -> Child {
@@ -318,21 +319,21 @@ public struct Child: Sendable {
         .directory(name, Directory(children))
     }
 
-    /// A symbolic link under a name; the target is relative to the directory in which it stands.
+    /// A symbolic link under a name; the target is relative to its directory.
     public static func link(_ name: String, target: String) -> Child {
         Child(name, .link(target))
     }
 
-    /// Children that come and go: `list` names those of this moment, `lookup` finds one by its name.
+    /// Children that come and go: `list` returns the present names, `lookup` finds one by its name.
     ///
-    /// Both may be called on any thread at any time. `lookup` decides; a listed name that it does not find is left out.
+    /// Both may be called on any thread at any time. `lookup` decides: a listed name that it does not find is left out.
     public static func dynamic(
         list: @escaping @Sendable () -> [String], lookup: @escaping @Sendable (String) -> Node?
     ) -> Child {
         Child(Directory.Source(lastingKind: nil, list: list) { name in lookup(name).map { ($0, nil) } })
     }
 
-    /// Children that come and go, as many as there may be: `places` lists them bit by bit, `lookup` finds one by its name.
+    /// Children that come and go, in any number: `places` lists them in parts, `lookup` finds one by its name.
     ///
     /// `lookup` may be called on any thread at any time, and decides.
     public static func dynamic(places: Directory.Places, lookup: @escaping @Sendable (String) -> Node?) -> Child {
@@ -342,7 +343,7 @@ public struct Child: Sendable {
                 places: places))
     }
 
-    /// Children of one kind that are made when asked for. More may come, but none goes while the directory exists.
+    /// Children of one kind that are made on lookup. More may come, but none disappears while the directory exists.
     ///
     /// Both may be called on any thread at any time. `lookup` finds every name that is listed, and no other.
     public static func lasting(
@@ -351,11 +352,11 @@ public struct Child: Sendable {
         Child(Directory.Source(lastingKind: kind, list: list) { name in lookup(name).map { ($0, nil) } })
     }
 
-    /// Children of one kind that are made when asked for, each with the lifetime of its subject; `nil` for as long as the
+    /// Children of one kind that are made on lookup, each with the lifetime of its subject; `nil` for as long as the
     /// directory exists.
     ///
-    /// Both may be called on any thread at any time. `lookup` finds every name that is listed, but for one whose subject
-    /// has gone meanwhile. Whoever serves the tree caches the children, and is told when a subject has gone.
+    /// Both may be called on any thread at any time. `lookup` finds every name that is listed, except one whose subject
+    /// has gone meanwhile. The caller caches the children, and must be notified when a subject has gone.
     public static func mortal(
         _ kind: Node.Kind, list: @escaping @Sendable () -> [String],
         lookup: @escaping @Sendable (String) -> (node: Node, lifetime: Lifetime?)?

@@ -1,25 +1,25 @@
 public import SystemPackage
 
-/// Work that a write to an attribute asked for and that takes too long for the thread that took the write.
+/// Work of a write to an attribute that takes too long for the thread that took the write.
 ///
-/// Whoever serves the attributes runs it on another thread and answers the write when it has ended.
+/// The caller runs it on another thread and answers the write when it has ended.
 public struct Job: Sendable {
     /// What it does, for logs and the name of its thread: `migrate`.
     public let name: String
 
-    /// What else there is to know of it; whoever runs the jobs knows what it is.
+    /// Further details, of a type that the runner of the jobs defines.
     public let details: (any Sendable)?
 
-    /// Whether it ends soon, as far as it depends on what it does itself.
+    /// Whether it ends soon, as far as it depends on its own work.
     public let isShort: Bool
 
     private let attempt: (@Sendable () throws(Errno) -> Bool)?
     private let work: @Sendable (Cancellation) throws(Errno) -> Void
 
-    /// A job; its work watches the cancellation and ends early with EINTR when asked to.
+    /// A job; its work checks the cancellation and ends early with EINTR.
     ///
-    /// - Parameter attempt: does the work on the thread that took the write, where it is short and nobody has to be waited
-    ///   for; false, with nothing done, where it is otherwise.
+    /// - Parameter attempt: does the work on the thread that took the write, if it is short and needs no waiting;
+    ///   otherwise returns false and does nothing.
     public init(
         _ name: String, details: (any Sendable)? = nil, isShort: Bool = false,
         attempt: (@Sendable () throws(Errno) -> Bool)? = nil,
@@ -32,14 +32,15 @@ public struct Job: Sendable {
         self.work = work
     }
 
-    /// Does the work at once, on the thread that took the write, where that holds nobody up.
+    /// Does the work at once, on the thread that took the write, if it needs no waiting.
     ///
-    /// - Returns: false where it would, or might: then nothing was done, and ``run(_:)`` is to be called on another thread.
-    /// - Throws: the errno with which the write is answered.
+    /// - Returns: false if it needs or may need waiting: nothing is done, and ``run(_:)`` must be called on another
+    ///   thread.
+    /// - Throws: the errno of the answer to the write.
     public func runAtOnce() throws(Errno) -> Bool { try attempt?() ?? false }
 
     /// Does the work on the calling thread.
     ///
-    /// - Throws: the errno with which the write is answered.
+    /// - Throws: the errno of the answer to the write.
     public func run(_ cancellation: Cancellation) throws(Errno) { try work(cancellation) }
 }

@@ -1,8 +1,9 @@
-/// For how long a part of the tree is there: until its subject goes, once and for good.
+/// The lifetime of a part of the tree: until its subject is gone for good.
 public struct Lifetime: Sendable {
     private let ended: @Sendable () -> Bool
 
-    /// A lifetime of which `isOver` tells, on any thread at any time; once it says so it never says otherwise.
+    /// A lifetime. `isOver` may be called on any thread at any time; after it has returned true, it never returns
+    /// false.
     public init(isOver: @escaping @Sendable () -> Bool) { ended = isOver }
 
     /// Whether the subject is gone.

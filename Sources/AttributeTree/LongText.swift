@@ -1,10 +1,10 @@
 public import SystemPackage
 
-/// One record of a long text, usually a line with its newline, and the key from which the text goes on behind it.
+/// One record of a long text, usually a line with its newline, and the key of the next record.
 public struct TextRecord: Sendable, Hashable {
     /// The text of the record.
     public var text: String
-    /// Where the record behind this one begins, by a measure of the attribute's own that grows from record to record.
+    /// The key of the next record, in a measure of the attribute's own that grows from record to record.
     public var next: UInt64
 
     /// A record.
@@ -14,11 +14,11 @@ public struct TextRecord: Sendable, Hashable {
     }
 }
 
-/// A place in a long text that is read bit by bit (the counterpart of Linux's `seq_file`).
+/// A position in a long text that is read in parts (the counterpart of Linux's `seq_file`).
 ///
-/// Between two reads it keeps the key of the next record and what is left of the last one, never the text: whoever opens a
-/// file and reads no further costs next to nothing, however long the text. What changes meanwhile may or may not appear, as
-/// in /proc/PID/maps; a record is never torn.
+/// Between two reads it keeps the key of the next record and the rest of the last one, never the text. So an open file
+/// that is not read costs little, however long the text is. Changes during the reads may or may not appear, as in
+/// /proc/PID/maps; a record is never torn.
 public struct TextCursor: Sendable {
     /// The offset of the first byte of `rest`.
     private var position = 0
@@ -28,10 +28,10 @@ public struct TextCursor: Sendable {
     /// The start of a text.
     public init() {}
 
-    /// The bytes at an offset, fewer than `count` at the end only. A read from the start, or from before the last one,
-    /// makes the text anew.
+    /// The bytes at an offset; fewer than `count` only at the end. A read from the start, or before the position of the
+    /// last one, makes the text again.
     ///
-    /// - Throws: what the attribute throws.
+    /// - Throws: the error of the attribute.
     public mutating func read(
         _ attribute: BoundAttribute, at offset: Int, count: Int, for client: Client = .nobody
     ) throws(Errno) -> [UInt8] {

@@ -1,16 +1,16 @@
 public import SystemPackage
 
-/// A file that has no text of the moment but delivers what happens while it is open.
+/// A file without a present text: it delivers events that happen while it is open.
 public struct Stream: Sendable {
     /// The name of the file.
     public let name: String
-    /// Who may read it.
+    /// The mode of the file.
     public let permissions: FilePermissions
-    /// What it is, in a few words.
+    /// A short summary.
     public let summary: String
-    /// The size that stat(2) shows, in bytes, as of an attribute.
+    /// The size in stat(2), in bytes, as of an attribute.
     public let size = 4096
-    /// Where it comes from; whoever serves the tree knows what it is.
+    /// The source of the events, of a type that the caller defines.
     public let source: any Sendable
 
     /// A stream; mode 0444 unless `permissions` says otherwise.

@@ -6,7 +6,7 @@ import Logging
 import MachineTopology
 import SystemPackage
 
-/// Why a machine could not be mounted, in one line.
+/// The reason why a machine could not be mounted, in one line.
 public struct MountFailure: Error, Sendable, CustomStringConvertible {
     /// The line, without a full stop.
     public let description: String
@@ -14,54 +14,56 @@ public struct MountFailure: Error, Sendable, CustomStringConvertible {
     init(_ description: String) { self.description = description }
 }
 
-/// Who may use the device files. Their owner is whoever mounts.
+/// The mode and group of the device files. The user who mounts owns them.
 public struct DevicePermissions: Sendable, Hashable {
-    /// The mode, of which the lowest nine bits count: as of an accelerator's render node, the owner and a group.
+    /// The mode, of which the lowest nine bits count. Default: owner and group, as for an accelerator's render node.
     public var mode: UInt32 = 0o660
-    /// The group; nil for that of whoever mounts.
+    /// The group; nil for the group of the user who mounts.
     public var group: UInt32?
 
     /// The defaults given at each property.
     public init() {}
 }
 
-/// How a machine is mounted.
+/// The options of a mount.
 public struct FileSystemOptions: Sendable {
     /// Bytes around a touched page that get their frames with it: a power of two from 4 KiB to 1 MiB. It is the
     /// read-ahead of the mount, and takes effect only for root.
     public var faultAround: UInt64 = 128 << 10
-    /// Whether others than the one who mounts get in. Root always lets them, as with any other file system.
+    /// Whether users other than the one who mounts have access. A mount by root always allows it, as with any other
+    /// file system.
     public var allowOther = false
-    /// Whether new buffers have huge pages; each may be told otherwise. Where it is not chosen, tracked ones have none, and
-    /// direct ones those that lie within their size.
+    /// Whether new buffers have huge pages; each buffer can override it. If nil, tracked buffers have none, and direct
+    /// buffers have those within their size.
     public var huge: HugeMode?
-    /// How new buffers are mapped; each may be told otherwise. What cannot be direct is tracked, and the log says so.
+    /// How new buffers are mapped; each buffer can override it. A buffer that cannot be direct is tracked, and the log
+    /// says so.
     public var mapping = MappingMode.tracked
-    /// What automatic NUMA balancing does to begin with.
+    /// The initial mode of automatic NUMA balancing.
     public var balancing: BalancingMode = []
-    /// Who may use the files below dev/.
+    /// The mode and group of the files below dev/.
     public var devices = DevicePermissions()
-    /// How requests come from the kernel.
+    /// How requests arrive from the kernel.
     public var transport = Transport.automatic
-    /// What mount(8) and findmnt(8) show as the source.
+    /// The source that mount(8) and findmnt(8) show.
     public var source = "cdmfs"
-    /// How much users may take of what is scarce.
+    /// The limits of scarce resources.
     public var limits = Limits()
-    /// More mount options of the kernel: `ro`, `noatime`, ….
+    /// Further mount options of the kernel: `ro`, `noatime`, ….
     public var kernel: [String] = []
-    /// The threads that serve requests.
+    /// The number of threads that serve requests.
     public var workers = min(32, max(4, 2 * sysconf(Int32(_SC_NPROCESSORS_ONLN))))
 
     /// The defaults given at each property.
     public init() {}
 }
 
-/// Where the mount of a machine comes from.
+/// The origin of a mount.
 public enum MountPlace: Sendable {
-    /// It is made on an existing directory.
+    /// The session mounts on an existing directory.
     case directory(FilePath)
-    /// Another process has made it with an open `/dev/fuse`, which belongs to the mount from here on. `path` leads to it from
-    /// this process's namespace.
+    /// Another process has made the mount with an open `/dev/fuse`, which the mount takes ownership of. `path` is a
+    /// path of it in this process's namespace.
     case made(with: FileDescriptor, number: DeviceNumber, path: FilePath)
 
     var path: FilePath {
@@ -78,9 +80,9 @@ public final class MountedFileSystem: Sendable {
     private let fileSystem: CoherentFileSystem
     private let session: Session
 
-    /// Makes a machine and mounts it; returns once the mount answers.
+    /// Makes a machine and mounts it; returns after the mount answers.
     ///
-    /// - Throws: a ``MountFailure``; nothing is left mounted then.
+    /// - Throws: a ``MountFailure``; then nothing is left mounted.
     public init(
         _ topology: Topology, at place: MountPlace, options: FileSystemOptions = .init(), logger: Logger
     ) throws(MountFailure) {
@@ -117,13 +119,13 @@ public final class MountedFileSystem: Sendable {
             let refusal = session.ringFailure
             session.close()
             throw MountFailure(
-                refusal.map { "transport=io_uring: the kernel refuses it: \($0)" }
+                refusal.map { "transport=io_uring: the kernel refuses it: \($0); use transport=auto" }
                     ?? "\(place.path): unmounted before it answered")
         }
         if let refusal = session.ringFailure {
-            logger.notice("requests come the classic way, for the kernel refuses io_uring: \(refusal)")
+            logger.notice("the kernel refuses FUSE over io_uring: \(refusal); requests use /dev/fuse, which is slower")
         }
-        logger.debug("requests come by \(session.transport.rawValue)")
+        logger.debug("transport: \(session.transport.rawValue)")
         fileSystem.services.direct.prepare(isDefault: options.mapping == .direct)
         fileSystem.services.pageCache.setWriteBack(WriteBack(session))
         machine.balancing.mode = options.balancing
@@ -131,19 +133,21 @@ public final class MountedFileSystem: Sendable {
         if let group = MemoryGroup.own {
             machine.setHostLimit(pages: group.pages)
             logger.notice(
-                "pages beyond \(group.pages * 4 >> 10) MiB get no frame, for the daemon's memory cgroup has no more")
+                "the memory cgroup of the daemon has a limit: pages beyond \(group.pages * 4 >> 10) MiB get no frame (ENOSPC, SIGBUS); raise the limit to use the whole machine"
+            )
         }
         let failures = session.tuneBackingDevice(readAheadKilobytes: Int(options.faultAround >> 10))
         if !failures.isEmpty {
             let list = failures.map(\.description).joined(separator: ", ")
-            logger.notice("mapped stores will be slower, for the mount's backing device refuses \(list)")
+            logger.notice(
+                "cannot set \(list) of the mount's backing device: mapped stores are slower; only root can set it")
         }
     }
 
-    /// Readable once the mount is gone; it belongs to the mount.
+    /// Readable after the mount is gone; it belongs to the mount.
     public var ended: FileDescriptor { session.endEvent }
 
-    /// Unmounts what is still mounted and ends every thread. Call it once, on a thread of its own right.
+    /// Unmounts if still mounted, and ends every thread. Call it once, on a thread that does not serve the mount.
     public func close() {
         // A job may wait for a page that a request holds; where nobody answers that, only the connection's end lets go.
         if !fileSystem.endJobs(within: 5) {

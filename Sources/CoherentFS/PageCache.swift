@@ -51,7 +51,7 @@ final class PageCache: MappingInvalidator {
                 inode, offset: Int64(pages.lowerBound << Page.shift), length: Int64(pages.count) << Int64(Page.shift))
         } catch {
             // The mount is going: then nothing is mapped any more.
-            logger.debug("invalidating inode \(inode.rawValue): \(error)")
+            logger.debug("cannot invalidate inode \(inode.rawValue): \(error)")
         }
     }
 
@@ -64,7 +64,7 @@ final class PageCache: MappingInvalidator {
         } catch {
             // The invalidation does it, more slowly; where it is not allowed, it will not be later.
             if error == .notPermitted { setWriteBack(nil) }
-            logger.debug("writing back inode \(file.number.rawValue): \(error)")
+            logger.debug("cannot write back inode \(file.number.rawValue) in bulk: \(error)")
         }
     }
 

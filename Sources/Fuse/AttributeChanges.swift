@@ -1,11 +1,11 @@
 internal import CFuse3
 import Glibc
 
-/// What a SETATTR asks for: chmod(2), chown(2), truncate(2) and utimensat(2) all arrive as one of these.
+/// The changes of a SETATTR: chmod(2), chown(2), truncate(2) and utimensat(2) all arrive as one of these.
 public struct AttributeChanges: Sendable {
-    /// Which attributes are to change.
+    /// The attributes to change.
     public struct Fields: OptionSet, Sendable {
-        /// The bits, as `FUSE_SET_ATTR_…` has them.
+        /// The `FUSE_SET_ATTR_…` bits.
         public let rawValue: Int32
 
         /// Fields from `FUSE_SET_ATTR_…` bits.
@@ -25,15 +25,15 @@ public struct AttributeChanges: Sendable {
         public static let atime = Fields(rawValue: 1 << 4)
         /// The time of last modification.
         public static let mtime = Fields(rawValue: 1 << 5)
-        /// Together with `atime`: to the present (`UTIME_NOW`), which who may write may do too.
+        /// Together with `atime`: the present time (`UTIME_NOW`), which write permission is enough to set.
         public static let atimeNow = Fields(rawValue: 1 << 7)
-        /// Together with `mtime`: to the present (`UTIME_NOW`).
+        /// Together with `mtime`: the present time (`UTIME_NOW`).
         public static let mtimeNow = Fields(rawValue: 1 << 8)
         /// The time of the last change of the inode.
         public static let ctime = Fields(rawValue: 1 << 10)
     }
 
-    /// Which attributes are to change.
+    /// The attributes to change.
     public let fields: Fields
     private let values: stat
 
@@ -42,19 +42,19 @@ public struct AttributeChanges: Sendable {
         fields = Fields(rawValue: bits)
     }
 
-    /// The new mode, nil to leave it.
+    /// The new mode; nil keeps the old one.
     public var mode: UInt32? { fields.contains(.mode) ? values.st_mode : nil }
-    /// The new owner, nil to leave it.
+    /// The new owner; nil keeps the old one.
     public var uid: UInt32? { fields.contains(.uid) ? values.st_uid : nil }
-    /// The new group, nil to leave it.
+    /// The new group; nil keeps the old one.
     public var gid: UInt32? { fields.contains(.gid) ? values.st_gid : nil }
-    /// The new size in bytes, nil to leave it.
+    /// The new size in bytes; nil keeps the old one.
     public var size: Int64? { fields.contains(.size) ? Int64(values.st_size) : nil }
-    /// The new time of last access, nil to leave it; "now" is answered with the clock.
+    /// The new time of last access; nil keeps the old one. "Now" gives the present time.
     public var atime: Timestamp? { time(.atime, now: .atimeNow, values.st_atim) }
-    /// The new time of last modification, nil to leave it; "now" is answered with the clock.
+    /// The new time of last modification; nil keeps the old one. "Now" gives the present time.
     public var mtime: Timestamp? { time(.mtime, now: .mtimeNow, values.st_mtim) }
-    /// The new time of last inode change, nil to leave it.
+    /// The new time of last inode change; nil keeps the old one.
     public var ctime: Timestamp? { fields.contains(.ctime) ? Timestamp(values.st_ctim) : nil }
 
     private func time(_ field: Fields, now: Fields, _ value: timespec) -> Timestamp? {

@@ -5,9 +5,9 @@ import SystemPackage
 public struct TuningFailure: Hashable, Sendable, CustomStringConvertible {
     /// The file below `/sys/class/bdi/MAJOR:MINOR`.
     public let attribute: String
-    /// What was to be written.
+    /// The value that could not be written.
     public let value: String
-    /// Why it was not.
+    /// The error of the write.
     public let errno: Errno
 
     /// One line for a log.
@@ -15,13 +15,13 @@ public struct TuningFailure: Hashable, Sendable, CustomStringConvertible {
 }
 
 extension Session {
-    /// Lets mapped stores and readahead go at full speed: by default the kernel holds a FUSE mount to 1 % of the dirty memory,
-    /// strictly. Needs root; what fails makes the mount slower, never wrong.
+    /// Allows mapped stores and readahead at full speed. By default the kernel strictly limits a FUSE mount to 1 % of
+    /// the dirty memory. Needs root; a setting that fails makes the mount slower, never wrong.
     ///
-    /// Call it after `waitUntilServing()`: the answer to INIT caps the readahead once more.
+    /// Call it after `waitUntilServing()`, because the answer to INIT limits the readahead again.
     ///
     /// - Parameter readAheadKilobytes: the readahead window, KiB.
-    /// - Returns: what could not be written; empty when all is well.
+    /// - Returns: the settings that could not be written; empty on success.
     public func tuneBackingDevice(readAheadKilobytes: Int = 1024) -> [TuningFailure] {
         let settings = [
             ("strict_limit", "0"), ("max_ratio", "100"), ("read_ahead_kb", String(readAheadKilobytes)),

@@ -1,8 +1,8 @@
 internal import CFuse3
 
-/// What kernel and daemon may agree on at INIT (`FUSE_CAP_…`).
+/// The features that kernel and daemon negotiate at INIT (`FUSE_CAP_…`).
 public struct Capabilities: OptionSet, Hashable, Sendable {
-    /// The bits, as libfuse has them.
+    /// The `FUSE_CAP_…` bits of libfuse.
     public let rawValue: UInt32
 
     /// Capabilities from `FUSE_CAP_…` bits.
@@ -14,7 +14,8 @@ public struct Capabilities: OptionSet, Hashable, Sendable {
     public static let asyncRead = Capabilities(rawValue: 1 << 0)
     /// `O_TRUNC` arrives in OPEN, in place of a SETATTR.
     public static let atomicTruncate = Capabilities(rawValue: 1 << 3)
-    /// Inodes are found again by their numbers after the kernel has forgotten them: LOOKUP of `.` and `..` (file handles, NFS).
+    /// An inode can be found by its number after the kernel has forgotten it: LOOKUP of `.` and `..` (file handles,
+    /// NFS).
     public static let exportSupport = Capabilities(rawValue: 1 << 4)
     /// The daemon applies the umask.
     public static let dontMask = Capabilities(rawValue: 1 << 6)
@@ -24,10 +25,10 @@ public struct Capabilities: OptionSet, Hashable, Sendable {
     public static let autoInvalidateData = Capabilities(rawValue: 1 << 12)
     /// READDIRPLUS
     public static let readdirplus = Capabilities(rawValue: 1 << 13)
-    /// READDIRPLUS where the kernel expects it to pay.
+    /// READDIRPLUS if the kernel expects a benefit.
     public static let readdirplusAuto = Capabilities(rawValue: 1 << 14)
-    /// Direct reads and writes of aio(7) and io_uring(7) are answered while their callers go on. Without, io_uring takes a short read
-    /// for one to be continued, and fuse_direct_IO() then reads the same place again.
+    /// Direct reads and writes of aio(7) and io_uring(7) are asynchronous. Without it, io_uring continues a short read,
+    /// and fuse_direct_IO() then reads the same place again.
     public static let asyncDirectIO = Capabilities(rawValue: 1 << 15)
     /// write(2) goes to the page cache first.
     public static let writebackCache = Capabilities(rawValue: 1 << 16)
@@ -35,13 +36,13 @@ public struct Capabilities: OptionSet, Hashable, Sendable {
     public static let parallelDirectoryOperations = Capabilities(rawValue: 1 << 18)
     /// The daemon drops set-id bits on write, truncation and chown.
     public static let handleKillPrivileges = Capabilities(rawValue: 1 << 20)
-    /// The kernel keeps what READLINK answered.
+    /// The kernel caches the answers to READLINK.
     public static let cacheSymlinks = Capabilities(rawValue: 1 << 23)
     /// Only the daemon drops cached pages.
     public static let explicitInvalidateData = Capabilities(rawValue: 1 << 25)
 
-    /// What a file system wants whose page cache must stay as the daemon left it. That libfuse would turn on more, as
-    /// `atomicTruncate` and `autoInvalidateData`, is why the set is given in full.
+    /// The set for a file system whose page cache only the daemon invalidates. It is complete, because libfuse would
+    /// turn on more, such as `atomicTruncate` and `autoInvalidateData`.
     public static let standard: Capabilities = [
         .asyncRead, .exportSupport, .directoryIoctl, .readdirplus, .readdirplusAuto, .asyncDirectIO,
         .parallelDirectoryOperations,
@@ -49,22 +50,22 @@ public struct Capabilities: OptionSet, Hashable, Sendable {
     ]
 }
 
-/// What is asked of the kernel at INIT.
+/// The daemon's requests at INIT.
 public struct ConnectionOptions: Sendable {
-    /// Turned on where the kernel offers it; everything else is off.
+    /// The features to turn on if the kernel offers them; all others are off.
     public var capabilities = Capabilities.standard
     /// The largest WRITE, bytes; at most 1 MiB.
     public var maxWrite = 1 << 20
-    /// The largest readahead, bytes; nil takes what the kernel offers, which is the most there is.
+    /// The largest readahead, bytes; nil accepts the kernel's offer, which is the maximum.
     public var maxReadahead: Int?
-    /// The largest READ, bytes; nil leaves it to the kernel.
+    /// The largest READ, bytes; nil lets the kernel decide.
     public var maxRead: Int?
-    /// How many requests may wait for an answer that nobody need wait for: read-ahead, write-back, and the direct requests of
-    /// aio(7) and io_uring(7); at most 65,535. While so many wait, those of all files do. So it must be more than the file system
-    /// ever holds back, with room for what those wait for. Of a mount that is not root's the kernel may take less
-    /// (`max_user_bgreq` of its fuse module).
+    /// The maximum number of pending background requests: read-ahead, write-back, and the direct requests of aio(7) and
+    /// io_uring(7); at most 65,535. At this number, the background requests of all files wait. So it must be larger
+    /// than the number of requests that the file system ever holds back, plus those that they wait for. For a mount
+    /// that is not root's the kernel may apply a lower limit (`max_user_bgreq` of its fuse module).
     public var maxBackground = 16384
-    /// From how many on the kernel calls the mount congested, and reads ahead no more.
+    /// The number of background requests from which the kernel treats the mount as congested and stops read-ahead.
     public var congestionThreshold = 12288
     /// The granularity of time stamps, ns: a power of 10.
     public var timeGranularity = 1
@@ -85,13 +86,13 @@ public struct ConnectionOptions: Sendable {
     }
 }
 
-/// What kernel and daemon agreed on.
+/// The result of the negotiation between kernel and daemon.
 public struct Connection: Hashable, Sendable {
     /// The protocol's version, 7.`minor`.
     public let protocolMinor: Int
-    /// What the kernel offers.
+    /// The features that the kernel offers.
     public let offered: Capabilities
-    /// What was turned on.
+    /// The features that are on.
     public let enabled: Capabilities
     /// The largest WRITE, bytes.
     public let maxWrite: Int

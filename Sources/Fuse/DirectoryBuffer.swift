@@ -1,13 +1,13 @@
 internal import CFuse3
 
-/// The answer to READDIR or READDIRPLUS while it is filled.
+/// The answer to READDIR or READDIRPLUS while it is being filled.
 @safe
 public struct DirectoryBuffer: ~Copyable {
     private let memory: UnsafeMutableRawBufferPointer
     private(set) var count = 0
     private let isPlus: Bool
 
-    /// An empty answer of at most `capacity` bytes (what the request asked for); `plus` for READDIRPLUS.
+    /// An empty answer of at most `capacity` bytes, the size of the request; `plus` for READDIRPLUS.
     public init(capacity: Int, plus: Bool = false) {
         unsafe memory = .allocate(byteCount: capacity, alignment: 8)
         isPlus = plus
@@ -17,13 +17,13 @@ public struct DirectoryBuffer: ~Copyable {
         unsafe memory.deallocate()
     }
 
-    /// Whether nothing was added.
+    /// Whether it is empty.
     public var isEmpty: Bool { count == 0 }
 
     /// Adds a name without attributes, in READDIRPLUS too: for `.` and `..`, which must not count as lookups.
     ///
-    /// - Parameter next: where a later READDIR goes on after this name; not 0.
-    /// - Returns: false when it does not fit; the buffer is full then and is answered as it is.
+    /// - Parameter next: the offset at which a later READDIR continues after this name; not 0.
+    /// - Returns: false if it does not fit. The buffer is then full; send it.
     public mutating func append(_ name: FileName, inode: InodeNumber, type: FileType, next: Int64) -> Bool {
         let bare = FileAttributes(inode: inode, type: type, permissions: 0)
         if isPlus {
@@ -37,10 +37,10 @@ public struct DirectoryBuffer: ~Copyable {
         }
     }
 
-    /// Adds a name with its entry. In READDIRPLUS that counts as one lookup, just as LOOKUP's answer does.
+    /// Adds a name with its entry. In READDIRPLUS that counts as one lookup, as the answer to LOOKUP does.
     ///
-    /// - Parameter next: where a later READDIR goes on after this name; not 0.
-    /// - Returns: false when it does not fit: no lookup is counted then.
+    /// - Parameter next: the offset at which a later READDIR continues after this name; not 0.
+    /// - Returns: false if it does not fit; then no lookup is counted.
     public mutating func append(_ name: FileName, entry: Entry, next: Int64) -> Bool {
         if isPlus { return append(name, entry, next) }
         return append(name, inode: entry.attributes.inode, type: entry.attributes.type, next: next)

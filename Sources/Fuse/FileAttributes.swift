@@ -1,7 +1,7 @@
 internal import CFuse3
 import Glibc
 
-/// A point in time as files carry it (`struct timespec`), since the epoch.
+/// A time stamp of a file (`struct timespec`), since the epoch.
 public struct Timestamp: Hashable, Comparable, Sendable {
     /// Whole seconds since 1970-01-01 UTC.
     public var seconds: Int64
@@ -36,9 +36,9 @@ public struct Timestamp: Hashable, Comparable, Sendable {
     }
 }
 
-/// What kind of file an inode is: the `S_IFMT` bits of its mode.
+/// The type of an inode: the `S_IFMT` bits of its mode.
 public struct FileType: RawRepresentable, Hashable, Sendable {
-    /// The bits as they stand in `st_mode`.
+    /// The `S_IFMT` bits of `st_mode`.
     public let rawValue: UInt32
 
     /// The type in the `S_IFMT` bits of `rawValue`.
@@ -62,7 +62,7 @@ public struct FileType: RawRepresentable, Hashable, Sendable {
     public static let socket = FileType(rawValue: 0o140000)
 }
 
-/// What stat(2) tells of an inode.
+/// The attributes that stat(2) shows.
 public struct FileAttributes: Hashable, Sendable {
     /// `st_ino`
     public var inode: InodeNumber
@@ -89,7 +89,7 @@ public struct FileAttributes: Hashable, Sendable {
     /// Last change of the inode.
     public var ctime = Timestamp()
 
-    /// Attributes of an inode of a type with permission bits (0 to 0o7777); everything else has its default.
+    /// Attributes of an inode of a type with permission bits (0 to 0o7777); all others have their defaults.
     public init(inode: InodeNumber, type: FileType, permissions: UInt32) {
         self.inode = inode
         mode = type.rawValue | (permissions & 0o7777)
@@ -122,18 +122,18 @@ public struct FileAttributes: Hashable, Sendable {
     }
 }
 
-/// A name found or made: what LOOKUP, CREATE, MKDIR and the like answer with. Each such answer counts as one lookup,
-/// which the kernel gives back with FORGET.
+/// A name that was found or made: the answer to LOOKUP, CREATE, MKDIR and similar requests. Each such answer counts as
+/// one lookup, which the kernel returns with FORGET.
 public struct Entry: Hashable, Sendable {
-    /// The inode; 0 says "no such name" and lets the kernel remember that for `entryTimeout`.
+    /// The inode; 0 means "no such name", and the kernel caches that for `entryTimeout`.
     public var inode: InodeNumber
-    /// Tells apart inodes that reuse a number.
+    /// Distinguishes inodes that reuse a number.
     public var generation: UInt64 = 0
     /// The inode's attributes.
     public var attributes: FileAttributes
-    /// Seconds the kernel may trust the name.
+    /// Seconds for which the kernel may cache the name.
     public var entryTimeout: Double
-    /// Seconds the kernel may trust the attributes.
+    /// Seconds for which the kernel may cache the attributes.
     public var attributeTimeout: Double
 
     /// An entry for the inode that `attributes` describe; timeouts in seconds.

@@ -1,7 +1,7 @@
 /// One name in a directory: UTF-8, compared byte for byte as Linux compares names.
 ///
-/// A `String` would call the composed and the decomposed `é` equal, which are two files. A name that is no UTF-8 never
-/// gets this far: the module answers `ENOENT` where such a name is looked up and `EILSEQ` where one would be made.
+/// A `String` compares the composed and the decomposed `é` as equal, but they are two files. A name that is not UTF-8
+/// is refused before: the module answers `ENOENT` to its lookup and `EILSEQ` to a request that would make it.
 public struct FileName: Hashable, Comparable, Sendable, ExpressibleByStringLiteral, CustomStringConvertible {
     /// The name as text.
     public let string: String
@@ -18,7 +18,7 @@ public struct FileName: Hashable, Comparable, Sendable, ExpressibleByStringLiter
         self.init(value)
     }
 
-    /// The name in a C string, nil when it is no UTF-8.
+    /// The name in a C string; nil if it is not UTF-8.
     init?(cString: UnsafePointer<CChar>) {
         guard let string = unsafe String(validatingCString: cString) else { return nil }
         self.string = string

@@ -1,52 +1,52 @@
 import SystemPackage
 
-/// What a mount does: one method an operation, to be overridden where there is something to say.
+/// The operations of a mount: one method for each, to be overridden if the file system implements it.
 ///
 /// The workers call the methods concurrently. Each gets the request and answers it before or after it returns (see
-/// `Request.deferred()`), but never waits for anything that needs another request to be served. What is not
-/// overridden answers as libfuse does where an operation is missing, mostly `ENOSYS`, which the kernel remembers for the
-/// operations it can do without: ACCESS, FLUSH, FSYNC, CREATE, LSEEK, POLL, the extended attributes, FALLOCATE.
+/// `Request.deferred()`), but must never wait for another request. A method that is not overridden answers as libfuse
+/// does for a missing operation, mostly `ENOSYS`. The kernel then no longer sends the operations that are optional:
+/// ACCESS, FLUSH, FSYNC, CREATE, LSEEK, POLL, the extended attributes, FALLOCATE.
 ///
-/// A class, for C callbacks cannot be generic and a method table costs nothing on READ. One file system serves one
-/// `Session` at a time.
+/// It is a class, because C callbacks cannot be generic and a method table costs nothing on READ. One file system
+/// serves one `Session` at a time.
 open class FileSystem: @unchecked Sendable {
     // Unchecked: this class has no mutable state; a subclass guards its own.
 
-    /// The way to the kernel outside of answers; throws `ENODEV` while there is no session.
+    /// Notifications from the daemon to the kernel; they throw `ENODEV` while there is no session.
     public final let notifier = Notifier()
 
     /// Where answers go that came over io_uring: set by the session before it serves, and taken back after.
     final var rings: UnretainedRings?
 
-    /// A file system that nobody serves yet.
+    /// A file system without a session.
     public init() {}
 
     // MARK: The connection
 
-    /// Whether `readdirplus` is overridden: the kernel has no way back to READDIR from a READDIRPLUS that fails.
+    /// Whether `readdirplus` is overridden: after a READDIRPLUS that fails, the kernel does not use READDIR.
     open var implementsReaddirplus: Bool { false }
 
-    /// Memory that is 0 for as long as the session lasts, if the file system has some. Where `read` answers with parts of it, over
-    /// io_uring they mostly need not be copied.
+    /// Zeroed memory with the lifetime of the session, if the file system has some. If `read` answers with parts of it,
+    /// most of them need not be copied over io_uring.
     open var zeros: UnsafeRawBufferPointer? { nil }
 
-    /// The kernel has said hello: the first thing called, once.
+    /// INIT: called once, before all others.
     open func initialize(_ connection: Connection) {}
 
-    /// The session is over: the last thing called, once, on the thread that closes it.
+    /// The end of the session: called once, after all others, on the thread that closes it.
     open func destroy() {}
 
     // MARK: Names and inodes
 
     /// LOOKUP: the inode of a name. Answer: `entry`.
     ///
-    /// Of `.` and `..` only with ``Capabilities/exportSupport``, where a file handle names an inode that the kernel has forgotten:
-    /// ESTALE where there is none of that number.
+    /// `.` and `..` arrive only with ``Capabilities/exportSupport``, if a file handle names an inode that the kernel
+    /// has forgotten: ESTALE if there is no inode of that number.
     open func lookup(_ request: consuming Request, parent: InodeNumber, name: FileName) {
         request.error(.noSuchFileOrDirectory)
     }
 
-    /// FORGET: the kernel gives back `count` lookups of an inode. No answer.
+    /// FORGET: the kernel returns `count` lookups of an inode. No answer.
     open func forget(_ inode: InodeNumber, count: UInt64) {}
 
     /// GETATTR: stat(2). Answer: `attributes`.
@@ -54,7 +54,7 @@ open class FileSystem: @unchecked Sendable {
         request.error(.noFunction)
     }
 
-    /// SETATTR: chmod(2), chown(2), truncate(2), utimensat(2). Answer: `attributes`, as they are now.
+    /// SETATTR: chmod(2), chown(2), truncate(2), utimensat(2). Answer: `attributes`, the new ones.
     open func setattr(_ request: consuming Request, inode: InodeNumber, changes: AttributeChanges, file: OpenFile?) {
         request.error(.noFunction)
     }
@@ -86,7 +86,7 @@ open class FileSystem: @unchecked Sendable {
         request.error(.noFunction)
     }
 
-    /// SYMLINK: a link named `name` that says `target`. Answer: `entry`.
+    /// SYMLINK: a link named `name` with the target `target`. Answer: `entry`.
     open func symlink(_ request: consuming Request, parent: InodeNumber, name: FileName, target: String) {
         request.error(.noFunction)
     }
@@ -128,7 +128,7 @@ open class FileSystem: @unchecked Sendable {
         request.error(.noFunction)
     }
 
-    /// TMPFILE: `O_TMPFILE`, a file in a directory that has no name yet. LINK may give it its first one. Answer: `created`.
+    /// TMPFILE: `O_TMPFILE`, a file without a name in a directory. LINK can give it its first name. Answer: `created`.
     open func tmpfile(_ request: consuming Request, parent: InodeNumber, mode: UInt32, file: OpenFile) {
         request.error(.noFunction)
     }
@@ -138,17 +138,17 @@ open class FileSystem: @unchecked Sendable {
         request.error(.noFunction)
     }
 
-    /// WRITE; `data` is gone when the method returns. Answer: `written`.
+    /// WRITE; `data` is invalid after the method returns. Answer: `written`.
     open func write(_ request: consuming Request, inode: InodeNumber, data: RawSpan, offset: Int64, file: OpenFile) {
         request.error(.noFunction)
     }
 
-    /// FLUSH: one descriptor was closed, of perhaps several. Answer: `ok`.
+    /// FLUSH: one of the descriptors was closed. Answer: `ok`.
     open func flush(_ request: consuming Request, inode: InodeNumber, file: OpenFile) {
         request.error(.noFunction)
     }
 
-    /// RELEASE: the last descriptor and mapping of an open file are gone. Answer: `ok`; nobody sees an error.
+    /// RELEASE: the last descriptor and mapping of an open file are gone. Answer: `ok`; an error has no effect.
     open func release(_ request: consuming Request, inode: InodeNumber, file: OpenFile) {
         request.ok()
     }
@@ -165,10 +165,10 @@ open class FileSystem: @unchecked Sendable {
         request.error(.noFunction)
     }
 
-    /// COPY_FILE_RANGE: both files are of this mount, and their ranges do not overlap. The kernel has written back what is dirty of
-    /// both, and afterwards drops the pages of the target that were copied to, also those at the ends of the range: a store
-    /// through a mapping to the rest of these is lost meanwhile. EOPNOTSUPP has the kernel copy through the page cache.
-    /// Answer: `written`.
+    /// COPY_FILE_RANGE: both files are of this mount, and their ranges do not overlap. The kernel has written back the
+    /// dirty pages of both. Afterwards it drops the target's pages in the range, also those at the ends: a store
+    /// through a mapping to the rest of these pages is lost meanwhile. After EOPNOTSUPP the kernel copies through the
+    /// page cache. Answer: `written`.
     open func copyFileRange(
         _ request: consuming Request, from source: FilePosition, to target: FilePosition, length: Int
     ) {
@@ -180,7 +180,7 @@ open class FileSystem: @unchecked Sendable {
         request.error(.noFunction)
     }
 
-    /// POLL: what is so already; with a handle, notify it once that changes (the newest handle of a file is enough).
+    /// POLL: the present events; with a handle, notify it when they change (the newest handle of a file is enough).
     /// Answer: `poll`.
     open func poll(
         _ request: consuming Request, inode: InodeNumber, events: PollEvents, handle: PollHandle?, file: OpenFile
@@ -188,7 +188,7 @@ open class FileSystem: @unchecked Sendable {
         request.error(.noFunction)
     }
 
-    /// IOCTL; `input` is gone when the method returns. Answer: `ioctl`.
+    /// IOCTL; `input` is invalid after the method returns. Answer: `ioctl`.
     open func ioctl(
         _ request: consuming Request, inode: InodeNumber, command: IoctlCommand, input: RawSpan, file: OpenFile
     ) {
@@ -202,12 +202,12 @@ open class FileSystem: @unchecked Sendable {
         request.opened(OpenReply())
     }
 
-    /// READDIR from `offset` (0, or what a name before was given as `next`). Answer: `directory` or `end`.
+    /// READDIR from `offset` (0, or the `next` of an earlier name). Answer: `directory` or `end`.
     open func readdir(_ request: consuming Request, inode: InodeNumber, size: Int, offset: Int64, file: OpenFile) {
         request.error(.noFunction)
     }
 
-    /// READDIRPLUS: the same with each name's entry; see `implementsReaddirplus`. Answer: `directory` or `end`.
+    /// READDIRPLUS: the same with the entry of each name; see `implementsReaddirplus`. Answer: `directory` or `end`.
     open func readdirplus(_ request: consuming Request, inode: InodeNumber, size: Int, offset: Int64, file: OpenFile) {
         request.error(.noFunction)
     }
@@ -224,7 +224,7 @@ open class FileSystem: @unchecked Sendable {
 
     // MARK: Extended attributes
 
-    /// SETXATTR: `flags` of setxattr(2); `value` is gone when the method returns. Answer: `ok`.
+    /// SETXATTR: `flags` of setxattr(2); `value` is invalid after the method returns. Answer: `ok`.
     open func setxattr(_ request: consuming Request, inode: InodeNumber, name: String, value: RawSpan, flags: Int32) {
         request.error(.noFunction)
     }

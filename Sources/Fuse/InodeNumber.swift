@@ -1,6 +1,6 @@
-/// The number of an inode as the kernel and the daemon name it between them (`nodeid` in the FUSE protocol).
+/// The number of an inode between kernel and daemon (`nodeid` in the FUSE protocol).
 public struct InodeNumber: RawRepresentable, Hashable, Comparable, Sendable, ExpressibleByIntegerLiteral {
-    /// The number; 0 names no inode.
+    /// The number; 0 is not an inode.
     public let rawValue: UInt64
 
     /// An inode number with the given value.

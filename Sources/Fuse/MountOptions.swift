@@ -1,20 +1,20 @@
 import SystemPackage
 
-/// How a session is mounted.
+/// The options of a mount.
 public struct MountOptions: Sendable {
-    /// What mount(8) and df(1) show as the source.
+    /// The source that mount(8) and df(1) show.
     public var source = "cdmfs"
-    /// The type is `fuse.` and this.
+    /// The subtype: the type of the mount is `fuse.` and this word.
     public var subtype = "cdmfs"
-    /// Other users than the one who mounts get in (`allow_other`).
+    /// Whether users other than the one who mounts have access (`allow_other`).
     public var allowOther = false
-    /// The kernel checks permissions by mode, owner and group (`default_permissions`).
+    /// Whether the kernel checks permissions by mode, owner and group (`default_permissions`).
     public var defaultPermissions = true
-    /// More options as `-o` has them, one each: `ro`, `noatime`, `nosuid`, ….
+    /// Further options of `-o`, one each: `ro`, `noatime`, `nosuid`, ….
     public var others: [String] = []
-    /// How requests come from the kernel.
+    /// How requests arrive from the kernel.
     public var transport = Transport.automatic
-    /// What is asked of the kernel at INIT.
+    /// The daemon's requests at INIT.
     public var connection = ConnectionOptions()
 
     /// The defaults given at each property.
@@ -34,9 +34,9 @@ public struct MountOptions: Sendable {
     }
 }
 
-/// Why a session could not be mounted, in one line.
+/// The reason why a session could not be mounted, in one line.
 public struct MountError: Error, Hashable, Sendable, CustomStringConvertible {
-    /// The errno behind it, where one is known.
+    /// The errno of the failure, if there is one.
     public let errno: Errno?
     /// The line, without a full stop.
     public let reason: String

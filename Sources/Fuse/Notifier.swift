@@ -4,11 +4,12 @@ import LinuxSupport
 import Synchronization
 import SystemPackage
 
-/// The way from the daemon to the kernel outside of answers: forgetting what it has cached, waking who polls.
+/// Notifications from the daemon to the kernel: they drop cached data and names, and wake poll(2).
 ///
-/// A notification may wait for a page that a request holds, and so for a worker. A worker that sends one can wait for
-/// itself, in a state that no signal ends: from a worker every notification but `PollHandle.notify` is a programming
-/// error, which traps in debug builds and throws `EDEADLK` otherwise. After the session's end all of them throw `ENODEV`.
+/// A notification may wait for a page that a request holds, and so for a worker. A worker that sends one could wait for
+/// itself, in a state that no signal ends. So a notification from a worker, except `PollHandle.notify`, is a
+/// programming error: it traps in debug builds and throws `EDEADLK` otherwise. After the session's end all of them
+/// throw `ENODEV`.
 public final class Notifier: Sendable {
     @safe private struct State {
         var session: OpaquePointer?
@@ -22,18 +23,19 @@ public final class Notifier: Sendable {
 
     init() {}
 
-    /// Whether a file that is opened with ``OpenReply/Options/directIO`` can be mapped with `MAP_SHARED`, through the page
-    /// cache (FUSE_DIRECT_IO_ALLOW_MMAP, Linux 6.6): then a read(2) of it and a touch of a mapping are told apart.
+    /// Whether a file that is opened with ``OpenReply/Options/directIO`` can be mapped with `MAP_SHARED`, through the
+    /// page cache (FUSE_DIRECT_IO_ALLOW_MMAP, Linux 6.6). Then the daemon can distinguish read(2) from a touch of a
+    /// mapping.
     public var allowsMappedDirectIO: Bool { mappedDirectIO.load(ordering: .relaxed) }
 
-    /// Drops an inode's pages from `offset` on from the page cache and from every mapping, after what was dirty came
-    /// back as WRITE, together with the attributes.
+    /// Drops an inode's pages from `offset` on from the page cache and from every mapping, together with the
+    /// attributes. Dirty pages arrive as WRITE first.
     ///
     /// - Parameters:
     ///   - offset: in bytes; negative: the attributes only.
     ///   - length: in bytes; 0: to the end.
-    /// - Returns: false when the kernel does not know the inode, and so has nothing of it.
-    /// - Throws: `ENODEV` without a session, and what writing to `/dev/fuse` gives.
+    /// - Returns: false if the kernel does not know the inode, and so has cached nothing of it.
+    /// - Throws: `ENODEV` without a session, and errors of the write to `/dev/fuse`.
     @discardableResult
     public func invalidate(_ inode: InodeNumber, offset: Int64 = 0, length: Int64 = 0) throws(Errno) -> Bool {
         unsafe try notify { session in
@@ -41,9 +43,9 @@ public final class Notifier: Sendable {
         }
     }
 
-    /// Drops a name, so that the next use of it comes back as LOOKUP; what is open or mapped stays.
+    /// Drops a name, so that its next use arrives as LOOKUP; open and mapped files are not affected.
     ///
-    /// - Returns: false when the kernel has no such name.
+    /// - Returns: false if the kernel has not cached the name.
     @discardableResult
     public func invalidateEntry(_ parent: InodeNumber, _ name: FileName) throws(Errno) -> Bool {
         unsafe try notify { session in
@@ -51,9 +53,9 @@ public final class Notifier: Sendable {
         }
     }
 
-    /// Tells that the daemon removed a name, which wakes whoever watches with inotify(7).
+    /// Reports that the daemon has removed a name, which inotify(7) reports to its watchers.
     ///
-    /// - Returns: false when the kernel has no such name.
+    /// - Returns: false if the kernel has not cached the name.
     @discardableResult
     public func deleteEntry(
         _ parent: InodeNumber, _ name: FileName, inode: InodeNumber
@@ -67,7 +69,7 @@ public final class Notifier: Sendable {
 
     /// Puts bytes into the page cache, as if they had been read.
     ///
-    /// - Returns: false when the kernel does not know the inode.
+    /// - Returns: false if the kernel does not know the inode.
     @discardableResult
     public func store(_ inode: InodeNumber, offset: Int64, _ bytes: RawSpan) throws(Errno) -> Bool {
         try Self.refuseWorkers()
@@ -163,7 +165,7 @@ public final class Notifier: Sendable {
     }
 }
 
-/// Who waits in poll(2) on an open file: kept from POLL until what it waits for happens.
+/// The waiters in poll(2) on an open file. It is kept from POLL until the event happens.
 @safe
 public final class PollHandle: @unchecked Sendable {
     // Unchecked: the handle never changes and is freed by `deinit` alone.
@@ -179,9 +181,10 @@ public final class PollHandle: @unchecked Sendable {
         unsafe fuse_pollhandle_destroy(raw)
     }
 
-    /// Wakes whoever polls the file; the kernel asks with POLL again what there is. Allowed on workers too: nothing waits.
+    /// Wakes the waiters in poll(2). The kernel then sends POLL again to get the events. Workers may call it: it does
+    /// not wait.
     ///
-    /// - Throws: `ENODEV` when the session has ended.
+    /// - Throws: `ENODEV` if the session has ended.
     public func notify() throws(Errno) {
         let result = unsafe notifier.withSession { _ in unsafe fuse_lowlevel_notify_poll(raw) }
         if result != 0, result != -ENOENT { throw Errno(rawValue: -result) }

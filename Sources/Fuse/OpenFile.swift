@@ -1,19 +1,19 @@
 internal import CFuse3
 
-/// The open file or directory that a request speaks of.
+/// The open file or directory of a request.
 public struct OpenFile: Sendable {
-    /// What the daemon answered to OPEN, CREATE or OPENDIR.
+    /// The handle in the daemon's answer to OPEN, CREATE or OPENDIR.
     public var handle: UInt64
     /// The flags of open(2); on OPEN, CREATE, READ, WRITE and RELEASE.
     public var flags: Int32
-    /// Who asks, for locks; on FLUSH, RELEASE, READ and WRITE.
+    /// The owner of locks; on FLUSH, RELEASE, READ and WRITE.
     public var lockOwner: UInt64
-    /// On WRITE: the page cache writes back a mapped store. The caller is not the one who stored then, and the handle may be
-    /// that of another open of the same inode.
+    /// On WRITE: whether the page cache writes back a mapped store. The caller is then not the process that stored, and
+    /// the handle may belong to another open of the same inode.
     public var isWriteBack: Bool
 
-    /// On READ and WRITE: whether it goes past the page cache, as O_DIRECT and ``OpenReply/Options/directIO`` want it. Only then is
-    /// there a read(2) behind a READ for certain, and only of such a call does the kernel tell who asks.
+    /// On READ and WRITE: whether it bypasses the page cache, as with O_DIRECT and ``OpenReply/Options/directIO``. Only
+    /// then is a READ certainly a read(2), and only then does the kernel report the caller.
     public var isPastCache: Bool { lockOwner != 0 }
 
     init(_ info: borrowing fuse_file_info) {
@@ -24,11 +24,11 @@ public struct OpenFile: Sendable {
     }
 }
 
-/// A place in an open file.
+/// A position in an open file.
 public struct FilePosition: Sendable {
     /// The inode.
     public let inode: InodeNumber
-    /// The open file; of it only the handle is known.
+    /// The open file; only its handle is known.
     public let file: OpenFile
     /// Bytes from its start; not negative.
     public let offset: Int64
@@ -46,25 +46,25 @@ public struct OpenReply: Sendable {
             self.rawValue = rawValue
         }
 
-        /// Reads and writes go past the page cache; forbids `MAP_SHARED`.
+        /// Reads and writes bypass the page cache; forbids `MAP_SHARED`.
         public static let directIO = Options(rawValue: 1 << 0)
-        /// What is in the page cache stays valid.
+        /// The contents of the page cache stay valid.
         public static let keepCache = Options(rawValue: 1 << 1)
         /// lseek(2) is `ESPIPE`.
         public static let nonSeekable = Options(rawValue: 1 << 2)
-        /// The kernel may keep what READDIR answered.
+        /// The kernel may cache the answers to READDIR.
         public static let cacheDirectory = Options(rawValue: 1 << 3)
         /// close(2) sends no FLUSH.
         public static let noFlush = Options(rawValue: 1 << 4)
     }
 
-    /// A number of the daemon's own, which comes back in every request on this open file.
+    /// A number chosen by the daemon, which every request on this open file carries.
     public var handle: UInt64
     /// How the kernel treats this open file.
     public var options: Options
-    /// Where mappings go in place of the page cache (`FOPEN_PASSTHROUGH`). Together with ``Options/directIO``, read(2) and
-    /// write(2) still come to the daemon, and `MAP_SHARED` is allowed; of the other options only ``Options/noFlush`` is.
-    /// All opens of an inode at a time must have the same.
+    /// The file that is mapped in place of the page cache (`FOPEN_PASSTHROUGH`). Together with ``Options/directIO``,
+    /// read(2) and write(2) still arrive at the daemon, and `MAP_SHARED` is allowed; of the other options only
+    /// ``Options/noFlush`` is allowed. All simultaneous opens of an inode must have the same.
     public var backing: BackingID?
 
     /// An answer with a handle and options.

@@ -101,14 +101,14 @@ final class PendingAnswer: @unchecked Sendable {
     }
 }
 
-/// A request that is answered later, from whatever thread did the work.
+/// A request that is answered later, on any thread.
 ///
-/// The first answer counts, later ones are ignored; one that never comes is `EIO` when the last reference goes, and
-/// `ECONNABORTED` when the session ends before.
+/// The first answer counts, later ones are ignored. Without an answer, the request gets `EIO` when the last reference
+/// is released, and `ECONNABORTED` when the session ends before.
 public final class DeferredRequest: Sendable {
     private let pending: PendingAnswer
 
-    /// Who asks.
+    /// The caller.
     public let caller: Caller
 
     init(_ raw: OpaquePointer, _ caller: Caller) {
@@ -123,23 +123,23 @@ public final class DeferredRequest: Sendable {
     /// Whether the caller was interrupted (FUSE_INTERRUPT).
     public var isInterrupted: Bool { pending.isInterrupted }
 
-    /// Calls `handler` once if the caller is interrupted before the answer; at once when it already was. A later handler
-    /// replaces an earlier one.
+    /// Calls `handler` once if the caller is interrupted before the answer; immediately if it is interrupted already. A
+    /// later handler replaces an earlier one.
     ///
-    /// The handler runs on a worker: it may answer, or tell a job to stop, but must not wait for anybody.
+    /// The handler runs on a worker: it may answer, or stop a job, but must not wait.
     public func onInterrupt(_ handler: @escaping @Sendable () -> Void) {
         pending.onInterrupt(handler)
     }
 
     /// Answers: `reply` gets the request and calls one of its answers.
     ///
-    /// - Returns: what the answer returned, nil (and `reply` was not called) when the request was answered before.
+    /// - Returns: the result of the answer; nil (and `reply` is not called) if the request was answered before.
     @discardableResult
     public func answer<Result>(_ reply: (consuming Request) -> Result) -> Result? {
         pending.answer(reply)
     }
 
-    /// Answers with an error; false when it was answered before or nobody waits any more.
+    /// Answers with an error; false if it was answered before or the caller no longer waits.
     @discardableResult
     public func error(_ errno: Errno) -> Bool {
         pending.answer { request in request.error(errno) } ?? false

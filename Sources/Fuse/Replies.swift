@@ -9,20 +9,20 @@ extension Request {
         unsafe fuse_reply_err(release(), errno.rawValue) == 0
     }
 
-    /// Answers that it is done, where there is nothing else to say: UNLINK, RENAME, FLUSH, RELEASE, FSYNC, ACCESS, ….
+    /// Answers with success and no data: UNLINK, RENAME, FLUSH, RELEASE, FSYNC, ACCESS, ….
     @discardableResult
     public consuming func ok() -> Bool {
         unsafe fuse_reply_err(release(), 0) == 0
     }
 
-    /// Answers LOOKUP, MKNOD, MKDIR, SYMLINK and LINK; false: no FORGET will come for this lookup.
+    /// Answers LOOKUP, MKNOD, MKDIR, SYMLINK and LINK. If it returns false, no FORGET arrives for this lookup.
     @discardableResult
     public consuming func entry(_ entry: Entry) -> Bool {
         var parameters = entry.parameters
         return unsafe fuse_reply_entry(release(), &parameters) == 0
     }
 
-    /// Answers CREATE; false: neither FORGET nor RELEASE will come.
+    /// Answers CREATE. If it returns false, neither FORGET nor RELEASE arrives.
     @discardableResult
     public consuming func created(_ entry: Entry, _ reply: OpenReply) -> Bool {
         var parameters = entry.parameters
@@ -33,14 +33,14 @@ extension Request {
         return unsafe fuse_reply_create(release(), &parameters, &info) == 0
     }
 
-    /// Answers GETATTR and SETATTR; the kernel may trust the attributes for `timeout` seconds.
+    /// Answers GETATTR and SETATTR; the kernel may cache the attributes for `timeout` seconds.
     @discardableResult
     public consuming func attributes(_ attributes: FileAttributes, timeout: Double = 0) -> Bool {
         var stat = attributes.stat
         return unsafe fuse_reply_attr(release(), &stat, timeout) == 0
     }
 
-    /// Answers OPEN and OPENDIR; false: no RELEASE will come.
+    /// Answers OPEN and OPENDIR. If it returns false, no RELEASE arrives.
     @discardableResult
     public consuming func opened(_ reply: OpenReply) -> Bool {
         var info = reply.info
@@ -50,14 +50,14 @@ extension Request {
         return unsafe fuse_reply_open(release(), &info) == 0
     }
 
-    /// Answers WRITE: how many bytes were taken.
+    /// Answers WRITE with the number of bytes that were written.
     @discardableResult
     public consuming func written(_ count: Int) -> Bool {
         unsafe fuse_reply_write(release(), count) == 0
     }
 
-    /// Answers READ (and GETXATTR, LISTXATTR) with bytes that nobody copies on the way to the kernel; fewer than
-    /// were asked for mean the end of the file.
+    /// Answers READ (and GETXATTR, LISTXATTR) with bytes that are not copied on the way to the kernel. Fewer bytes than
+    /// requested mean the end of the file.
     @discardableResult
     public consuming func data(_ bytes: RawSpan) -> Bool {
         let request = unsafe release()
@@ -66,7 +66,7 @@ extension Request {
         }
     }
 
-    /// Answers READ with memory that is not one span: at most 1023 pieces, read by the kernel straight from where they are.
+    /// Answers READ with memory of several pieces, at most 1023, which the kernel reads in place.
     @unsafe
     @discardableResult
     public consuming func vectors(_ vectors: UnsafeBufferPointer<iovec>) -> Bool {
@@ -78,7 +78,7 @@ extension Request {
         return unsafe fuse_reply_iov(request, vectors.baseAddress, Int32(vectors.count)) == 0
     }
 
-    /// Answers READ with no byte: the end of the file, or of the directory.
+    /// Answers READ with no bytes: the end of the file or directory.
     @discardableResult
     public consuming func end() -> Bool {
         unsafe fuse_reply_buf(release(), nil, 0) == 0
@@ -90,7 +90,7 @@ extension Request {
         unsafe fuse_reply_readlink(release(), target) == 0
     }
 
-    /// Answers READDIR and READDIRPLUS; false: no FORGET will come for what READDIRPLUS counted.
+    /// Answers READDIR and READDIRPLUS. If it returns false, no FORGET arrives for the lookups of READDIRPLUS.
     @discardableResult
     public consuming func directory(_ buffer: borrowing DirectoryBuffer) -> Bool {
         let bytes = unsafe buffer.bytes
@@ -105,19 +105,20 @@ extension Request {
         return unsafe fuse_reply_statfs(release(), &statvfs) == 0
     }
 
-    /// Answers LSEEK: where the data or the hole begins, bytes.
+    /// Answers LSEEK with the offset of the data or hole, bytes.
     @discardableResult
     public consuming func position(_ offset: Int64) -> Bool {
         unsafe fuse_reply_lseek(release(), Int(offset)) == 0
     }
 
-    /// Answers POLL: what is so already.
+    /// Answers POLL with the present events.
     @discardableResult
     public consuming func poll(_ events: PollEvents) -> Bool {
         unsafe fuse_reply_poll(release(), events.rawValue) == 0
     }
 
-    /// Answers GETXATTR and LISTXATTR as getxattr(2) has it: a `size` of 0 asks for the length, one too small is `ERANGE`.
+    /// Answers GETXATTR and LISTXATTR as in getxattr(2): a `size` of 0 requests the length, one that is too small is
+    /// `ERANGE`.
     @discardableResult
     public consuming func extendedAttribute(_ value: RawSpan, size: Int) -> Bool {
         if size == 0 {
@@ -127,7 +128,7 @@ extension Request {
         return data(value)
     }
 
-    /// Answers IOCTL: what ioctl(2) returns (not negative), and the bytes for the caller's argument.
+    /// Answers IOCTL with the result of ioctl(2) (not negative), and the bytes for the caller's argument.
     @discardableResult
     public consuming func ioctl(_ result: Int32, _ output: RawSpan) -> Bool {
         let request = unsafe release()
@@ -136,7 +137,7 @@ extension Request {
         }
     }
 
-    /// Answers IOCTL without output: what ioctl(2) returns, not negative.
+    /// Answers IOCTL without output, with the result of ioctl(2), not negative.
     @discardableResult
     public consuming func ioctl(_ result: Int32) -> Bool {
         unsafe fuse_reply_ioctl(release(), result, nil, 0) == 0

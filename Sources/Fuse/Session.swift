@@ -7,11 +7,12 @@ import SystemPackage
 
 /// A mount and the threads that serve it.
 ///
-/// In order: `init`, `mount(at:)` or `adopt(_:of:at:)`, `start(workers:)`, `waitUntilServing()`; then `wait()`, or `stop()` from another thread,
-/// and `close()`. None of them may be called on a worker, that is from a method of the `FileSystem`.
+/// Call in this order: `init`, `mount(at:)` or `adopt(_:of:at:)`, `start(workers:)`, `waitUntilServing()`; then
+/// `wait()`, or `stop()` from another thread, and `close()`. None of them may be called on a worker, that is from a
+/// method of the `FileSystem`.
 ///
-/// The process must not map files of its own mount: munmap(2) writes dirty pages back with the address space locked, and the
-/// workers need the address space for that very WRITE.
+/// The process must not map files of its own mount: munmap(2) writes dirty pages back with the address space locked,
+/// and the workers need the address space for that very WRITE.
 @safe
 public final class Session: @unchecked Sendable {
     // Unchecked: `raw` is set once and valid until the phase is `destroying`; what changes is behind `state`.
@@ -25,7 +26,7 @@ public final class Session: @unchecked Sendable {
         var uringSwitch: UringSwitch?
     }
 
-    /// What is served.
+    /// The file system that is served.
     public let fileSystem: FileSystem
     private let raw: OpaquePointer
     private let pool: WorkerPool
@@ -35,9 +36,9 @@ public final class Session: @unchecked Sendable {
     private let watch: AbandonmentWatch
     private let state = Monitor(State())
 
-    /// A session that is mounted nowhere yet.
+    /// A session without a mount.
     ///
-    /// - Throws: a `MountError` when an option is unknown, or a resource is exhausted.
+    /// - Throws: a `MountError` if an option is unknown, or a resource is exhausted.
     public init(
         fileSystem: FileSystem, options: MountOptions = MountOptions(), logger: Logger = Logger(label: "cdmfs.fuse")
     ) throws(MountError) {
@@ -67,38 +68,38 @@ public final class Session: @unchecked Sendable {
         close()
     }
 
-    /// The way to the kernel outside of answers.
+    /// Notifications from the daemon to the kernel.
     public var notifier: Notifier { fileSystem.notifier }
 
-    /// Where the session is mounted, without links; nil before `mount(at:)`.
+    /// The mount point, without links; nil before `mount(at:)`.
     public var mountPoint: FilePath? { state.withLock { $0.mountPoint } }
 
     /// The mount's device number; nil before `mount(at:)`.
     public var device: DeviceNumber? { state.withLock { $0.device } }
 
-    /// Readable once the last worker has left, because of `stop()` or because the mount is gone: for poll(2) beside other
-    /// descriptors. It belongs to the session.
+    /// Readable after the last worker has exited, because of `stop()` or because the mount is gone. For poll(2)
+    /// together with other descriptors. It belongs to the session.
     public var endEvent: FileDescriptor { pool.endEvent }
 
-    /// Mounts on an existing directory. What is done there waits until `start(workers:)`.
+    /// Mounts on an existing directory. Accesses wait until `start(workers:)`.
     ///
-    /// - Throws: a `MountError` whose line names the mount point and what is wrong with it.
+    /// - Throws: a `MountError` whose line names the mount point and the reason.
     public func mount(at path: FilePath) throws(MountError) {
         precondition(state.withLock { $0.phase == .open && $0.mountPoint == nil }, "a session is mounted once")
         let directory = try Self.resolve(path)
         try attach(directory.string, as: path, at: directory) { MountInfo.uppermost(at: directory)?.device }
     }
 
-    /// Serves a mount that another process has made with `device`, an open `/dev/fuse`, perhaps in a mount namespace of its
-    /// own. Takes the place of `mount(at:)`. The descriptor belongs to the session from here on.
+    /// Serves a mount that another process has made with `device`, an open `/dev/fuse`, perhaps in a mount namespace of
+    /// its own. Replaces `mount(at:)`. The session takes ownership of the descriptor.
     ///
-    /// The mount ends by itself with the last namespace that has it; ``detach()`` does not reach it.
+    /// The mount ends with the last namespace that has it; ``detach()`` does not reach it.
     ///
     /// - Parameters:
-    ///   - device: the descriptor that the mount was made with.
+    ///   - device: the descriptor with which the mount was made.
     ///   - number: the device number of the mount.
     ///   - path: a path of the mount in this process's namespace, such as one below `/proc/PID/root`.
-    /// - Throws: a `MountError`: `EBADF` where the descriptor is not open.
+    /// - Throws: a `MountError`: `EBADF` if the descriptor is not open.
     public func adopt(_ device: FileDescriptor, of number: DeviceNumber, at path: FilePath) throws(MountError) {
         precondition(state.withLock { $0.phase == .open && $0.mountPoint == nil }, "a session is mounted once")
         try attach("/dev/fd/\(device.rawValue)", as: path, at: path) { number }
@@ -124,7 +125,7 @@ public final class Session: @unchecked Sendable {
             if uringSwitch != nil { try makeRings() }
         } catch {
             if wanted == .ioUring { throw MountError(error, "transport=io_uring: \(error)") }
-            logger.debug("no io_uring: \(error)")
+            logger.debug("FUSE over io_uring is not available: \(error)")
         }
         // Without it writes only take longer.
         if fileSystem.rings == nil { _ = unsafe cfuse3_session_complete_init(raw) }
@@ -136,7 +137,8 @@ public final class Session: @unchecked Sendable {
         do throws(Errno) {
             let uringSwitch = try UringSwitch()
             if uringSwitch.wasTurnedOn {
-                logger.info("\(UringSwitch.path), which is for all mounts of the host, is Y while this one comes up")
+                logger.info(
+                    "\(UringSwitch.path) is Y until this mount answers; it applies to all FUSE mounts of the host")
             }
             return uringSwitch
         } catch {
@@ -144,7 +146,7 @@ public final class Session: @unchecked Sendable {
                 let reason = error == .noSuchFileOrDirectory ? "the kernel has no FUSE over io_uring" : "\(error)"
                 throw MountError(error, "transport=io_uring: \(UringSwitch.path): \(reason)")
             }
-            logger.debug("no io_uring: \(UringSwitch.path): \(error)")
+            logger.debug("FUSE over io_uring is not available: \(UringSwitch.path): \(error)")
             return nil
         }
     }
@@ -171,7 +173,7 @@ public final class Session: @unchecked Sendable {
         guard let resolved = unsafe realpath(path.string, nil) else {
             let error = Errno.last
             if error == .socketNotConnected {
-                throw MountError(error, "\(path): a mount whose daemon is gone is in the way; unmount it first")
+                throw MountError(error, "\(path): the daemon of a mount here has exited; unmount it first")
             }
             throw MountError(error, "\(path): \(error)")
         }
@@ -181,7 +183,7 @@ public final class Session: @unchecked Sendable {
         guard unsafe stat(resolved, &status) == 0 else {
             let error = Errno.last
             if error == .socketNotConnected {
-                throw MountError(error, "\(path): a mount whose daemon is gone is in the way; unmount it first")
+                throw MountError(error, "\(path): the daemon of a mount here has exited; unmount it first")
             }
             throw MountError(error, "\(path): \(error)")
         }
@@ -194,7 +196,7 @@ public final class Session: @unchecked Sendable {
     /// Starts `workers` threads (at least 1) that serve requests until the mount is gone or `stop()`. All signals are
     /// blocked on them.
     ///
-    /// - Throws: what pthread_create(3) gives; no worker runs then.
+    /// - Throws: errors of pthread_create(3); then no worker runs.
     public func start(workers: Int) throws(Errno) {
         precondition(state.withLock { $0.phase == .open && $0.mountPoint != nil }, "mount before start")
         var plan = unsafe WorkerPool.Plan(workers: workers, session: raw)
@@ -204,32 +206,33 @@ public final class Session: @unchecked Sendable {
             self?.state.withLock { $0.uringSwitch?.release() }
         }
         plan.onBrokenRing = { [weak self] error in
-            self?.logger.critical("a ring is broken: \(error); the mount ends")
+            self?.logger.critical(
+                "an io_uring ring is broken: \(error); the mount ends; mount again, or with transport=classic")
             _ = self?.abortByControlFile()
         }
         try pool.start(plan)
         watch.start()
     }
 
-    /// How requests come and go; of use once `waitUntilServing()` has returned.
+    /// How requests and answers are transferred; valid after `waitUntilServing()` has returned.
     public var transport: Transport { pool.usesRings ? .ioUring : .classic }
 
-    /// Why requests do not come over io_uring although they were to, where the kernel has a say.
+    /// The kernel's reason to refuse FUSE over io_uring, if it was requested and refused.
     public var ringFailure: Errno? { pool.ringFailure }
 
-    /// Waits until the kernel has taken the answer to INIT, so that the mount answers.
+    /// Waits until the kernel has accepted the answer to INIT, so that the mount answers.
     ///
-    /// - Returns: false when the mount ended before, or with `Transport.ioUring` when the kernel refuses that.
+    /// - Returns: false if the mount ended before, or with `Transport.ioUring` if the kernel refuses it.
     public func waitUntilServing() -> Bool {
         pool.waitUntilServing()
     }
 
-    /// Waits until all workers have left.
+    /// Waits until all workers have exited.
     public func wait() {
         pool.wait()
     }
 
-    /// Ends all workers and waits for them; requests they are serving are finished, those still to come wait for `close()`.
+    /// Ends all workers and waits for them; requests in progress are completed, later ones wait for `close()`.
     public func stop() {
         let isOpen = state.withLock { state in
             let isOpen = state.phase == .open || state.phase == .closing
@@ -243,20 +246,21 @@ public final class Session: @unchecked Sendable {
         if isOpen { pool.stop() }
     }
 
-    /// Detaches the mount (`umount2` with `MNT_DETACH`): it disappears at once, and the workers leave when its last user
-    /// has. For an orderly end while the session serves.
+    /// Detaches the mount (`umount2` with `MNT_DETACH`): it disappears at once, and the workers exit after its last
+    /// user. For an orderly end while the session serves.
     ///
-    /// - Throws: `EINVAL` when it is not mounted any more, `EPERM` without the privilege.
+    /// - Throws: `EINVAL` if it is not mounted any more, `EPERM` without the privilege.
     public func detach() throws(Errno) {
         guard let path = uppermost() else { throw .invalidArgument }
         if unsafe umount2(path.string, Int32(MNT_DETACH | UMOUNT_NOFOLLOW)) != 0 { throw Errno.last }
     }
 
-    /// Ends the connection (`umount2` with `MNT_FORCE`): whatever waits in the mount gets `ECONNABORTED`, every later use
-    /// `ENOTCONN`, and the workers leave; a mount that nobody uses is unmounted as well. The last resort against one that
-    /// hangs.
+    /// Ends the connection (`umount2` with `MNT_FORCE`): pending requests in the mount get `ECONNABORTED`, every later
+    /// use `ENOTCONN`, and the workers exit; a mount that is not in use is unmounted as well. The last resort against a
+    /// mount that hangs.
     ///
-    /// - Throws: `EINVAL` when it is not mounted any more and the connection cannot be found, `EPERM` without the privilege.
+    /// - Throws: `EINVAL` if it is not mounted any more and the connection cannot be found, `EPERM` without the
+    ///   privilege.
     public func abortConnection() throws(Errno) {
         if let path = uppermost() {
             // Busy: nobody was unmounted, but the connection ended first.
@@ -306,7 +310,7 @@ public final class Session: @unchecked Sendable {
             do throws(Errno) { try detach() } catch { logger.debug("\(mountPoint!): unmount: \(error)") }
         }
         while !notifier.drain(milliseconds: 1000) {
-            logger.warning("a notification to the kernel does not return")
+            logger.warning("a notification to the kernel does not return; waiting for it")
         }
         releaseDevice()
         state.withLock { $0.phase = .destroying }
@@ -340,7 +344,7 @@ public final class Session: @unchecked Sendable {
 extension MountOptions {
     /// The line for options that libfuse refuses: it prints them in several messages.
     fileprivate var rejection: String {
-        let reason = Log.takeLastError() ?? "libfuse refuses the options"
+        let reason = Log.takeLastError() ?? "libfuse rejects the mount options"
         return others.isEmpty ? reason : "unknown mount option among \(others.joined(separator: ","))"
     }
 }

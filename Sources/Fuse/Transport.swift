@@ -1,9 +1,9 @@
-/// How requests come from the kernel and their answers go back.
+/// How requests arrive from the kernel and how answers return.
 public enum Transport: String, Hashable, Sendable, CaseIterable {
-    /// Over io_uring where the kernel offers it and lets this process, otherwise the classic way.
+    /// io_uring if the kernel offers and permits it, otherwise `/dev/fuse`.
     case automatic = "auto"
     /// Threads that read(2) and writev(2) `/dev/fuse`.
     case classic
-    /// FUSE over io_uring (Linux 6.14): the CPU that asks is the CPU that answers.
+    /// FUSE over io_uring (Linux 6.14): a request is served on the CPU of its caller.
     case ioUring = "io_uring"
 }

@@ -1,21 +1,21 @@
 internal import CFuse3
 import Glibc
 
-/// Who made a request.
+/// The caller of a request.
 ///
-/// All numbers are 0 where the kernel has none to tell, as on write-back.
+/// All numbers are 0 if the kernel reports no caller, as on write-back.
 public struct Caller: Hashable, Sendable {
     /// The file system user id.
     public let uid: UInt32
     /// The file system group id.
     public let gid: UInt32
-    /// The thread that asks: of a page fault the faulting thread, not its process. Also 0 where it is in a namespace of
-    /// process numbers of which the daemon knows nothing.
+    /// The calling thread; for a page fault the faulting thread, not its process. Also 0 if the caller is in a PID
+    /// namespace that the daemon does not see.
     public let pid: Int32
     /// The file mode creation mask; on CREATE, MKDIR and MKNOD.
     public let umask: UInt32
 
-    /// A caller other than one of a request.
+    /// A caller that is not from a request.
     public init(uid: UInt32, gid: UInt32, pid: Int32, umask: UInt32) {
         self.uid = uid
         self.gid = gid
@@ -31,17 +31,19 @@ public struct Caller: Hashable, Sendable {
     }
 }
 
-/// What statfs(2) tells of a mount.
+/// The figures of statfs(2).
 public struct FileSystemStatistics: Hashable, Sendable {
-    /// Bytes in a block.
+    /// The size of a block in bytes.
     public var blockSize = 4096
-    /// All blocks.
+    /// The number of blocks.
     public var blocks: UInt64 = 0
-    /// Free blocks.
+    /// The number of free blocks.
     public var freeBlocks: UInt64 = 0
-    /// All inodes.
+    /// The number of free blocks that any user may have.
+    public var availableBlocks: UInt64 = 0
+    /// The number of inodes.
     public var files: UInt64 = 0
-    /// Free inodes.
+    /// The number of free inodes.
     public var freeFiles: UInt64 = 0
     /// The longest name, bytes.
     public var maximumNameLength = 255
@@ -55,7 +57,7 @@ public struct FileSystemStatistics: Hashable, Sendable {
         result.f_frsize = UInt(blockSize)
         result.f_blocks = UInt(blocks)
         result.f_bfree = UInt(freeBlocks)
-        result.f_bavail = UInt(freeBlocks)
+        result.f_bavail = UInt(availableBlocks)
         result.f_files = UInt(files)
         result.f_ffree = UInt(freeFiles)
         result.f_favail = UInt(freeFiles)
@@ -64,7 +66,7 @@ public struct FileSystemStatistics: Hashable, Sendable {
     }
 }
 
-/// What poll(2) waits for and what it is told.
+/// The events of poll(2).
 public struct PollEvents: OptionSet, Hashable, Sendable {
     /// The bits of `struct pollfd`.
     public let rawValue: UInt32
@@ -76,7 +78,7 @@ public struct PollEvents: OptionSet, Hashable, Sendable {
 
     /// `POLLIN | POLLRDNORM`
     public static let input: PollEvents = [PollEvents(rawValue: 0x001), PollEvents(rawValue: 0x040)]
-    /// `POLLPRI`: what an attribute of sysfs gives when it has changed.
+    /// `POLLPRI`: the event of a changed attribute of sysfs.
     public static let priority = PollEvents(rawValue: 0x002)
     /// `POLLOUT | POLLWRNORM`
     public static let output: PollEvents = [PollEvents(rawValue: 0x004), PollEvents(rawValue: 0x100)]
@@ -86,7 +88,7 @@ public struct PollEvents: OptionSet, Hashable, Sendable {
     public static let hangUp = PollEvents(rawValue: 0x010)
 }
 
-/// An ioctl(2) as it came: the module neither decodes the command nor follows pointers.
+/// An ioctl(2): the module neither decodes the command nor follows pointers.
 public struct IoctlCommand: Sendable {
     /// The command, as `_IOWR` and its like encode it.
     public let command: UInt32
@@ -94,6 +96,6 @@ public struct IoctlCommand: Sendable {
     public let argument: UInt64
     /// `FUSE_IOCTL_…` flags.
     public let flags: UInt32
-    /// How many bytes the answer may carry.
+    /// The maximum size of the answer in bytes.
     public let outputSize: Int
 }

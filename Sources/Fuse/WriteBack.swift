@@ -3,16 +3,16 @@ import Glibc
 import LinuxSupport
 import SystemPackage
 
-/// Has the kernel write back dirty pages of the own mount in large requests.
+/// Makes the kernel write back dirty pages of the own mount in large requests.
 ///
-/// An invalidation writes back page by page; after sync_file_range(2) there is nothing left for it to write. That takes a
-/// descriptor on the own mount, and a daemon that is killed while it waits for a request of its own would keep `/dev/fuse`
-/// open, so that nobody would ever end the request. So each call has a thread with a descriptor table of its own, without
-/// `/dev/fuse` in it: when the daemon is killed, its connection ends, and with it what the thread waits for. The inode is opened by
-/// its number, which needs no name and cannot lead to another file. Files must be opened with ``OpenReply/Options/noFlush``, for a
-/// FLUSH would be one more request to wait for.
+/// An invalidation writes back page by page; after sync_file_range(2) no dirty page is left for it. sync_file_range(2)
+/// needs a descriptor on the own mount. A daemon that is killed while it waits for its own request would keep
+/// `/dev/fuse` open, so that the request would never end. So each call has a thread with a descriptor table of its own,
+/// without `/dev/fuse` in it: if the daemon is killed, its connection ends, and with it the request of the thread. The
+/// inode is opened by its number, which needs no name and cannot lead to another file. Files must be opened with
+/// ``OpenReply/Options/noFlush``, because a FLUSH would be one more request to wait for.
 ///
-/// What fails here is slower, never wrong.
+/// A failure here makes the mount slower, never wrong.
 public final class WriteBack: Sendable {
     private let mountPoint: FilePath
     private let device: DeviceNumber
@@ -24,16 +24,17 @@ public final class WriteBack: Sendable {
         self.device = device
     }
 
-    /// Writes back dirty pages of a range and waits for it. Never call it on a worker: the requests are the mount's own.
+    /// Writes back dirty pages of a range and waits for it. Never call it on a worker: the requests are the mount's
+    /// own.
     ///
     /// The mount is in use meanwhile, so that umount(8) without `-l` finds it busy.
     ///
     /// - Parameters:
     ///   - inode: one that the kernel knows, with generation 0.
     ///   - bytes: the range.
-    ///   - next: where write-back is to begin, too, but is not waited for.
-    /// - Throws: EPERM without CAP_DAC_READ_SEARCH; ENODEV where the mount is not what is found at its mount point any more;
-    ///   ESTALE where the kernel does not know the inode; and what the file system answers to OPEN and WRITE.
+    ///   - next: a range in which write-back starts, too, without waiting for it.
+    /// - Throws: EPERM without CAP_DAC_READ_SEARCH; ENODEV if another file system is at the mount point; ESTALE if the
+    ///   kernel does not know the inode; and errors of the file system's answers to OPEN and WRITE.
     public func write(_ inode: InodeNumber, _ bytes: Range<Int64>, starting next: Range<Int64>) throws(Errno) {
         if WorkerThread.isCurrent {
             assertionFailure("a worker that writes back waits for itself")

@@ -2,13 +2,13 @@ public import Glibc
 public import SystemPackage
 
 extension Errno {
-    /// The error of the C call that has just failed on this thread (errno(3)).
+    /// The error of the last C call that failed on this thread (errno(3)).
     public static var last: Errno { Errno(rawValue: unsafe __errno_location().pointee) }
 }
 
-/// How the results of C calls become values and errors.
+/// Conversion of the results of C calls to values and errors.
 public enum SystemCall {
-    /// The result of a call that is negative where it failed.
+    /// The result of a call; negative means failure.
     ///
     /// - Throws: the call's error.
     @inlinable @discardableResult
@@ -17,7 +17,7 @@ public enum SystemCall {
         return result
     }
 
-    /// The result of a call, which is made again for as long as signals interrupt it (TEMP_FAILURE_RETRY of unistd.h).
+    /// The result of a call, which is repeated as long as signals interrupt it (TEMP_FAILURE_RETRY of unistd.h).
     ///
     /// - Throws: the call's error, never EINTR.
     @inlinable @discardableResult
@@ -30,12 +30,12 @@ public enum SystemCall {
         }
     }
 
-    /// Makes a call that moves bytes, such as pread(2), until it has moved them all or there are no more.
+    /// Repeats a call that transfers bytes, such as pread(2), until all are transferred or there are no more.
     ///
     /// - Parameters:
-    ///   - count: how many bytes are to be moved.
-    ///   - call: moves bytes; its argument is how many were moved before.
-    /// - Returns: how many were moved: `count`, or less where a call moved none.
+    ///   - count: the number of bytes to transfer.
+    ///   - call: transfers bytes; its argument is the number of bytes transferred before.
+    /// - Returns: the number of bytes transferred: `count`, or less if a call transferred none.
     /// - Throws: the call's error, never EINTR.
     @inlinable
     public static func transfer(_ count: Int, _ call: (Int) -> Int) throws(Errno) -> Int {
@@ -48,9 +48,9 @@ public enum SystemCall {
         return done
     }
 
-    /// The exit status of a child that has ended, as waitpid(2) gives it; waits for its end.
+    /// Waits for the end of a child, and returns its exit status as in waitpid(2).
     ///
-    /// - Throws: ECHILD where it is no child.
+    /// - Throws: ECHILD if it is not a child.
     public static func waitForEnd(of child: pid_t) throws(Errno) -> Int32 {
         var status: Int32 = 0
         try retry { unsafe waitpid(child, &status, 0) }

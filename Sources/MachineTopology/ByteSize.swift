@@ -1,6 +1,6 @@
 extension UInt64 {
     /// A size in bytes from text such as `4096`, `128K`, `4G`: decimal digits, then at most one of K, M, G and T
-    /// (powers of 1024, in either case). `nil` for anything else and for what does not fit in 64 bits.
+    /// (powers of 1024, in either case). `nil` for any other text, and if the size does not fit in 64 bits.
     public init?(byteSize text: some StringProtocol) {
         let shifts: [Character: UInt64] = ["K": 10, "M": 20, "G": 30, "T": 40, "k": 10, "m": 20, "g": 30, "t": 40]
         let shift = text.last.flatMap { shifts[$0] } ?? 0

@@ -1,8 +1,8 @@
 import CLinux
 
 extension IDSet {
-    /// The nodes of the host that this process may have memory of (MPOL_F_MEMS_ALLOWED of get_mempolicy(2)); node 0 where the
-    /// host knows of none.
+    /// The nodes of the host whose memory this process may use (MPOL_F_MEMS_ALLOWED of get_mempolicy(2)); node 0 if the host
+    /// has no NUMA.
     public static let hostNodes: IDSet = {
         let width = UInt.bitWidth
         var words = [UInt](repeating: 0, count: maxNodes / width)

@@ -1,7 +1,7 @@
 public import SystemPackage
 
 extension IDSet: CustomStringConvertible {
-    /// The set in Linux's list format: `0-3,8`, and nothing for the empty set (`%*pbl` of printk).
+    /// The set in Linux's list format: `0-3,8`; empty for the empty set (`%*pbl` of printk).
     public var description: String {
         var text = ""
         var iterator = makeIterator()
@@ -34,12 +34,13 @@ extension IDSet: CustomStringConvertible {
         return words.joined(separator: ",")
     }
 
-    /// Parses Linux's list format as the kernel's `bitmap_parselist()` does: regions `A`, `A-B`, `A-B:USED/GROUP`
-    /// (the first USED ids of every GROUP), `all` or `N` for the largest id, with commas or white space around
-    /// them; the text ends at a newline.
+    /// Parses Linux's list format as the kernel's `bitmap_parselist()` does: regions `A`, `A-B`, `A-B:USED/GROUP` (the
+    /// first USED ids of every GROUP), `all` or `N` for the largest id, with commas or white space around them; the
+    /// text ends at a newline.
     ///
     /// - Parameter limit: ids must be below it.
-    /// - Throws: EINVAL for malformed text, ERANGE for an id at or above the limit, EOVERFLOW for a number beyond 32 bits.
+    /// - Throws: EINVAL for malformed text, ERANGE for an id at or above the limit, EOVERFLOW for a number of more than
+    ///   32 bits.
     public init(list text: some StringProtocol, limit: Int = IDSet.maxNodes) throws(Errno) {
         self.init()
         var parser = ListParser(bytes: Array(text.utf8), limit: limit)

@@ -2,13 +2,13 @@ public import BitCollections
 
 /// A set of small non-negative ids: of nodes (below ``maxNodes``) or of CPUs (below ``maxCPUs``).
 ///
-/// The counterpart of Linux's `nodemask_t` and `cpumask_t`. Iterates in ascending order. Inlinable: the machine asks sets on its
-/// hot paths, and another module cannot specialize what it does not see.
+/// The counterpart of Linux's `nodemask_t` and `cpumask_t`. Iterates in ascending order. Inlinable: the machine uses
+/// sets on its hot paths, and another module cannot specialize code that it does not see.
 public struct IDSet: Sendable, Hashable {
-    /// How many nodes a machine may have: node ids are `0 ..< maxNodes` (Linux's `MAX_NUMNODES` at its largest).
+    /// The maximum number of nodes of a machine: node ids are `0 ..< maxNodes` (Linux's `MAX_NUMNODES` at its largest).
     public static let maxNodes = 1024
 
-    /// How many CPUs a machine may have: CPU ids are `0 ..< maxCPUs` (Linux's `NR_CPUS` on x86 at its largest).
+    /// The maximum number of CPUs of a machine: CPU ids are `0 ..< maxCPUs` (Linux's `NR_CPUS` on x86 at its largest).
     public static let maxCPUs = 8192
 
     @usableFromInline var bits: BitSet
@@ -74,7 +74,7 @@ extension IDSet: SetAlgebra {
 }
 
 extension IDSet: Sequence {
-    /// Walks the ids of a set in ascending order.
+    /// Visits the ids of a set in ascending order.
     public struct Iterator: IteratorProtocol, Sendable {
         @usableFromInline var base: BitSet.Iterator
 

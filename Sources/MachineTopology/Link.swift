@@ -1,16 +1,16 @@
-/// How fast the CPUs reach a node's memory, over the link of a device or by a memory bus: what `nodeN/access0/initiators`
-/// shows.
+/// The performance of the CPUs' access to a node's memory, over the link of a device or by a memory bus, as in
+/// `nodeN/access0/initiators`.
 public struct Link: Sendable, Hashable {
-    /// What each of the figures may be.
+    /// The valid values of each figure.
     public static let figures: ClosedRange<UInt64> = 1...1_000_000_000
 
-    /// How long a read of one cache line takes, in nanoseconds.
+    /// The latency of a read of one cache line, in nanoseconds.
     public var readLatency: UInt64
-    /// How long a write of one cache line takes, in nanoseconds.
+    /// The latency of a write of one cache line, in nanoseconds.
     public var writeLatency: UInt64
-    /// How much can be read, in MB/s (10^6 bytes).
+    /// The read bandwidth, in MB/s (10^6 bytes).
     public var readBandwidth: UInt64
-    /// How much can be written, in MB/s (10^6 bytes).
+    /// The write bandwidth, in MB/s (10^6 bytes).
     public var writeBandwidth: UInt64
 
     /// A link; latencies are in nanoseconds, bandwidths in MB/s.
@@ -24,12 +24,12 @@ public struct Link: Sendable, Hashable {
         self.writeBandwidth = writeBandwidth
     }
 
-    /// What is taken for memory at a distance of which no figures are given: the latency grows with the distance and the
-    /// bandwidth falls with it, as the distances of ACPI's SLIT are relative latencies.
+    /// The default for memory at a distance without given figures: the latency grows with the distance and the
+    /// bandwidth falls with it, because the distances of ACPI's SLIT are relative latencies.
     ///
-    /// 40, a device's distance where none is given, is 350 ns and 60 GB/s, about what a GPU's memory shows to the CPUs of a
-    /// POWER9 over NVLink 2. 10, a CPU's own memory, is then 87 ns and 240 GB/s: within what Intel's Memory Latency Checker
-    /// finds in sockets with eight channels of DDR4 or DDR5 (80 to 110 ns, 140 to 250 GB/s).
+    /// 40, the default distance of a device, is 350 ns and 60 GB/s, about the performance of a GPU's memory for the
+    /// CPUs of a POWER9 over NVLink 2. 10, a CPU's own memory, is then 87 ns and 240 GB/s: within the results of
+    /// Intel's Memory Latency Checker on sockets with eight channels of DDR4 or DDR5 (80 to 110 ns, 140 to 250 GB/s).
     public init(distance: Int) {
         let distance = UInt64(Swift.min(Swift.max(distance, 1), 255))
         let latency = 350 * distance / 40

@@ -1,34 +1,34 @@
-/// A cache in front of a node's memory, which is no memory of its own: what `nodeN/memory_side_cache/indexL` shows.
+/// A cache in front of a node's memory, which adds no memory, as in `nodeN/memory_side_cache/indexL`.
 public struct MemorySideCache: Sendable, Hashable {
-    /// How an address finds its place in the cache (`enum cache_indexing`).
+    /// How an address is mapped to a line (`enum cache_indexing`).
     public enum Indexing: String, Sendable, Hashable, CaseIterable {
-        /// One place for each address.
+        /// To one line.
         case direct
-        /// Several places (set associative).
+        /// To one of several lines (set associative).
         case indexed
         /// Neither.
         case other
     }
 
-    /// What a store does (`enum cache_write_policy`).
+    /// How a store reaches the memory (`enum cache_write_policy`).
     public enum WritePolicy: String, Sendable, Hashable, CaseIterable {
-        /// The memory gets it when the line leaves the cache.
+        /// When the line leaves the cache.
         case writeBack = "write-back"
-        /// The memory gets it at once.
+        /// At once.
         case writeThrough = "write-through"
         /// Neither.
         case other
     }
 
-    /// The number in `indexL`, 1 to 255; the larger, the nearer to the CPUs.
+    /// The number in `indexL`, 1 to 255; a larger number is nearer to the CPUs.
     public var level: Int
     /// The size in bytes, above 0.
     public var size: UInt64
-    /// The bytes of a cache line, a power of two up to 32768.
+    /// The size of a cache line in bytes, a power of two up to 32768.
     public var lineSize: Int
-    /// How an address finds its place.
+    /// How an address is mapped to a line.
     public var indexing: Indexing
-    /// What a store does.
+    /// How a store reaches the memory.
     public var writePolicy: WritePolicy
 
     /// A cache of `size` bytes.
@@ -75,12 +75,14 @@ extension TopologyRules {
                 throw TopologyFault(
                     place: .cache(node: index, index: place, key: key), found: found, expected: expected)
             }
-            guard node.memory > 0 else { try fail("size", "a cache on a node without memory", "it where memory is") }
+            guard node.memory > 0 else {
+                try fail("size", "a cache on a node without memory", "caches on nodes with memory only")
+            }
             guard MemorySideCache.levels.contains(cache.level) else {
                 try fail("level", "level \(cache.level)", "an integer from 1 to 255")
             }
             guard levels.insert(cache.level).inserted else {
-                try fail("level", "a second cache of level \(cache.level)", "a level of its own for each cache")
+                try fail("level", "a second cache of level \(cache.level)", "a different level for each cache")
             }
             guard cache.size > 0 else { try fail("size", "size 0", "a size above 0") }
             guard MemorySideCache.lineSizes.contains(cache.lineSize), cache.lineSize.nonzeroBitCount == 1 else {

@@ -1,8 +1,8 @@
 /// One node of a ``Topology``: a `[[node]]` of its file.
 public struct NodeDescription: Sendable, Hashable {
-    /// What a node's memory is.
+    /// The kind of a node's memory.
     public enum Kind: String, Sendable, Hashable, CaseIterable {
-        /// The machine's own memory.
+        /// Ordinary memory.
         case ram
         /// Memory of a device, coherent with the CPUs' caches; it has no CPUs.
         case coherent
@@ -10,7 +10,7 @@ public struct NodeDescription: Sendable, Hashable {
 
     /// The node's number, `0 ..< IDSet.maxNodes`.
     public var id: Int
-    /// What the node's memory is.
+    /// The kind of the node's memory.
     public var kind: Kind
     /// The size of its memory in bytes, a multiple of the block size.
     public var memory: UInt64
@@ -20,18 +20,18 @@ public struct NodeDescription: Sendable, Hashable {
     public var device: String?
     /// Who may be given its pages; ``Isolation/none`` on a RAM node.
     public var isolation: Isolation
-    /// The share in bytes set aside for explicit contiguous buffers, at most ``memory``.
+    /// The share in bytes that is reserved for contiguous buffers, at most ``memory``.
     public var contiguous: UInt64
-    /// Whether its memory blocks are online from the start; otherwise they appear offline, as after hot-add.
+    /// Whether its memory blocks are online at the start; otherwise they are offline, as after hot-add.
     public var isOnline: Bool
-    /// The node of the host that its memory is taken from, as far as that has any; `nil` for whichever the host chooses.
+    /// The node of the host that provides its memory, as far as it can; `nil` if the host chooses.
     public var hostNode: Int?
-    /// What the system may do with its memory to begin with.
+    /// The initial capabilities of its memory.
     public var capabilities: NodeCapabilities { kind == .ram ? .all : isolation.capabilities }
-    /// How fast the CPUs reach its memory; `nil` for what follows from the distance to the nearest of them, which a
-    /// ``Topology`` fills in.
+    /// The performance of the CPUs' access to its memory; `nil` for figures from the distance to the nearest CPUs,
+    /// which a ``Topology`` fills in.
     public var link: Link?
-    /// The caches in front of its memory, each of another level.
+    /// The caches in front of its memory, each of a different level.
     public var caches: [MemorySideCache] = []
 
     /// A node of RAM of `memory` bytes with the CPUs `cpus`.

@@ -3,7 +3,7 @@ import LinuxSupport
 import SystemPackage
 
 extension IDSet {
-    /// The CPUs of the host that are online: what `cpus = "all"` means.
+    /// The online CPUs of the host, the meaning of `cpus = "all"`.
     public static var onlineCPUs: IDSet {
         if let bytes = try? SmallFile.read("/sys/devices/system/cpu/online", limit: 4096),
             let cpus = try? IDSet(list: String(decoding: bytes, as: UTF8.self), limit: maxCPUs), !cpus.isEmpty

@@ -1,13 +1,13 @@
 extension Topology {
-    /// A topology that comes with the program: a name and the text of its file.
+    /// A built-in topology: a name and the text of its file.
     public struct Preset: Sendable, Hashable {
-        /// The name by which it is asked for.
+        /// The name of the preset.
         public let name: String
         /// The TOML file, with a comment that explains the machine.
         public let toml: String
     }
 
-    /// The topologies that come with the program, the default first.
+    /// The built-in topologies, the default first.
     public static let presets: [Preset] = [
         Preset(name: "default", toml: defaultMachine),
         Preset(name: "two-socket", toml: twoSocket),
@@ -16,7 +16,7 @@ extension Topology {
         Preset(name: "big-memory", toml: bigMemory),
     ]
 
-    /// The machine that is mounted where no topology is given: the preset `default`.
+    /// The default machine: the preset `default`.
     public static let `default`: Topology = {
         do throws(TopologyError) {
             return try Topology(preset: "default")
@@ -27,12 +27,12 @@ extension Topology {
 
     /// The preset of a name.
     ///
-    /// - Throws: a ``TopologyError`` of kind ``TopologyError/Kind/usage`` where there is none of that name.
+    /// - Throws: a ``TopologyError`` of kind ``TopologyError/Kind/usage`` if there is no preset of that name.
     public init(preset name: String) throws(TopologyError) {
         try self.init(toml: try Topology.preset(name).toml, file: name)
     }
 
-    /// The preset of a name, as text. See ``init(preset:)``.
+    /// The preset of a name, as text; throws as ``init(preset:)``.
     public static func preset(_ name: String) throws(TopologyError) -> Preset {
         guard let preset = presets.first(where: { $0.name == name }) else {
             let names = presets.map(\.name).joined(separator: ", ")
@@ -43,9 +43,9 @@ extension Topology {
 }
 
 private let defaultMachine = """
-    # One node of RAM with all CPUs, and one coherent device. Nothing lands on the device unless it is asked for.
-    # Memory without a [node.link] is as fast as its distance from the nearest CPU says: 87 ns and 240 GB/s at 10, the
-    # RAM, and 350 ns and 60 GB/s at 40, the device.
+    # One node of RAM with all CPUs, and one coherent device. The device gets only pages that are allocated on it
+    # explicitly. If a node has no [node.link], its speed follows from the distance to the nearest CPUs: 87 ns and
+    # 240 GB/s at 10 (the RAM), 350 ns and 60 GB/s at 40 (the device).
     #
     #     node 0  RAM 4G, all CPUs
     #       |  40
@@ -67,8 +67,8 @@ private let defaultMachine = """
     """
 
 private let twoSocket = """
-    # Two sockets, each with a device of its own behind it: near memory, far memory, and two distances of device
-    # memory. The devices' links are shared with the traffic between the sockets, so the far device is at 60.
+    # Two sockets with a device each: near memory, far memory, and device memory at two distances. An access to the
+    # device of the other socket also crosses the link between the sockets, so its distance is 60.
     #
     #     node 0  RAM 4G, CPU 0  --- 21 ---  node 1  RAM 4G, CPU 1
     #       |  40                              |  40
@@ -122,10 +122,10 @@ private let twoSocket = """
     """
 
 private let dualDevice = """
-    # One socket with two unlike devices: a small one with fast memory, kept for who names it, and a large one that
-    # extends the machine's memory, behind a cache, and takes what overflows. The devices reach each other through
-    # the socket only. The RAM is two channels of DDR5-5600, 90 GB/s at most; memory on the package of a device, as
-    # of the small one, has more bandwidth than that, and takes longer to answer.
+    # One socket with two different devices. The small one has fast memory for allocations that name it. The large
+    # one, behind a cache, extends the memory of the machine and gets the overflow of the RAM. The devices reach each
+    # other only through the socket. The RAM is two channels of DDR5-5600, 90 GB/s at most. The memory of the small
+    # device is on the package of the device: its bandwidth is higher, and so is its latency.
     #
     #     node 1  coherent 512M, cdm0, exclusive  --- 30 ---  node 0  RAM 2G, all CPUs
     #     node 2  coherent 4G, cdm1, none         --- 50 ---
@@ -191,8 +191,8 @@ private let dualDevice = """
 /// 32 sockets and a device on each: node S is the RAM of a socket, node 32 + S the device's memory.
 private let large: String = {
     var text = """
-        # A large machine: 32 sockets (nodes 0 to 31, 1G and one CPU each) and a device behind each of them
-        # (nodes 32 to 63, 512M each). A socket's own device is at 40, all others at 60.
+        # A large machine: 32 sockets (nodes 0 to 31, 1G and one CPU each) with a device each (nodes 32 to 63, 512M
+        # each). The distance of a socket to its own device is 40, to all other devices 60.
         block_size = "64M"
 
         """
@@ -211,8 +211,8 @@ private let large: String = {
 }()
 
 private let bigMemory = """
-    # Big memory: a terabyte of RAM and a terabyte on the device, in blocks of 2G as Linux chooses them on such a
-    # machine. Memory that nobody has touched costs the host nothing.
+    # Big memory: a terabyte of RAM and a terabyte on the device, in blocks of 2G, as on Linux for this size. Pages
+    # that were never touched take no memory of the host.
     #
     #     node 0  RAM 1T, all CPUs
     #       |  40

@@ -43,7 +43,7 @@ struct TOMLDocument {
         if let malformed {
             throw document.error(
                 line: document.lineNumber(at: malformed),
-                found: "malformed TOML (a table header that begins with no key)",
+                found: "malformed TOML (a table header that does not begin with a key)",
                 expected: "KEY = VALUE, [TABLE] or [[ARRAY]]")
         }
         return try body(TOMLReader(table: table, path: [], document: document))
@@ -68,7 +68,7 @@ struct TOMLDocument {
                 if String(validating: text, as: UTF8.self) == nil { break }
                 line += 1
             }
-            throw error(line: line, found: "a byte that is no UTF-8", expected: "text in UTF-8")
+            throw error(line: line, found: "a byte that is not UTF-8", expected: "text in UTF-8")
         }
         for escape in ["\\u0000", "\\U00000000"] {
             if let position = text.utf8.firstRange(of: escape.utf8)?.lowerBound {

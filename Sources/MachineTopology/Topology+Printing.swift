@@ -1,5 +1,5 @@
 extension Topology {
-    /// The topology as a TOML file with every default filled in; reads back as the same topology.
+    /// The topology as a TOML file with every default filled in. Reading it gives the same topology.
     public var toml: String {
         var text = "block_size = \"\(String(byteSize: blockSize))\"\n"
         if possible != nodeIDs { text += "possible = \"\(possible)\"\n" }

@@ -6,7 +6,7 @@ extension Topology {
     /// Reads a topology from TOML text.
     ///
     /// - Parameter file: the name of the text in messages.
-    /// - Throws: a ``TopologyError`` with `file`, line, what was found and what was expected.
+    /// - Throws: a ``TopologyError`` with `file`, the line, the error and the expectation.
     public init(toml text: some StringProtocol, file: String = "topology") throws(TopologyError) {
         try self.init(toml: Array(text.utf8), file: file)
     }
@@ -19,7 +19,7 @@ extension Topology {
 
     /// Reads a topology file.
     ///
-    /// - Throws: a ``TopologyError``, of kind ``TopologyError/Kind/noInput`` where the file cannot be read.
+    /// - Throws: a ``TopologyError``, of kind ``TopologyError/Kind/noInput`` if the file cannot be read.
     public init(contentsOf path: FilePath) throws(TopologyError) {
         let bytes: [UInt8]
         do throws(Errno) {
@@ -41,13 +41,14 @@ extension Topology {
         let tables = try root.tables("node")
         guard tables.count <= IDSet.maxNodes else {
             throw root.document.error(
-                tables[IDSet.maxNodes].path, found: "more than \(IDSet.maxNodes) nodes", expected: "that many at most")
+                tables[IDSet.maxNodes].path, found: "more than \(IDSet.maxNodes) nodes",
+                expected: "at most \(IDSet.maxNodes)")
         }
         for table in tables {
             nodes.append(try NodeDescription(table))
             guard table.table["cpus"]?.string == "all" else { continue }
             guard !hasAllCPUs else {
-                throw table.error("cpus", found: "a second node with cpus \"all\"", expected: "one at most")
+                throw table.error("cpus", found: "a second node with cpus \"all\"", expected: "at most one")
             }
             hasAllCPUs = true
         }
@@ -88,7 +89,7 @@ extension NodeDescription {
         switch kind {
         case .ram:
             for key in ["device", "isolation", "contiguous"] where table.has(key) {
-                throw table.error(key, found: "\(key) on a ram node", expected: "it on coherent nodes only")
+                throw table.error(key, found: "\(key) on a ram node", expected: "this key on coherent nodes only")
             }
             self = .ram(id: id, memory: memory, cpus: cpus, isOnline: isOnline)
         case .coherent:

@@ -1,13 +1,13 @@
-/// The simulated machine before it runs: its nodes, how far they are from each other, and the memory block size.
+/// The description of a simulated machine: its nodes, their distances, and the memory block size.
 ///
-/// A topology is always valid: whatever makes one (``init(blockSize:nodes:distances:possible:)``, ``init(toml:file:)``,
+/// A topology is always valid: each initializer (``init(blockSize:nodes:distances:possible:)``, ``init(toml:file:)``,
 /// ``init(contentsOf:)``) checks it.
 public struct Topology: Sendable, Hashable {
-    /// A distance as the file gives it: `[[distance]]`.
+    /// A distance of the file: `[[distance]]`.
     public struct Distance: Sendable, Hashable {
-        /// The node from which it is seen.
+        /// The node from which the distance is measured.
         public var from: Int
-        /// The node that is seen.
+        /// The node to which the distance is measured.
         public var to: Int
         /// 10 to the node itself, otherwise 10 to 255, as in ACPI's SLIT.
         public var value: Int
@@ -26,17 +26,17 @@ public struct Topology: Sendable, Hashable {
     /// The nodes, in ascending order of their ids.
     public let nodes: [NodeDescription]
 
-    /// The ids of the nodes that could ever be there: those of ``nodes``, and further ones if the topology says so.
+    /// The ids of the possible nodes: those of ``nodes``, and further ones if the topology has them.
     public let possible: IDSet
 
     let distances: DistanceTable
 
-    /// The memory block size of a topology that names none: 128 MiB.
+    /// The default memory block size: 128 MiB.
     public static let defaultBlockSize: UInt64 = 128 << 20
 
     /// A topology from its parts. Coherent nodes without a device get the first free names of `cdm0`, `cdm1`, …
     ///
-    /// - Throws: a ``TopologyError`` that names the node and what is wrong with it.
+    /// - Throws: a ``TopologyError`` that names the node and the error.
     public init(
         blockSize: UInt64 = defaultBlockSize, nodes: [NodeDescription], distances: [Distance] = [],
         possible: IDSet? = nil
@@ -71,14 +71,14 @@ public struct Topology: Sendable, Hashable {
         }
     }
 
-    /// The node with an id, `nil` where there is none.
+    /// The node with an id; `nil` if there is none.
     public func node(_ id: Int) -> NodeDescription? { nodes.first { $0.id == id } }
 
     /// The ids of all nodes.
     public var nodeIDs: IDSet { IDSet(nodes.lazy.map(\.id)) }
 
-    /// The distance between two nodes by their ids, as `nodeN/distance` shows it: 10 to itself; otherwise the one
-    /// given, or the one given for the other direction, or 40 where one of the two is coherent, or 20.
+    /// The distance between two nodes by their ids, as in `nodeN/distance`: 10 to itself; otherwise the given one, or
+    /// the one given for the other direction, or 40 if one of the two is coherent, or 20.
     public func distance(from: Int, to: Int) -> Int { distances.distance(from: from, to: to) }
 
     private static func namingDevices(_ nodes: [NodeDescription]) -> [NodeDescription] {

@@ -1,18 +1,18 @@
-/// Why a topology was refused: one line, and the exit status that goes with it.
+/// The reason why a topology was refused: one line, and an exit status.
 public struct TopologyError: Error, Sendable, Hashable, CustomStringConvertible {
-    /// Whose mistake it is, by the words of sysexits.h.
+    /// The kind of the error, with the exit status of sysexits.h.
     public enum Kind: Int32, Sendable, Hashable {
-        /// The command was used wrongly, such as a preset that does not exist: EX_USAGE.
+        /// Wrong usage of the command, such as a preset that does not exist: EX_USAGE.
         case usage = 64
-        /// Something is wrong inside the file: EX_DATAERR.
+        /// An error inside the file: EX_DATAERR.
         case data = 65
         /// The file does not exist or cannot be read: EX_NOINPUT.
         case noInput = 66
     }
 
-    /// Whose mistake it is.
+    /// The kind of the error.
     public let kind: Kind
-    /// Where it is, `FILE:LINE`, or which node it is about; `nil` where it is about the whole.
+    /// The place, `FILE:LINE`, or the node; `nil` for the whole topology.
     public let place: String?
     /// What was found.
     public let found: String

@@ -1,31 +1,31 @@
-/// A key of a topology file: how its value is written, and what it means.
+/// A key of a topology file: the form of its value, and its meaning.
 public struct TopologyKey: Sendable, Hashable {
     /// The tables of a file, by their headings.
     public enum Table: String, Sendable, Hashable, CaseIterable {
-        /// What stands before any table: the machine as a whole.
+        /// The keys before any table: the machine as a whole.
         case machine = ""
         /// A node.
         case node = "[[node]]"
-        /// How fast a node's memory is, below the node.
+        /// The performance of a node's memory, below the node.
         case link = "[node.link]"
         /// A cache in front of a node's memory, below the node.
         case cache = "[[node.cache]]"
-        /// How far one node is from another.
+        /// The distance between two nodes.
         case distance = "[[distance]]"
     }
 
-    /// Where it stands.
+    /// The table of the key.
     public let table: Table
     /// The key.
     public let name: String
     /// The form of the value: `SIZE`, `"ram"` or `"coherent"`.
     public let form: String
-    /// What holds where it is left out; `nil` where it must be there.
+    /// The default; `nil` if the key is required.
     public let fallback: String?
-    /// What it means, a sentence.
+    /// The meaning, a sentence.
     public let meaning: String
 
-    /// Every key there is, in the order in which files have them.
+    /// All keys, in the order of a file.
     public static let all: [TopologyKey] = machine + node + link + cache + distance
 
     private init(_ table: Table, _ name: String, _ form: String, or fallback: String?, _ meaning: String) {
@@ -60,7 +60,7 @@ public struct TopologyKey: Sendable, Hashable {
         TopologyKey(
             .node, "isolation", Isolation.allCases.map { "\"\($0.rawValue)\"" }.joined(separator: ", "),
             or: "\"exclusive\"",
-            "Who is given pages of a coherent node: a name for the rights that nodeN/cdm/capabilities shows."
+            "Which allocations get pages of a coherent node: a name for the rights in nodeN/cdm/capabilities."
         ),
         TopologyKey(
             .node, "contiguous", "SIZE", or: "\"0\"",

@@ -30,7 +30,7 @@ struct TopologyRules {
                 try fail("id", "node id \(node.id)", "0 to \(IDSet.maxNodes - 1)")
             }
             guard ids.insert(node.id).inserted else {
-                try fail("id", "a second node with id \(node.id)", "an id of its own for each node")
+                try fail("id", "a second node with id \(node.id)", "a different id for each node")
             }
             try checkMemory(of: node, at: index)
             total += node.memory
@@ -49,7 +49,9 @@ struct TopologyRules {
                 }
             }
             if let device = node.device, let owner = devices.updateValue(node.id, forKey: device) {
-                try fail("device", "device \"\(device)\", which node \(owner) has already", "a device of its own")
+                try fail(
+                    "device", "device \"\(device)\", which node \(owner) has already",
+                    "a different device for each node")
             }
         }
         guard nodes.contains(where: { $0.kind == .ram && $0.memory > 0 }) else {
@@ -70,7 +72,7 @@ struct TopologyRules {
             try fail("possible node \(id)", "0 to \(IDSet.maxNodes - 1)")
         }
         if let id = ids.first(where: { !possible.contains($0) }) {
-            try fail("possible \(possible), without node \(id)", "every node of this topology among them")
+            try fail("possible \(possible), without node \(id)", "a list with every node of this topology")
         }
     }
 
@@ -98,11 +100,15 @@ struct TopologyRules {
         }
         switch node.kind {
         case .ram:
-            if node.device != nil { try fail("device", "device on a ram node", "it on coherent nodes only") }
-            if node.isolation != .none { try fail("isolation", "isolation on a ram node", "it on coherent nodes only") }
-            if node.contiguous != 0 { try fail("contiguous", "contiguous on a ram node", "it on coherent nodes only") }
+            if node.device != nil { try fail("device", "device on a ram node", "this key on coherent nodes only") }
+            if node.isolation != .none {
+                try fail("isolation", "isolation on a ram node", "this key on coherent nodes only")
+            }
+            if node.contiguous != 0 {
+                try fail("contiguous", "contiguous on a ram node", "this key on coherent nodes only")
+            }
         case .coherent:
-            if !node.cpus.isEmpty { try fail("cpus", "cpus on a coherent node", "them on ram nodes only") }
+            if !node.cpus.isEmpty { try fail("cpus", "cpus on a coherent node", "this key on ram nodes only") }
             if let device = node.device, !Self.isDeviceName(device) {
                 try fail("device", "device \(clip(device))", "cdmN, with N from 0 to 1023")
             }
@@ -138,7 +144,8 @@ struct TopologyRules {
                 try fail("value", "distance \(distance.value) from node \(from) to itself", "10")
             }
             guard seen.insert(DistanceTable.Pair(from: from, to: to)).inserted else {
-                try fail("from", "a second distance from node \(from) to node \(to)", "one for each pair")
+                try fail(
+                    "from", "a second distance from node \(from) to node \(to)", "one distance for each pair of nodes")
             }
         }
     }

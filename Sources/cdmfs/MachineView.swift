@@ -80,7 +80,7 @@ struct MachineView {
         let (user, group) = (geteuid(), getegid())
         if unshare(CLONE_NEWNS) != 0 {
             guard unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0 else {
-                throw Failure(.failure, "run: unshare: \(Errno.last)")
+                throw Failure(.failure, "run: cannot make a mount namespace: unshare: \(Errno.last)")
             }
             do {
                 for (file, text) in [

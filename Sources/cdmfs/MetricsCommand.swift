@@ -34,7 +34,8 @@ func onlyMount(for command: String) throws -> String {
     // A directory of a mount that is bound elsewhere is no machine.
     let mounts = try MountInfo.all(of: getpid()).filter { $0.isMachine && $0.root == "/" }.map(\.mountPoint)
     guard mounts.count == 1 else {
-        let list = mounts.isEmpty ? "there is none" : "there are \(mounts.joined(separator: ", "))"
+        let list =
+            mounts.isEmpty ? "no machine is mounted" : "machines are mounted at \(mounts.joined(separator: ", "))"
         throw Failure(.usage, "\(command): expected the mount point of a machine: \(list)")
     }
     return mounts[0]

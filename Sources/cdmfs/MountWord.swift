@@ -53,7 +53,7 @@ struct MountWord {
         MountWord(
             name: "user_limit", form: "PERCENT", meaning: "share of each of these limits for one user", fallback: "25"),
         MountWord(
-            name: "user_frames", form: "PERCENT", meaning: "what one user may have of each device's memory",
+            name: "user_frames", form: "PERCENT", meaning: "share of each device's memory for one user",
             fallback: "0"),
         MountWord(
             name: "seccomp", form: "WORD", values: ["on", "off"],

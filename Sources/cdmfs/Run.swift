@@ -10,20 +10,21 @@ struct Run: ParsableCommand {
         abstract: "Run a command that sees the simulated machine in place of the host's.",
         usage: "cdmfs run [--mount <mountpoint> | --topology <file> | --preset <name>] [--] <command> [<argument> ...]",
         discussion: """
-            The command runs in a mount namespace of its own, in which the files of the simulated machine stand over the \
-            host's: the nodes, memory blocks, tiers, interleave weights and huge page pools of /sys, and meminfo, vmstat, \
-            zoneinfo and buddyinfo of /proc. Nothing of the host changes, and other machines are not mounted there. CDMFS_MOUNTPOINT in the environment says where the machine is mounted.
+            The command runs in a mount namespace of its own. In it, files of the simulated machine replace the host's: the \
+            nodes, memory blocks, tiers, interleave weights and huge page pools of /sys, and meminfo, vmstat, zoneinfo and \
+            buddyinfo of /proc. The host does not change, and other machines are not mounted there. The variable \
+            CDMFS_MOUNTPOINT has the mount point of the machine.
 
-            Without --mount a machine is made for the command: the one of --topology or --preset, else the default one. \
-            It is mounted in the namespace of the command alone, and ends with the last process that the command leaves \
-            behind. With --keep it is mounted on a directory, and stays until it is unmounted.
+            Without --mount a machine is made for the command: the one of --topology or --preset, or the default one. It is \
+            mounted in the namespace of the command only, and ends with the last process of the command. With --keep it is \
+            mounted on a directory, and stays until it is unmounted.
 
             The exit status is the command's, 127 if it was not found and 126 if it cannot be executed; a signal that ends the \
             command ends this process, too.
             """)
 
     @Option(
-        help: ArgumentHelp("Where the machine is mounted.", valueName: "mountpoint"), completion: .mountPoints)
+        help: ArgumentHelp("The mount point of the machine.", valueName: "mountpoint"), completion: .mountPoints)
     var mount: String?
 
     @Option(

@@ -60,9 +60,11 @@ struct Serving {
             if let isThere = witness?.isThere, !isThere {
                 do throws(Errno) {
                     try Witness.leaveMounts()
-                    logger.info("\(mountPoint): nobody can reach it any more; it ends with its last user")
+                    logger.info(
+                        "\(mountPoint): no process can reach the mount any more; it is detached, and the daemon exits after its last user"
+                    )
                 } catch {
-                    return "nobody can reach it any more"
+                    return "no process can reach the mount any more"
                 }
                 witness = nil
             }
@@ -84,7 +86,7 @@ struct Serving {
         guard unsafe stat(mountPoint, &status) == 0 else {
             let error = Errno.last
             let reason =
-                error == .socketNotConnected ? "a mount without its daemon is there; unmount it first" : "\(error)"
+                error == .socketNotConnected ? "the daemon of a mount here has exited; unmount it first" : "\(error)"
             throw Failure(.mount, "mount: \(mountPoint): \(reason)")
         }
         guard status.st_mode & S_IFMT == S_IFDIR else {
@@ -100,7 +102,8 @@ struct Serving {
         {
             throw Failure(
                 .mount,
-                "mount: \(mountPoint): \(source) is mounted there already; unmount it, or cover it with -o overmount")
+                "mount: \(mountPoint): \(source) is mounted there already; unmount it, or mount over it with -o overmount"
+            )
         }
         return mountPoint
     }

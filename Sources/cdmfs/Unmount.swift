@@ -23,7 +23,7 @@ struct Unmount: ParsableCommand {
     @Flag(name: .shortAndLong, help: "Abort pending requests, then unmount.")
     var force = false
 
-    @Argument(help: "Where the machine is mounted.", completion: .mountPoints)
+    @Argument(help: "The mount point of the machine.", completion: .mountPoints)
     var mountpoint: String
 
     /// The seconds to wait for the daemon before looking for processes that keep it.

@@ -460,5 +460,33 @@ def sockets():
     expect(os.listdir(buffers), [])
 
 
+def privileges():
+    """Who writes to somebody's file takes its set-user-id bit, and its set-group-id bit where the group may execute it or the writer is
+    not of the group."""
+    path = buffers + "/a"
+
+    def allocate(mode):
+        with open(path, "r+b") as file:
+            if library.fallocate(file.fileno(), mode, ctypes.c_long(0), ctypes.c_long(4096)) != 0:
+                raise OSError(ctypes.get_errno(), "fallocate")
+
+    def write():
+        with open(path, "r+b") as file:
+            file.write(b"y")
+
+    changes = [write, lambda: os.truncate(path, 100), lambda: allocate(0), lambda: allocate(3)]
+    for number, change in enumerate(changes):
+        for user, group, mode, wanted in [
+            (1234, 0, 0o2666, 0o666), (1234, 0, 0o6676, 0o676), (1234, 0, 0o4666, 0o666), (1234, 1234, 0o2666, 0o2666),
+            (1234, 1234, 0o6676, 0o676), (0, 0, 0o6676, 0o6676),
+        ]:
+            make(path, b"x" * 8192)
+            os.chown(path, 0, group)
+            os.chmod(path, mode)
+            become(user, change) if user else change()
+            expect(oct(stat.S_IMODE(os.stat(path).st_mode)), oct(wanted), f"change {number} by {user} of {group}:{mode:o}")
+            os.unlink(path)
+
+
 globals()[sys.argv[1]]()
 print("done")

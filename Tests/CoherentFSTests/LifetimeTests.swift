@@ -1,6 +1,7 @@
 import AttributeTree
 import CoherentMemory
 import Fuse
+import MachineTopology
 import Testing
 
 @testable import CoherentFS

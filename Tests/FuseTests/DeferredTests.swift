@@ -1,3 +1,4 @@
+import CLinux
 import Dispatch
 import Fuse
 import Glibc
@@ -33,6 +34,40 @@ struct DeferredTests {
             let requests = try clients.map { _ in try #require(system.nextDeferred()) }
             #expect(names(in: mount.path).count == 62)
             #expect(writeFile(mount.file("quick"), "1", flags: O_CREAT | O_WRONLY) == .success(1))
+            for request in requests { #expect(request.answer { $0.written(4) } == true) }
+            for client in clients { #expect(client.result() == .success(4)) }
+        }
+    }
+
+    @Test func thoseWhoWaitBehindDeferredRequestsAreServed() throws {
+        // A ring takes up what came while all its entries were taken only when one of them is committed, and all of them are held.
+        let count = 20
+        let files = (0..<count).map { (FileName("slow \($0)"), MemoryFileSystem.Kind.slow) }
+        let system = MemoryFileSystem(files: files)
+        try withMount(system, workers: 1) { mount in
+            // Not everybody has it at /sys/fs/fuse/connections.
+            let control = temporaryDirectory()
+            try #require(unsafe Glibc.mount("fusectl", control, "fusectl", 0, nil) == 0)
+            defer {
+                unsafe umount2(control, Int32(MNT_DETACH))
+                unsafe rmdir(control)
+            }
+            let waiting = control + "/\(try #require(mount.session.device).minor)/waiting"
+            let opened = (0..<count).map { unsafe open(mount.file("slow \($0)"), O_WRONLY) }
+            defer { for file in opened { close(file) } }
+            let clients = system.state.withLock { _ in
+                // No handler gets on meanwhile. Each CPU has a queue of its own.
+                let clients = opened.map { file in
+                    Client {
+                        _ = clinux_stay_on_cpu(0)
+                        return outcome(unsafe write(file, "work", 4))
+                    }
+                }
+                #expect(eventually { (try? readFile(waiting).get()) == "\(count)\n" })
+                return clients
+            }
+            let requests = try clients.map { _ in try #require(system.nextDeferred()) }
+            #expect(names(in: mount.path).count == count + 2)
             for request in requests { #expect(request.answer { $0.written(4) } == true) }
             for client in clients { #expect(client.result() == .success(4)) }
         }

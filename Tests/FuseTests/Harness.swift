@@ -210,3 +210,13 @@ func names(in path: String) -> [String] {
     }
     return names
 }
+
+/// Whether `condition` becomes true within 20 seconds.
+func eventually(_ condition: () -> Bool) -> Bool {
+    let deadline = ContinuousClock.now + .seconds(20)
+    while !condition() {
+        if ContinuousClock.now > deadline { return false }
+        usleep(1000)
+    }
+    return true
+}

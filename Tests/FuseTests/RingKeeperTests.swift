@@ -59,13 +59,4 @@ import Testing
             #expect(isOrdinary, "round \(round)")
         }
     }
-
-    private func eventually(_ condition: () -> Bool) -> Bool {
-        let deadline = ContinuousClock.now + .seconds(20)
-        while !condition() {
-            if ContinuousClock.now > deadline { return false }
-            usleep(1000)
-        }
-        return true
-    }
 }

@@ -53,7 +53,7 @@ private let wrongValues: [Malformed] = [
     Malformed(12, "size 0", "a size above 0", device + "[[node.cache]]\nsize = 0"),
     Malformed(13, "level 0", "an integer from 1 to 255", device + "[[node.cache]]\nsize = 64\nlevel = 0"),
     Malformed(
-        15, "a second cache of level 1", "a level of its own for each cache",
+        15, "a second cache of level 1", "a different level for each cache",
         device + "[[node.cache]]\nsize = 64\n[[node.cache]]\nsize = 64\nlevel = 1"),
     Malformed(
         13, "line_size 48", "a power of two from 1 to 32768", device + "[[node.cache]]\nsize = 64\nline_size = 48"),
@@ -67,11 +67,11 @@ private let wrongValues: [Malformed] = [
         13, "write_policy \"back\"", "one of \"write-back\", \"write-through\", \"other\"",
         device + "[[node.cache]]\nsize = 64\nwrite_policy = \"back\""),
     Malformed(
-        12, "a cache on a node without memory", "it where memory is",
+        12, "a cache on a node without memory", "caches on nodes with memory only",
         good + "[[node]]\nid = 1\nkind = \"ram\"\nmemory = 0\n[[node.cache]]\nsize = 64"),
     Malformed(9, "unknown key \"cost\"", "from, to, value", good + "\n[[distance]]\ncost = 3"),
     Malformed(
-        8, "a second node with id 0", "an id of its own for each node",
+        8, "a second node with id 0", "a different id for each node",
         good + "[[node]]\nid = 0\nkind = \"ram\"\nmemory = \"1G\""),
     Malformed(8, "id 1024", "an integer from 0 to 1023", good + "[[node]]\nid = 1024"),
     Malformed(8, "id -1", "an integer from 0 to 1023", good + "[[node]]\nid = -1"),
@@ -104,18 +104,18 @@ private let wrongValues: [Malformed] = [
     Malformed(6, "cpus \"N\"", cpuList, good.replacing("0-1", with: "N")),
     Malformed(11, "CPU 1, which node 0 has already", "each CPU on one node only", ram + "cpus = \"1-3\""),
     Malformed(
-        12, "a second node with cpus \"all\"", "one at most",
+        12, "a second node with cpus \"all\"", "at most one",
         ram.replacing("0-1", with: "all") + "online = true\ncpus = \"all\""),
-    Malformed(11, "cpus on a coherent node", "them on ram nodes only", device + "cpus = \"5\""),
+    Malformed(11, "cpus on a coherent node", "this key on ram nodes only", device + "cpus = \"5\""),
     Malformed(11, "device \"gpu0\"", "cdmN, with N from 0 to 1023", device + "device = \"gpu0\""),
     Malformed(11, "device \"cdm01\"", "cdmN, with N from 0 to 1023", device + "device = \"cdm01\""),
     Malformed(11, "device \"cdm0/../x\\n\"", "cdmN, with N from 0 to 1023", device + "device = \"cdm0/../x\\n\""),
     Malformed(
-        16, "device \"cdm0\", which node 1 has already", "a device of its own",
+        16, "device \"cdm0\", which node 1 has already", "a different device for each node",
         device + "device = \"cdm0\"\n[[node]]\nid = 2\nkind = \"coherent\"\nmemory = \"1G\"\ndevice = \"cdm0\""),
-    Malformed(11, "device on a ram node", "it on coherent nodes only", ram + "device = \"cdm0\""),
-    Malformed(11, "isolation on a ram node", "it on coherent nodes only", ram + "isolation = \"none\""),
-    Malformed(11, "contiguous on a ram node", "it on coherent nodes only", ram + "contiguous = \"0\""),
+    Malformed(11, "device on a ram node", "this key on coherent nodes only", ram + "device = \"cdm0\""),
+    Malformed(11, "isolation on a ram node", "this key on coherent nodes only", ram + "isolation = \"none\""),
+    Malformed(11, "contiguous on a ram node", "this key on coherent nodes only", ram + "contiguous = \"0\""),
     Malformed(12, "read_latency 0", "an integer from 1 to 1000000000", ram + "[node.link]\nread_latency = 0"),
     Malformed(
         11, "isolation \"strict\"", "one of \"none\", \"exclusive\", \"restricted\", \"driver\", \"private\"",
@@ -134,7 +134,7 @@ private let wrongValues: [Malformed] = [
         8, "distance from node 5", "a node of this topology", good + "[[distance]]\nfrom = 5\nto = 0\nvalue = 20"),
     Malformed(7, "distance without value", "the key value", good + "[[distance]]\nfrom = 0\nto = 0"),
     Malformed(
-        16, "a second distance from node 0 to node 1", "one for each pair",
+        16, "a second distance from node 0 to node 1", "one distance for each pair of nodes",
         device + "[[distance]]\nfrom = 0\nto = 1\nvalue = 20\n[[distance]]\nfrom = 0\nto = 1\nvalue = 30"),
     Malformed(1, "node of type table", "[[node]]", "[node]\nid = 0"),
     Malformed(1, "node of type integer", "[[node]]", "node = [1]"),
@@ -177,8 +177,8 @@ private func manyNodes(_ count: Int) -> String {
         "Bytes that are no text",
         arguments: [
             ([0x61, 0x0a, 0x00], 2, "a NUL byte; expected text"),
-            ([0x23, 0xff, 0x0a], 1, "a byte that is no UTF-8; expected text in UTF-8"),
-            ([0x23, 0x0a, 0x23, 0x0a, 0xc3, 0x28], 3, "a byte that is no UTF-8; expected text in UTF-8"),
+            ([0x23, 0xff, 0x0a], 1, "a byte that is not UTF-8; expected text in UTF-8"),
+            ([0x23, 0x0a, 0x23, 0x0a, 0xc3, 0x28], 3, "a byte that is not UTF-8; expected text in UTF-8"),
             (Array("a = \"\\u0000\"".utf8), 1, "an escaped NUL; expected text"),
         ])
     func bytes(bytes: [UInt8], line: Int, message: String) {

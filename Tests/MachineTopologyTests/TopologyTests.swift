@@ -214,7 +214,7 @@ import Testing
         #expect(large.toml.contains("possible = \"0-255\"\n"))
         #expect(try Topology(toml: large.toml) == large && large != plain)
         for (text, message) in [
-            ("\"1-9\"", "possible 1-9, without node 0; expected every node of this topology among them"),
+            ("\"1-9\"", "possible 1-9, without node 0; expected a list with every node of this topology"),
             ("\"0-9999\"", "possible \"0-9999\"; expected a list of nodes such as \"0-255\" below 1024"),
             ("\"all\"", "possible \"all\"; expected a list of nodes such as \"0-255\" below 1024"),
             ("7", "possible of type integer; expected a string"),
@@ -228,7 +228,7 @@ import Testing
             try Topology(nodes: [.ram(id: 0, memory: 1 << 30)], possible: [1])
         }
         #expect(
-            error?.description == "possible 1, without node 0; expected every node of this topology among them")
+            error?.description == "possible 1, without node 0; expected a list with every node of this topology")
     }
 
     @Test func inlineAndDottedTOMLIsTheSame() throws {

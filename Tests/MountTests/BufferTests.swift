@@ -180,6 +180,10 @@ extension Mounts {
                 let before = try figures()
                 #expect(before.f_blocks > 0 && before.f_bfree <= before.f_blocks)
                 #expect(before.f_namemax == 255)
+                // The device's memory is nobody's who does not name it.
+                let open = try mount.meminfo(0)["MemFree"]!
+                #expect(Int(before.f_bavail * before.f_frsize) == open << 10)
+                #expect(before.f_bavail < before.f_bfree)
                 let file = try mount.makeBuffer("a", size: 0)
                 try mount.fill(file, limit: 16 << 20)
                 #expect((before.f_bfree - (try figures().f_bfree)) * before.f_frsize == 16 << 20)

@@ -130,6 +130,15 @@ extension Mounts {
                 try mount.makeBuffer("d/b", size: 4096)
                 try check("buffers")
                 #expect(try mount.entry("sys/kernel/cdm/buffers").status.st_nlink == 4)
+                // A socket has no controls.
+                let socket = mount.path + "/buffers/s"
+                #expect(unsafe mknod(socket, S_IFSOCK | 0o600, 0) == 0)
+                try check("mknod")
+                #expect(unsafe rename(socket, mount.path + "/buffers/a") == 0)
+                try check("rename of a socket")
+                #expect(unsafe unlink(mount.path + "/buffers/a") == 0)
+                try check("unlink of a socket")
+                try mount.makeBuffer("a", size: 4096)
                 #expect(unsafe rename(mount.path + "/buffers/a", mount.path + "/buffers/d/a") == 0)
                 try check("rename")
                 try FileManager.default.createDirectory(

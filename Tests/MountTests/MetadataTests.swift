@@ -6,7 +6,9 @@ extension Mounts {
     struct MetadataTests {
         @Test(
             "Metadata as tmpfs and sysfs have it",
-            arguments: ["numbers", "access", "mappings", "modes", "handles", "temporary", "attributes", "sockets"])
+            arguments: [
+                "numbers", "access", "mappings", "modes", "handles", "temporary", "attributes", "sockets", "privileges",
+            ])
         func scenario(name: String) throws {
             try TestMount.with { mount in
                 let outcome = try run(["python3", Client.metadata, name, mount.path], within: 60)

@@ -34,7 +34,7 @@ extension Mounts {
                 #expect(again.ending == .exited(32) && again.output.isEmpty)
                 #expect(
                     again.errors
-                        == "cdmfs: mount: \(mount.path): my lab is mounted there already; unmount it, or cover it with -o overmount\n"
+                        == "cdmfs: mount: \(mount.path): my lab is mounted there already; unmount it, or mount over it with -o overmount\n"
                 )
                 #expect(try mounts(at: mount.path).count == 1 && mount.daemons().count == 1)
                 let covering = try helped("my lab", ",overmount")

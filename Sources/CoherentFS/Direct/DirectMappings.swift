@@ -39,7 +39,9 @@ final class DirectMappings: Sendable {
             try notifier.releaseBacking(try notifier.registerBacking(file.descriptor))
         } catch {
             if isDefault {
-                logger.notice("buffers are tracked: direct mappings take CAP_SYS_ADMIN and Linux 6.9: \(error)")
+                logger.notice(
+                    "mapping=direct is not available: \(error); new buffers are tracked; it needs CAP_SYS_ADMIN and Linux 6.9"
+                )
             }
             return
         }
@@ -66,7 +68,9 @@ final class DirectMappings: Sendable {
             defer { state.hasComplained = true }
             return !state.hasComplained
         }
-        if isFirst { logger.notice("a new buffer is tracked, for it cannot be direct: \(error)") }
+        if isFirst {
+            logger.notice("a new buffer cannot be direct: \(error); it is tracked, and mapped stores to it are slower")
+        }
     }
 
     /// A file for a new buffer; another thread makes the next ones meanwhile.

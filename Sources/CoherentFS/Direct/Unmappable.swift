@@ -37,7 +37,8 @@ final class Unmappable: Sendable {
             do throws(Errno) {
                 state.id = try register()
             } catch {
-                logger.debug("attributes can be mapped, which ends in SIGBUS: \(error)")
+                logger.debug(
+                    "mmap(2) of control files cannot be refused: \(error); it succeeds, and the first load gets SIGBUS")
             }
             return state.id
         }

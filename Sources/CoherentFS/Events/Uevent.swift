@@ -6,7 +6,7 @@ struct Uevent: Sendable {
     /// A part of an event. What is below buffers/ each reader is told as far as that one may see it.
     enum Value: Sendable {
         case text(String)
-        /// The place below sys/ of the controls of something below buffers/.
+        /// The path below sys/ of the controls of a file below buffers/.
         case controls(BufferPath)
         /// The path of a buffer below buffers/.
         case buffer(BufferPath)

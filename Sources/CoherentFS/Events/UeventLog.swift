@@ -71,7 +71,7 @@ final class UeventLog: Sendable {
     static func stream(_ log: UeventLog) -> AttributeTree.Stream {
         AttributeTree.Stream(
             "uevents",
-            summary: "What happens to the machine from now on, in the text of Linux's uevents.", source: log)
+            summary: "Events of the machine from now on, in the text of Linux's uevents.", source: log)
     }
 
     // MARK: What happens

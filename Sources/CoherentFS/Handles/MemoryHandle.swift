@@ -143,7 +143,6 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
     override func write(_ request: consuming Request, data: RawSpan, offset: Int64, file open: OpenFile) {
         let caller = request.caller
         let origin = tasks.origin(of: caller)
-        let isRoot = caller.uid == 0
         let isWriteBack = open.isWriteBack
         // Of less than all of it fuse_get_res_by_io() makes EIO: then the cause is the answer.
         let isWhole = open.flags & O_DIRECT != 0 && backing == nil && !isWriteBack
@@ -171,7 +170,7 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
         }
         let outcome = unsafe data.withUnsafeBytes { unsafe store($0, waits: !isWriteBack) }
         guard case .failure(.resourceTemporarilyUnavailable) = outcome else {
-            finish(request, outcome, isRoot: isRoot, isWriteBack: isWriteBack)
+            finish(request, outcome, by: caller, isWriteBack: isWriteBack)
             return
         }
         let place: HeldRequests.Place?
@@ -187,7 +186,7 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
             withExtendedLifetime(place) {
                 _ = deferred.answer {
                     let outcome = unsafe bytes.withUnsafeBytes { unsafe store($0, waits: false) }
-                    self.finish($0, outcome, isRoot: isRoot, isWriteBack: isWriteBack)
+                    self.finish($0, outcome, by: caller, isWriteBack: isWriteBack)
                 }
             }
         }
@@ -196,13 +195,13 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
     }
 
     func finish(
-        _ request: consuming Request, _ outcome: Result<Int, Errno>, isRoot: Bool, isWriteBack: Bool
+        _ request: consuming Request, _ outcome: Result<Int, Errno>, by caller: Caller, isWriteBack: Bool
     ) {
         switch outcome {
         case .success(let count):
             file.metadata.withLock { metadata in
                 metadata.modified()
-                if !isWriteBack, !isRoot { metadata.dropPrivileges() }
+                if !isWriteBack { metadata.dropPrivileges(by: caller) }
             }
             request.written(count)
         case .failure(let error):
@@ -257,7 +256,7 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
         }
         file.metadata.withLock { metadata in
             metadata.modified()
-            if caller.uid != 0 { metadata.dropPrivileges() }
+            metadata.dropPrivileges(by: caller)
         }
         return nil
     }

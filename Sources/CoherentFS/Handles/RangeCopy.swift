@@ -21,7 +21,7 @@ extension MemoryHandle {
         deferred.onInterrupt { copy.cancel() }
         let run: @Sendable () -> Void = {
             copy.run { outcome in
-                deferred.answer { self.finish($0, outcome, isRoot: caller.uid == 0, isWriteBack: false) }
+                deferred.answer { self.finish($0, outcome, by: caller, isWriteBack: false) }
             }
         }
         if copy.length <= RangeCopy.step { run() } else { MemoryFile.bulk.start(run) }

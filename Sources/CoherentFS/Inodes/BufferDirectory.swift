@@ -18,7 +18,7 @@ final class BufferDirectory: Inode, @unchecked Sendable {
     private let services: Services
     private let metadata: Mutex<Metadata>
     // Guarded by the namespace lock, as is `isRemoved`: a rename changes two directories at once.
-    private var children = NameTable<Inode>()
+    private var children = NameTable()
     private var isRemoved = false
     private var reach = Reach()
     /// The path as it was last asked for.
@@ -74,8 +74,8 @@ final class BufferDirectory: Inode, @unchecked Sendable {
         services.namespace.withLock { _ in children.all.map { Self.entry($0.name, $0.child) } }
     }
 
-    /// How many names are in it.
-    var count: Int { services.namespace.withLock { _ in children.count } }
+    /// How many of its names have controls.
+    var controlledCount: Int { services.namespace.withLock { _ in children.controlledCount } }
 
     override var lastPlace: UInt64? { services.namespace.withLock { _ in children.lastPlace } }
 
@@ -118,6 +118,8 @@ final class BufferDirectory: Inode, @unchecked Sendable {
     override func listed() {
         if services.accessTimes.directories { metadata.withLock { $0.accessed() } }
     }
+
+    override var hasControls: Bool { true }
 
     override var isLasting: Bool { metadata.withLock { $0.linkCount } > 0 }
 
@@ -171,8 +173,7 @@ final class BufferDirectory: Inode, @unchecked Sendable {
 
     /// Notes what became of a name; the caller holds the namespace lock and calls `deliver` without it.
     private func note(_ action: String, _ name: FileName, _ child: Inode, from old: BufferPath? = nil) {
-        // It has no controls.
-        if child is SocketFile { return }
+        guard child.hasControls else { return }
         services.uevents.post {
             var details: [Uevent.Detail] = [("DEVTYPE", .text(child is BufferDirectory ? "directory" : "buffer"))]
             if let old { details.append(("DEVPATH_OLD", .controls(old))) }

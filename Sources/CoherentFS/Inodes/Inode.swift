@@ -114,6 +114,9 @@ class Inode: @unchecked Sendable {
     /// Whether it is there although the kernel does not know it: then a file handle leads back to it.
     var isLasting: Bool { false }
 
+    /// Whether sys/kernel/cdm/buffers has a directory for each of its names.
+    var hasControls: Bool { false }
+
     /// The file or directory got another name.
     func renamed() {}
 

@@ -128,7 +128,7 @@ class MemoryFile: Inode, @unchecked Sendable {
             metadata.apply(changes)
             if changes.size != nil {
                 if changes.mtime == nil { metadata.modified() }
-                if changes.mode == nil, caller.uid != 0 { metadata.dropPrivileges() }
+                if changes.mode == nil { metadata.dropPrivileges(by: caller) }
             }
         }
     }
@@ -216,6 +216,8 @@ final class BufferFile: MemoryFile, @unchecked Sendable {
             metadata.ctime = .now
         }
     }
+
+    override var hasControls: Bool { true }
 
     override var isLasting: Bool { metadata.withLock { $0.linkCount } > 0 }
 

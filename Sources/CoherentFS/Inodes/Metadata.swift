@@ -48,11 +48,20 @@ struct Metadata: Sendable {
         ctime = .now
     }
 
-    /// What is written to is no longer to be trusted with somebody's rights (FUSE_HANDLE_KILLPRIV).
-    mutating func dropPrivileges() {
+    /// What changes hands is no longer to be trusted with somebody's rights.
+    private mutating func dropPrivileges() {
         stored.dropCapability()
         permissions &= ~UInt32(S_ISUID)
         if permissions & UInt32(S_IXGRP) != 0 { permissions &= ~UInt32(S_ISGID) }
+    }
+
+    /// The same of what `caller` writes to (FUSE_HANDLE_KILLPRIV). Root's own writes leave the bits (CAP_FSETID); of those of somebody
+    /// outside of the group goes that of the group, whatever the group may do (setattr_should_drop_sgid()). Of the caller's groups
+    /// FUSE tells one.
+    mutating func dropPrivileges(by caller: Caller) {
+        guard caller.uid != 0 else { return }
+        dropPrivileges()
+        if caller.gid != gid { permissions &= ~UInt32(S_ISGID) }
     }
 
     /// Notes a change of the contents.

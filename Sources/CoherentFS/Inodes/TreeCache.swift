@@ -189,7 +189,7 @@ final class TreeCache: Sendable {
         do throws(Errno) {
             try services.notifier.invalidateEntry(key.parent, key.name)
         } catch {
-            services.logger.debug("invalidating \(key.name) in inode \(key.parent.rawValue): \(error)")
+            services.logger.debug("cannot invalidate \(key.name) in inode \(key.parent.rawValue): \(error)")
         }
     }
 

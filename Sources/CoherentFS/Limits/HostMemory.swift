@@ -2,9 +2,9 @@ import Glibc
 import LinuxSupport
 import SystemPackage
 
-/// The memory of the host, as far as the daemon's memory cgroup lets it use that.
+/// The memory of the host that the daemon's memory cgroup allows.
 public enum HostMemory {
-    /// Bytes.
+    /// The size in bytes.
     public static var size: UInt64 {
         let pages = UInt64(max(0, sysconf(Int32(_SC_PHYS_PAGES))))
         let physical = pages * UInt64(max(4096, sysconf(Int32(_SC_PAGESIZE))))

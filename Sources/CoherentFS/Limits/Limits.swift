@@ -1,16 +1,16 @@
 import CoherentMemory
 
-/// How much of what is scarce all users of a mount together may take, and one of them. 0 is no limit, as in tmpfs.
+/// The limits of scarce resources, for all users of a mount together and for one user. 0 means no limit, as in tmpfs.
 public struct Limits: Sendable, Hashable {
-    /// Files and directories below buffers/, that directory among them.
+    /// Files and directories below buffers/, including that directory.
     public var inodes: UInt64
     /// Direct buffers.
     public var direct: UInt64
     /// Bytes of pinned buffers.
     public var pinned: UInt64 = 0
-    /// What one user may have of each limit, percent.
+    /// The share of one user of each limit, percent.
     public var userShare: UInt64 = 25
-    /// What one user may have of the frames of each coherent node, percent.
+    /// The share of one user of the frames of each coherent node, percent.
     public var userFrames: UInt64 = 0
 
     /// Open files of the HMM test devices, root's among them: each takes five descriptors of the daemon.
@@ -20,7 +20,7 @@ public struct Limits: Sendable, Hashable {
 
     /// The defaults for a host.
     ///
-    /// - Parameter memory: bytes of memory that the daemon may use.
+    /// - Parameter memory: the memory that the daemon may use, in bytes.
     public init(memory: UInt64 = HostMemory.size) {
         // As tmpfs: an inode for every other page.
         inodes = max(1024, memory / 8192)

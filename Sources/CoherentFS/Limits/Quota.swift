@@ -78,7 +78,7 @@ final class Quota: Sendable {
         guard amount > 0 else { return }
         state.withLock { state in
             let own = state.byUser[user, default: 0]
-            assert(own >= amount, "more is given back than was taken")
+            assert(own >= amount, "more is released than was charged")
             // A wrong count is no reason to end everybody's mount.
             let amount = min(own, amount)
             state.total -= amount
@@ -93,7 +93,7 @@ final class Quota: Sendable {
         func move(isExempt: Bool) -> Bool {
             state.withLock { state in
                 let own = state.byUser[old, default: 0]
-                assert(own >= amount, "more is given away than was taken")
+                assert(own >= amount, "more is transferred than was charged")
                 let amount = min(own, amount)
                 let other = state.byUser[new, default: 0] + amount
                 guard isExempt || other <= userLimit ?? .max else { return false }

@@ -11,7 +11,7 @@ struct MemoryArea: Sendable, Equatable {
         case anonymous
         /// Huge pages of hugetlbfs without a name, which cannot migrate.
         case hugetlb
-        /// Memory of the kernel's own, [vvar] and its like, which no device may touch.
+        /// Memory of the kernel, such as [vvar], which devices may not touch.
         case special
         case file
         /// A file of this mount, by its inode.

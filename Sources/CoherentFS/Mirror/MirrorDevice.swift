@@ -4,9 +4,9 @@ import CoherentMemory
 final class MirrorDevice: Sendable {
     /// What the device's memory is to the CPU.
     enum Kind: Sendable {
-        /// MEMORY_DEVICE_PRIVATE: the CPU cannot reach it, and what it touches comes back.
+        /// MEMORY_DEVICE_PRIVATE: the CPU cannot reach it, and a page that the CPU touches moves back.
         case hidden
-        /// MEMORY_DEVICE_COHERENT: the CPU reaches it as any other memory, and what it touches stays.
+        /// MEMORY_DEVICE_COHERENT: the CPU reaches it as any other memory, and a page that the CPU touches stays.
         case coherent
     }
 

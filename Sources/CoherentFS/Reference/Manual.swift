@@ -1,17 +1,17 @@
-/// What the reference page says of the files of a directory beyond what their tables declare.
+/// The text of the reference page about a directory, beyond what the attribute tables declare.
 ///
-/// Most are for one directory; `*/power` is for every directory `power`, and `*` for all directories: what a directory
-/// has a page of its own for is not looked for in those.
+/// Most chapters are for one directory. `*/power` is for every directory `power`, and `*` for all directories. A page in
+/// the directory's own chapter takes precedence over these.
 struct Chapter: Sendable {
-    /// Where the directory stands, with placeholders for names that differ; empty for the root of the mount.
+    /// The path of the directory, with placeholders for names that differ; empty for the root of the mount.
     let places: [String]
-    /// What the directory is, a sentence.
+    /// A sentence about the directory.
     let summary: String
-    /// What else is to be known of it; empty for nothing.
+    /// Further text about it; may be empty.
     let text: String
-    /// The Linux counterpart of the directory and of its files: sources, ABI documents, or that there is none.
+    /// The Linux counterpart of the directory and of its files: sources, ABI documents, or `none`.
     let linux: String
-    /// What is to be said of each file, link and plain directory in it.
+    /// The pages of the files, links and plain directories in it, by name.
     let pages: [String: ManualPage]
 
     init(
@@ -26,30 +26,30 @@ struct Chapter: Sendable {
     }
 }
 
-/// What the reference page says of one file beyond its name, its mode and the summary in its table.
+/// The text of the reference page about one file, beyond its name, its mode and the summary in its table.
 struct ManualPage: Sendable {
-    /// What it is, a sentence; only of what no table declares: links, directories, data files.
+    /// A sentence about the file; only if no table declares it: links, directories, data files.
     var summary = ""
-    /// What a read shows: the format and the units.
+    /// The format and the units of a read.
     var reads = ""
-    /// What may be written.
+    /// The format of a write.
     var writes = ""
-    /// The errors of a write that mean something of their own here, with the reason for each.
+    /// The errors of a write with a meaning of their own here, and the reason for each.
     var errors: KeyValuePairs<String, String> = [:]
-    /// What else is to be known.
+    /// Further text.
     var text = ""
-    /// The Linux counterpart, where it is another than the chapter's.
+    /// The Linux counterpart, if it differs from the chapter's.
     var linux = ""
 }
 
-/// All chapters. A new directory gets a chapter in the file of its neighbours, a new file a page in its chapter.
+/// All chapters. A new directory gets a chapter in the file of related directories; a new file gets a page in its chapter.
 enum Manual {
     static let chapters: [Chapter] =
         common + nodes + memory + processors + tiers + devices + failures + kernel + buffers
 
-    /// Of each file that takes or shows the number of a task.
+    /// A sentence for each file that takes or shows the number of a task.
     static let numbers =
-        "Numbers of tasks are those of the PID namespace of who writes or reads them; what cannot be seen from there reads as 0."
+        "A task number is that of the PID namespace of the writer or reader; a task outside its namespace reads as 0."
 
     /// The chapters that are for a directory, the most specific first.
     static func chapters(for path: String) -> [Chapter] {

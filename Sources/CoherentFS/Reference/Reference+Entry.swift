@@ -3,13 +3,13 @@ import Fuse
 public import SystemPackage
 
 extension Reference {
-    /// What is to be known of one file, directory or link.
+    /// The reference of one file, directory or link.
     public struct Entry: Sendable {
-        /// What it is.
+        /// The kind of an entry.
         public enum Kind: String, Sendable, Hashable {
             /// A control file: one show, one store.
             case attribute = "attribute"
-            /// A file that delivers what happens while it is open.
+            /// A file that delivers events while it is open.
             case stream = "stream"
             /// A file whose contents are memory.
             case memory = "memory"
@@ -21,27 +21,27 @@ extension Reference {
 
         /// The path from the root of the mount, with placeholders; empty for the root.
         public let path: String
-        /// What it is.
+        /// The kind of the entry.
         public let kind: Kind
-        /// Who may read and write it, when root mounts.
+        /// The mode, if root mounts.
         public let permissions: FilePermissions
-        /// What it is, a sentence.
+        /// A sentence about the file.
         public let summary: String
-        /// What a read shows: format and units. Empty where it cannot be read, or is no attribute.
+        /// The format and units of a read. Empty if it cannot be read, or is not an attribute.
         public let reads: String
-        /// What may be written. Empty where it cannot be written, or is no attribute.
+        /// The format of a write. Empty if it cannot be written, or is not an attribute.
         public let writes: String
         /// The errors of a write, each with its reason.
         public let errors: [(name: String, reason: String)]
         /// The Linux counterpart.
         public let linux: String
-        /// What else is to be known; empty for nothing.
+        /// Further text; may be empty.
         public let text: String
-        /// Whether poll(2) tells of its changes.
+        /// Whether poll(2) reports its changes.
         public let isPollable: Bool
-        /// Whether a write is answered when the work it asked for has ended.
+        /// Whether a write starts a job, and is answered when the job has ended.
         public let startsJob: Bool
-        /// Where a link leads, relative to its directory, with placeholders.
+        /// The target of a link, relative to its directory, with placeholders.
         public let target: String?
 
         /// The last part of the path.

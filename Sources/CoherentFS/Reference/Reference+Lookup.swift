@@ -1,9 +1,9 @@
 extension Reference {
-    /// The entries that a path may mean, in the order of the tree; none for a path that no mount has.
+    /// The entries that a path can mean, in the order of the tree; empty for a path that no mount has.
     ///
-    /// The path may be one of a mount, `sys/devices/system/node/node1/distance`, its end, `node1/distance`, or just a
-    /// name, `migrate`, which means every file of that name. Numbers and their placeholders are the same here; links are
-    /// followed but at the end. What stands below the name of a buffer is one of its controls.
+    /// The path may be a path of a mount, `sys/devices/system/node/node1/distance`, the end of one, `node1/distance`,
+    /// or a name, `migrate`, which means every file of that name. Numbers and their placeholders are equivalent. Links
+    /// are followed, except at the end. A name below the name of a buffer means one of its controls.
     public func entries(for path: String) -> [Entry] {
         let words = Self.words(of: path)
         let exact = entries(at: words)
@@ -43,8 +43,8 @@ extension Reference {
         return (entries.filter { found[$0.path] == best }, best)
     }
 
-    /// What the beginning of a path may become: paths from the root of a mount to their next name, and names that stand
-    /// for every file of that name.
+    /// The completions of the beginning of a path: paths from the root of a mount up to the next name, and names that
+    /// mean every file of that name.
     public func completions(of typed: String) -> [String] {
         func name(_ entry: Entry) -> String { entry.name + (entry.kind == .directory ? "/" : "") }
         let begin = typed.lastIndex(of: "/").map { typed.index(after: $0) } ?? typed.startIndex

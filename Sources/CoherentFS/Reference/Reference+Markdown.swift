@@ -1,6 +1,6 @@
 extension Reference {
-    /// The reference page: an article of the documentation, with a section for each directory and for those that differ
-    /// in their place alone together.
+    /// The reference page: an article of the documentation, with one section for each group of directories that differ in
+    /// their path alone.
     public var markdown: String {
         var order: [String] = []
         var places: [String: [String]] = [:]
@@ -37,20 +37,20 @@ extension Reference {
     private static let introduction = """
         # Reference of the files
 
-        What every file of a mount is.
+        The format, errors and Linux counterpart of every file of a mount.
 
         ## Overview
 
-        This page is what `cdmfs help --markdown` prints, and `cdmfs help FILE` prints what it says of one file. Names that differ
-        from machine to machine stand as placeholders: nodeN, memoryM, cpuN, cdmN, memory_tierT, and NAME for a buffer,
-        DIR for a directory of buffers.
+        `cdmfs help --markdown` prints this page, and `cdmfs help FILE` prints the text about one file. Names that differ between
+        machines are placeholders: nodeN, memoryM, cpuN, cdmN, memory_tierT, and NAME for a buffer, DIR for a directory of
+        buffers.
 
-        What holds for all control files is said once, here. They are 4096 bytes in size, one write(2) is one store, and a
-        newline at its end is optional. Opening one for what its mode has not is EACCES, for root, too. A write of more than
-        4096 bytes, with a NUL byte before its end or of what is no UTF-8 is EINVAL, and so are sendfile(2) and splice(2). EAGAIN says that
-        too many writes wait already. A write that is refused has changed nothing, unless the file says otherwise. The mode is
-        that of a mount by root, whose the files then are; another who mounts owns them. The controls of a buffer belong to the
-        owner of the buffer.
+        The following applies to all control files. They are 4096 bytes in size. One write(2) is one store, and a newline at its
+        end is optional. Opening a file for an access that its mode lacks is EACCES, for root, too. A write of more than 4096
+        bytes, with a NUL byte before its end, or that is not UTF-8 is EINVAL, and so are sendfile(2) and splice(2). EAGAIN means
+        that too many writes wait already. A write that fails changes nothing, unless the file's text says otherwise. The modes
+        shown are those of a mount by root, which then owns the files; if another user mounts, that user owns them. The controls
+        of a buffer belong to the owner of the buffer.
 
         """
 }

@@ -1,5 +1,5 @@
 extension Reference {
-    /// What there is to say of some entries, as `cdmfs help` prints it: those that differ in their place alone together.
+    /// The text that `cdmfs help` prints of some entries. Entries that differ in their path alone share one text.
     public func text(of entries: [Entry]) -> String {
         var order: [String] = []
         var places: [String: [Entry]] = [:]

@@ -5,11 +5,12 @@ import Logging
 import MachineTopology
 public import SystemPackage
 
-/// What every file of a mount is: the attribute tables of a machine that has one of everything, and the manual's pages.
+/// The reference of every file of a mount, made from the attribute tables of a machine that has each kind of file, and
+/// from the manual's pages.
 ///
-/// Nothing is mounted for it. Names that differ from machine to machine stand as placeholders: `nodeN`, `buffers/NAME`.
+/// No machine is mounted for it. Names that differ between machines are placeholders: `nodeN`, `buffers/NAME`.
 public struct Reference: Sendable {
-    /// The entries by path, in the order of the tree, which has a directory before what is in it.
+    /// The entries by path, in the order of the tree: a directory precedes its contents.
     public let entries: [Entry]
     private let indices: [String: Int]
     private let children: [String: [String]]
@@ -33,7 +34,7 @@ public struct Reference: Sendable {
 
     /// Collects the entries.
     ///
-    /// - Throws: the errno with which the memory of a machine of 8 MiB, none of it touched, was refused.
+    /// - Throws: the errno if the address space of a machine of 8 MiB is refused; none of it is touched.
     public init() throws(Errno) {
         let topology: Topology
         do throws(TopologyError) {
@@ -70,7 +71,7 @@ public struct Reference: Sendable {
     /// The entry of a path with placeholders, from the root of the mount: `sys/devices/system/node/nodeN/distance`.
     public subscript(path: String) -> Entry? { indices[path].map { entries[$0] } }
 
-    /// What is in a directory, in its order.
+    /// The contents of a directory, in order.
     public func children(of path: String) -> [Entry] { children[path, default: []].compactMap { self[$0] } }
 }
 

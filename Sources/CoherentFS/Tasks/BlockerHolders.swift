@@ -96,7 +96,9 @@ extension Services {
             if isCancelled() { throw .interrupted }
         }
         for process in killed {
-            logger.warning("process \(process.name) was killed and does not end: somebody keeps it in the kernel")
+            logger.warning(
+                "process \(process.name) was killed but does not end, because it is blocked in the kernel; its pages are lost"
+            )
         }
     }
 
@@ -138,7 +140,7 @@ extension Services {
         }
         isKilled = true
         logger.warning(
-            "\(device.name) is removed: killed process \(process.id) (\(name)), which maps memory of it that cannot move"
+            "\(device.name) is removed: killed process \(process.id) (\(name)), which maps memory of the device that cannot move"
         )
         uevents.post {
             Uevent(

@@ -14,11 +14,11 @@ struct ProcessAnswer: Sendable {
 /// Whether a process uses a buffer.
 enum BufferUse: Sendable {
     case none
-    /// It maps it.
+    /// The process maps the buffer.
     case maps
-    /// What it maps could not be told, but it has the buffer open.
+    /// The process has the buffer open, and its mappings could not be read.
     case mayMap
-    /// What it maps could not be told.
+    /// The mappings of the process could not be read.
     case unknown
 }
 

@@ -37,7 +37,8 @@ extension Services {
             guard processes.identity(of: process.id) == process, uses(ask(process), lost, of: device) else { continue }
             let told = ToldTask(process.id)
             guard pidfd_send_signal(descriptor, signal, nil, 0) == 0 else {
-                logger.warning("signal \(signal) to process \(process.id): \(Errno.last)")
+                logger.warning(
+                    "cannot send signal \(signal) to process \(process.id): \(Errno.last); it maps lost memory")
                 continue
             }
             uevents.post {

@@ -50,7 +50,7 @@ enum PIDReader: Sendable, Hashable {
     case ours
     /// Those of another one, by its inode.
     case namespace(UInt64)
-    /// Those of one of which the daemon knows nothing.
+    /// Numbers of a namespace that the daemon does not see.
     case unknown
 
     /// Of a task that reads; 0 for nobody in particular, -1 for one without a number here.

@@ -89,12 +89,16 @@ struct MemorySpeed: Sendable {
 /// nodeN/accessN/initiators.
 enum AccessAttributes {
     static let table: [Attribute<MemorySpeed>] = [
-        .readOnly("read_bandwidth", summary: "MB/s that the best initiators read.") { "\($0.link.readBandwidth)" },
-        .readOnly("read_latency", summary: "Nanoseconds a read of the best initiators takes.") {
+        .readOnly("read_bandwidth", summary: "Read bandwidth of the best initiators in MB/s.") {
+            "\($0.link.readBandwidth)"
+        },
+        .readOnly("read_latency", summary: "Read latency of the best initiators in ns.") {
             "\($0.link.readLatency)"
         },
-        .readOnly("write_bandwidth", summary: "MB/s that the best initiators write.") { "\($0.link.writeBandwidth)" },
-        .readOnly("write_latency", summary: "Nanoseconds a write of the best initiators takes.") {
+        .readOnly("write_bandwidth", summary: "Write bandwidth of the best initiators in MB/s.") {
+            "\($0.link.writeBandwidth)"
+        },
+        .readOnly("write_latency", summary: "Write latency of the best initiators in ns.") {
             "\($0.link.writeLatency)"
         },
     ]

@@ -17,7 +17,7 @@ struct BlockerListing: Sendable {
 
     static let attribute = Attribute<BlockerListing>.readOnly(
         "blockers", permissions: .ownerRead,
-        summary: "Frames that cannot be moved away, a line a run, and who maps them.",
+        summary: "Frames that cannot move, a line a run, and the processes that map them.",
         records: { listing, address, client in
             // Processes are looked into for each part anew, so it is a large one.
             let held = listing.services.heldBlockers(of: listing.node, from: address, limit: 1024)

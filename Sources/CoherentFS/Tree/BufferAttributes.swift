@@ -8,11 +8,11 @@ import SystemPackage
 enum BufferAttributes {
     static let table: [Attribute<Subject<Buffer>>] = [
         .readOnly("size", summary: "The size of the buffer.") { "\($0.part.size)" },
-        .readOnly("resident", summary: "How much of it has a frame.") {
+        .readOnly("resident", summary: "The bytes that have a frame.") {
             "\(UInt64($0.part.residentPages) * Page.size)"
         },
         .readWrite(
-            "policy", isPollable: true, summary: "Where its pages are allocated.",
+            "policy", isPollable: true, summary: "The memory policy of its pages.",
             show: { "\($0.part.policy)" },
             store: { subject, text throws(Errno) in
                 let policy = try MemoryPolicy(parsing: text.text, available: subject.machine.nodesWithMemory)
@@ -27,7 +27,7 @@ enum BufferAttributes {
         .readWrite(
             "contiguous",
             summary:
-                "Where it lies in a node's contiguous share; write a node to get it all there, none to give it back.",
+                "Its run in a node's contiguous share; write a node to allocate it, none to free it.",
             show: { subject in
                 subject.machine.contiguousRange(of: subject.part).map {
                     "\($0.node) 0x\(String($0.physicalAddress, radix: 16)) 0x\(String($0.length, radix: 16))"
@@ -45,22 +45,22 @@ enum BufferAttributes {
                     try machine.makeContiguous(buffer, on: node, by: text.writer)
                 }
             }),
-        .readOnly("placement", summary: "How many of its pages are on each node.") { subject in
+        .readOnly("placement", summary: "The number of its pages on each node.") { subject in
             subject.machine.placement(of: subject.part).map { "N\($0.node)=\($0.pages)" }.joined(separator: " ")
         },
         .readOnly(
-            "pages", summary: "Where its pages are, a line a run.",
+            "pages", summary: "Its pages, a line a run.",
             records: { subject, offset, _ in
                 subject.machine.runs(of: subject.part, from: offset, limit: 256).map {
                     TextRecord("\($0.line)\n", next: $0.offset + $0.length)
                 }
             }),
         .readWrite(
-            "migrate", isPollable: true, summary: "Moves pages to a node, or cancels that; shows the last result.",
+            "migrate", isPollable: true, summary: "Moves pages to a node, or cancels a move; shows the last result.",
             show: { $0.part.migration.line }, start: migrate
         ).changingSteadily(),
         .readWrite(
-            "pinned", summary: "1: its pages may not be moved.", show: { $0.part.isPinned ? "1" : "0" },
+            "pinned", summary: "1: its pages may not move.", show: { $0.part.isPinned ? "1" : "0" },
             store: { subject, text throws(Errno) in
                 let isPinned = try text.keyword(of: ["0", "1"]) == "1"
                 try subject.services.setPinned(isPinned, of: subject.part, by: text.writer)
@@ -68,7 +68,7 @@ enum BufferAttributes {
         .readWrite(
             "mapping",
             summary:
-                "How it is mapped: tracked by the page cache, or direct, past it; EBUSY while somebody has it open.",
+                "How it is mapped: tracked through the page cache, or direct, past it; EBUSY while it is open.",
             show: { choices(selected: $0.part.mapping) },
             start: { subject, text throws(Errno) in
                 let mode = try text.keyword(as: MappingMode.self)
@@ -78,7 +78,7 @@ enum BufferAttributes {
                     try services.setMapping(mode, of: buffer, by: text.writer)
                 }
             }),
-        .readOnly("faults", summary: "What was done to the buffer.") { subject in
+        .readOnly("faults", summary: "Counters of accesses and refusals.") { subject in
             let counters = subject.part.counters
             return nameValueLines([
                 ("read", counters.read), ("write", counters.write), ("cpu", counters.cpu),

@@ -28,12 +28,12 @@ enum CPUTree {
 /// The lists of drivers/base/cpu.c.
 enum CPUListAttributes {
     static let table: [Attribute<Machine>] = [
-        .readOnly("isolated", summary: "CPUs that the scheduler leaves alone: none.") { _ in "" },
-        .readOnly("kernel_max", summary: "The largest number that a CPU could have.") { _ in "\(IDSet.maxCPUs - 1)" },
-        .readOnly("offline", summary: "CPUs that are there and offline: none.") { _ in "" },
-        .readOnly("online", summary: "CPUs that are online: those of the nodes.") { "\($0.cpus)" },
-        .readOnly("possible", summary: "CPUs that could ever be online.") { "\($0.cpus)" },
-        .readOnly("present", summary: "CPUs that are there.") { "\($0.cpus)" },
+        .readOnly("isolated", summary: "CPUs that the scheduler does not use: none.") { _ in "" },
+        .readOnly("kernel_max", summary: "The largest possible CPU number.") { _ in "\(IDSet.maxCPUs - 1)" },
+        .readOnly("offline", summary: "Present CPUs that are offline: none.") { _ in "" },
+        .readOnly("online", summary: "Online CPUs: those of the nodes.") { "\($0.cpus)" },
+        .readOnly("possible", summary: "Possible CPUs.") { "\($0.cpus)" },
+        .readOnly("present", summary: "Present CPUs.") { "\($0.cpus)" },
     ]
 }
 
@@ -61,10 +61,10 @@ struct Processor: Sendable {
 enum CPUTopologyAttributes {
     static let table: [Attribute<Processor>] =
         [
-            .readOnly("cluster_id", summary: "The cluster of the CPU: there are none.") { _ in "65535" },
+            .readOnly("cluster_id", summary: "The cluster of the CPU: none.") { _ in "65535" },
             .readOnly("core_id", summary: "The number of the core in its package.") { "\($0.core)" },
             .readOnly("die_id", summary: "The number of the die in its package.") { _ in "0" },
-            .readOnly("physical_package_id", summary: "The number of the package: that of the node.") {
+            .readOnly("physical_package_id", summary: "The number of the package: the node's.") {
                 "\($0.node.id)"
             },
         ]

@@ -32,7 +32,7 @@ enum ControlGroupAttributes {
     static let everywhere: [Attribute<Subject<ControlGroup>>] = [
         .readWrite(
             "cgroup.procs",
-            summary: "The processes of the group, a line each; write PID, or 0 for the writer, to put one into it.",
+            summary: "The processes of the group, a line each; write PID, or 0 for the writer, to add one.",
             records: { subject, number, client throws(Errno) in
                 TaskNumbers(for: client).records(subject.machine.processes(in: try subject.living), from: number)
             }, start: attach),
@@ -44,7 +44,7 @@ enum ControlGroupAttributes {
     static let belowRoot: [Attribute<Subject<ControlGroup>>] = [
         .readWrite(
             "cpuset.mems",
-            summary: "The nodes asked for, a list; nothing for those of the parent. Memory outside is moved there.",
+            summary: "The requested nodes, a list; empty for those of the parent. Memory outside them is moved there.",
             show: { subject throws(Errno) in "\(try subject.living.mems)" }, start: setMems)
     ]
 

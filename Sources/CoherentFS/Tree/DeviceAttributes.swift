@@ -24,7 +24,7 @@ enum DeviceAttributes {
         .writeOnly(
             "remove",
             summary:
-                "1: hot unplug, EBUSY unless the node is offline; force: takes it offline first, and ends who maps what cannot move.",
+                "1: hot unplug, EBUSY unless the node is offline; force: offlines it first and kills processes that map unmovable pages.",
             start: { subject, text throws(Errno) in
                 let (services, device) = (subject.services, subject.part)
                 let isForced = try text.keyword(of: ["1", "force"]) == "force"
@@ -43,7 +43,7 @@ enum DeviceAttributes {
 enum DeviceClassAttributes {
     static let table: [Attribute<Machine>] = [
         .writeOnly(
-            "rescan", summary: "1: brings removed devices back, as new memory in the state of auto_online_blocks.",
+            "rescan", summary: "1: adds removed devices again, as new memory in the state of auto_online_blocks.",
             start: { machine, text throws(Errno) in
                 _ = try text.keyword(of: ["1"])
                 return Job("rescan") { _ throws(Errno) in try machine.rescan() }
@@ -54,10 +54,10 @@ enum DeviceClassAttributes {
 /// sys/class/cdm/cdmN/mem.
 enum DeviceMemoryAttributes {
     static let table: [Attribute<Device>] = [
-        figure("total", \.present, "Memory of blocks that are online, or that the driver has."),
-        figure("free", \.free, "What of it nobody has."),
+        figure("total", \.present, "Memory of online blocks, or of the driver."),
+        figure("free", \.free, "The part that is free."),
         figure(
-            "used", \.used, "What of it buffers, the device file and reserved huge pages have, or errors took away."),
+            "used", \.used, "The part that buffers, the device file, reserved huge pages and failed pages take."),
         figure("largest_free", \.largestFree, "The largest free block: a power of two of pages, aligned to its size."),
     ]
 
@@ -71,26 +71,27 @@ enum DeviceMemoryAttributes {
 /// sys/class/cdm/cdmN/link.
 enum LinkAttributes {
     static let table: [Attribute<Device>] = [
-        figure("read_latency", \.readLatency, "Nanoseconds a read takes, 1 to 1000000000."),
-        figure("write_latency", \.writeLatency, "Nanoseconds a write takes, 1 to 1000000000."),
-        figure("read_bandwidth", \.readBandwidth, "MB/s that can be read, 1 to 1000000000."),
-        figure("write_bandwidth", \.writeBandwidth, "MB/s that can be written, 1 to 1000000000."),
+        figure("read_latency", \.readLatency, "Read latency in ns, 1 to 1000000000."),
+        figure("write_latency", \.writeLatency, "Write latency in ns, 1 to 1000000000."),
+        figure("read_bandwidth", \.readBandwidth, "Read bandwidth in MB/s, 1 to 1000000000."),
+        figure("write_bandwidth", \.writeBandwidth, "Write bandwidth in MB/s, 1 to 1000000000."),
         .readWrite(
-            "pace", summary: "off: the model only counts; real: faults and copies take at least the modelled time.",
+            "pace",
+            summary: "off: the model only counts time; real: faults and copies take at least the modelled time.",
             show: { choices(selected: $0.pace) },
             store: { device, text throws(Errno) in device.pace = try text.keyword(as: LinkPace.self) }),
         .readWrite(
-            "retrain", summary: "Nanoseconds that the link carries nothing after an error, 0 to 100000000.",
+            "retrain", summary: "Nanoseconds that the link is down after an error, 0 to 100000000.",
             show: { "\($0.retraining)" },
             store: { device, text throws(Errno) in try device.setRetraining(try text.unsigned()) }),
-        .readOnly("stalled_ns", summary: "How long errors have kept the link from carrying anything.") {
+        .readOnly("stalled_ns", summary: "Total time that errors kept the link down, in ns.") {
             "\($0.stalledNanoseconds)"
         },
         .readWrite(
-            "on_loss", summary: "What becomes of tasks that map memory which is lost with the link.",
+            "on_loss", summary: "The signal for processes that map memory that is lost with the link.",
             show: { choices(selected: $0.onLoss) },
             store: { device, text throws(Errno) in device.onLoss = try text.keyword(as: LossPolicy.self) }),
-        .readOnly("modelled_ns", summary: "How long faults and copies over the link take by its model.") {
+        .readOnly("modelled_ns", summary: "Modelled time of faults and copies over the link, in ns.") {
             "\($0.modelledNanoseconds)"
         },
     ]
@@ -99,7 +100,7 @@ enum LinkAttributes {
     static let state: [Attribute<Subject<Device>>] = [
         .readWrite(
             "state", isPollable: true,
-            summary: "Whether the link is up; down is a surprise: what is on the device is lost.",
+            summary: "Whether the link is up; down is a surprise removal: pages on the device are lost.",
             show: { $0.part.linkState.rawValue },
             start: { subject, text throws(Errno) in
                 let (services, device) = (subject.services, subject.part)

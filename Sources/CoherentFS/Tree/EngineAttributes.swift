@@ -9,7 +9,7 @@ import SystemPackage
 enum QueueAttributes {
     static let table: [Attribute<Subject<Device>>] = [
         .writeOnly(
-            "submit", summary: "Commands for the device, one a line; executed in order.",
+            "submit", summary: "Commands for the device, one a line; they run in order.",
             store: { subject, text throws(Errno) in
                 var commands: [DeviceCommand] = []
                 for line in text.lines where !line.words.isEmpty {
@@ -19,18 +19,18 @@ enum QueueAttributes {
                 try subject.machine.submit(commands, to: subject.part, by: text.writer)
             }),
         .readOnly(
-            "results", isPollable: true, summary: "What became of the last 64 commands, a line each.",
+            "results", isPollable: true, summary: "Results of the last 64 commands, a line each.",
             show: { subject in
                 subject.part.queue.results.map { "\($0.sequence) \($0.error?.name ?? "ok") \($0.value)\n" }.joined()
             }
         ).verbatim(),
-        .readOnly("depth", summary: "Commands and invalidations that wait or are being executed.") {
+        .readOnly("depth", summary: "Commands and invalidations that wait or run.") {
             "\($0.part.queue.depth)"
         },
-        .readOnly("completed", summary: "Commands that were executed.") { "\($0.part.queue.completed)" },
+        .readOnly("completed", summary: "Completed commands.") { "\($0.part.queue.completed)" },
         .readOnly("failed", summary: "Commands that failed.") { "\($0.part.queue.failed)" },
         .readWrite(
-            "latency", summary: "Nanoseconds that a command or an invalidation waits at least before it starts.",
+            "latency", summary: "Minimum time in ns before a command or an invalidation starts.",
             show: { "\($0.part.queue.latency)" },
             store: { subject, text throws(Errno) in try subject.part.queue.setLatency(try text.unsigned()) }),
     ]
@@ -73,22 +73,22 @@ enum DeviceMMUAttributes {
     static let table: [Attribute<Device>] = [
         figure("contexts", \.contexts, "The page tables of the device: one for each buffer that it uses."),
         figure("mapped", \.mapped, "Pages that the device maps."),
-        figure("faults", \.faults, "Touches of the device that found no entry, or one that was read-only."),
-        figure("invalidations", \.invalidations, "Entries that were taken away."),
-        figure("dirty", \.dirty, "Mapped pages that the device has stored to."),
-        figure("accessed", \.accessed, "Mapped pages that the device has used."),
+        figure("faults", \.faults, "Device faults: no entry, or a write to a read-only one."),
+        figure("invalidations", \.invalidations, "Entries that were invalidated."),
+        figure("dirty", \.dirty, "Mapped pages that the device has written."),
+        figure("accessed", \.accessed, "Mapped pages that the device has accessed."),
         .readWrite(
             "migrate_after_device_faults",
-            summary: "After how many faults of the device a page moves to it, 1 to 1000; 0 for never.",
+            summary: "Device faults of a page until it moves to the device, 1 to 1000; 0 for never.",
             show: { "\($0.policy.deviceFaults)" },
             store: { device, text throws(Errno) in try device.policy.setDeviceFaults(try text.integer()) }),
         .readWrite(
             "migrate_after_cpu_faults",
             summary:
-                "How often the CPU takes a page of the device back from it before it moves away, 1 to 1000; 0 for ever.",
+                "CPU faults of a page that the device maps until it moves away, 1 to 1000; 0 for never.",
             show: { "\($0.policy.cpuFaults)" },
             store: { device, text throws(Errno) in try device.policy.setCPUFaults(try text.integer()) }),
-        .readOnly("migrated", summary: "Pages that moved because of who touches them, either way.") { device in
+        .readOnly("migrated", summary: "Pages that moved because of these counts, in each direction.") { device in
             let moved = device.policy.moved
             return nameValueLines([("to_device", moved.toDevice), ("to_cpu", moved.toCPU)])
         },
@@ -104,11 +104,11 @@ enum DeviceMMUAttributes {
 /// sys/class/cdm/cdmN/lru.
 enum DeviceLRUAttributes {
     static let table: [Attribute<Device>] = [
-        DeviceMMUAttributes.figure("active", \.active, "Pages that the device uses: neither reclaimed nor demoted."),
+        DeviceMMUAttributes.figure("active", \.active, "Pages that the device uses. Reclaim skips them."),
         DeviceMMUAttributes.figure(
-            "inactive", \.inactive, "Pages that it maps and uses no more, or just began to use."),
+            "inactive", \.inactive, "Mapped pages that the device no longer uses, or has used once."),
         DeviceMMUAttributes.figure(
-            "referenced", \.referenced, "Pages of either list that it used since the list was last looked at."),
+            "referenced", \.referenced, "Pages of both lists that the device has used since the last scan."),
     ]
 }
 

@@ -6,7 +6,7 @@ import SystemPackage
 enum FaultInjectionAttributes {
     static let table: [Attribute<Subject<Device>>] = [
         .writeOnly(
-            "inject_poison", summary: "A device address: the page there is poisoned.",
+            "inject_poison", summary: "Poisons the page at a device address.",
             start: { subject, text throws(Errno) in
                 let (machine, device) = (subject.machine, subject.part)
                 let address = try text.unsigned()
@@ -16,7 +16,7 @@ enum FaultInjectionAttributes {
                 }
             }),
         .writeOnly(
-            "clear_poison", summary: "A device address: the page there is good again, and zero.",
+            "clear_poison", summary: "Clears the poison of the page at a device address; the page is zeroed.",
             start: { subject, text throws(Errno) in
                 let machine = subject.machine
                 let address = try machine.physicalAddress(try text.unsigned(), of: subject.part)
@@ -24,7 +24,7 @@ enum FaultInjectionAttributes {
             }),
         Attribute.readOnly(
             "poison_list", permissions: .ownerRead,
-            summary: "Where the device's memory is poisoned or out of use, a line a run: device address, bytes, why.",
+            summary: "Poisoned and retired memory of the device, a line a run: device address, bytes, why.",
             records: { subject, address, _ in
                 let (machine, device) = (subject.machine, subject.part)
                 return machine.failedRanges(of: device.node, from: address, limit: 256).map { range in
@@ -36,7 +36,7 @@ enum FaultInjectionAttributes {
             }),
         .writeOnly(
             "inject_correctable",
-            summary: "COUNT, or COUNT and a device address: the device corrects so many errors, there or anywhere.",
+            summary: "COUNT, or COUNT and a device address: injects that many corrected errors, there or anywhere.",
             start: { subject, text throws(Errno) in
                 let (machine, device) = (subject.machine, subject.part)
                 let words = text.words
@@ -49,7 +49,7 @@ enum FaultInjectionAttributes {
                 }
             }),
         .writeOnly(
-            "inject_link_error", summary: "COUNT: the link errs so often, and is retrained each time.",
+            "inject_link_error", summary: "COUNT: injects that many link errors; the link is retrained after each.",
             store: { subject, text throws(Errno) in
                 try subject.machine.injectLinkErrors(try text.unsigned(), of: subject.part)
             }),
@@ -60,14 +60,14 @@ enum FaultInjectionAttributes {
 enum ErrorModelAttributes {
     static let table: [Attribute<Subject<Device>>] = [
         .readWrite(
-            "seed", permissions: ownersOnly, summary: "What the places and times of the errors follow from.",
+            "seed", permissions: ownersOnly, summary: "The seed of the places and times of the errors.",
             show: { "\($0.part.errors.seed)" },
             store: { subject, text throws(Errno) in subject.part.errors.seed = try text.unsigned() }),
         rate("correctable_rate", \.correctable, "Corrected errors per GiB and second, 0 to 1000000."),
         rate("uncorrectable_rate", \.uncorrectable, "Errors that poison a page, per GiB and second, 0 to 1000000."),
         .readWrite(
             "correctable_threshold", permissions: ownersOnly,
-            summary: "How many corrected errors take a page out of use; 0 for never.",
+            summary: "Corrected errors of a page until it is taken out of use; 0 for never.",
             show: { "\($0.part.errors.rates.threshold)" },
             store: { subject, text throws(Errno) in
                 let threshold = try text.unsigned()
@@ -98,11 +98,11 @@ enum ErrorModelAttributes {
 enum ErrorCountAttributes {
     static let table: [Attribute<Device>] = [
         .readOnly("correctable", summary: "Errors that the device corrected.") { "\($0.errors.counts.correctable)" },
-        .readOnly("uncorrectable", summary: "Errors that it could not correct.") {
+        .readOnly("uncorrectable", summary: "Errors that the device could not correct.") {
             "\($0.errors.counts.uncorrectable)"
         },
-        .readOnly("poisoned", summary: "Pages of its memory that are poisoned.") { "\($0.node.failureUsage.poisoned)" },
-        .readOnly("retired", summary: "Pages of its memory that are out of use, poisoned or not.") {
+        .readOnly("poisoned", summary: "Poisoned pages of the device.") { "\($0.node.failureUsage.poisoned)" },
+        .readOnly("retired", summary: "Pages of the device that are out of use, poisoned or not.") {
             "\($0.node.failureUsage.retired)"
         },
         .readOnly("link_errors", summary: "Errors of the link.") { "\($0.errors.counts.link)" },
@@ -113,7 +113,7 @@ enum ErrorCountAttributes {
 enum HardwarePoisonAttributes {
     static let debugging: [Attribute<Subject<Machine>>] = [
         .writeOnly(
-            "corrupt-pfn", summary: "A page frame number: the page is poisoned.",
+            "corrupt-pfn", summary: "Poisons the page of a page frame number.",
             start: { subject, text throws(Errno) in
                 let machine = subject.machine
                 let address = try address(text)
@@ -122,7 +122,7 @@ enum HardwarePoisonAttributes {
                 }
             }),
         .writeOnly(
-            "unpoison-pfn", summary: "A page frame number: the page is good again, and zero.",
+            "unpoison-pfn", summary: "Clears the poison of the page of a page frame number; the page is zeroed.",
             start: { subject, text throws(Errno) in
                 let machine = subject.machine
                 let address = try address(text)
@@ -132,7 +132,7 @@ enum HardwarePoisonAttributes {
 
     static let table: [Attribute<Machine>] = [
         .readOnly(
-            "retired", summary: "The memory that is out of use, a line a run: physical address, bytes, node, why.",
+            "retired", summary: "Memory that is out of use, a line a run: physical address, bytes, node, why.",
             records: { machine, key, _ in retired(machine, key) })
     ]
 
@@ -166,7 +166,8 @@ enum HardwarePoisonAttributes {
 enum BufferFailureAttributes {
     static let table: [Attribute<Subject<Buffer>>] = [
         .writeOnly(
-            "poison", summary: "OFFSET, or OFFSET and LENGTH: these pages are poisoned, after a touch if need be.",
+            "poison",
+            summary: "OFFSET, or OFFSET and LENGTH: poisons these pages; pages without frames get them first.",
             start: { subject, text throws(Errno) in
                 let (machine, buffer) = (subject.machine, subject.part)
                 let words = text.words

@@ -4,7 +4,7 @@ import CoherentMemory
 /// Where the nodes' memory is on the host: sys/kernel/cdm.
 enum HostNodeAttributes {
     static let table: [Attribute<Machine>] = [
-        .readOnly("host_nodes", summary: "The nodes of the host that nodes take their memory from, a line each.") {
+        .readOnly("host_nodes", summary: "The host node of each node's memory, a line each.") {
             machine in
             machine.nodes.compactMap { node in
                 node.hostNode.map { hostNode in

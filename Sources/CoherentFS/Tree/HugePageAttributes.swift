@@ -10,17 +10,18 @@ enum HugePageAttributes {
     }
 
     private static let sums: [Attribute<Machine>] = [
-        sum("free_hugepages", "Reserved huge pages that no buffer has, on all nodes.", \.free),
+        sum("free_hugepages", "Reserved huge pages that are free, on all nodes.", \.free),
         .readWrite(
             "nr_hugepages",
-            summary: "Huge pages of 2 MiB reserved on all nodes; write how many, read how many were got.",
+            summary: "Huge pages of 2 MiB reserved on all nodes; a write sets the target, a read shows the count.",
             show: { "\($0.nodes.reduce(0) { $0 + $1.usage.hugePool.total })" },
             start: { machine, text throws(Errno) in
                 let count = Int(clamping: try text.unsigned(base: 10))
                 return Job("hugepages") { _ throws(Errno) in machine.setHugePages(count) }
             }),
-        .readOnly("resv_hugepages", summary: "Huge pages promised to mappings and not there yet: none.") { _ in "0" },
-        sum("surplus_hugepages", "Huge pages that go when the buffers that have them give them up.", \.surplus),
+        .readOnly("resv_hugepages", summary: "Huge pages reserved for mappings and not yet allocated: none.") { _ in "0"
+        },
+        sum("surplus_hugepages", "Huge pages above the target, until their buffers free them.", \.surplus),
     ]
 
     private static func sum(
@@ -34,19 +35,20 @@ enum HugePageAttributes {
     }
 
     private static let table: [Attribute<Subject<CoherentMemory.Node>>] = [
-        .readOnly("free_hugepages", summary: "Reserved huge pages that no buffer has.") {
+        .readOnly("free_hugepages", summary: "Reserved huge pages that are free.") {
             "\($0.part.usage.hugePool.free)"
         },
         .readWrite(
             "nr_hugepages",
-            summary: "Huge pages of 2 MiB reserved for buffers with huge=pool; write how many, read how many were got.",
+            summary:
+                "Huge pages of 2 MiB reserved for buffers with huge=pool; a write sets the target, a read shows the count.",
             show: { "\($0.part.usage.hugePool.total)" },
             start: { subject, text throws(Errno) in
                 let count = Int(clamping: try text.unsigned(base: 10))
                 let (machine, node) = (subject.machine, subject.part)
                 return Job("hugepages") { _ throws(Errno) in machine.setHugePages(count, of: node) }
             }),
-        .readOnly("surplus_hugepages", summary: "Huge pages that go when the buffers that have them give them up.") {
+        .readOnly("surplus_hugepages", summary: "Huge pages above the target, until their buffers free them.") {
             "\($0.part.usage.hugePool.surplus)"
         },
     ]

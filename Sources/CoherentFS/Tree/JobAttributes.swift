@@ -7,7 +7,7 @@ enum JobAttributes {
     static let table: [Attribute<Services>] = [
         .readWrite(
             "jobs", isPollable: true,
-            summary: "What moves memory, a line a job: those that run and the last 64 that ended; write cancel ID.",
+            summary: "Jobs that move memory, a line each: those that run and the last 64 that ended; write cancel ID.",
             show: { services in services.jobs.lines.map { $0 + "\n" }.joined() },
             store: { services, text throws(Errno) in
                 let words = text.words
@@ -18,7 +18,7 @@ enum JobAttributes {
             }
         ).verbatim().changingSteadily(),
         .readOnly(
-            "migrations", summary: "How many pages moved from node to node, and why, a line each.",
+            "migrations", summary: "Pages moved by source node, target node and reason, a line each.",
             records: { services, place, _ in
                 services.machine.transfers.dropFirst(Int(clamping: place)).prefix(256).enumerated().map {
                     index, moved in
@@ -34,7 +34,7 @@ enum JobAttributes {
 enum CopyEngineAttributes {
     static let table: [Attribute<Device>] = [
         .readWrite(
-            "channels", summary: "How many batches of pages the device copies at once, 1 to 64.",
+            "channels", summary: "Batches of pages that the device copies at once, 1 to 64.",
             show: { "\($0.copies.channels)" },
             store: { device, text throws(Errno) in
                 try device.copies.setChannels(Int(clamping: try text.unsigned()))
@@ -43,7 +43,7 @@ enum CopyEngineAttributes {
         .readOnly("queued", summary: "Batches that wait for a channel.") { "\($0.copies.queued)" },
         .readOnly("bytes", summary: "Bytes copied to, from and within the device's memory.") { "\($0.copies.bytes)" },
         .readOnly("errors", summary: "Batches with pages whose bytes could not be read.") { "\($0.copies.errors)" },
-        .readOnly("modelled_ns", summary: "How long the copies take by the model of the link.") {
+        .readOnly("modelled_ns", summary: "Modelled time of the copies, in ns.") {
             "\($0.copies.modelledNanoseconds)"
         },
     ]

@@ -11,7 +11,7 @@ enum MemoryAttributes {
         },
         .readWrite(
             "auto_online_blocks",
-            summary: "What hot-added blocks become.",
+            summary: "The state of hot-added blocks.",
             show: { $0.machine.autoOnline.rawValue },
             store: { subject, text throws(Errno) in
                 subject.machine.autoOnline = try text.keyword(as: OnlineType.self)
@@ -19,11 +19,11 @@ enum MemoryAttributes {
         .writeOnly(
             "probe",
             summary:
-                "A physical address, at which a memory block is added; what it becomes is auto_online_blocks.",
+                "Adds a memory block at a physical address, in the state of auto_online_blocks.",
             store: { subject, text throws(Errno) in try subject.machine.probe(address: try text.unsigned()) }),
         .writeOnly(
             "soft_offline_page",
-            summary: "A physical address: the page there moves to another frame, and its own is out of use.",
+            summary: "Soft offline of the page at a physical address: the page moves, and its frame is out of use.",
             start: { subject, text throws(Errno) in
                 let (machine, address) = (subject.machine, try address(text))
                 switch machine.kind(ofAddress: address) {
@@ -37,7 +37,7 @@ enum MemoryAttributes {
             }),
         .writeOnly(
             "hard_offline_page",
-            summary: "A physical address: the page there is poisoned.",
+            summary: "Poisons the page at a physical address.",
             start: { subject, text throws(Errno) in
                 let (machine, address) = (subject.machine, try address(text))
                 switch machine.kind(ofAddress: address) {

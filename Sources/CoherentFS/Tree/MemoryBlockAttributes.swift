@@ -10,10 +10,10 @@ enum MemoryBlockAttributes {
             let digits = String(subject.part.number, radix: 16)
             return String(repeating: "0", count: max(0, 8 - digits.utf8.count)) + digits
         },
-        .readOnly("phys_device", summary: "The device the block is on, where firmware tells: 0.") { _ in "0" },
+        .readOnly("phys_device", summary: "The device of the block, if the firmware reports it: 0.") { _ in "0" },
         .readWrite(
             "state", isPollable: true,
-            summary: "Whether the block's memory may be used.",
+            summary: "Whether the block's memory is in use: online or offline.",
             show: { $0.part.state.word },
             start: { subject, text throws(Errno) in
                 let type = try text.keyword(as: OnlineType.self)
@@ -24,7 +24,7 @@ enum MemoryBlockAttributes {
                 return change(subject, to: type)
             }),
         .readWrite(
-            "online", isPollable: true, summary: "Whether the block is online; setting what is set is fine.",
+            "online", isPollable: true, summary: "Whether the block is online; writing the present state is accepted.",
             show: { $0.part.state == .offline ? "0" : "1" },
             start: { subject, text throws(Errno) in
                 let isOnline = try text.bool()
@@ -38,10 +38,10 @@ enum MemoryBlockAttributes {
                     }
                 }
             }),
-        .readOnly("removable", summary: "Whether the block may be taken offline: always, as in Linux since 5.6.") { _ in
+        .readOnly("removable", summary: "Whether the block may go offline: always, as in Linux since 5.6.") { _ in
             "1"
         },
-        .readOnly("valid_zones", summary: "The zone of the block, or while it is offline the zones it may get.") {
+        .readOnly("valid_zones", summary: "The zone of the block; while it is offline, the zones that it may get.") {
             subject in
             let block = subject.part
             if block.state == .online, let zone = block.zone { return zone.name }

@@ -39,7 +39,7 @@ enum MemoryManagementTree {
     private static let numa: [Attribute<Services>] = [
         .readWrite(
             "demotion_enabled",
-            summary: "Whether reclaim may move pages to a slower tier, and does so unasked where memory is short.",
+            summary: "Whether reclaim may demote pages to a slower tier; kswapd does so when memory is short.",
             show: { "\($0.machine.isDemotionEnabled)" },
             store: { services, text throws(Errno) in
                 services.machine.isDemotionEnabled = try text.bool()
@@ -50,14 +50,14 @@ enum MemoryManagementTree {
     // astray, and group-writable, which files of sys/ are not here.
     private static let interleaving: [Attribute<Services>] = [
         .readWrite(
-            "auto", summary: "Whether the machine chooses the weights; setting one ends that.",
+            "auto", summary: "Whether the weights are automatic; setting a weight turns this off.",
             show: { "\($0.machine.hasAutomaticWeights)" },
             store: { services, text throws(Errno) in services.machine.hasAutomaticWeights = try text.bool() })
     ]
 
     private static func weight(of node: CoherentMemory.Node) -> Attribute<Services> {
         .readWrite(
-            "node\(node.id)", summary: "Pages in a row on the node under weighted interleave, 1 to 255.",
+            "node\(node.id)", summary: "Consecutive pages on the node under weighted interleave, 1 to 255.",
             show: { _ in "\(node.interleaveWeight)" },
             store: { services, text throws(Errno) in
                 // What does not fit is EINVAL here, too.

@@ -24,13 +24,13 @@ enum MemorySideCacheTree {
     }
 
     private static let table: [Attribute<MemorySideCache>] = [
-        .readOnly("address_mode", summary: "How addresses are laid out: nothing is said of it.") { _ in "0x0" },
-        .readOnly("indexing", summary: "How an address finds its place in the cache.") {
+        .readOnly("address_mode", summary: "The address mode of the cache: reserved.") { _ in "0x0" },
+        .readOnly("indexing", summary: "How an address is mapped to a line.") {
             number(of: $0.indexing)
         },
-        .readOnly("line_size", summary: "Bytes of a cache line.") { "\($0.lineSize)" },
-        .readOnly("size", summary: "Bytes of the cache.") { "\($0.size)" },
-        .readOnly("write_policy", summary: "When the memory gets what is stored.") {
+        .readOnly("line_size", summary: "The size of a cache line.") { "\($0.lineSize)" },
+        .readOnly("size", summary: "The size of the cache.") { "\($0.size)" },
+        .readOnly("write_policy", summary: "When a store reaches the memory.") {
             number(of: $0.writePolicy)
         },
     ]

@@ -45,7 +45,7 @@ struct Metrics {
 /// What is counted of a machine.
 enum MachineMetrics {
     static let attribute: Attribute<Machine> = Attribute.readOnly(
-        "metrics", summary: "What can be counted, as OpenMetrics text.", show: { text(of: $0) }
+        "metrics", summary: "The counters of the machine, as OpenMetrics text.", show: { text(of: $0) }
     ).verbatim()
 
     static func text(of machine: Machine) -> String {
@@ -57,7 +57,7 @@ enum MachineMetrics {
         addDevices(machine.devices, to: &metrics)
         addBuffers(machine, to: &metrics)
         metrics.counter(
-            "migrated_pages", "Pages that moved from a node to a node.",
+            "migrated_pages", "Pages that moved from one node to another.",
             machine.transfers.map {
                 (
                     [("from", "\($0.from)"), ("to", "\($0.to)"), ("reason", $0.reason.rawValue)], Double($0.pages)
@@ -81,7 +81,7 @@ enum MachineMetrics {
 
     private static func addMemory(of nodes: [CoherentMemory.Node], to metrics: inout Metrics) {
         metrics.gauge(
-            "node_memory_bytes", "Memory of a node: all that is online, what is free, and what buffers have.",
+            "node_memory_bytes", "Memory of a node: online, free, and used by buffers.",
             samples(
                 nodes, "state", of: \.usage,
                 [
@@ -119,7 +119,7 @@ enum MachineMetrics {
 
     private static func addReclaim(of nodes: [CoherentMemory.Node], to metrics: inout Metrics) {
         metrics.counter(
-            "node_reclaim_pages", "What reclaim and balancing did to pages of a node.",
+            "node_reclaim_pages", "Events of reclaim and balancing of pages of a node.",
             samples(
                 nodes, "event", of: \.pressure,
                 [
@@ -136,16 +136,17 @@ enum MachineMetrics {
         }
         metrics.gauge("device_present", "1 while the device is plugged in.", all { $0.isPresent ? 1 : 0 })
         metrics.counter(
-            "device_link_modelled_seconds", "How long faults and copies over the link take by its model.",
+            "device_link_modelled_seconds", "Modelled time of faults and copies over the link, in ns.",
             all { Double($0.modelledNanoseconds) / 1e9 })
         metrics.counter(
-            "device_link_stalled_seconds", "How long errors have kept the link from carrying anything.",
+            "device_link_stalled_seconds", "Total time that errors kept the link down, in ns.",
             all { Double($0.stalledNanoseconds) / 1e9 })
-        metrics.counter("device_copied_bytes", "Bytes that the copy engine has moved.", all { Double($0.copies.bytes) })
+        metrics.counter(
+            "device_copied_bytes", "Bytes that the copy engine has copied.", all { Double($0.copies.bytes) })
         metrics.gauge("device_copy_channels_busy", "Channels that are copying.", all { Double($0.copies.busy) })
-        metrics.counter("device_commands", "Commands that were executed.", all { Double($0.queue.completed) })
+        metrics.counter("device_commands", "Completed commands.", all { Double($0.queue.completed) })
         metrics.counter("device_failed_commands", "Commands that failed.", all { Double($0.queue.failed) })
-        metrics.gauge("device_queue_depth", "Commands that wait or are being executed.", all { Double($0.queue.depth) })
+        metrics.gauge("device_queue_depth", "Commands that wait or run.", all { Double($0.queue.depth) })
         metrics.counter(
             "device_errors", "Errors of the device and its link.",
             devices.flatMap { device -> [Metrics.Sample] in
@@ -166,14 +167,14 @@ enum MachineMetrics {
     /// Of all buffers together: their names are not for everybody.
     private static func addBuffers(_ machine: Machine, to metrics: inout Metrics) {
         let buffers = machine.buffers.filter { $0.fixedSize == nil }
-        metrics.gauge("buffers", "Buffers there are.", [([], Double(buffers.count))])
+        metrics.gauge("buffers", "Number of buffers.", [([], Double(buffers.count))])
         metrics.gauge(
-            "buffer_resident_bytes", "Bytes of all buffers that have a page.",
+            "buffer_resident_bytes", "Resident bytes of all buffers.",
             [([], buffers.reduce(0) { $0 + Double($1.residentPages) * Double(Page.size) })])
         let sums = buffers.map(\.counters)
         func sum(_ figure: (BufferCounters) -> UInt64) -> Double { sums.reduce(0) { $0 + Double(figure($1)) } }
         metrics.counter(
-            "buffer_accesses", "What was done to the buffers that there are.",
+            "buffer_accesses", "Accesses and refusals of the present buffers.",
             [
                 ("read", sum(\.read)), ("write", sum(\.write)), ("cpu", sum(\.cpu)), ("device", sum(\.device)),
                 ("refused", sum(\.refused)),

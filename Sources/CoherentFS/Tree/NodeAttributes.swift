@@ -6,10 +6,10 @@ import SystemPackage
 /// sys/devices/system/node: the lists (node_state_attr of drivers/base/node.c).
 enum NodeListAttributes {
     static let table: [Attribute<Machine>] = [
-        list("online", "Nodes that are online: all but those whose device was removed.") { $0.isPresent },
-        .readOnly("possible", summary: "Nodes that could ever be online.") { "\($0.topology.possible)" },
+        list("online", "Online nodes: all except those whose device was removed.") { $0.isPresent },
+        .readOnly("possible", summary: "Possible nodes.") { "\($0.topology.possible)" },
         list("has_cpu", "Nodes with CPUs.") { !$0.cpus.isEmpty },
-        list("has_normal_memory", "Nodes with memory that the kernel itself may use.") {
+        list("has_normal_memory", "Nodes with memory in zone Normal.") {
             $0.hasNormalMemory
         },
         list("has_memory", "Nodes with memory that policies may name.", isPollable: true) {
@@ -19,7 +19,7 @@ enum NodeListAttributes {
             "has_private_memory", "Nodes with memory that policies may not name, under the name of the 2026 proposal.",
             isPollable: true
         ) { $0.hasMemory && !$0.capabilities.contains(.mempolicy) },
-        list("has_generic_initiator", "Nodes with initiators that are no CPUs.") { _ in false },
+        list("has_generic_initiator", "Nodes with initiators other than CPUs.") { _ in false },
         list("is_coherent_device", "Coherent device nodes, under the name of the 2016 proposal.") {
             $0.kind == .coherent && $0.isPresent
         },
@@ -45,7 +45,7 @@ enum NodeAttributes {
         .readOnly("cpumap", summary: "The node's CPUs as a mask.") {
             $0.part.cpus.map(width: $0.machine.cpuMaskWidth)
         },
-        .readOnly("distance", summary: "The distances to every node that is online; 10 is local.") { subject in
+        .readOnly("distance", summary: "The distances to all online nodes; 10 is local.") { subject in
             zip(subject.machine.nodes, subject.part.distances).filter(\.0.isPresent).map { "\($1)" }
                 .joined(separator: " ")
         },
@@ -66,7 +66,8 @@ enum NodeAttributes {
 enum CoherentNodeAttributes {
     static let table: [Attribute<Subject<CoherentMemory.Node>>] = [
         .readWrite(
-            "isolation", isPollable: true, summary: "Who may be given pages of the node: a name for its rights.",
+            "isolation", isPollable: true,
+            summary: "Which allocations may get pages of the node: a name for its rights.",
             show: { subject in
                 let word = Isolation(subject.part.capabilities)?.rawValue ?? ""
                 return choices(of: Isolation.allCases.map(\.rawValue), selected: word)
@@ -85,13 +86,13 @@ enum CoherentNodeAttributes {
                 let (given, taken) = try capabilityChanges(text)
                 try subject.machine.updateCapabilities(of: subject.part) { $0 = $0.union(given).subtracting(taken) }
             }),
-        .readOnly("contiguous", summary: "The share set aside for contiguous buffers, pages.") { subject in
+        .readOnly("contiguous", summary: "The share reserved for contiguous buffers, pages.") { subject in
             let usage = subject.part.usage.contiguous
             return nameValueLines([
                 ("total", UInt64(usage.total)), ("free", UInt64(usage.free)), ("largest", UInt64(usage.largest)),
             ])
         },
-        .readOnly("refused", summary: "How often isolation turned somebody away.") { subject in
+        .readOnly("refused", summary: "Allocations that isolation refused.") { subject in
             let statistics = subject.part.statistics
             return nameValueLines([
                 ("fallback", statistics.refusedFallback), ("not_allowed", statistics.refusedNotAllowed),
@@ -101,7 +102,7 @@ enum CoherentNodeAttributes {
         .readWrite(
             "tasks",
             summary:
-                "Processes given pages without the right any_task, beside those that hold the device open; write PID or -PID.",
+                "Processes that get pages without the right any_task, besides those that hold the device open; write PID or -PID.",
             records: { subject, number, client in
                 TaskNumbers(for: client).records(subject.machine.permittedProcesses(on: subject.part), from: number)
             },
@@ -109,7 +110,7 @@ enum CoherentNodeAttributes {
         PressureAttributes.pressure,
         .readWrite(
             "migrate", isPollable: true,
-            summary: "Moves every page of the node to another, or cancels that; shows the last result.",
+            summary: "Moves all pages of the node to another node, or cancels the move; shows the last result.",
             show: { $0.part.migration.line },
             start: { subject, text throws(Errno) in
                 let (machine, node) = (subject.machine, subject.part)

@@ -22,7 +22,7 @@ final class NumaMapsQuestion: Sendable {
 
     static let attribute = Attribute<NumaMapsQuestion>.readWrite(
         "numa_maps", permissions: .ownerReadWrite,
-        summary: "Write PID; then reads as /proc/PID/numa_maps, of what the task maps of the mount.",
+        summary: "Write PID; a read then shows the task's mappings of this mount as /proc/PID/numa_maps.",
         records: { question, address, _ throws(Errno) in try question.records(from: address) },
         store: { question, text throws(Errno) in
             let task = try question.services.task(try text.task())

@@ -6,7 +6,7 @@ import SystemPackage
 enum PressureAttributes {
     /// Of a coherent node; of all nodes below sys/kernel/cdm/pressure.
     static let pressure: Attribute<Subject<CoherentMemory.Node>> = .readOnly(
-        "pressure", summary: "Watermarks and lists of the node, and what reclaim and balancing did, in pages."
+        "pressure", summary: "Watermarks and lists of the node, and counters of reclaim and balancing, in pages."
     ) { text(of: $0.part) }
 
     /// sys/kernel/cdm/pressure.
@@ -64,17 +64,17 @@ enum PressureAttributes {
             nameValueLines(events(of: $0))
         },
         setting(
-            "numa_balancing", "Automatic NUMA balancing: 0 off, 1 to the node that touches, 2 promotion, 3 both.",
+            "numa_balancing", "Automatic NUMA balancing: 0 off, 1 pages follow tasks, 2 promotion, 3 both.",
             0...3,
             get: { Int($0.mode.rawValue) }, set: { $0.mode = BalancingMode(rawValue: UInt8($1)) }),
         setting(
-            "numa_balancing_scan_period_ms", "Milliseconds from one slice of the balancing scan to the next.",
+            "numa_balancing_scan_period_ms", "Time between two slices of the balancing scan, ms.",
             10...60_000, get: { $0.scanPeriod }, set: { $0.scanPeriod = $1 }),
         setting(
-            "numa_balancing_scan_size_mb", "How much a slice of the balancing scan marks at most, MB.", 1...65_536,
+            "numa_balancing_scan_size_mb", "Maximum memory that a slice of the balancing scan marks, MB.", 1...65_536,
             get: { $0.scanSize }, set: { $0.scanSize = $1 }),
         setting(
-            "numa_balancing_hot_threshold_ms", "A page touched so soon after it was marked is hot, ms.", 1...60_000,
+            "numa_balancing_hot_threshold_ms", "Maximum time from marking to touch of a hot page, ms.", 1...60_000,
             get: { $0.hotThreshold }, set: { $0.hotThreshold = $1 }),
     ]
 

@@ -11,8 +11,8 @@ enum ProcTree {
 
     private static let table: [Attribute<Machine>] = [
         .readOnly("buddyinfo", summary: "Free blocks of each zone by their order.", records: byNode(buddyinfo)),
-        .readOnly("meminfo", summary: "The memory of the whole machine.", show: meminfo),
-        .readOnly("vmstat", summary: "Figures and events of all nodes together.", show: vmstat),
+        .readOnly("meminfo", summary: "The memory of the machine.", show: meminfo),
+        .readOnly("vmstat", summary: "Counters and events, summed over all nodes.", show: vmstat),
         .readOnly("zoneinfo", summary: "Figures and watermarks of each zone.", records: byNode(zoneinfo)),
     ]
 

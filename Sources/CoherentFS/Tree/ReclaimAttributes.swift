@@ -6,7 +6,7 @@ import SystemPackage
 enum ReclaimAttributes {
     static let table: [Attribute<Subject<CoherentMemory.Node>>] = [
         .writeOnly(
-            "compact", summary: "Any write moves the node's pages together, so that huge pages come free.",
+            "compact", summary: "Any write compacts the node's memory, so that huge pages become free.",
             start: { subject, _ throws(Errno) in
                 let (machine, node) = (subject.machine, subject.part)
                 return Job(.compact, from: [node.id], to: [node.id]) { cancellation, account throws(Errno) in
@@ -16,7 +16,7 @@ enum ReclaimAttributes {
         .writeOnly(
             "reclaim",
             summary:
-                "SIZE [swappiness=0…200|max]: frees unused pages that hold zeros, demotes others if demotion_enabled; EAGAIN for less.",
+                "SIZE [swappiness=0…200|max]: frees unused pages of zeros, demotes others if demotion_enabled; EAGAIN if less is reclaimed.",
             start: { subject, text throws(Errno) in
                 let bytes = try amount(text)
                 return Job(.reclaim, from: [subject.part.id]) { cancellation, account throws(Errno) in

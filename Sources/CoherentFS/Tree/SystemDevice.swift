@@ -49,7 +49,7 @@ enum DeviceFileAttributes {
     static let table: [Attribute<Subject<SystemDevice>>] = [
         Attribute.readWrite(
             "uevent",
-            summary: "What an event of the device says of it beyond its place; a write makes such an event.",
+            summary: "The variables of the device's events; a write sends an event.",
             show: { _ in "" },
             store: { subject, text throws(Errno) in
                 let event = try Uevent(synthetic: text, path: subject.part.path, subsystem: subject.part.bus ?? "")
@@ -75,8 +75,10 @@ enum PowerAttributes {
                 let word = try text.keyword(of: ["auto", "on"])
                 subject.services.power.hold(subject.part.path, on: word == "on")
             }),
-        .readOnly("runtime_active_time", summary: "Milliseconds in use; 0 of what does not suspend.") { _ in "0" },
-        .readOnly("runtime_status", summary: "The state of suspension: these devices do not suspend.") { _ in
+        .readOnly("runtime_active_time", summary: "Milliseconds in use; 0 for a device that does not suspend.") { _ in
+            "0"
+        },
+        .readOnly("runtime_status", summary: "The state of suspension: unsupported.") { _ in
             "unsupported"
         },
         .readOnly("runtime_suspended_time", summary: "Milliseconds in suspension.") { _ in "0" },

@@ -204,7 +204,7 @@ struct SystemTree {
                         last: { directory.lastPlace ?? 0 },
                         list: { places in
                             directory.controlled(at: places).map { ($0.place, $0.entry.name.string, .directory) }
-                        }, countDirectories: { directory.count }),
+                        }, countDirectories: { directory.controlledCount }),
                     lookup: { name in
                         switch directory.lookup(FileName(name)) {
                         case let child as BufferDirectory: .directory(controls(of: child, services))

@@ -17,10 +17,10 @@ enum TaskAttributes {
             }, store: setPolicy),
         .writeOnly(
             "migrate_pages",
-            summary: "Write PID FROM TO, lists of nodes: the pages that the task maps move, as with migrate_pages(2).",
+            summary: "Write PID FROM TO, lists of nodes: moves the pages that the task maps, as migrate_pages(2) does.",
             start: migratePages),
         .readOnly(
-            "zonelists", summary: "The nodes that an allocation for a node tries in turn, a line for each list.",
+            "zonelists", summary: "The zonelists: the nodes that an allocation for a node tries in turn, a line each.",
             records: { services, place, _ in
                 // A record a node.
                 services.machine.nodes.dropFirst(Int(clamping: place)).prefix(1).map { node in
@@ -38,7 +38,7 @@ enum TaskAttributes {
         .writeOnly(
             "coherent_debug",
             summary:
-                "Write pid,0xstart,0xend,nid: what the task maps of the mount at these addresses moves to the node.",
+                "Write pid,0xstart,0xend,nid: moves the task's pages of this mount at these addresses to the node.",
             start: migrateVirtualRange)
     ]
 

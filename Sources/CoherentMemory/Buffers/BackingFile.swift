@@ -3,15 +3,15 @@ import Glibc
 import LinuxSupport
 import SystemPackage
 
-/// The bytes of a buffer in a file of its own rather than in the storage of page tables, so that programs can map that file itself:
-/// the byte at an offset of the buffer is at the same offset of the file.
+/// The bytes of a buffer in a file of its own rather than in the storage of page tables, so that programs can map that
+/// file: the byte at an offset of the buffer is at the same offset of the file.
 ///
-/// Once it is a buffer's, everything but ``descriptor`` is for whoever holds that buffer's lock.
+/// When a buffer has it, everything except ``descriptor`` is guarded by the lock of that buffer.
 @safe
 public final class BackingFile: @unchecked Sendable {
     // Unchecked: the lock of the buffer guards what changes.
 
-    /// The file, for mapping it; its size and its pages are this class's to change.
+    /// The file, for mapping it. Only this class changes its size and pages.
     public let descriptor: FileDescriptor
     /// nil for a file whose withheld pages the host lets everybody touch.
     private let tmpfs: PrivateTmpfs?
@@ -31,8 +31,8 @@ public final class BackingFile: @unchecked Sendable {
 
     /// A file without bytes, on a tmpfs of its own.
     ///
-    /// - Parameter isHuge: whether the host is to back it with huge pages where these lie within its size.
-    /// - Throws: EPERM without CAP_SYS_ADMIN, ENODEV and ENOSYS where the host has no such thing, EMFILE.
+    /// - Parameter isHuge: whether the host backs it with huge pages within its size.
+    /// - Throws: EPERM without CAP_SYS_ADMIN, ENODEV and ENOSYS if the host does not support it, EMFILE.
     public init(isHuge: Bool) throws(Errno) {
         let tmpfs = try PrivateTmpfs(isHuge: isHuge)
         descriptor = try tmpfs.make("bytes")

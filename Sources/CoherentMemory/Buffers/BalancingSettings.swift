@@ -1,4 +1,4 @@
-/// What automatic NUMA balancing does: the bits of /proc/sys/kernel/numa_balancing.
+/// The mode of automatic NUMA balancing: the bits of /proc/sys/kernel/numa_balancing.
 public struct BalancingMode: OptionSet, Sendable, Hashable {
     /// The number, 0 to 3.
     public let rawValue: UInt8
@@ -12,15 +12,15 @@ public struct BalancingMode: OptionSet, Sendable, Hashable {
     public static let tiering = BalancingMode(rawValue: 2)
 }
 
-/// How automatic NUMA balancing goes about it (/sys/kernel/debug/sched/numa_balancing).
+/// The settings of automatic NUMA balancing (/sys/kernel/debug/sched/numa_balancing).
 public struct BalancingSettings: Sendable, Hashable {
-    /// What is done.
+    /// The mode.
     public var mode: BalancingMode = []
     /// Milliseconds from one slice of the scan to the next (scan_period_min_ms), 10 to 60000.
     public var scanPeriod = 1000
     /// Megabytes marked in a slice (scan_size_mb), 1 to 65536.
     public var scanSize = 256
-    /// Milliseconds: a page touched so soon after it was marked is hot (hot_threshold_ms), 1 to 60000.
+    /// Milliseconds: a page that is touched within this time after it was marked is hot (hot_threshold_ms), 1 to 60000.
     public var hotThreshold = 1000
 
     /// The defaults given at each property, which are Linux's.

@@ -1,17 +1,17 @@
 import LinuxSupport
 import Synchronization
 
-/// What was done to a buffer since it was made.
+/// Counters of a buffer since it was made.
 public struct BufferCounters: Sendable, Hashable {
-    /// Requests to read pages: faults of mappings, read-ahead, and read(2) of what the kernel had not cached.
+    /// Requests to read pages: faults of mappings, read-ahead, and read(2) that misses the page cache.
     public var read: UInt64 = 0
     /// Requests to store pages: write(2), and write-back of stores through mappings.
     public var write: UInt64 = 0
-    /// Pages that got their frame because a CPU touched them.
+    /// Pages that got their frame by a touch of a CPU.
     public var cpu: UInt64 = 0
-    /// Pages that a device touched first.
+    /// Pages that got their frame by a touch of a device.
     public var device: UInt64 = 0
-    /// Touches refused for want of a frame.
+    /// Touches that were refused because no frame was available.
     public var refused: UInt64 = 0
 
     /// Counts pages that got their frame.
@@ -24,9 +24,9 @@ public struct BufferCounters: Sendable, Hashable {
 ///
 /// Buffers are made and removed by a ``Machine``, which also reads, writes and moves them.
 public final class Buffer: Sendable, Identifiable {
-    /// Unique among the buffers that a machine ever had.
+    /// Unique among all buffers that a machine ever had.
     public let id: UInt64
-    /// The size in bytes that cannot change, of a device's memory; nil for a buffer.
+    /// The size in bytes of a device's memory, which cannot change; nil for a buffer.
     public let fixedSize: UInt64?
 
     struct State: ~Copyable {
@@ -96,16 +96,16 @@ public final class Buffer: Sendable, Identifiable {
     /// Bytes.
     public var size: UInt64 { state.withLock { $0.size } }
 
-    /// Where pages are allocated.
+    /// The policy of page allocation.
     public var policy: MemoryPolicy { state.withLock { $0.policy } }
 
-    /// Whether pages are huge from now on.
+    /// Whether pages that are allocated later are huge.
     public var hugeMode: HugeMode { state.withLock { $0.huge } }
 
-    /// Whether the pages lie in a row in a node's contiguous share.
+    /// Whether the pages are one run of a node's contiguous share.
     public var isContiguous: Bool { state.withLock { $0.contiguous != nil } }
 
-    /// What was done to the buffer.
+    /// The counters of the buffer.
     public var counters: BufferCounters { state.withLock { $0.counters } }
 
     /// Whether pages within the size have no frame.
@@ -113,23 +113,22 @@ public final class Buffer: Sendable, Identifiable {
         state.withLock { UInt64($0.pages.count) < Page.count(of: $0.size) }
     }
 
-    /// The pages that have a frame.
+    /// The number of pages that have a frame.
     public var residentPages: Int { state.withLock { $0.pages.count } }
 
-    /// What the migration of pages of the buffer that was started last came to, or has come to so far.
+    /// The result of the migration of pages of the buffer that was started last, or its progress.
     public var migration: MigrationResult { state.withLock { $0.migrations }.result }
 
-    /// Whether its pages stay where they are (mlock(2) and the longterm pins of mm/gup.c): a migration fails for them with
-    /// EBUSY, and reclaim passes them by. ``Machine/setPinned(_:of:)`` sets it.
+    /// Whether its pages may not move (mlock(2) and the longterm pins of mm/gup.c): a migration fails for them with
+    /// EBUSY, and reclaim skips them. ``Machine/setPinned(_:of:)`` sets it.
     public var isPinned: Bool { state.withLock { $0.isPinned } }
 
-    /// Has the pages count in a user's share of the nodes from now on, or in nobody's. What is more than that lets the user have
-    /// stays where it is.
+    /// Counts the pages in a user's share of the nodes from now on, or in none. Pages above the share stay.
     public func setShare(_ share: FrameShare?) { state.withLock { $0.pages.setShare(share) } }
 
     func pages(onNode index: Int) -> Int { state.withLock { $0.pages.count(onNode: index) } }
 
-    /// Asks every migration of the buffer that runs to end.
+    /// Cancels every running migration of the buffer.
     public func cancelMigrations() { for account in state.withLock({ $0.migrations.running }) { account.cancel() } }
 
     /// The first page at or behind `page` that may have a frame: skips what was never touched.

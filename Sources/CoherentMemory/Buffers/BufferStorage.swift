@@ -1,13 +1,14 @@
 /// What the pages of a buffer are made of: where they have their frames, and where their bytes are.
 enum BufferStorage {
-    /// Frames of any node, huge pages where the mode has it. The bytes are in the storage of the page table.
+    /// Frames of any node, huge pages according to the mode. The bytes are in the storage of the page table.
     case paged(HugeMode)
-    /// Reserved huge pages only, likewise.
+    /// Reserved huge pages only; the bytes are in the storage of the page table.
     case pooled
-    /// One run of a node's contiguous share, likewise: neither the pages nor the size change. With the mode that it has when it is
-    /// paged again.
+    /// One run of a node's contiguous share; the bytes are in the storage of the page table. Neither the pages nor the
+    /// size change. The mode applies when it is paged again.
     case contiguous(FrameRun, HugeMode)
-    /// Frames as if it were paged, each page within the size has one or is withheld. The bytes are in a file of the buffer's own.
+    /// Frames as if it were paged; each page within the size has a frame or is withheld. The bytes are in a file of the
+    /// buffer's own.
     case file(BackingFile, HugeMode)
 }
 

@@ -1,13 +1,13 @@
 import LinuxSupport
 import SystemPackage
 
-/// Where a contiguous buffer lies.
+/// The location of a contiguous buffer.
 public struct ContiguousRange: Sendable, Hashable {
     /// The id of the node.
     public var node: Int
     /// The physical address of the first byte.
     public var physicalAddress: UInt64
-    /// Bytes, a multiple of the page size.
+    /// The length in bytes, a multiple of the page size.
     public var length: UInt64
 }
 

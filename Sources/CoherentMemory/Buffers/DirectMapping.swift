@@ -3,26 +3,26 @@ import LinuxSupport
 import Synchronization
 import SystemPackage
 
-/// How programs' mappings of a buffer come to its bytes.
+/// How programs map the bytes of a buffer.
 public enum MappingMode: String, Sendable, Hashable, CaseIterable {
-    /// Through the page cache: first touches are seen, pages get their frames at the first touch.
+    /// Through the page cache: the daemon sees first touches, and pages get their frames at the first touch.
     case tracked
-    /// To a file of the buffer's own, which the host maps itself: no touch is seen, all frames are taken when the buffer is
-    /// sized.
+    /// A file of the buffer's own, which the host maps: the daemon sees no touch, and all frames are taken when the
+    /// buffer is sized.
     case direct
 }
 
 extension Buffer {
-    /// The file that has the bytes of a direct buffer; nil of a tracked one.
+    /// The file with the bytes of a direct buffer; nil for a tracked one.
     public var backing: BackingFile? { isDirect ? state.withLock { $0.backing } : nil }
 
-    /// How mappings come to the bytes.
+    /// How programs map the bytes.
     public var mapping: MappingMode { isDirect ? .direct : .tracked }
 
     @inline(__always)
     var isDirect: Bool { directness.load(ordering: .relaxed) }
 
-    /// When a program last stored through a mapping that no touch is seen of, if it has since this was asked last. CLOCK_REALTIME.
+    /// The time of the last store through a direct mapping, if there was one since the last call. CLOCK_REALTIME.
     public func takeStoreTime() -> timespec? {
         isDirect ? state.withLock { $0.backing?.takeStoreTime() } : nil
     }

@@ -5,7 +5,7 @@ import LinuxSupport
 enum Discarded {
     /// All.
     case all
-    /// Those that were neither handed out nor stored to.
+    /// Pages that were neither handed out nor stored to.
     case untouched
     /// Those of a node, by its span, that read as zeros and that nobody has cached.
     case zeros(on: NodeSpan)

@@ -1,20 +1,20 @@
 import LinuxSupport
 
-/// What stands between the machine and the programs that map its memory: the kernel's page cache.
+/// The interface to the kernel's page cache, which is between the machine and the programs that map its memory.
 public protocol MappingInvalidator: Sendable {
-    /// Unmaps pages of a buffer from every process and writes back what was stored to them, before it returns
+    /// Unmaps pages of a buffer from every process and writes back dirty pages, before it returns
     /// (invalidate_inode_pages2_range()). Called from a thread that no request waits for, with no lock held.
     func invalidate(_ buffer: Buffer, pages: Range<UInt64>)
 
-    /// Writes back what was stored to pages of a buffer, as far as that is of use (filemap_fdatawrite_range()). Called
-    /// ahead of ``invalidate(_:pages:)``, which it makes faster and never replaces.
+    /// Writes back dirty pages of a buffer, if that makes ``invalidate(_:pages:)`` faster (filemap_fdatawrite_range()).
+    /// Called before it, and never replaces it.
     ///
-    /// - Parameter next: pages whose write-back may begin; whoever wants it done asks for them again.
+    /// - Parameter next: pages whose write-back may start; the caller requests them again later.
     func writeBack(_ buffer: Buffer, pages: Range<UInt64>, next: Range<UInt64>)
 }
 
 extension MappingInvalidator {
-    /// Leaves it to the invalidation.
+    /// Does nothing: the invalidation writes back.
     public func writeBack(_ buffer: Buffer, pages: Range<UInt64>, next: Range<UInt64>) {}
 }
 

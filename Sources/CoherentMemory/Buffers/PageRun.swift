@@ -1,8 +1,8 @@
 import LinuxSupport
 
-/// Pages of a buffer that follow each other on one node, in physical memory, and in the same condition.
+/// Consecutive pages of a buffer on one node, consecutive in physical memory, and in the same condition.
 public struct PageRun: Sendable, Hashable {
-    /// Bytes from the start of the buffer.
+    /// The offset in the buffer in bytes.
     public var offset: UInt64
     /// Bytes.
     public var length: UInt64
@@ -14,17 +14,17 @@ public struct PageRun: Sendable, Hashable {
     public var isDirty: Bool
     /// Whether the pages are parts of huge pages.
     public var isHuge: Bool
-    /// Whether the pages cannot be moved.
+    /// Whether the pages cannot move.
     public var isPinned: Bool
     /// Whether a migration is about to copy the pages.
     public var isMigrating: Bool
-    /// Whether the pages' memory failed: they have no frame, and the address tells which one they had.
+    /// Whether the pages' memory failed: they have no frame, and the address is that of their last one.
     public var isPoisoned = false
-    /// The same, for their node went away with it.
+    /// The same, because their node was removed with its device.
     public var isLost = false
 }
 
-/// What a range of a buffer has in memory, in pages.
+/// The resident pages of a range of a buffer.
 public struct ResidentPages: Sendable, Hashable {
     /// Pages that were stored to.
     public var written = 0

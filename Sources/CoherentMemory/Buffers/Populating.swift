@@ -2,7 +2,7 @@ import SystemPackage
 
 /// What to do when not every page can get a frame.
 enum Shortage {
-    /// No page gets one: the kernel asks again, page by page, and only the touched page shall fail.
+    /// No page gets one: the kernel asks again, page by page, and only the touched page must fail.
     case all
     /// The pages before the first that cannot get one keep theirs.
     case prefix

@@ -3,14 +3,14 @@ import Dispatch
 import LinuxSupport
 import SystemPackage
 
-/// The command queue of a device: commands are executed one after the other, in the order in which they came, on a thread
-/// of the queue's own. Between them stand the invalidations of the device's MMU, which wait their turn like commands.
+/// The command queue of a device. Commands run one after the other, in order of submission, on the queue's own thread.
+/// The invalidations of the device's MMU wait in the queue among the commands.
 public final class CommandQueue: Sendable {
-    /// How many commands may wait.
+    /// The maximum number of waiting commands.
     public static let capacity = 4096
-    /// How many results are kept.
+    /// The number of results that are kept.
     public static let memory = 64
-    /// The latencies that can be set, in nanoseconds.
+    /// The valid latencies in nanoseconds.
     public static let latencyRange: ClosedRange<UInt64> = 0...1_000_000_000
 
     /// What is executed when its turn comes, and what is done when its result is there.
@@ -22,7 +22,7 @@ public final class CommandQueue: Sendable {
     private enum Work: Sendable {
         case command(UInt64, Command)
         case invalidation(@Sendable () -> Void)
-        /// One that another device waits for in the midst of a command.
+        /// An invalidation that another device waits for during a command.
         case surrender(@Sendable () -> Void)
     }
 
@@ -62,24 +62,24 @@ public final class CommandQueue: Sendable {
 
     // MARK: Figures
 
-    /// Commands and invalidations that wait or are being executed.
+    /// The number of commands and invalidations that wait or run.
     public var depth: Int { state.withLock { $0.waiting.count + ($0.isRunning ? 1 : 0) } }
 
-    /// Commands that were executed.
+    /// The number of completed commands.
     public var completed: UInt64 { state.withLock { $0.completed } }
 
-    /// Commands that failed.
+    /// The number of commands that failed.
     public var failed: UInt64 { state.withLock { $0.failed } }
 
     /// The last results, in the order of the commands.
     public var results: [CommandResult] { state.withLock { Array($0.results) } }
 
-    /// Nanoseconds that must have passed since a command, or an invalidation, was submitted before it starts.
+    /// The minimum time in nanoseconds between the submission of a command or invalidation and its start.
     public var latency: UInt64 { state.withLock { $0.latency } }
 
-    /// Sets the latency, for what has not started either.
+    /// Sets the latency, also for commands that wait already.
     ///
-    /// - Throws: ERANGE for what is not in ``latencyRange``.
+    /// - Throws: ERANGE if it is not in ``latencyRange``.
     public func setLatency(_ nanoseconds: UInt64) throws(Errno) {
         guard Self.latencyRange.contains(nanoseconds) else { throw .outOfRange }
         state.withLock { $0.latency = nanoseconds }
@@ -227,7 +227,7 @@ public final class CommandQueue: Sendable {
 
     var isClosed: Bool { state.withLock { $0.isClosed } }
 
-    /// Takes no more commands; those that wait and the one under way fail with ECANCELED, and invalidations are done at once.
+    /// Accepts no more commands. Waiting and running commands fail with ECANCELED, and invalidations are done at once.
     public func close() {
         let isFirst = state.withLock { state in
             defer { state.isClosed = true }
@@ -236,15 +236,15 @@ public final class CommandQueue: Sendable {
         if isFirst { ring() }
     }
 
-    /// Waits until nothing waits or is being executed; false when it still is after `seconds`.
+    /// Waits until nothing waits or runs; false if something still does after `seconds`.
     public func waitUntilIdle(seconds: Int) -> Bool { work.wait(timeout: .now() + .seconds(seconds)) == .success }
 }
 
-/// What became of a command.
+/// The result of a command.
 public struct CommandResult: Sendable, Hashable {
-    /// The number that the command was given, from 1 on in the order of submission.
+    /// The number of the command, from 1 in order of submission.
     public var sequence: UInt64
-    /// Why it failed; nil when it did not.
+    /// The error; nil on success.
     public var error: Errno?
     /// The checksum of a `crc32`; of the others the bytes that were done, all but for a failure.
     public var value: UInt64

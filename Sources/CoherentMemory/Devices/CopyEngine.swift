@@ -1,18 +1,18 @@
 import Synchronization
 import SystemPackage
 
-/// Whether what goes over a device's link takes as long as the model of the link says.
+/// Whether transfers over a device's link take the modelled time.
 public enum LinkPace: String, Sendable, Hashable, CaseIterable {
-    /// The modelled time is counted only.
+    /// The modelled time is only counted.
     case off
-    /// What goes over the link takes at least the modelled time.
+    /// Transfers over the link take at least the modelled time.
     case real
 }
 
-/// The copy engine of a device (drivers/dma; migrate_vma with a device's own engine): every batch of pages that moves to,
-/// from or within the device's memory takes one of its channels.
+/// The copy engine of a device (drivers/dma; migrate_vma with a device's own engine): every batch of pages that moves
+/// to, from or within the device's memory uses one of its channels.
 public final class CopyEngine: Sendable {
-    /// How many channels an engine may have.
+    /// The valid numbers of channels.
     public static let channelRange = 1...64
 
     private let turns = FairSemaphore(limit: 4)
@@ -20,30 +20,31 @@ public final class CopyEngine: Sendable {
     private let modelled = Atomic<UInt64>(0)
     private let uncopied = Atomic<UInt64>(0)
 
-    /// How many batches move at once.
+    /// The number of channels: batches that move at once.
     public var channels: Int { turns.limit }
 
-    /// Changes how many batches move at once; those under way go on.
+    /// Sets the number of channels; batches in progress continue.
     ///
-    /// - Throws: ERANGE for what is not in ``channelRange``.
+    /// - Throws: ERANGE if it is not in ``channelRange``.
     public func setChannels(_ count: Int) throws(Errno) {
         guard Self.channelRange.contains(count) else { throw .outOfRange }
         turns.limit = count
     }
 
-    /// Channels in use.
+    /// The number of channels in use.
     public var busy: Int { turns.usage.held }
 
-    /// Batches that wait for a channel.
+    /// The number of batches that wait for a channel.
     public var queued: Int { turns.usage.waiting }
 
-    /// Bytes moved.
+    /// The number of bytes copied.
     public var bytes: UInt64 { copied.load(ordering: .relaxed) }
 
-    /// Nanoseconds that this takes by the model of the link.
+    /// The modelled time of the copies in nanoseconds.
     public var modelledNanoseconds: UInt64 { modelled.load(ordering: .relaxed) }
 
-    /// Batches with a page whose memory had failed. Pages that are pinned, or that found no frame, are no errors.
+    /// The number of batches with a page whose memory has failed. Pages that are pinned, or for which no frame is
+    /// available, do not count.
     public var errors: UInt64 { uncopied.load(ordering: .relaxed) }
 
     /// Takes a channel if one is free.

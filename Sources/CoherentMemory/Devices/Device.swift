@@ -19,7 +19,7 @@ public enum DeviceState: String, Sendable, Hashable, CaseIterable {
     case offlineFailed = "offline_failed"
 }
 
-/// A coherent device: it owns a node, and its device file hands that node's memory out.
+/// A coherent device: it owns a node, and its device file gives access to that node's memory.
 public final class Device: Sendable {
     /// The name, `cdmN`.
     public let name: String
@@ -27,17 +27,17 @@ public final class Device: Sendable {
     public let node: Node
     /// The memory behind the device file: as large as the node, always bound to it.
     public let memory: Buffer
-    /// What copies pages to, from and within the memory.
+    /// The engine that copies pages to, from and within the memory.
     public let copies = CopyEngine()
-    /// How the memory and the link err.
+    /// The error model of the memory and the link.
     public let errors = ErrorModel()
     let condition = LinkCondition()
     private let presenceWord = Atomic<UInt32>(0)
-    /// The commands that it executes.
+    /// The command queue.
     public let queue: CommandQueue
-    /// Its page tables.
+    /// The page tables.
     public let mmu: DeviceMMU
-    /// Which pages move because the device touches them, or no more.
+    /// The policy of moves by access.
     public let policy = AccessPolicy()
     private let paceWord = Atomic(false)
 
@@ -64,23 +64,23 @@ public final class Device: Sendable {
         mmu = DeviceMMU(of: node) { queue.invalidate($0) }
     }
 
-    /// Whether the device is there.
+    /// Whether the device is present.
     public var isPresent: Bool { node.isPresent }
 
-    /// How often the device was removed and came back; odd while it is not there. A link that is cut takes the node away,
-    /// but not the device.
+    /// A counter of removals and additions of the device; odd while it is removed. A link that is cut takes the node
+    /// away, but not the device.
     public var presence: UInt32 { presenceWord.load(ordering: .acquiring) }
 
     func changePresence() { presenceWord.wrappingAdd(1, ordering: .acquiringAndReleasing) }
 
-    /// How fast the link is.
+    /// The performance of the link.
     public var link: Link { meter.link }
 
-    /// Nanoseconds that what went over the link took by its model, whether it was made to or not: pages that were read by
-    /// faults and read(2), and those that the copy engine moved.
+    /// The modelled time in nanoseconds of transfers over the link, even if it is not paced: pages that faults and
+    /// read(2) fetched, and pages that the copy engine moved.
     public var modelledNanoseconds: UInt64 { meter.nanoseconds + copies.modelledNanoseconds }
 
-    /// Whether what goes over the link takes its time.
+    /// Whether transfers over the link take the modelled time.
     public var pace: LinkPace {
         get { paceWord.load(ordering: .relaxed) ? .real : .off }
         set { paceWord.store(newValue == .real, ordering: .relaxed) }

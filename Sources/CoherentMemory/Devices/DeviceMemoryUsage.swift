@@ -1,13 +1,13 @@
 import LinuxSupport
 import MachineTopology
 
-/// How much memory a device has and gave out, in pages.
+/// The size of a device's memory and how much of it is allocated, in pages.
 ///
-/// Unlike ``NodeUsage`` it is told under ``Isolation/driver``, too, where the memory is no node's.
+/// Unlike ``NodeUsage`` it is also valid under ``Isolation/driver``, where no node has the memory.
 public struct DeviceMemoryUsage: Sendable, Hashable {
     /// Pages of blocks that are not offline, or that the driver has.
     public var present: Int
-    /// Pages that nobody has, those of the contiguous share among them.
+    /// Pages that are free, including those of the contiguous share.
     public var free: Int
     /// The pages of the largest free block, aligned to its size; 0 for none.
     public var largestFree: Int
@@ -16,7 +16,7 @@ public struct DeviceMemoryUsage: Sendable, Hashable {
 }
 
 extension Device {
-    /// How much of the device's memory is given out; all 0 while the device is gone.
+    /// The use of the device's memory; all 0 while the device is gone.
     public var memoryUsage: DeviceMemoryUsage {
         node.zone.withLock { zone in
             guard node.isPresent else { return DeviceMemoryUsage(present: 0, free: 0, largestFree: 0) }

@@ -3,33 +3,34 @@ import LinuxSupport
 import MachineTopology
 import SystemPackage
 
-/// How often a device's memory errs.
+/// The error rates of a device's memory.
 public struct ErrorRates: Sendable, Hashable {
     /// Corrected errors per GiB and second.
     public var correctable = 0.0
     /// Uncorrected errors per GiB and second; each poisons a page.
     public var uncorrectable = 0.0
-    /// The corrected errors of one page, after which it is taken out of use; 0 for never (PAGE_CE_THRESHOLD of rasdaemon).
+    /// The number of corrected errors of a page after which it is taken out of use; 0 for never (PAGE_CE_THRESHOLD of
+    /// rasdaemon).
     public var threshold: UInt64 = 50
 
-    /// The rates that may be set.
+    /// The valid rates.
     public static let range = 0.0...1_000_000.0
 
-    /// Nothing errs by itself, and rasdaemon's threshold.
+    /// Rates of 0, and rasdaemon's threshold.
     public init() {}
 }
 
-/// What a device reported of its memory and link since the machine was made (the ras directory of a device).
+/// The errors of a device's memory and link since the machine was made (the ras directory of a device).
 public struct ErrorCounts: Sendable, Hashable {
     /// Errors that were corrected.
     public var correctable: UInt64 = 0
-    /// Errors that poisoned a page, or met one that was poisoned.
+    /// Errors that poisoned a page, or hit a poisoned one.
     public var uncorrectable: UInt64 = 0
-    /// Errors of the link, each of which it recovered from.
+    /// Errors of the link, each followed by a recovery.
     public var link: UInt64 = 0
 }
 
-/// The errors of one device's memory: at random by a seed, injected, and counted.
+/// The errors of one device's memory: random by a seed, injected, and counted.
 public final class ErrorModel: Sendable {
     private struct State {
         var rates = ErrorRates()
@@ -45,13 +46,13 @@ public final class ErrorModel: Sendable {
     private let state = Mutex(State())
     let changed = WakeUp()
 
-    /// How often there are errors.
+    /// The error rates.
     public var rates: ErrorRates { state.withLock { $0.rates } }
 
-    /// Errors so far.
+    /// The counts of errors.
     public var counts: ErrorCounts { state.withLock { $0.counts } }
 
-    /// What the errors' places and times follow from.
+    /// The seed of the errors' places and times.
     public var seed: UInt64 {
         get { state.withLock { $0.seed } }
         set {
@@ -78,7 +79,7 @@ public final class ErrorModel: Sendable {
         changed.wake()
     }
 
-    /// Whether the model is to run and nobody does it yet; from then on the caller does.
+    /// Claims the model: true if it must run and does not run yet; then the caller runs it.
     public func begin() -> Bool {
         state.withLock { state in
             guard !state.isRunning, state.rates.correctable + state.rates.uncorrectable > 0 else { return false }
@@ -128,6 +129,6 @@ public final class ErrorModel: Sendable {
 }
 
 extension Device {
-    /// Ends the sleep of who runs the error model, so that it sees that it is cancelled.
+    /// Wakes the thread that runs the error model, so that it checks its cancellation.
     public func wakeErrorModel() { errors.changed.wake() }
 }

@@ -1,32 +1,32 @@
 import LinuxSupport
 import MachineTopology
 
-/// What the machine tells its observer.
+/// A change that the machine reports to its observer.
 public enum MachineEvent: Sendable, Hashable {
     /// A memory block changed its state.
     case block(UInt64, MemoryBlockState)
     /// A device's state word changed.
     case device(name: String, state: DeviceState)
-    /// What the system may do with a node's memory changed, to this.
+    /// The capabilities of a node's memory have changed to these.
     case capabilities(node: Int, NodeCapabilities)
     /// A migration of pages of a buffer began or ended.
     case migration(buffer: UInt64)
     /// A migration of a whole node began or ended.
     case nodeMigration(node: Int)
-    /// A memory block came, or went.
+    /// A memory block was added or removed.
     case blockAdded(UInt64)
     case blockRemoved(UInt64)
-    /// A node came, or went.
+    /// A node was added or removed.
     case nodeAdded(Int)
     case nodeRemoved(Int)
-    /// A device came, or went.
+    /// A device was added or removed.
     case deviceAdded(String)
     case deviceRemoved(String)
     /// The link of a device went down, and its node with it, or came up again.
     case link(name: String, LinkState)
-    /// The link of a device erred, and recovered.
+    /// The link of a device had errors, and recovered.
     case linkErrors(name: String, count: UInt64)
-    /// A device has done a command of its queue, or has failed to.
+    /// A device has completed a command of its queue, or the command has failed.
     case commandCompleted(device: String)
     /// A page failed, or is in service again.
     case pageFailed(PageFailure)

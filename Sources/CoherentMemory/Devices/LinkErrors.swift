@@ -2,17 +2,17 @@ import LinuxSupport
 import Synchronization
 import SystemPackage
 
-/// Whether a device's link carries anything.
+/// The state of a device's link.
 public enum LinkState: String, Sendable, Hashable, CaseIterable {
-    /// It does.
+    /// The link is up.
     case up
-    /// It does not, and what was on the device is lost.
+    /// The link is down, and the pages on the device are lost.
     case down
 }
 
-/// What becomes of tasks that map memory which is lost with a device's link.
+/// The treatment of tasks that map memory that is lost with a device's link.
 public enum LossPolicy: String, Sendable, Hashable, CaseIterable {
-    /// They get SIGBUS once they touch it.
+    /// They get SIGBUS when they touch it.
     case touch
     /// They get SIGBUS at once (PR_MCE_KILL_EARLY).
     case sigbus
@@ -84,36 +84,36 @@ final class LinkCondition: Sendable {
 }
 
 extension Device {
-    /// Whether the link carries anything.
+    /// Whether the link is up.
     public var linkState: LinkState { condition.state }
 
-    /// What becomes of tasks that map memory which is lost with the link.
+    /// The treatment of tasks that map memory that is lost with the link.
     public var onLoss: LossPolicy {
         get { condition.onLoss }
         set { condition.onLoss = newValue }
     }
 
-    /// Nanoseconds that the link carries nothing after an error.
+    /// The time in nanoseconds for which the link is down after an error.
     public var retraining: UInt64 { condition.retraining }
 
-    /// How long ``retraining`` may be.
+    /// The valid values of ``retraining``.
     public static let retrainingRange: ClosedRange<UInt64> = 0...100_000_000
 
-    /// Sets how long the link carries nothing after an error.
+    /// Sets the time for which the link is down after an error.
     ///
-    /// - Throws: ERANGE for what is not in ``retrainingRange``.
+    /// - Throws: ERANGE if it is not in ``retrainingRange``.
     public func setRetraining(_ nanoseconds: UInt64) throws(Errno) {
         guard Self.retrainingRange.contains(nanoseconds) else { throw .outOfRange }
         condition.retraining = nanoseconds
     }
 
-    /// Nanoseconds that errors have stalled the link, so far and to come.
+    /// The total time in nanoseconds for which errors stall the link, including the remaining time of present ones.
     public var stalledNanoseconds: UInt64 { condition.stalled }
 
     /// How long the link still carries nothing; nil where it does.
     var stall: Duration? { condition.stall }
 
-    /// Whether the device is gone because its link was cut, and did not come back since.
+    /// Whether the device is gone because its link was cut, and has not been added again.
     public internal(set) var isSevered: Bool {
         get { condition.isSevered.load(ordering: .acquiring) }
         set { condition.isSevered.store(newValue, ordering: .releasing) }

@@ -1,13 +1,13 @@
 import Glibc
 import SystemPackage
 
-/// What befell a page of memory, for whoever is told of it.
+/// A failure of a page of memory, as reported to an observer.
 public struct PageFailure: Sendable, Hashable {
-    /// What it was.
+    /// The kind of a failure.
     public enum Kind: String, Sendable, Hashable {
-        /// What the page held is lost.
+        /// The contents of the page are lost.
         case poison
-        /// The page went to another frame, and its own is out of use.
+        /// The page has moved to another frame, and its old frame is out of use.
         case offline
         /// The frame is in service again.
         case clear
@@ -15,25 +15,25 @@ public struct PageFailure: Sendable, Hashable {
         case correctable
     }
 
-    /// What it was.
+    /// The kind of the failure.
     public var kind: Kind
     /// The physical address of the page.
     public var physicalAddress: UInt64
     /// The id of the node.
     public var node: Int
-    /// The id of the buffer that had the page, nil where nobody had.
+    /// The id of the buffer that had the page; nil if it was free.
     public var buffer: Buffer.ID?
-    /// Where the page is in the buffer, in bytes.
+    /// The offset of the page in the buffer, in bytes.
     public var offset: UInt64 = 0
-    /// How many errors it is about.
+    /// The number of errors.
     public var count: UInt64 = 1
 }
 
-/// Frames of one node that follow each other and are out of use for one reason.
+/// Consecutive frames of one node that are out of use for the same reason.
 public struct FailedRange: Sendable, Hashable {
     /// The physical address of the first byte.
     public var physicalAddress: UInt64
-    /// Bytes.
+    /// The size in bytes.
     public var length: UInt64
     /// Why.
     public var reason: FailureReason

@@ -1,10 +1,10 @@
 import SystemPackage
 
-/// Bytes of a buffer.
+/// A range of bytes of a buffer.
 public struct BufferRange: Sendable {
     /// The buffer.
     public let buffer: Buffer
-    /// Where they are in it.
+    /// The range within the buffer.
     public let bytes: Range<UInt64>
 
     /// - Throws: EINVAL for a range that ends behind 2⁶³ − 1.
@@ -25,21 +25,21 @@ public struct BufferRange: Sendable {
     var pages: Range<UInt64> { bytes.lowerBound >> Page.shift..<Page.count(of: bytes.upperBound) }
 }
 
-/// What a device can be told to do. A range that reaches behind the end of its buffer fails with EFAULT when its turn comes.
+/// A command of a device. A range that reaches behind the end of its buffer fails with EFAULT when the command runs.
 public enum DeviceCommand: Sendable {
-    /// Stores a byte everywhere.
+    /// Stores a byte to every place of the range.
     case fill(BufferRange, UInt8)
-    /// Copies bytes; the ranges are of the same length, and may overlap as for memmove(3).
+    /// Copies bytes; the ranges have the same length, and may overlap as in memmove(3).
     case copy(from: BufferRange, to: BufferRange)
     /// Computes the CRC-32 of zlib, gzip and Ethernet.
     case crc32(BufferRange)
-    /// Reads every page, and keeps nothing.
+    /// Reads every page and discards the bytes.
     case read(BufferRange)
-    /// Stores to every page what it holds already.
+    /// Stores the present contents to every page.
     case write(BufferRange)
-    /// Takes every page for itself alone: no CPU and no other device maps it.
+    /// Maps every page exclusively: no CPU and no other device maps it.
     case exclusive(BufferRange)
-    /// Does nothing: when it is done, so is everything before it.
+    /// Does nothing. When it is done, all earlier commands are done.
     case fence
 
     var ranges: [BufferRange] {

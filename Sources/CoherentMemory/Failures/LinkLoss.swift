@@ -2,14 +2,14 @@ import LinuxSupport
 import MachineTopology
 import SystemPackage
 
-/// Pages of a buffer that went with their device.
+/// Pages of a buffer that are lost with their device.
 public struct LostMemory: Sendable {
     /// The buffer.
     public let buffer: Buffer
-    /// Where the pages are in it, in bytes, ascending.
+    /// The ranges of the pages in the buffer, in bytes, ascending.
     public let ranges: [Range<UInt64>]
 
-    /// Bytes.
+    /// The length in bytes.
     public var length: UInt64 { ranges.reduce(0) { $0 + UInt64($1.count) } }
 }
 

@@ -20,24 +20,24 @@ public enum HugePage {
 public enum HugeMode: String, Sendable, Hashable, CaseIterable {
     /// Base pages only.
     case never
-    /// A huge page where it lies within the buffer's size and the node has one, else base pages.
+    /// A huge page if it lies within the buffer's size and the node has one, else base pages.
     case withinSize = "within_size"
-    /// A huge page wherever the node has one, else base pages.
+    /// A huge page if the node has one, else base pages.
     case always
-    /// Huge pages reserved in the nodes' pools, and no other (hugetlbfs).
+    /// Only huge pages reserved in the nodes' pools (hugetlbfs).
     case pool
 }
 
-/// A node's reserved huge pages, in huge pages: nodeN/hugepages (the part of struct hstate that is one node's).
+/// A node's reserved huge pages, in huge pages: nodeN/hugepages (the part of struct hstate that belongs to one node).
 public struct HugePoolUsage: Sendable, Hashable {
-    /// Huge pages that the pool has, free or in use (nr_hugepages).
+    /// Huge pages in the pool, free or in use (nr_hugepages).
     public var total = 0
-    /// Huge pages that no buffer has (free_hugepages).
+    /// Huge pages that are free (free_hugepages).
     public var free = 0
-    /// Huge pages beyond those asked for, which go when their buffers give them up (surplus_hugepages).
+    /// Huge pages above the target, until their buffers free them (surplus_hugepages).
     public var surplus = 0
 
-    /// Huge pages that buffers have.
+    /// Huge pages in use by buffers.
     public var used: Int { total - free }
     /// Huge pages that stay when they are given up (persistent_huge_pages()).
     var persistent: Int { total - surplus }

@@ -1,10 +1,10 @@
 import LinuxSupport
 
-/// Elements under numbers that are counted up and never given twice (idr_alloc_cyclic(), lib/idr.c).
+/// Elements under numbers that count up and are never reused (idr_alloc_cyclic(), lib/idr.c).
 ///
-/// A hash table of a million elements stops everybody while it grows, and takes three times their size. Here no step takes
-/// longer because there are many, a slot has the size of its element, and elements are walked in the order of their
-/// numbers while others come and go.
+/// A hash table of a million elements blocks all users while it grows, and takes three times their size. Here no step
+/// takes longer because there are many elements, a slot has the size of its element, and elements are visited in the
+/// order of their numbers while others come and go.
 ///
 /// Inlinable and public as ``TracedMutex`` is.
 public struct IDTable<Element> {
@@ -29,11 +29,11 @@ public struct IDTable<Element> {
     /// How many elements there are.
     @inlinable public var count: Int { total }
 
-    /// A table without elements.
+    /// An empty table.
     @inlinable
     public init() {}
 
-    /// The element under a number, nil where there is none.
+    /// The element under a number; nil if there is none.
     public subscript(id: UInt64) -> Element? {
         @inlinable
         get {
@@ -60,7 +60,7 @@ public struct IDTable<Element> {
         chunks[chunk].slots[slot] = element
     }
 
-    /// Takes an element out and returns it; nil where there is none.
+    /// Removes and returns an element; nil if there is none.
     @discardableResult @inlinable
     public mutating func remove(_ id: UInt64) -> Element? {
         guard let old = self[id] else { return nil }

@@ -4,14 +4,14 @@ import Synchronization
 
 /// A contradiction that ``Machine/checkInvariants()`` found.
 public struct InvariantViolation: Error, CustomStringConvertible {
-    /// What contradicts what.
+    /// The contradiction.
     public let description: String
 }
 
 extension Machine {
-    /// Checks that every frame is accounted for exactly once and every counter agrees with what it counts.
+    /// Checks that every frame is accounted for exactly once and that every counter is correct.
     ///
-    /// For tests, while nothing else uses the machine; it walks all page tables and free lists.
+    /// For tests, while nothing else uses the machine; it visits all page tables and free lists.
     ///
     /// - Throws: ``InvariantViolation`` with the first contradiction.
     public func checkInvariants() throws {

@@ -1,8 +1,8 @@
 import LinuxSupport
 
-/// Frames of a node that cannot be moved away.
+/// Frames of a node that cannot move.
 public struct Blocker: Sendable {
-    /// Why they cannot.
+    /// The reason why frames cannot move.
     public enum Reason: String, Sendable, Hashable {
         /// Their buffer is pinned.
         case pinned
@@ -10,21 +10,21 @@ public struct Blocker: Sendable {
         case contiguous
     }
 
-    /// Whose pages they are.
+    /// The buffer of the pages.
     public let buffer: Buffer
-    /// Where the pages are in the buffer, in bytes.
+    /// The range of the pages in the buffer, in bytes.
     public let bytes: Range<UInt64>
     /// The physical address of the first byte.
     public let physicalAddress: UInt64
-    /// Why.
+    /// The reason.
     public let reason: Reason
 }
 
 extension Machine {
-    /// What keeps a node from going offline: runs of frames, ascending by their physical address.
+    /// The runs of frames that keep a node from going offline, ascending by their physical address.
     public func blockers(of node: Node) -> [Blocker] { blockers(of: node, from: 0, limit: .max) }
 
-    /// The first of them at or behind a physical address, `limit` at most.
+    /// The first of them at or behind a physical address, at most `limit`.
     public func blockers(of node: Node, from address: UInt64, limit: Int) -> [Blocker] {
         var lowest: [Blocker] = []
         func sort(keeping count: Int) {
@@ -76,10 +76,10 @@ extension Machine {
         }
     }
 
-    /// Gives up the pages on a node that cannot be moved away, and what they hold: they are lost, as with a link that is cut.
-    /// A contiguous buffer is so no more, and reads as zeros. For a node that goes whatever it costs.
+    /// Drops the pages on a node that cannot move, and their contents: they are lost, as with a link that is cut. A
+    /// contiguous buffer becomes an ordinary one, and reads as zeros. For a forced removal of a node.
     ///
-    /// Blocks while the page cache gives up the pages; never call it from a thread that the page cache may wait for.
+    /// Blocks while the page cache releases the pages; never call it from a thread that the page cache may wait for.
     public func giveUpBlockers(of node: Node) {
         for (buffer, _) in immovable(on: node) {
             if buffer.isContiguous {

@@ -1,30 +1,31 @@
 import LinuxSupport
 import SystemPackage
 
-/// What a request is to do that found pages with a device, or on their way over a link.
+/// What a request must do if a device maps its pages, or they are on their way over a link.
 public enum Recall: Sendable, Hashable {
-    /// The device has let go of them meanwhile, or they have arrived.
+    /// Continue: the device has released the pages meanwhile, or they have arrived.
     case done
-    /// The request is to wait; it is told when the devices have let go, or the pages have arrived.
+    /// Wait: a callback reports when the devices have released the pages, or they have arrived.
     case underWay
-    /// The request must not wait, for it is for other pages, too. The kernel asks for each page by itself.
+    /// Fail without waiting, because the request covers other pages, too. The kernel then asks for each page
+    /// separately.
     case pagewise
 }
 
 extension Machine {
-    /// Asks devices to let go of pages that the CPU has touched. The invalidations wait their turn in the queues of the
-    /// devices, and until then nobody uses the pages. Pages that are on their way over a link are waited for first.
+    /// Asks devices to release pages that the CPU has touched. The invalidations wait in the queues of the devices;
+    /// until then neither side uses the pages. Pages that are on their way over a link are waited for first.
     ///
-    /// The kernel holds the locks of the pages that it reads in. So whoever waits here must not be waited for by a command
-    /// that takes pages out of the page cache: a read is held back only where devices map all of its pages, a write where
-    /// none of them is cached.
+    /// The kernel holds the locks of the pages that it reads in. So a command that takes pages out of the page cache
+    /// must not depend on a waiting request: a read is held back only if devices map all of its pages, a write only if
+    /// none of its pages is cached.
     ///
     /// - Parameters:
-    ///   - isLocked: whether the kernel holds the locks of the pages meanwhile, as it does but for O_DIRECT.
-    ///   - isWrite: whether the pages are to be stored to as a whole: then a write that may not wait goes ahead.
-    ///   - body: called if the request is to wait, on the thread of a device, at the place of the invalidation in its queue:
-    ///     what is read or written there comes before the commands behind it. Or on that of whoever moves the pages, when
-    ///     they have arrived.
+    ///   - isLocked: whether the kernel holds the locks of the pages meanwhile, as it does except for O_DIRECT.
+    ///   - isWrite: whether the pages are stored to as a whole: then a write that may not wait continues.
+    ///   - body: called if the request must wait. It runs on the thread of a device, at the place of the invalidation
+    ///     in its queue, so that its reads and writes precede the commands behind it; or on the thread that moves the
+    ///     pages, when they have arrived.
     public func recall(
         _ buffer: Buffer, at offset: UInt64, length: Int, isLocked: Bool = true, isWrite: Bool = false,
         _ body: @escaping @Sendable () -> Void
@@ -52,11 +53,11 @@ extension Machine {
         }
     }
 
-    /// Has a device execute commands, in this order and after all that it was given before.
+    /// Queues commands for a device; they run in this order and after all earlier ones.
     ///
-    /// - Parameter process: the thread that asks: its policy and cpuset count where a page is touched first.
-    /// - Returns: the numbers of the commands, by which their results are found.
-    /// - Throws: ENODEV when the device is gone, EAGAIN where its queue has no room for all of them; then none is taken.
+    /// - Parameter process: the calling thread: its policy and cpuset apply to pages that are touched first.
+    /// - Returns: the numbers of the commands, which also identify their results.
+    /// - Throws: ENODEV if the device is gone, EAGAIN if its queue has no room for all of them; then none is queued.
     @discardableResult
     public func submit(
         _ commands: [DeviceCommand], to device: Device, by process: Int32 = 0

@@ -3,11 +3,11 @@ import SystemPackage
 extension Machine {
     /// Moves pages within a node so that its free frames coalesce into huge ones (compact_node()).
     ///
-    /// Units of 512 frames that are in use in part are emptied, the emptiest first, into the free frames of the fullest.
-    /// Blocks until then; never call it from a thread that the page cache may wait for.
+    /// Moves the pages of units of 512 frames that are partly in use, the emptiest first, into the free frames of the
+    /// fullest. Blocks until then; never call it from a thread that the page cache may wait for.
     ///
-    /// - Returns: how many pages were moved.
-    /// - Throws: EINTR when cancelled; what was moved stays moved.
+    /// - Returns: the number of pages that moved.
+    /// - Throws: EINTR when cancelled; pages that have moved stay moved.
     @discardableResult
     public func compact(
         _ node: Node, account: MigrationAccount = MigrationAccount(.compaction), isCancelled: () -> Bool = { false }

@@ -3,7 +3,7 @@ import MachineTopology
 import SystemPackage
 
 extension Machine {
-    /// Where a buffer lies, if it is contiguous.
+    /// The location of a buffer, if it is contiguous.
     public func contiguousRange(of buffer: Buffer) -> ContiguousRange? {
         buffer.state.withLock { $0.contiguous }.map { run in
             ContiguousRange(
@@ -12,23 +12,25 @@ extension Machine {
         }
     }
 
-    /// Gives a buffer without pages all its memory at once, in frames that follow each other, out of the share that a
-    /// coherent node has set aside for this (dma_alloc_contiguous()).
+    /// Allocates all memory of a buffer without pages as one run of frames, from the share that a coherent node
+    /// reserves for this (dma_alloc_contiguous()).
     ///
-    /// The run begins at a multiple of its size, rounded up to a power of two, at most 1 MiB. From then on the buffer keeps
-    /// its size and its pages, until ``releaseContiguous(_:)``: holes are zeroed, and what moves a page moves them all, into
-    /// another such run. Naming the node is asking for it, so that neither policy nor cpuset matters. As it is no allocation
-    /// of a page, numastat does not count it (alloc_contig_range()).
+    /// The run begins at a multiple of its size, rounded up to a power of two, at most 1 MiB. The buffer keeps its size
+    /// and pages until ``releaseContiguous(_:)``: holes are zeroed, and a move of one page moves all of them into
+    /// another such run. The caller names the node, so neither policy nor cpuset applies. It is not an allocation of a
+    /// page, so numastat does not count it (alloc_contig_range()).
     ///
-    /// Waits while a migration of the buffer moves a batch; never call it from a thread that the page cache may wait for.
+    /// Waits while a migration of the buffer moves a batch; never call it from a thread that the page cache may wait
+    /// for.
     ///
     /// - Parameters:
     ///   - id: the node's id.
-    ///   - task: who asks, 0 for nobody in particular.
-    /// - Throws: ENODEV for a node that does not exist or has no memory online; EINVAL for one that is not coherent, for a
-    ///   buffer without a size, and for one of reserved huge pages; EPERM for a device's memory, for a node that
-    ///   policies may not name, and for a restricted one that the task may not use; EOPNOTSUPP for a direct buffer; EBUSY where the
-    ///   buffer has pages; ENOMEM where the share has no such run; EDQUOT if the buffer's user has used its share of the node.
+    ///   - task: the calling task, 0 for none in particular.
+    /// - Throws: ENODEV for a node that does not exist or has no memory online; EINVAL for one that is not coherent,
+    ///   for a buffer without a size, and for one of reserved huge pages; EPERM for a device's memory, for a node that
+    ///   policies may not name, and for a restricted one that the task may not use; EOPNOTSUPP for a direct buffer;
+    ///   EBUSY if the buffer has pages; ENOMEM if the share has no such run; EDQUOT if the buffer's user has used its
+    ///   share of the node.
     public func makeContiguous(_ buffer: Buffer, on id: Int, by task: Int32 = 0) throws(Errno) {
         guard buffer.fixedSize == nil else { throw .notPermitted }
         guard let node = node(id), node.isPresent else { throw .operationNotSupportedByDevice }
@@ -63,12 +65,12 @@ extension Machine {
         }
     }
 
-    /// Makes an ordinary buffer of a contiguous one, and frees its pages, as a hole punched into all of it would.
+    /// Makes a contiguous buffer an ordinary one and frees its pages, as a hole of the whole buffer would.
     ///
     /// Blocks until the pages have left the page cache; never call it from a thread that the page cache may wait for.
     /// Does nothing to a buffer that is not contiguous.
     ///
-    /// - Throws: EBUSY where programs go on touching its pages; then it stays as it is. EPERM for a device's memory.
+    /// - Throws: EBUSY if programs keep touching its pages; then it is not changed. EPERM for a device's memory.
     public func releaseContiguous(_ buffer: Buffer) throws(Errno) {
         guard buffer.fixedSize == nil else { throw .notPermitted }
         try buffer.migrationTurn.withLock { _ throws(Errno) in

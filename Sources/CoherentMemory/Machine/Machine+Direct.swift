@@ -2,16 +2,17 @@ import LinuxSupport
 import SystemPackage
 
 extension Machine {
-    /// Makes a tracked buffer direct: gives every page within its size a frame, as a touch by `origin` would, and moves the
-    /// bytes into a file. Pages stay on their nodes, and there they go on being counted, moved and pinned. Where nobody chose
-    /// how huge its pages are, they are ``HugeMode/withinSize`` from then on.
+    /// Makes a tracked buffer direct: gives every page within its size a frame, as a touch by `origin` would, and moves
+    /// the bytes into a file. Pages stay on their nodes, and are counted, moved and pinned there as before. If no huge
+    /// mode was chosen, it becomes ``HugeMode/withinSize``.
     ///
-    /// Nobody but the machine may use the buffer meanwhile. Waits while a migration of the buffer moves a batch; never call
+    /// Only the machine may use the buffer meanwhile. Waits while a migration of the buffer moves a batch; never call
     /// it from a thread that the page cache may wait for.
     ///
-    /// - Parameter backing: a file without bytes, which is the buffer's from then on.
-    /// - Throws: EBUSY where it is direct already, or somebody uses it; EOPNOTSUPP for a contiguous buffer, or one of
-    ///   reserved huge pages; EIO where memory of it failed; ENOSPC or EPERM where not every page could get a frame, and then it is as it was.
+    /// - Parameter backing: a file without bytes, which the buffer owns from then on.
+    /// - Throws: EBUSY if it is direct already, or in use; EOPNOTSUPP for a contiguous buffer, or one of reserved huge
+    ///   pages; EIO if memory of it has failed; ENOSPC or EPERM if not every page can get a frame, and then the buffer
+    ///   is not changed.
     public func makeDirect(_ buffer: Buffer, in backing: BackingFile, origin: Origin) throws(Errno) {
         try buffer.migrationTurn.withLock { _ throws(Errno) in
             let huge = try buffer.state.withLock { state throws(Errno) -> HugeMode in
@@ -47,10 +48,10 @@ extension Machine {
 
     /// Makes a direct buffer tracked again: its bytes move into the storage of its page table. It keeps its frames.
     ///
-    /// Nobody but the machine may use the buffer meanwhile, or have it mapped. Waits as
-    /// ``makeDirect(_:in:origin:)`` does.
+    /// Only the machine may use the buffer meanwhile, and it must not be mapped. Waits as ``makeDirect(_:in:origin:)``
+    /// does.
     ///
-    /// - Throws: EIO where memory of it failed.
+    /// - Throws: EIO if memory of it has failed.
     public func makeTracked(_ buffer: Buffer) throws(Errno) {
         try buffer.migrationTurn.withLock { _ throws(Errno) in
             try buffer.state.withLock { state throws(Errno) in

@@ -3,12 +3,13 @@ import MachineTopology
 import SystemPackage
 
 extension Machine {
-    /// Reserves huge pages, or gives reserved ones up, until the machine has `count` (kernel/mm/hugepages/…/nr_hugepages).
+    /// Reserves or frees huge pages until the machine has `count` (kernel/mm/hugepages/…/nr_hugepages).
     ///
-    /// More come in equal parts from the nodes that the kernel takes pages of unasked, as far as they have room. Fewer are
-    /// taken from every node in equal parts. What does not fit is left out.
+    /// New ones come in equal parts from the nodes from which the kernel allocates without a request for the node, as far
+    /// as they have room. A lower count takes them from every node in equal parts. If there is not enough room, the count
+    /// stays lower.
     ///
-    /// - Parameter count: huge pages; any number from 0 on.
+    /// - Parameter count: the number of huge pages, 0 or more.
     public func setHugePages(_ count: Int) {
         var able = nodes
         while true {
@@ -30,12 +31,12 @@ extension Machine {
         }
     }
 
-    /// Reserves huge pages of a node, or gives reserved ones up (nodeN/hugepages/…/nr_hugepages).
+    /// Reserves or frees huge pages of a node (nodeN/hugepages/…/nr_hugepages).
     ///
-    /// What does not fit is left out; ``NodeUsage/hugePool`` tells what was got. Huge pages in use beyond `count` become
-    /// surplus. Naming the node is asking for it; one that nobody may name gets none.
+    /// If there is not enough room, the count stays lower; see ``NodeUsage/hugePool``. Huge pages in use above `count`
+    /// become surplus. The request names the node; a node that may not be named gets none.
     ///
-    /// - Parameter count: huge pages; any number from 0 on.
+    /// - Parameter count: the number of huge pages, 0 or more.
     public func setHugePages(_ count: Int, of node: Node) {
         let isLocal = nodeMap.current === node
         node.poolTurn.withLock { _ in
@@ -51,10 +52,10 @@ extension Machine {
         }
     }
 
-    /// Sets whether pages that a buffer gets from now on are huge; pages that it has stay as they are.
+    /// Sets whether pages that a buffer gets later are huge; present pages do not change.
     ///
-    /// - Throws: EBUSY to or from ``HugeMode/pool`` while the buffer has pages, EINVAL to it where the size is no
-    ///   multiple of a huge page's, EOPNOTSUPP to it of a direct buffer.
+    /// - Throws: EBUSY to or from ``HugeMode/pool`` while the buffer has pages, EINVAL to it if the size is not a
+    ///   multiple of a huge page, EOPNOTSUPP to it for a direct buffer.
     public func setHugeMode(_ mode: HugeMode, of buffer: Buffer) throws(Errno) {
         try buffer.state.withLock { state throws(Errno) in
             if let backing = state.backing {

@@ -2,12 +2,12 @@ import LinuxSupport
 import SystemPackage
 
 extension Machine {
-    /// What a range of a buffer, in bytes widened to whole pages, has in memory.
+    /// The resident pages of a range of a buffer, in bytes, widened to whole pages.
     public func residentPages(of buffer: Buffer, bytes: Range<UInt64>) -> ResidentPages {
         buffer.resident(in: bytes.lowerBound >> Page.shift..<Page.count(of: bytes.upperBound), of: memory.nodes)
     }
 
-    /// How many pages of a buffer each node has, ascending by node id; nodes without pages are left out.
+    /// The number of pages of a buffer on each node, ascending by node id; nodes without pages are left out.
     public func placement(of buffer: Buffer) -> [(node: Int, pages: Int)] {
         let counts = buffer.state.withLock { $0.pages.byNode }
         return zip(nodes, counts).filter { $1 > 0 }.map { ($0.id, $1) }
@@ -16,12 +16,12 @@ extension Machine {
     /// The runs of pages of a buffer that have frames, or had one until it failed, in order of their offsets.
     public func runs(of buffer: Buffer) -> [PageRun] { runs(of: buffer, from: 0, limit: .max) }
 
-    /// The first runs at or behind an offset, `limit` at most; none where there are no more.
+    /// The first runs at or behind an offset, at most `limit`; empty if there are no more.
     public func runs(of buffer: Buffer, from offset: UInt64, limit: Int) -> [PageRun] {
         buffer.runs(from: Page.count(of: offset), limit: limit, in: memory.nodes)
     }
 
-    /// The first byte at or behind `offset` whose page has a frame (SEEK_DATA). ENXIO when there is none.
+    /// The first byte at or behind `offset` whose page has a frame (SEEK_DATA). ENXIO if there is none.
     public func nextData(in buffer: Buffer, from offset: UInt64) throws(Errno) -> UInt64 {
         let found = buffer.state.withLock { state -> UInt64? in
             guard offset < state.size else { return nil }

@@ -3,7 +3,7 @@ import MachineTopology
 import SystemPackage
 
 extension Machine {
-    /// Moves pages of a buffer to a node, wherever they are now (migrate_pages(2) for a range).
+    /// Moves pages of a buffer to a node, from all other nodes (migrate_pages(2) for a range).
     ///
     /// Blocks until the pages have moved; never call it from a thread that the page cache may wait for.
     ///
@@ -43,13 +43,13 @@ extension Machine {
 
     /// Moves the pages of ranges of a buffer that are on some nodes to others, step by step (do_migrate_pages()).
     ///
-    /// Blocks as ``migrate(_:bytes:to:account:isCancelled:)`` does. What lies behind the end of the buffer is left out.
+    /// Blocks as ``migrate(_:bytes:to:account:isCancelled:)`` does. Ranges behind the end of the buffer are ignored.
     ///
     /// - Parameters:
     ///   - ranges: bytes, widened to whole pages.
     ///   - steps: ids of nodes; see ``IDSet/migrationSteps(to:)``.
-    /// - Throws: ENODEV for a target that does not exist or has no memory online, ENOMEM where one is full, EBUSY where
-    ///   pages are pinned, EINTR when cancelled. What was moved stays moved.
+    /// - Throws: ENODEV for a target that does not exist or has no memory online, ENOMEM if one is full, EBUSY if pages
+    ///   are pinned, EINTR when cancelled. Pages that have moved stay moved.
     public func migrate(
         _ buffer: Buffer, ranges: [Range<UInt64>], steps: [(source: Int, target: Int)],
         account: MigrationAccount = MigrationAccount(.task), isCancelled: () -> Bool = { false }
@@ -63,8 +63,8 @@ extension Machine {
         try mover.migrate(buffer, ranges: ranges, moves, account, isCancelled: isCancelled)
     }
 
-    /// Moves the pages of ranges of a buffer to a node, wherever they are; as
-    /// ``migrate(_:ranges:steps:account:isCancelled:)`` otherwise.
+    /// Moves the pages of ranges of a buffer to a node, from all other nodes; otherwise as
+    /// ``migrate(_:ranges:steps:account:isCancelled:)``.
     public func migrate(
         _ buffer: Buffer, ranges: [Range<UInt64>], to target: Int,
         account: MigrationAccount = MigrationAccount(.range), isCancelled: () -> Bool = { false }
@@ -74,19 +74,19 @@ extension Machine {
             buffer, ranges: ranges, [(mover.movable(to: target), target)], account, isCancelled: isCancelled)
     }
 
-    /// Checks what ``migrate(_:bytes:to:account:isCancelled:)`` is asked for, without moving anything.
+    /// Checks the arguments of ``migrate(_:bytes:to:account:isCancelled:)`` without moving anything.
     public func checkMigration(of buffer: Buffer, bytes: Range<UInt64>?, to target: Int) throws(Errno) {
         _ = try nodeMap.migrationTarget(target)
         _ = try buffer.pageRange(bytes)
     }
 
-    /// Checks what ``migrate(node:to:account:isCancelled:)`` is asked for, without moving anything.
+    /// Checks the arguments of ``migrate(node:to:account:isCancelled:)`` without moving anything.
     public func checkMigration(ofNode source: Node, to target: Int) throws(Errno) {
         guard try nodeMap.migrationTarget(target) !== source else { throw .invalidArgument }
     }
 
-    /// Moves every page of a node to another (the `migrate` file of a coherent node). Blocks and fails as the
-    /// migration of a buffer does, but what is pinned does not keep the rest.
+    /// Moves every page of a node to another (the `migrate` file of a coherent node). Blocks and fails as the migration
+    /// of a buffer does, but pinned pages do not stop the others.
     public func migrate(
         node source: Node, to target: Int, account: MigrationAccount = MigrationAccount(.node),
         isCancelled: () -> Bool = { false }

@@ -8,14 +8,15 @@ extension Machine {
     /// The most pages that move about as fast as a long read is answered.
     private static let few = 16
 
-    /// Moves pages of a buffer to a node as ``migrate(_:bytes:to:account:isCancelled:)`` does, where that takes but a moment
-    /// and waits for nobody: no device maps any, no link takes its time, and nobody else moves pages of the buffer.
+    /// Moves pages of a buffer to a node as ``migrate(_:bytes:to:account:isCancelled:)`` does, if that is short and
+    /// needs no waiting: no device maps any of the pages, no link is paced, and no other operation moves pages of the
+    /// buffer.
     ///
     /// Threads that the page cache waits for may call it.
     ///
-    /// - Returns: false where it is otherwise; then nothing was done.
-    /// - Throws: ENODEV for a node that does not exist or has no memory online, EINVAL for a bad range, ENOMEM where the
-    ///   target is full. What was moved stays moved.
+    /// - Returns: false if that is not the case; then nothing is done.
+    /// - Throws: ENODEV for a node that does not exist or has no memory online, EINVAL for a bad range, ENOMEM if the
+    ///   target is full. Pages that have moved stay moved.
     public func migrateAtOnce(
         _ buffer: Buffer, bytes: Range<UInt64>? = nil, to target: Int,
         account: MigrationAccount = MigrationAccount(.buffer)
@@ -65,7 +66,7 @@ extension Machine {
         return true
     }
 
-    /// Whether a migration of a range of a buffer, in bytes, or of all of it is of so few pages that it is soon over.
+    /// Whether a migration of a range of a buffer, in bytes, or of all of it, has so few pages that it is short.
     public func isShortMigration(of buffer: Buffer, bytes: Range<UInt64>?) -> Bool {
         if let bytes, Page.count(of: UInt64(bytes.count)) <= Self.few { return true }
         return buffer.residentPages <= Self.few

@@ -3,14 +3,13 @@ import MachineTopology
 import SystemPackage
 
 extension Machine {
-    /// Pins the pages of a buffer where they are, those to come, too, or lets them go (mlock(2), and the longterm pins of
-    /// mm/gup.c). Once it is set, no page moves any more, but for those of a contiguous buffer that is just being copied: it
-    /// comes to its place as a whole.
+    /// Pins the pages of a buffer, including later ones, or unpins them (mlock(2), and the longterm pins of mm/gup.c).
+    /// Pinned pages do not move, except those of a contiguous buffer that is being copied: that move is completed.
     ///
-    /// As in Linux they leave the active list: pinned pages are on no list. Pages that come later never lie on a node that does
-    /// not let them be pinned.
+    /// As in Linux they leave the active list: pinned pages are on no list. Later pages are never on a node that does not
+    /// allow pins.
     ///
-    /// - Throws: EPERM where a page lies on such a node; then the buffer is not pinned, and no page has moved.
+    /// - Throws: EPERM if a page is on such a node; then the buffer is not pinned, and no page has moved.
     public func setPinned(_ isPinned: Bool, of buffer: Buffer) throws(Errno) {
         let hasChanged = try buffer.state.withLock { state throws(Errno) in
             if isPinned, nodes.contains(where: { !$0.allows(.longtermPin) && state.pages.count(onNode: $0.index) > 0 })
@@ -37,7 +36,7 @@ extension Machine {
         }
     }
 
-    /// Pages of a node that are pinned, apart from reserved huge ones (NR_UNEVICTABLE and NR_MLOCK).
+    /// The number of pinned pages of a node, without reserved huge ones (NR_UNEVICTABLE and NR_MLOCK).
     public func pinnedPages(on node: Node) -> Int {
         // Not under its lock: that of a buffer comes first.
         memory.pinned.withLock { $0 }.reduce(0) { sum, id in

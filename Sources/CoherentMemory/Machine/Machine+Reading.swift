@@ -10,13 +10,14 @@ extension Machine {
     /// Reads bytes of a buffer in place, as a touch that gives every page of the range its frame.
     ///
     /// - Parameters:
-    ///   - offset: a byte offset; a range that is not page-aligned touches the pages it reaches into.
-    ///   - length: bytes, cut at the end of the buffer and at ``maximumRead``.
-    ///   - isTouch: whether the pages come into the page cache, and so into mappings. Without, pages that have no frame read as
+    ///   - offset: a byte offset; a range that is not page-aligned touches the pages at its ends.
+    ///   - length: bytes, limited to the end of the buffer and to ``maximumRead``.
+    ///   - isTouch: whether the pages enter the page cache, and so mappings. If false, pages without a frame read as
     ///     zeros and get none.
-    ///   - body: gets the bytes as a list of pieces of the storage, valid until it returns. What is stored meanwhile may be seen.
-    /// - Throws: ENOMEM where a page can get no frame; then no page of the range got one. EIO where the memory of a page
-    ///   of the range failed. EAGAIN where a device maps a page, or one is on its way over a link that takes its time: see
+    ///   - body: gets the bytes as a list of pieces of the storage, valid until it returns. Concurrent stores may be
+    ///     visible.
+    /// - Throws: ENOMEM if a page cannot get a frame; then no page of the range got one. EIO if the memory of a page of
+    ///   the range has failed. EAGAIN if a device maps a page, or a page is on its way over a paced link: see
     ///   ``recall(_:at:length:isLocked:isWrite:_:)``.
     public func read(
         _ buffer: Buffer, at offset: UInt64, length: Int, origin: Origin, isTouch: Bool = true,
@@ -47,8 +48,8 @@ extension Machine {
         if let error { throw error }
     }
 
-    /// Gives the pages that a read would touch their frames, and tells how long that read takes at least by the links that
-    /// are to take their time; nil where none is concerned.
+    /// Allocates the frames that a read would, and returns the minimum duration of that read over paced links; nil if
+    /// none is involved.
     ///
     /// - Throws: as ``read(_:at:length:origin:isTouch:_:)``.
     public func linkTime(
@@ -80,6 +81,6 @@ extension Machine {
         return offset >> Page.shift..<Page.count(of: offset + UInt64(max(0, length)))
     }
 
-    /// Whether any link is to take its time, or recovers from an error.
+    /// Whether any link is paced, or recovers from an error.
     public var hasPacedLink: Bool { devices.contains { $0.pace == .real || $0.stall != nil } }
 }

@@ -2,11 +2,12 @@ import LinuxSupport
 import SystemPackage
 
 extension Machine {
-    /// Changes the size of a buffer (ftruncate(2)); pages behind a nearer end are freed.
+    /// Changes the size of a buffer (ftruncate(2)); pages behind a smaller size are freed.
     ///
-    /// - Parameter origin: who asks, which matters where a direct buffer's pages get their frames.
-    /// - Throws: ENOSPC and EPERM where a direct buffer cannot get them, EFBIG beyond the largest file offset, EPERM of a contiguous buffer, EINVAL for a device's memory, or under ``HugeMode/pool`` for what
-    ///   is no multiple of a huge page (hugetlbfs_setattr()).
+    /// - Parameter origin: the toucher, which determines where a direct buffer's pages get their frames.
+    /// - Throws: ENOSPC and EPERM if a direct buffer cannot get them, EFBIG beyond the largest file offset, EPERM of a
+    ///   contiguous buffer, EINVAL for a device's memory, or under ``HugeMode/pool`` for a size that is not a multiple
+    ///   of a huge page (hugetlbfs_setattr()).
     public func resize(
         _ buffer: Buffer, to size: UInt64, origin: Origin = Origin(pid: 0, node: 0)
     ) throws(Errno) {
@@ -34,10 +35,10 @@ extension Machine {
         if shrinks { memory.discard(buffer, pages: Page.count(of: size)..<UInt64.max >> Page.shift) }
     }
 
-    /// Frees the pages of a byte range, which then reads as zeros (FALLOC_FL_PUNCH_HOLE); zeroes what it covers of
-    /// the pages at its ends, which are huge under ``HugeMode/pool``. Other huge pages are split. The size stays. A
-    /// contiguous buffer keeps its pages: they are zeroed. So does a direct one, of which nobody could see them touched again;
-    /// pages that it was deprived of it gets back, where there are frames for them.
+    /// Frees the pages of a byte range, which then reads as zeros (FALLOC_FL_PUNCH_HOLE), and zeroes the parts of pages
+    /// at its ends; the pages are huge under ``HugeMode/pool``. Other huge pages are split. The size stays. A
+    /// contiguous buffer keeps its pages: they are zeroed. So does a direct buffer, because later touches of it cannot
+    /// be seen; its withheld pages get frames again if there are any.
     public func punch(_ buffer: Buffer, bytes: Range<UInt64>) {
         guard !bytes.isEmpty else { return }
         if buffer.isDirect, memory.punchDirect(buffer, bytes: bytes) { return }

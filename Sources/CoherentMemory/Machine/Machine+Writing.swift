@@ -9,15 +9,15 @@ extension Machine {
     ///
     /// - Parameters:
     ///   - offset: a byte offset.
-    ///   - isGrowing: whether bytes behind the end make the buffer larger, as write(2) does; without it they are
-    ///     left out, as of a write-back that lost a race with a truncation.
-    ///   - waitsForDevices: whether pages that devices map, and no others of the range, are to be asked back first, and pages
-    ///     that are on their way over a link to be waited for.
-    /// - Returns: how many bytes were stored; fewer than asked where frames ran out, before a page
-    ///   that failed, or at the end of a device.
-    /// - Throws: ENOSPC where not even the first byte found a frame, or a place on a device; EIO where the memory of the
-    ///   first page failed; EFBIG beyond the largest offset; EPERM behind the end of a contiguous buffer; EAGAIN where devices
-    ///   are to let go of pages first, or a link is: see ``recall(_:at:length:isLocked:isWrite:_:)``.
+    ///   - isGrowing: whether bytes behind the end make the buffer larger, as with write(2). If false, they are
+    ///     dropped, as for a write-back that lost a race with a truncation.
+    ///   - waitsForDevices: whether the write must wait for pages that devices map, if the range has no others, and for
+    ///     pages that are on their way over a link.
+    /// - Returns: the number of bytes stored. It is smaller than requested if no frame is available, before a page that
+    ///   has failed, or at the end of a device.
+    /// - Throws: ENOSPC if no frame is available for the first byte, or it is behind the end of a device; EIO if the
+    ///   memory of the first page has failed; EFBIG beyond the largest offset; EPERM behind the end of a contiguous
+    ///   buffer; EAGAIN if devices or a link must release pages first: see ``recall(_:at:length:isLocked:isWrite:_:)``.
     public func write(
         _ bytes: UnsafeRawBufferPointer, to buffer: Buffer, at offset: UInt64, origin: Origin, isGrowing: Bool,
         waitsForDevices: Bool = false
@@ -64,13 +64,14 @@ extension Machine {
         return Int(position - offset)
     }
 
-    /// Gives every page of a range its frame ahead of use (fallocate(2)).
+    /// Allocates a frame for every page of a range in advance (fallocate(2)).
     ///
     /// - Parameters:
-    ///   - keepsSize: whether the buffer stays as long as it is.
-    ///   - isCancelled: asked now and then whether to give up.
-    /// - Throws: ENOSPC where the frames do not suffice, EINTR when given up; pages that had none then have none again.
-    ///   EINVAL for an empty range, EFBIG beyond the largest offset, EPERM behind the end of a contiguous buffer.
+    ///   - keepsSize: whether the size of the buffer stays.
+    ///   - isCancelled: checked repeatedly.
+    /// - Throws: ENOSPC if there are not enough frames, EINTR if cancelled; pages that had no frame then have none
+    ///   again. EINVAL for an empty range, EFBIG beyond the largest offset, EPERM behind the end of a contiguous
+    ///   buffer.
     public func allocate(
         _ buffer: Buffer, bytes: Range<UInt64>, keepsSize: Bool, origin: Origin, isCancelled: () -> Bool = { false }
     ) throws(Errno) {

@@ -2,25 +2,25 @@ import MachineTopology
 
 /// The nodes that an allocation for a node tries in turn (struct zonelist).
 public struct Zonelist: Sendable, Hashable {
-    /// Which of a node's lists.
+    /// The kind of a zonelist.
     public enum Kind: String, Sendable, Hashable, CaseIterable {
-        /// For requests that may fall back (ZONELIST_FALLBACK): the node itself, then those that others may fall back to, by
+        /// For requests that may fall back (ZONELIST_FALLBACK): the node itself, then the nodes that allow fallback, by
         /// distance.
         case fallback
-        /// For requests that may not (ZONELIST_NOFALLBACK, __GFP_THISNODE).
+        /// For requests that may not fall back (ZONELIST_NOFALLBACK, __GFP_THISNODE).
         case thisnode
     }
 
-    /// Which of the node's lists it is.
+    /// The kind of the list.
     public var kind: Kind
     /// The ids of the nodes in the order in which they are tried; nodes without memory are left out.
     public var nodes: [Int]
 }
 
 extension Machine {
-    /// The zonelists of a node at this moment, as allocations walk them (build_zonelists() of mm/page_alloc.c, with the
-    /// 2016 proposal's change: a node that others may not fall back to stands in its own lists only, and of the 2026 proposal:
-    /// one that policies may not name stands in none).
+    /// The present zonelists of a node, as allocations use them (build_zonelists() of mm/page_alloc.c, with the change of
+    /// the 2016 proposal: a node that does not allow fallback is in its own lists only, and of the 2026 proposal: one that
+    /// policies may not name is in none).
     public func zonelists(of node: Node) -> [Zonelist] {
         let order = nodeMap.byDistance(from: node)
         return Zonelist.Kind.allCases.map { kind in

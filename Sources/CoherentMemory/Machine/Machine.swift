@@ -23,7 +23,7 @@ import SystemPackage
 /// None is held across a call to the ``MappingInvalidator`` or the observer, but the turns: for the unmap turn devices wait, too,
 /// for the others only those who migrate or make pages fail.
 public final class Machine: Sendable {
-    /// What the machine was made from.
+    /// The topology from which the machine was made.
     public let topology: Topology
     /// The nodes in ascending order of their ids.
     public let nodes: [Node]
@@ -42,7 +42,7 @@ public final class Machine: Sendable {
 
     /// A machine with all its memory free.
     ///
-    /// - Throws: ENOMEM and the like where the host refuses address space.
+    /// - Throws: ENOMEM and similar errors if the host refuses address space.
     public init(topology: Topology) throws(Errno) {
         self.topology = topology
         nodeMap = try NodeMap(topology)
@@ -76,7 +76,7 @@ public final class Machine: Sendable {
         }
     }
 
-    /// The node `nodeN`, if there is one.
+    /// The node `nodeN`, or nil if there is none.
     public func node(_ id: Int) -> Node? { nodeMap.node(id) }
 
     /// The ids of the nodes that have memory online and that policies may name (N_MEMORY, and the nodes of N_MEMORY_PRIVATE
@@ -86,37 +86,38 @@ public final class Machine: Sendable {
     /// Pages per memory block.
     public var pagesPerBlock: Int { nodeMap.framesPerBlock }
 
-    /// The device `name`, if there is one.
+    /// The device `name`, or nil if there is none.
     public func device(named name: String) -> Device? { devices.first { $0.name == name } }
 
-    /// Memory that is 0 for as long as the machine lasts, of which reads give pages that were never stored to.
+    /// Zeroed memory with the lifetime of the machine. Reads use it for pages that were never stored to.
     public var zeroPages: UnsafeRawBufferPointer {
         unsafe UnsafeRawBufferPointer(start: memory.tables.storage.zeros.base, count: PageStorage.zeroLength)
     }
 
-    /// The pages that moved from node to node since the machine was made, by reason; ascending, without those that are none.
+    /// The pages that moved from node to node since the machine was made, by reason; ascending, without zero counts.
     public var transfers: [Transfer] { mover.transfers.rows(nodes) }
 
-    /// Sets who unmaps pages. Without one, nothing is mapped.
+    /// Sets the invalidator that unmaps pages. Without one, nothing is mapped.
     public func setInvalidator(_ invalidator: any MappingInvalidator) {
         memory.invalidator.withLock { $0 = invalidator }
     }
 
-    /// Sets who is told of changes. Called without locks, from the thread that made the change.
+    /// Sets the observer of changes. It is called without locks, on the thread that made the change.
     public func setObserver(_ observer: @escaping @Sendable (MachineEvent) -> Void) { events.setObserver(observer) }
 
-    /// Sets who notes changes in the order in which they came about. Called with a lock of the machine held, so it may
-    /// only take note.
+    /// Sets the recorder of changes, which is called in the order in which they happen. A lock of the machine is held,
+    /// so it may only record them.
     public func setRecorder(_ recorder: @escaping @Sendable (MachineEvent) -> Void) { events.setRecorder(recorder) }
 
-    /// Lets only so many pages have frames from now on; beyond them it is as if all nodes were full.
+    /// Limits the number of pages that have frames. At the limit allocations fail as if all nodes were full.
     public func setHostLimit(pages: UInt64) { memory.placer.hostBudget.setLimit(Int(clamping: pages)) }
 
     // MARK: Buffers
 
     /// A new, empty buffer with the default policy.
     ///
-    /// - Parameter huge: whether its pages are huge; nil where nobody has chosen, and then they are not while it is tracked.
+    /// - Parameter huge: whether its pages are huge; nil if nothing was chosen: then they are not huge while it is
+    ///   tracked.
     public func makeBuffer(huge: HugeMode? = nil) -> Buffer {
         let buffer = memory.makeBuffer()
         buffer.state.withLock { state in
@@ -126,16 +127,17 @@ public final class Machine: Sendable {
         return buffer
     }
 
-    /// Memory of a device that a driver hands out by other means than the device's file: nothing at first, at most as large as
-    /// the node, always bound to it, and open to no task's policy. Its pages move away as all others when the node goes.
+    /// Memory of a device that a driver hands out by other means than the device's file. It is empty at first, has at
+    /// most the size of the node, is always bound to the node, and no task's policy applies. Its pages move away as all
+    /// others if the node is removed.
     public func makeMemory(of device: Device) -> Buffer {
         memory.makeMemory(of: device.node, size: device.memory.fixedSize)
     }
 
-    /// Every buffer and device memory there is, in the order they were made.
+    /// All buffers and device memories, in the order in which they were made.
     public var buffers: [Buffer] { memory.buffers }
 
-    /// Frees a buffer's memory for good. A reply that still reads from it keeps just what it reads until it is done.
+    /// Frees a buffer's memory for good. A reply that still reads from it keeps its part until it is done.
     public func remove(_ buffer: Buffer) {
         // Before any page goes, so that none can come back.
         if buffer.fixedSize == nil {

@@ -5,6 +5,8 @@ struct FrameSupply {
     private var wanted: Int
     private var run = FrameRun(start: 0, count: 0)
     private var current = 0
+    /// Frames taken of the current target, which no share counts before they are in place.
+    private var taken = 0
 
     private let prepaid: PrepaidFrames?
     private let share: ShareOfTargets
@@ -35,12 +37,14 @@ struct FrameSupply {
                 continue
             }
             guard current < targets.count else { return false }
-            let room = share.room(on: targets[current])
-            if room == 0 { isOverShare = true }
+            let room = share.room(on: targets[current]) - taken
+            if room <= 0 { isOverShare = true }
             if room > 0, let more = targets[current].allocateRun(upTo: min(room, max(1, wanted))) {
                 run = more
+                taken += more.count
             } else {
                 current += 1
+                taken = 0
             }
         }
         return true

@@ -1,10 +1,10 @@
-/// How much of a node is set aside for contiguous buffers, in pages (a directory of /sys/kernel/mm/cma).
+/// The share of a node that is reserved for contiguous buffers, in pages (a directory of /sys/kernel/mm/cma).
 public struct ContiguousUsage: Sendable, Hashable {
     /// Pages of the share whose blocks are online (total_pages).
     public var total = 0
-    /// Pages that no buffer has (available_pages, and nr_free_cma).
+    /// Pages that are free (available_pages, and nr_free_cma).
     public var free = 0
-    /// The longest run of them (maxchunk).
+    /// The longest free run (maxchunk).
     public var largest = 0
 }
 

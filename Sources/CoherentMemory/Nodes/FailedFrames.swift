@@ -1,15 +1,15 @@
-/// Why a frame is out of use.
+/// The reason why a frame is out of use.
 public enum FailureReason: String, Sendable, Hashable, CaseIterable {
-    /// Somebody injected poison at its address.
+    /// Poison was injected at its address.
     case injected
-    /// The error model of its device did (the "internal" of a CXL poison list).
+    /// The error model of its device poisoned it (the "internal" of a CXL poison list).
     case `internal`
     /// Software declared it poisoned: hard_offline_page, or a buffer's `poison`.
     case external
-    /// It worked, but was not trusted any more: soft_offline_page, or too many correctable errors.
+    /// It was taken out of use without an uncorrected error: soft_offline_page, or too many correctable errors.
     case offlined
 
-    /// Whether what it held is lost.
+    /// Whether its contents are lost.
     public var isPoison: Bool { self != .offlined }
 }
 

@@ -4,24 +4,24 @@ import MachineTopology
 /// The frames that one user's buffers have on each node, and the share of a coherent node that they may have: what a page counter
 /// of a memory cgroup is to Linux (mm/page_counter.c), by node.
 ///
-/// Pages are counted when they are put into a buffer or leave it, and a node that has no more for the user is passed over like a
-/// full one. What is being placed at the same moment is not seen, so a share may be exceeded by as many pages as that is.
+/// Pages are counted when they enter or leave a buffer. A node whose share is used up is skipped like a full one. Allocations
+/// that are in progress at the same moment are not counted yet, so they may exceed a share.
 public final class FrameShare: Sendable {
     /// Percent of each coherent node, 1 to 100.
     public let percent: UInt64
     private let used = Mutex<[Int]>([])
 
-    /// A share of which nothing is taken.
+    /// An unused share.
     ///
-    /// - Parameter percent: 1 to 100; what is outside is brought within.
+    /// - Parameter percent: limited to 1 to 100.
     public init(percent: UInt64) { self.percent = min(max(percent, 1), 100) }
 
-    /// The frames that the user has on a node.
+    /// The frames of the user on a node.
     public func used(on node: Node) -> Int { used(at: node.index) }
 
     private func used(at index: Int) -> Int { used.withLock { index < $0.count ? $0[index] : 0 } }
 
-    /// How many frames of a node the user may have; nil for any number.
+    /// The maximum number of frames of the user on a node; nil for no limit.
     public func limit(on node: Node) -> Int? {
         guard node.kind == .coherent else { return nil }
         // Without overflow; a share of a little is one at least.

@@ -7,8 +7,8 @@ final class HostPages: Sendable {
 }
 
 extension Node {
-    /// How many pages the host moved to ``hostNode`` because they came to this node, and how many it could not
-    /// move; 4 KiB each.
+    /// The pages of 4 KiB that the host moved to ``hostNode`` because they moved to this node, and those that it could
+    /// not move.
     public var hostMigration: (moved: UInt64, failed: UInt64) {
         (hostPages.moved.load(ordering: .relaxed), hostPages.failed.load(ordering: .relaxed))
     }

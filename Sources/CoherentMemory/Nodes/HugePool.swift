@@ -8,7 +8,7 @@ struct HugePool: ~Copyable {
     private enum State: UInt8 {
         case foreign
         case member
-        /// In use, and out of the pool when it comes back: it was moved to a fresh page elsewhere.
+        /// In use, and leaves the pool when it is freed: its contents moved to a new page elsewhere.
         case leaving
     }
 
@@ -76,11 +76,11 @@ struct HugePool: ~Copyable {
 
     /// What becomes of frames that come back.
     enum Homecoming {
-        /// Others of the unit are still away.
+        /// Other parts of the unit are still in use.
         case incomplete
         /// The unit is free in the pool.
         case pooled
-        /// The unit is the allocator's.
+        /// The unit belongs to the allocator.
         case released
     }
 

@@ -32,9 +32,9 @@ final class LinkMeter: Sendable {
 }
 
 extension Link {
-    /// Nanoseconds that bytes take from the device.
+    /// The modelled time in nanoseconds to read bytes from the device.
     public func readTime(of bytes: UInt64) -> UInt64 { readLatency + bytes * 1000 / readBandwidth }
 
-    /// Nanoseconds that bytes take to the device.
+    /// The modelled time in nanoseconds to write bytes to the device.
     public func writeTime(of bytes: UInt64) -> UInt64 { writeLatency + bytes * 1000 / writeBandwidth }
 }

@@ -5,14 +5,14 @@ import MachineTopology
 public struct MemoryBlock: Sendable {
     /// The number in `memoryM`: the block's physical address divided by the block size.
     public let number: UInt64
-    /// The node it belongs to.
+    /// The node of the block.
     public let node: Node
     /// The block's place within the node.
     let index: Int
-    /// The node's incarnation that it is a part of: a block that comes back is another one.
+    /// The incarnation of the node to which the block belongs: a block that is added again is a different one.
     public let incarnation: UInt32
 
-    /// Whether its pages can be allocated; ``MemoryBlockState/absent`` for good once its node was gone.
+    /// Whether its pages can be allocated; ``MemoryBlockState/absent`` for good after its node was removed.
     public var state: MemoryBlockState { node.zone.withLock { state(in: $0) } }
 
     /// The state. The caller holds the zone's lock.
@@ -26,7 +26,7 @@ public struct MemoryBlock: Sendable {
         node.zone.withLock { zone in [.absent, .offline].contains(state(in: zone)) ? nil : zone.kind(of: index) }
     }
 
-    /// The zones that the block may be brought online into, the one it gets where none is named first.
+    /// The zones into which the block may be brought online; the first is the default.
     public var allowedZones: [ZoneKind] {
         if node.kind == .coherent { return [.movable] }
         return node.zone.withLock { $0.defaultKind(of: index) } == .normal ? [.normal, .movable] : [.movable, .normal]

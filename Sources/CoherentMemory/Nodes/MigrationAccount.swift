@@ -2,37 +2,37 @@ import LinuxSupport
 import Synchronization
 import SystemPackage
 
-/// Why a page moved to another frame (enum migrate_reason of include/linux/migrate_mode.h).
+/// The reason why a page moved to another frame (enum migrate_reason of include/linux/migrate_mode.h).
 public enum MoveReason: String, Sendable, Hashable, CaseIterable {
-    /// Its buffer was asked to go elsewhere.
+    /// A migration of its buffer.
     case buffer
-    /// Its node was asked to empty itself.
+    /// A migration of all pages of its node.
     case node
-    /// A task's memory was asked to go elsewhere (migrate_pages(2)).
+    /// A migration of a task's memory (migrate_pages(2)).
     case task
-    /// A range of a task's addresses was (the 2016 proposal's migrate_virtual_range()).
+    /// A migration of a range of a task's addresses (the 2016 proposal's migrate_virtual_range()).
     case range
     /// Its memory block went offline.
     case offline
     /// The nodes that a task may use have changed.
     case cpuset
-    /// Free frames were to coalesce.
+    /// Compaction of free frames.
     case compaction
     /// Reclaim moved it to a slower tier.
     case demotion
     /// It was hot, and moved to a faster tier.
     case promotion
-    /// It moved to the node that touches it.
+    /// It moved to the node whose tasks touch it.
     case balancing
-    /// A device touched it again and again, or the CPU took it back from the device as often.
+    /// A device touched it repeatedly, or the CPU took it back from the device repeatedly.
     case access
 }
 
-/// The account of one operation that moves pages, while it runs and after: any thread may look, or cancel it.
+/// The account of one operation that moves pages, during and after it. Any thread may read it, or cancel the operation.
 ///
 /// An operation on several buffers has an account, and each of the buffers one that is a part of it.
 public final class MigrationAccount: Sendable {
-    /// What its pages are counted under.
+    /// The reason under which its pages are counted.
     public let reason: MoveReason
     private let parent: MigrationAccount?
     private let asker = Atomic<UInt32>(0)
@@ -54,37 +54,37 @@ public final class MigrationAccount: Sendable {
         state = Mutex((.running, 0))
     }
 
-    /// Who asked for it, by the number of the user: channels of copy engines go round among users. Root's unless it is set, before
+    /// The number of the calling user: channels of copy engines serve users in turn. Default: root. It must be set before
     /// the operation begins.
     public var user: UInt32 {
         get { parent?.user ?? asker.load(ordering: .relaxed) }
         set { asker.store(newValue, ordering: .relaxed) }
     }
 
-    /// What it has come to so far, or came to.
+    /// The result, or the progress so far.
     public var result: MigrationResult {
         var result = state.withLock { $0.result }
         if result.state == .running { result.duration = .now - start }
         return result
     }
 
-    /// The pages that are to move, as far as is known; it may grow while the operation finds more.
+    /// The number of pages to move, as far as known; it may grow while the operation finds more.
     public var total: Int { state.withLock { $0.total } }
 
-    /// Bytes a second, so far or on the whole.
+    /// The rate in bytes per second, so far or of the whole operation.
     public var bytesPerSecond: UInt64 {
         let result = result
         let seconds = result.duration / .seconds(1)
         return seconds > 0 ? UInt64(Double(result.bytes) / seconds) : 0
     }
 
-    /// Asks the operation to end early, with EINTR; what was moved stays moved.
+    /// Requests an early end of the operation, with EINTR; pages that have moved stay moved.
     public func cancel() { cancelled.store(true, ordering: .relaxed) }
 
-    /// Whether somebody asked for the end of the operation, or of the one that it is a part of.
+    /// Whether an early end of the operation, or of the one that it is a part of, is requested.
     public var isCancelled: Bool { cancelled.load(ordering: .relaxed) || parent?.isCancelled ?? false }
 
-    /// Closes the account: the state follows from the error, none for success. Only the first time counts.
+    /// Closes the account: the state follows from the error; nil means success. Only the first call counts.
     public func end(_ error: Errno?) {
         state.withLock { state in
             guard state.result.state == .running else { return }
@@ -132,6 +132,6 @@ struct Migrations {
 }
 
 extension Node {
-    /// Asks every migration of all of the node's pages that runs to end.
+    /// Cancels every running migration of all of the node's pages.
     public func cancelMigrations() { for account in migrations.withLock({ $0.running }) { account.cancel() } }
 }

@@ -1,42 +1,42 @@
-/// What a migration came to, or has come to so far: the line of a `migrate` file.
+/// The result or progress of a migration: the line of a `migrate` file.
 public struct MigrationResult: Sendable, Hashable {
-    /// How far a migration is.
+    /// The state of a migration.
     public enum State: String, Sendable, Hashable {
         /// There was none yet.
         case idle
-        /// Pages are being moved.
+        /// Pages are moving.
         case running
-        /// Every page asked for is where it shall be.
+        /// Every requested page is on the target.
         case done
-        /// Some pages could not be moved.
+        /// Some pages could not move.
         case partial
-        /// No page could be moved.
+        /// No page could move.
         case failed
-        /// The task that asked was interrupted, or somebody cancelled it; what was moved stays moved.
+        /// The calling task was interrupted, or the migration was cancelled; pages that have moved stay moved.
         case cancelled
     }
 
-    /// How far it is.
+    /// The state.
     public var state = State.idle
-    /// Pages moved.
+    /// The number of pages that moved.
     public var moved = 0
-    /// Pages that stayed where they were against the request.
+    /// The number of pages that could not move.
     public var failed = 0
     /// Those of them that cannot be moved at all.
     var pinned = 0
     /// Those of them whose memory failed: they do not keep the rest, and are no error.
     var poisoned = 0
-    /// Those of them of whose target their user has had its share.
+    /// Those of them that did not move because their user has used its share of the target.
     var overShare = 0
-    /// How long it took.
+    /// The duration.
     public var duration = Duration.zero
     /// Where the pages of a batch came from and went to.
     var crossings: [Crossing] = []
 
-    /// Bytes moved.
+    /// The number of bytes that moved.
     public var bytes: UInt64 { UInt64(moved) << Page.shift }
 
-    /// Nothing moved yet.
+    /// The result before any migration.
     public init() {}
 
     init(moved: Int) { self.moved = moved }

@@ -3,27 +3,27 @@ import MachineTopology
 import Synchronization
 import SystemPackage
 
-/// How much memory a node has, in pages.
+/// The use of a node's memory, in pages.
 public struct NodeUsage: Sendable, Hashable {
     /// Pages of blocks that are online, or going offline (MemTotal).
     public var present: Int
-    /// Pages that nobody has (MemFree). As in Linux, those of the contiguous share are among them.
+    /// Pages that are free (MemFree). As in Linux, they include those of the contiguous share.
     public var free: Int
-    /// Pages that buffers and device files have, apart from those of reserved huge pages (FilePages).
+    /// Pages of buffers and device files, without those of reserved huge pages (FilePages).
     public var allocated: Int
-    /// Those of them that the scanner found in use again and again (Active); the others are inactive.
+    /// Allocated pages that the scanner found in use repeatedly (Active); the others are inactive.
     public var active: Int
     /// Pages that are in the kernel's page cache and may be mapped (Mapped).
     public var cached: Int
     /// Pages that were stored to (Dirty).
     public var written: Int
-    /// Huge pages that buffers have apart from reserved ones (ShmemHugePages, in huge pages).
+    /// Huge pages of buffers, without reserved ones (ShmemHugePages, in huge pages).
     public var huge: Int
     /// Reserved huge pages.
     public var hugePool: HugePoolUsage
-    /// What is set aside for contiguous buffers.
+    /// The share for contiguous buffers.
     public var contiguous: ContiguousUsage
-    /// Pages that were poisoned and were not cleared since (HardwareCorrupted of /proc/meminfo).
+    /// Pages that are poisoned and not cleared (HardwareCorrupted of /proc/meminfo).
     public var poisoned: Int
     /// Free blocks of each order from 0 to 18 (a line of /proc/buddyinfo).
     public var freeBlocks: [Int]
@@ -40,7 +40,7 @@ public final class Node: Sendable {
     /// The distances to every node, in ascending order of their ids; 10 to itself.
     public let distances: [Int]
 
-    /// The node of the host that the memory is taken from, as far as that has any; nil for whichever the host chooses.
+    /// The node of the host that provides the memory, as far as it can; nil if the host chooses.
     public let hostNode: Int?
     /// The name of the device whose memory it is; nil for an ordinary node.
     let deviceName: String?
@@ -107,7 +107,7 @@ public final class Node: Sendable {
         for (place, node) in order.enumerated() { fallback[place] = Int32(node) }
     }
 
-    /// What the system may do with the memory. All there is on a node of RAM.
+    /// What the system may do with the memory. A node of RAM has all capabilities.
     public var capabilities: NodeCapabilities { NodeCapabilities(rawValue: capabilityWord.load(ordering: .relaxed)) }
 
     /// Whether the system may do something with the memory (node_allows_reclaim() and the like).
@@ -145,23 +145,23 @@ public final class Node: Sendable {
         capabilityWord.store(capabilities.rawValue, ordering: .relaxed)
     }
 
-    /// Pages in a row under weighted interleaving, 1 to 255 (iw_table of mm/mempolicy.c).
+    /// Consecutive pages under weighted interleaving, 1 to 255 (iw_table of mm/mempolicy.c).
     public var interleaveWeight: Int { max(1, Int(weight.load(ordering: .relaxed))) }
 
     func setInterleaveWeight(_ newWeight: UInt8) { weight.store(newWeight, ordering: .relaxed) }
 
     private let incarnationWord = Atomic<UInt32>(0)
 
-    /// How often the node has come and gone since the machine was made; odd while it is not there.
+    /// A counter of removals and additions of the node since the machine was made; odd while it is removed.
     public var incarnation: UInt32 { incarnationWord.load(ordering: .acquiring) }
 
-    /// Whether the node is there. Only a device's node ever goes (node_online()).
+    /// Whether the node is present. Only a device's node can be removed (node_online()).
     public var isPresent: Bool { incarnation & 1 == 0 }
 
     /// The node goes, or comes back. The caller holds the zone's lock.
     func reincarnate() { incarnationWord.wrappingAdd(1, ordering: .acquiringAndReleasing) }
 
-    /// How much memory the node has, and how it is used.
+    /// The use of the node's memory.
     public var usage: NodeUsage {
         let (cached, written) = (counters.cached.load(ordering: .relaxed), counters.written.load(ordering: .relaxed))
         let huge = counters.huge.load(ordering: .relaxed)
@@ -185,19 +185,19 @@ public final class Node: Sendable {
         }
     }
 
-    /// What the migration of all the node's pages that was started last came to, or has come to so far.
+    /// The result of the migration of all the node's pages that was started last, or its progress.
     public var migration: MigrationResult { migrations.withLock { $0 }.result }
 
     /// The node's allocation counters.
     public var statistics: NodeStatistics { counters.statistics }
 
-    /// What became of the node's memory failures.
+    /// The counters of the node's memory failures.
     public var memoryFailures: MemoryFailureStatistics { counters.memoryFailures.withLock { $0 } }
 
     /// Whether any memory block of the node is online (a member of `has_memory`, or of `has_private_memory`).
     public var hasMemory: Bool { isPresent && zone.withLock { $0.present } > 0 && allows(.node) }
 
-    /// Whether any of it is memory that the kernel itself may use (a member of `has_normal_memory`).
+    /// Whether any of it is in zone Normal (a member of `has_normal_memory`).
     public var hasNormalMemory: Bool { isPresent && zone.withLock { $0.normalBlocks } > 0 && allows(.node) }
 
     var hasFreeFrames: Bool { isPresent && zone.withLock { $0.allocator.freeCount } > 0 }

@@ -1,7 +1,7 @@
 import LinuxSupport
 import Synchronization
 
-/// The allocation counters of a node: `numastat`, and what isolation refused. They only ever grow.
+/// The allocation counters of a node: `numastat`, and refusals of isolation. They only grow.
 public struct NodeStatistics: Sendable, Hashable {
     /// Pages allocated here as intended.
     public var hit: UInt64 = 0
@@ -23,16 +23,16 @@ public struct NodeStatistics: Sendable, Hashable {
     public var refusedHugePages: UInt64 = 0
 }
 
-/// How often memory of a node failed, and what became of the page (struct memory_failure_stats): pages, counted at each
-/// failure and never down.
+/// The memory failures of a node by their outcome (struct memory_failure_stats): pages, counted at each failure and
+/// never decreased.
 public struct MemoryFailureStatistics: Sendable, Hashable {
-    /// Failures in all: the sum of the others.
+    /// All failures: the sum of the others.
     public var total: UInt64 = 0
-    /// Left alone, for the page cannot be handled.
+    /// Ignored, because the page cannot be handled.
     public var ignored: UInt64 = 0
-    /// Tried, and the page is still in use.
+    /// Handling failed: the page is still in use.
     public var failed: UInt64 = 0
-    /// Put off until the page is touched again.
+    /// Delayed until the page is touched again.
     public var delayed: UInt64 = 0
     /// The page is out of use.
     public var recovered: UInt64 = 0

@@ -1,11 +1,11 @@
 import LinuxSupport
 import Synchronization
 
-/// What reclaim, demotion and promotion did on a node: pages, or events. They only ever grow.
+/// Counters of reclaim, demotion and promotion of a node: pages, or events. They only grow.
 public struct PressureStatistics: Sendable, Hashable {
-    /// Pages that the scanner came by (pgscan).
+    /// Pages that the scanner examined (pgscan).
     public var scanned: UInt64 = 0
-    /// Those of them that were in use since it last did.
+    /// Examined pages that were in use since the last scan.
     public var referenced: UInt64 = 0
     /// Pages put on the active list (pgactivate).
     public var activated: UInt64 = 0
@@ -13,13 +13,13 @@ public struct PressureStatistics: Sendable, Hashable {
     public var deactivated: UInt64 = 0
     /// Pages moved from here to a slower tier by kswapd (pgdemote_kswapd).
     public var demotedByKswapd: UInt64 = 0
-    /// Pages moved from here to a slower tier because somebody wrote to `reclaim` (pgdemote_proactive).
+    /// Pages moved from here to a slower tier by a write to `reclaim` (pgdemote_proactive).
     public var demotedProactively: UInt64 = 0
-    /// Pages freed by reclaim, demoted ones among them (pgsteal).
+    /// Pages freed by reclaim, including demoted ones (pgsteal).
     public var reclaimed: UInt64 = 0
-    /// How often kswapd began to work here.
+    /// The number of runs of kswapd on this node.
     public var kswapdRuns: UInt64 = 0
-    /// Pages on slower tiers found hot by tasks that are nearest to this node (pgpromote_candidate).
+    /// Pages on slower tiers that were hot, and whose tasks are nearest to this node (pgpromote_candidate).
     public var promotionCandidates: UInt64 = 0
     /// Pages promoted to this node (pgpromote_success).
     public var promoted: UInt64 = 0
@@ -27,7 +27,7 @@ public struct PressureStatistics: Sendable, Hashable {
     public var marked: UInt64 = 0
     /// Hinting faults at pages of the node (numa_hint_faults).
     public var hintingFaults: UInt64 = 0
-    /// Those of them by tasks that run on this node (numa_hint_faults_local).
+    /// Those of the hinting faults by tasks that run on this node (numa_hint_faults_local).
     public var localHintingFaults: UInt64 = 0
     /// Pages that automatic balancing moved to this node (numa_pages_migrated).
     public var balanced: UInt64 = 0
@@ -52,7 +52,7 @@ struct PressureCounters: ~Copyable, Sendable {
 }
 
 extension Node {
-    /// What reclaim, demotion and promotion did here.
+    /// The counters of reclaim, demotion and promotion of the node.
     public var pressure: PressureStatistics {
         PressureStatistics(
             scanned: counters.pressure.scanned.load(ordering: .relaxed),

@@ -1,10 +1,10 @@
 import MachineTopology
 
 extension Node {
-    /// How far memory is from the programs, on the scale of Linux's tiers (abstract distance, mm/memory-tiers.c).
+    /// The distance of memory from the programs, on the scale of Linux's tiers (abstract distance, mm/memory-tiers.c).
     ///
-    /// Memory of a device would have one by its speed, but relative to that of RAM, of which a topology says nothing;
-    /// Linux then takes what drivers/dax/kmem.c begins with, five times that of RAM.
+    /// For device memory Linux would derive it from the speed relative to RAM, which a topology need not have. It then
+    /// uses the default of drivers/dax/kmem.c, five times that of RAM.
     public var abstractDistance: Int { (kind == .ram ? 1 : 5) * (4 << 7 + 1 << 6) }
 
     /// Whether the memory is of the fastest tiers, those with CPUs (node_is_toptier()).

@@ -1,14 +1,14 @@
 import LinuxSupport
 
-/// Pages that moved from node to node for one reason.
+/// Pages that moved from one node to another for one reason.
 public struct Transfer: Sendable, Hashable {
-    /// The id of the node that they were on.
+    /// The id of the source node.
     public var from: Int
-    /// The id of the node that they are on; the same where they only changed their frames.
+    /// The id of the target node; the same as the source if the pages only changed their frames.
     public var to: Int
     /// Why.
     public var reason: MoveReason
-    /// How many, since the machine was made.
+    /// The number of pages since the machine was made.
     public var pages: UInt64
 }
 

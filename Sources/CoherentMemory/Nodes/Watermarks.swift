@@ -2,15 +2,16 @@ import LinuxSupport
 import MachineTopology
 import Synchronization
 
-/// Free pages of a node at which reclaim begins and ends (enum zone_watermarks).
+/// The numbers of free pages of a node at which reclaim starts and stops (enum zone_watermarks).
 public struct Watermarks: Sendable, Hashable {
-    /// Below it Linux lets only those allocate who free memory by it. Here it only spaces the others.
+    /// Below it Linux allows only allocations that help to free memory. Here it only determines the distance of the
+    /// others.
     public var min = 0
-    /// With fewer free pages kswapd begins.
+    /// kswapd starts below it.
     public var low = 0
-    /// With so many kswapd ends. Nobody demotes or promotes pages to a node that would have fewer.
+    /// kswapd stops at it. A demotion or promotion never takes a target node below it.
     public var high = 0
-    /// With so many kswapd ends where hot pages found no room to be promoted.
+    /// kswapd stops at it if hot pages could not be promoted for lack of room.
     public var promo = 0
 }
 
@@ -60,7 +61,7 @@ extension NodeMap {
 }
 
 extension Node {
-    /// Free pages at which reclaim begins and ends.
+    /// The numbers of free pages at which reclaim starts and stops.
     public var watermarks: Watermarks { zone.withLock { $0.watermarks } }
 
     var freePages: Int { zone.withLock { $0.allocator.freeCount } }

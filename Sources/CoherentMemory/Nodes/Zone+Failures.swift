@@ -2,15 +2,15 @@ import LinuxSupport
 
 /// What a frame was when it failed.
 enum FrameCondition {
-    /// No memory is there.
+    /// There is no memory.
     case absent
     /// It has failed before.
     case failed
-    /// Its block is offline; it is out of use now.
+    /// Its block is offline; the frame is out of use now.
     case offline
-    /// Nobody had it; it is out of use now.
+    /// The frame was free; it is out of use now.
     case free
-    /// Somebody has it, and it will be out of use once it comes back.
+    /// The frame is in use; it will be out of use when it is freed.
     case inUse
 }
 
@@ -105,6 +105,6 @@ extension Node {
         zone.withLock { body($0.failed) }
     }
 
-    /// Pages of the node that are poisoned, and all that are out of use.
+    /// The numbers of pages of the node that are poisoned, and of all pages that are out of use.
     public var failureUsage: (poisoned: Int, retired: Int) { failures { ($0.poisoned, $0.count) } }
 }

@@ -3,13 +3,13 @@ import SystemPackage
 
 /// The state of a memory block.
 public enum MemoryBlockState: UInt8, Sendable, Hashable {
-    /// There is no such block: it was not added yet, or went with its device.
+    /// There is no such block: it was not added yet, or was removed with its device.
     case absent
     /// No page of the block can be allocated, and none is in use.
     case offline
     /// The block's pages are allocated as usual.
     case online
-    /// Pages are being moved away, and those that are free stay so.
+    /// Pages are moving away, and free pages are not allocated.
     case goingOffline
 }
 

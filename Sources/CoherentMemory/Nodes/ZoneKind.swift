@@ -1,22 +1,22 @@
-/// Which of a node's zones a memory block's frames are in (enum zone_type).
+/// The zone of a memory block's frames (enum zone_type).
 public enum ZoneKind: UInt8, Sendable, Hashable {
-    /// Memory that the kernel itself may use, ZONE_NORMAL.
+    /// ZONE_NORMAL, which the kernel itself may use.
     case normal
-    /// Memory from which everything can be moved away, ZONE_MOVABLE.
+    /// ZONE_MOVABLE, whose pages can all move away.
     case movable
 
     /// The name in `valid_zones`.
     public var name: String { self == .normal ? "Normal" : "Movable" }
 }
 
-/// What is to become of a memory block, in the words of `state` and `auto_online_blocks` (MMOP_…).
+/// The target state of a memory block, in the words of `state` and `auto_online_blocks` (MMOP_…).
 public enum OnlineType: String, Sendable, Hashable, CaseIterable {
-    /// Not available.
+    /// Offline.
     case offline
-    /// Available, in the zone that its neighbours suggest.
+    /// Online, in the zone that its neighbours suggest.
     case online
-    /// Available, in the zone that the kernel itself may use.
+    /// Online, in ZONE_NORMAL.
     case onlineKernel = "online_kernel"
-    /// Available, in the zone from which everything can be moved away.
+    /// Online, in ZONE_MOVABLE.
     case onlineMovable = "online_movable"
 }

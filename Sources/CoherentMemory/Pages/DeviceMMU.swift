@@ -1,7 +1,8 @@
 import LinuxSupport
 
-/// What is known of a device's page tables as a whole. There is one for each buffer that the device uses, filled page by
-/// page as commands touch it, and emptied as the CPU touches pages, or pages move or go.
+/// Counters of a device's page tables as a whole. There is one page table for each buffer that the device uses.
+/// Commands add entries when they touch pages; entries are removed when the CPU touches pages, and when pages move or
+/// are freed.
 public final class DeviceMMU: Sendable {
     /// The node of the device's memory.
     let node: Node
@@ -13,23 +14,23 @@ public final class DeviceMMU: Sendable {
         self.invalidateInTurn = invalidateInTurn
     }
 
-    /// Figures of a device's page tables, in pages but for the first.
+    /// Figures of a device's page tables, in pages except for the first.
     public struct Figures: Sendable, Hashable {
-        /// Page tables: buffers of which pages are mapped, or which a command is at work on.
+        /// The number of page tables: buffers with mapped pages, or in use by a command.
         public var contexts = 0
-        /// Pages mapped.
+        /// The number of mapped pages.
         public var mapped = 0
-        /// Mapped pages that the device has stored to.
+        /// Mapped pages that the device has written.
         public var dirty = 0
-        /// Mapped pages that the device has used.
+        /// Mapped pages that the device has accessed.
         public var accessed = 0
-        /// Mapped pages on the active list: neither reclaimed nor demoted.
+        /// Mapped pages on the active list, which reclaim and demotion skip.
         public var active = 0
-        /// Mapped pages used since the list that they are on was last looked at.
+        /// Mapped pages that were used since the last scan of their list.
         public var referenced = 0
-        /// Touches of the device that found no entry, or one that did not let it store, since the machine was made.
+        /// Device faults, by a missing entry or a write to a read-only one, since the machine was made.
         public var faults = 0
-        /// Entries that were taken away, since the machine was made.
+        /// Entries that were invalidated since the machine was made.
         public var invalidations = 0
 
         /// Mapped pages on the inactive list.
@@ -38,7 +39,7 @@ public final class DeviceMMU: Sendable {
 
     private let totals = Mutex(Figures())
 
-    /// The figures of now.
+    /// The present figures.
     public var figures: Figures { totals.withLock { $0 } }
 
     /// Adds changes, gathered over many entries.

@@ -2,21 +2,21 @@ import MachineTopology
 
 /// Which pages of an owner are meant.
 enum PageFilter {
-    /// All.
+    /// All pages.
     case all
     /// All that are not yet on the target, a node with this span.
     case notOn(NodeSpan)
     /// All that are not yet on the target, a node with this span, of nodes that let programs move pages away.
     case movable(to: NodeSpan, in: NodeMap)
-    /// All that are not yet on the target, of nodes that do not.
+    /// All pages that are not yet on the target, of nodes that programs may not move pages away from.
     case immovable(to: NodeSpan, in: NodeMap)
     /// Those of one node, by its span.
     case onNode(NodeSpan)
-    /// Those whose frames are in a range, such as a memory block's.
+    /// The pages whose frames are in a range, such as a memory block's.
     case frames(Range<PFN>)
-    /// The same, but for huge pages.
+    /// The same, except huge pages.
     case baseFrames(Range<PFN>)
-    /// Those that are marked as migrating already.
+    /// The pages that are marked as migrating already.
     case migrating
     /// Those that may be in the page cache.
     case cached

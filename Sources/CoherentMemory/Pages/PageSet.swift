@@ -20,7 +20,7 @@ struct PageSet: ~Copyable {
     /// The nodes that frames are of.
     var nodes: NodeMap { table.pool.nodes }
 
-    /// All pages that have a frame.
+    /// The number of pages that have a frame.
     var count: Int { byNode.reduce(0, +) }
 
     /// How many are on a node, by its place.

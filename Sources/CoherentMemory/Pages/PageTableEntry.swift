@@ -42,7 +42,7 @@ struct PageTableEntry: BitwiseCopyable, Equatable {
     enum Marker {
         /// Its frame failed.
         case poisoned
-        /// Its node went away with it.
+        /// Its node was removed with its device.
         case lost
     }
 

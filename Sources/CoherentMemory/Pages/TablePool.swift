@@ -195,8 +195,8 @@ final class TablePool: @unchecked Sendable {
 
 /// What the host was told of the bytes of a table's pages.
 enum TableHome: Equatable {
-    /// Nothing, or one thing of these and another of those.
+    /// No pages, or pages of more than one kind.
     case mixed
-    /// That they belong where a node is, by its place.
+    /// Pages that belong to one node, by its index.
     case node(Int)
 }

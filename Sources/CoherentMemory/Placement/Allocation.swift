@@ -134,11 +134,11 @@ extension Placer {
     /// Whether a request may land on a node.
     enum Admission {
         case admitted
-        /// The policy or the cpuset does not have the node, or the node does not let anybody have its pages.
+        /// The policy or the cpuset excludes the node, or the node allows no request to have its pages.
         case passedOver
-        /// Isolation keeps out who did not name the node.
+        /// Isolation denies the node, because the request did not name it.
         case isolated
-        /// The node was named by a task that may not use it.
+        /// The request named the node, but the task may not use it.
         case notAllowed
     }
 

@@ -3,11 +3,12 @@ import MachineTopology
 
 /// A group of tasks with a set of nodes that they may use: a control group with the cpuset controller.
 ///
-/// The root group holds every task that is in no other, and allows every node. The machine's tasks guard the state.
+/// The root group has every task that is in no other, and allows every node. The lock of the machine's tasks guards the
+/// state.
 public final class ControlGroup: Sendable, Identifiable {
-    /// Unique among the groups that a machine ever had.
+    /// Unique among all groups that a machine ever had.
     public let id: UInt64
-    /// The group above, nil for the root.
+    /// The parent; nil for the root.
     public var parent: ControlGroup? { above.withLock { $0 } }
     // Let go at the group's end alone.
     private let above: Mutex<ControlGroup?>
@@ -38,10 +39,10 @@ public final class ControlGroup: Sendable, Identifiable {
         while next != nil, isKnownUniquelyReferenced(&next) { next = next?.above.withLock { $0.take() } }
     }
 
-    /// The nodes asked for, empty where none were (cpuset.mems).
+    /// The requested nodes; empty if none were requested (cpuset.mems).
     public var mems: IDSet { state.withLock { $0.mems } }
 
-    /// Whether it was removed, and so holds no task any more.
+    /// Whether the group was removed, and so has no tasks any more.
     public var isRemoved: Bool { state.withLock { $0.isRemoved } }
 
     /// The group and all below it, each before those below it.
@@ -55,7 +56,7 @@ public final class ControlGroup: Sendable, Identifiable {
         return groups
     }
 
-    /// The groups below, by name.
+    /// The children, by name.
     public var children: [String: ControlGroup] { state.withLock { $0.children } }
 
     /// Whether it is, or lies below, another group.

@@ -2,12 +2,12 @@ import MachineTopology
 import SystemPackage
 
 extension MemoryPolicy {
-    /// Reads `MODE[=FLAG][:NODES]` (mpol_parse_str() and mpol_new() of mm/mempolicy.c).
+    /// Parses `MODE[=FLAG][:NODES]` (mpol_parse_str() and mpol_new() of mm/mempolicy.c).
     ///
-    /// - Parameter available: the nodes that have memory; all that are named must be among them, and interleaving
-    ///   without nodes means all of them.
-    /// - Throws: EINVAL for an unknown word, a bad list, a node without memory, or a list or flag that does not suit the
-    ///   mode.
+    /// - Parameter available: the nodes that have memory; all named nodes must be among them, and interleaving without
+    ///   nodes means all of them.
+    /// - Throws: EINVAL for an unknown word, a bad list, a node without memory, or a list or flag that the mode does
+    ///   not take.
     public init(parsing text: String, available: @autoclosure () -> IDSet) throws(Errno) {
         let (front, list) = Self.split(text, at: ":")
         let (word, flagWord) = Self.split(front, at: "=")

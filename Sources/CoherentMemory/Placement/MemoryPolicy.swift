@@ -1,25 +1,25 @@
 import MachineTopology
 
-/// Where pages shall be allocated (struct mempolicy): of a buffer, or of a task.
+/// The nodes on which pages of a buffer or of a task are allocated (struct mempolicy).
 ///
 /// Written as in /proc/PID/numa_maps and parsed as tmpfs's `mpol=` option is (mpol_parse_str() in mm/mempolicy.c).
 public struct MemoryPolicy: Sendable, Hashable {
     /// The kind of a policy.
     public enum Mode: String, Sendable, Hashable, CaseIterable {
-        /// No policy: that of the task is used, and where it has none, the node of the CPU that touches the page, then
-        /// the others by distance.
+        /// No policy: the task's policy applies; if it has none, the node of the CPU that touches the page, then the
+        /// others by distance.
         case `default`
-        /// The node given, then the others by distance (MPOL_PREFERRED).
+        /// The given node, then the others by distance (MPOL_PREFERRED).
         case prefer
-        /// The nearest of the nodes given, and no other (MPOL_BIND).
+        /// The nearest of the given nodes, and no other (MPOL_BIND).
         case bind
-        /// The nodes given in turn, by page offset (MPOL_INTERLEAVE).
+        /// The given nodes in turn, by page offset (MPOL_INTERLEAVE).
         case interleave
-        /// The nodes given in turn, each for as many pages as its weight says (MPOL_WEIGHTED_INTERLEAVE).
+        /// The given nodes in turn, each for as many pages as its weight (MPOL_WEIGHTED_INTERLEAVE).
         case weightedInterleave = "weighted interleave"
-        /// The node of the CPU that touches the page, whatever the policy of the task (MPOL_LOCAL).
+        /// The node of the CPU that touches the page, regardless of the policy of the task (MPOL_LOCAL).
         case local
-        /// The nearest of the nodes given, then the others by distance (MPOL_PREFERRED_MANY).
+        /// The nearest of the given nodes, then the others by distance (MPOL_PREFERRED_MANY).
         case preferMany = "prefer (many)"
     }
 
@@ -27,21 +27,21 @@ public struct MemoryPolicy: Sendable, Hashable {
     public enum NodeFlag: String, Sendable, Hashable, CaseIterable {
         /// Those of the nodes that are allowed (MPOL_F_STATIC_NODES).
         case `static`
-        /// Counted within the nodes that are allowed: `0` is the first of them (MPOL_F_RELATIVE_NODES).
+        /// Positions among the allowed nodes: `0` is the first of them (MPOL_F_RELATIVE_NODES).
         case relative
     }
 
     /// The kind of the policy.
     public let mode: Mode
-    /// The nodes it names; empty for ``Mode/default`` and ``Mode/local``, exactly one for ``Mode/prefer``.
+    /// The named nodes; empty for ``Mode/default`` and ``Mode/local``, exactly one for ``Mode/prefer``.
     public let nodes: IDSet
-    /// What the nodes mean, where the policy says it.
+    /// The meaning of the nodes, if the policy has a flag.
     public let flag: NodeFlag?
 
-    /// The policy of a buffer, or a task, that was given none.
+    /// The policy of a buffer or task without one of its own.
     public static let `default` = MemoryPolicy(mode: .default, nodes: IDSet(), flag: nil)
 
-    /// Exactly this node.
+    /// A policy bound to exactly this node.
     public static func bind(_ node: Int) -> MemoryPolicy {
         MemoryPolicy(mode: .bind, nodes: IDSet(node..<node + 1), flag: nil)
     }

@@ -27,10 +27,11 @@ extension IDSet {
         return result
     }
 
-    /// The moves that take the memory of a task from some nodes to others, in an order in which no page is moved twice
+    /// The moves that take the memory of a task from some nodes to others, in an order in which no page moves twice
     /// (do_migrate_pages()).
     ///
-    /// Where both have as many nodes, each goes to its counterpart; otherwise what is already on a node of `new` stays.
+    /// If both sets have the same number of nodes, each node's pages go to its counterpart; otherwise pages on a node
+    /// of `new` stay.
     public func migrationSteps(to new: IDSet) -> [(source: Int, target: Int)] {
         guard !new.isEmpty else { return [] }
         let old = Array(self)

@@ -1,10 +1,10 @@
-/// Who touches a page.
+/// The toucher of a page.
 public struct Origin: Sendable, Hashable {
-    /// The thread that made the request; 0 where the kernel acts by itself (write-back).
+    /// The thread that made the request; 0 if the kernel itself did (write-back).
     public var pid: Int32
-    /// The id of the node whose CPU it runs on.
+    /// The id of the node whose CPU the thread runs on.
     public var node: Int
-    /// Whether a device makes it, at the behest of that thread; then `node` is the device's own.
+    /// Whether a device touches the page on behalf of that thread; then `node` is the device's own.
     public var isDevice: Bool
     /// Whether it may use restricted nodes, by their places, as far as that was asked ahead; see
     /// ``Machine/asked(_:for:pages:)``.

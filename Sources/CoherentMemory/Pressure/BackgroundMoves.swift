@@ -1,23 +1,23 @@
 import LinuxSupport
 import MachineTopology
 
-/// Pages that the machine moves of its own accord, while it does: demotion by kswapd, or automatic NUMA balancing.
+/// A move of pages in the background while it runs: demotion by kswapd, or automatic NUMA balancing.
 public struct BackgroundMove: Sendable {
-    /// Who moves them.
+    /// The origin of a background move.
     public enum Kind: String, Sendable, Hashable {
         /// The thread that keeps memory free.
         case kswapd
-        /// The one that moves pages to those who touch them.
+        /// The thread of automatic NUMA balancing.
         case balancing
     }
 
-    /// Who moves them.
+    /// The origin of the move.
     public let kind: Kind
-    /// The ids of the nodes that they leave; none where that is not known beforehand.
+    /// The ids of the source nodes; empty if they are not known in advance.
     public let from: IDSet
-    /// The ids of the nodes that they may go to.
+    /// The ids of the possible target nodes.
     public let to: IDSet
-    /// How far it is; cancelled, it ends, until there is cause again.
+    /// Its progress. After a cancel the move ends until it is needed again.
     public let account: MigrationAccount
 }
 

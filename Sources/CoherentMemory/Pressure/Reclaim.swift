@@ -6,7 +6,7 @@ import SystemPackage
 enum ReclaimCause {
     /// The background thread.
     case kswapd
-    /// Somebody who wrote to `reclaim`.
+    /// A write to `reclaim`.
     case proactive
 }
 

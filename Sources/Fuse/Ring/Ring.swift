@@ -34,6 +34,9 @@ final class Ring: @unchecked Sendable {
     /// Of each queue: those of them that some request has come to. The kernel gives what waits in a queue only to entries that are
     /// committed, not to one that is registered (fuse_uring_do_register()): so one of these must always be about to be.
     private var live: [Int: Int] = [:]
+    /// Whether requests may wait in the queue of this CPU while it has no live entry.
+    private var needsPriming = false
+    private var primings: UInt64 = 0
     private var isLost = false
     private var priority: RingPriority
 
@@ -149,7 +152,31 @@ final class Ring: @unchecked Sendable {
     /// Gives the kernel the answers, which wakes those who wait for them, and waits for the next request.
     private func submitAndWait() -> Int32 {
         priority.settle()
+        if needsPriming {
+            // The new entries are the kernel's once they are submitted.
+            let result = unsafe curing_submit(raw, 0)
+            if result < 0 { return result }
+            prime()
+        }
         return unsafe curing_submit(raw, 1)
+    }
+
+    /// Makes a request of our own that comes to an entry without a request: its commit is what takes up those that wait.
+    ///
+    /// FUSE_NOTIFY_RETRIEVE of no bytes of a file has the kernel send FUSE_NOTIFY_REPLY by the queue of the CPU that this thread is on
+    /// (fuse_retrieve(), fuse_uring_task_to_queue()). It takes regular files alone, and those that the kernel knows: what a request
+    /// that is held is about mostly is one.
+    private func prime() {
+        needsPriming = false
+        for index in unsafe entries.indices {
+            let entry = unsafe entries[index]
+            guard unsafe entry.pointee.isDeferred && entry.pointee.queue == cpu else { continue }
+            primings += 1
+            // struct fuse_out_header with FUSE_NOTIFY_RETRIEVE in place of an errno; struct fuse_notify_retrieve_out.
+            let unique = RingEntry.firstPriming + (primings % (1 << 32)) << 16 + UInt64(cpu) << 1
+            let message: [UInt64] = unsafe [48 | 5 << 32, 0, unique, entry.pointee.node, 0, 0]
+            if unsafe message.withUnsafeBytes({ unsafe write(device, $0.baseAddress, $0.count) }) == 48 { return }
+        }
     }
 
     private func drain(_ session: OpaquePointer) throws(Errno) {
@@ -174,17 +201,19 @@ final class Ring: @unchecked Sendable {
     }
 
     private func serve(_ entry: UnsafeMutablePointer<RingEntry>, _ session: OpaquePointer) throws(Errno) {
-        guard let message = unsafe entry.pointee.takeRequest() else {
-            unsafe entry.pointee.refuse()
-            try unsafe commit(entry)
-            return
-        }
         let queue = unsafe entry.pointee.queue
         if unsafe entry.pointee.isFresh {
             unsafe entry.pointee.isFresh = false
             live[queue, default: 0] += 1
         }
-        unsafe entry.pointee.mayBeHeld = live[queue, default: 0] > 1
+        let message = unsafe entry.pointee.takeRequest()
+        guard let message = unsafe message, unsafe !entry.pointee.isPriming else {
+            unsafe entry.pointee.answer(message == nil ? -EIO : 0)
+            try unsafe commit(entry)
+            return
+        }
+        // Only the queue of the CPU that this thread is on can be primed.
+        unsafe entry.pointee.mayBeHeld = queue == cpu || live[queue, default: 0] > 1
         // The pid of struct fuse_in_header.
         unsafe priority.noteAsker(message.loadUnaligned(fromByteOffset: 32, as: UInt32.self))
         var buffer = unsafe fuse_buf()
@@ -203,8 +232,9 @@ final class Ring: @unchecked Sendable {
                 // Without memory for one more, the next who ask wait until one of the others has its answer.
                 do throws(Errno) { try addEntry(queue, isFresh: true) } catch .noMemory {}
             }
+            if queue == cpu, live[queue, default: 0] == 0 { needsPriming = true }
         } else {
-            if unsafe !entry.pointee.isAnswered { unsafe entry.pointee.refuse() }
+            if unsafe !entry.pointee.isAnswered { unsafe entry.pointee.answer(-EIO) }
             try unsafe commit(entry)
         }
     }

@@ -22,6 +22,12 @@ struct RingEntry: ~Copyable {
     /// The request's number; 0 before the first.
     let unique = Atomic<UInt64>(0)
 
+    /// The kernel counts the numbers of its requests up from 0; from here on they are those that a ring makes itself.
+    static let firstPriming: UInt64 = 1 << 63
+
+    /// Whether the request is one of the ring's own: see ``Ring``.
+    var isPriming: Bool { unique.load(ordering: .relaxed) >= Self.firstPriming }
+
     // Beside the structure, which the ring's thread reads while another answers.
 
     /// What the answer is committed by.
@@ -63,6 +69,12 @@ struct RingEntry: ~Copyable {
     var mayBeHeld: Bool {
         get { unsafe base.load(fromByteOffset: 1136, as: Bool.self) }
         nonmutating set { unsafe base.storeBytes(of: newValue, toByteOffset: 1136, as: Bool.self) }
+    }
+
+    /// The inode that the request is about (`nodeid`).
+    private(set) var node: UInt64 {
+        get { unsafe base.load(fromByteOffset: 1144, as: UInt64.self) }
+        nonmutating set { unsafe base.storeBytes(of: newValue, toByteOffset: 1144, as: UInt64.self) }
     }
 
     /// An entry with room for payloads of `capacity` bytes.
@@ -114,6 +126,7 @@ struct RingEntry: ~Copyable {
         unsafe commit = header.pointee.commit_id
         isAnswered = false
         isDeferred = false
+        node = unsafe message.loadUnaligned(fromByteOffset: 16, as: UInt64.self)
         // Where the operation's structure ends in no multiple of 8 bytes, the message begins at none.
         unsafe unique.store(
             message.loadUnaligned(fromByteOffset: 8, as: UInt64.self), ordering: .sequentiallyConsistent)
@@ -125,7 +138,8 @@ struct RingEntry: ~Copyable {
     func putAnswer(_ vectors: UnsafeBufferPointer<iovec>, zeros: UnsafeRawBufferPointer?) -> Bool {
         let header = unsafe self.header
         unsafe header.copyMemory(from: vectors[0])
-        isAnswered = true
+        // Last: whoever sees it may look at the rest.
+        defer { isAnswered = true }
         let size = unsafe vectors.dropFirst().reduce(0) { unsafe $0 + $1.iov_len }
         guard size <= capacity else {
             unsafe UnsafeMutableRawPointer(header).storeBytes(of: -EIO, toByteOffset: 4, as: Int32.self)
@@ -153,10 +167,10 @@ struct RingEntry: ~Copyable {
         return true
     }
 
-    /// Answers with EIO what libfuse cannot be given.
-    func refuse() {
+    /// Answers with a negated errno, or 0, what libfuse is not given.
+    func answer(_ error: Int32) {
         var answer: (UInt32, Int32, UInt64) = unsafe (
-            16, -EIO, UnsafeRawPointer(header).load(fromByteOffset: 8, as: UInt64.self)
+            16, error, UnsafeRawPointer(header).load(fromByteOffset: 8, as: UInt64.self)
         )
         unsafe withUnsafeMutableBytes(of: &answer) { bytes in
             let vector = unsafe iovec(iov_base: bytes.baseAddress, iov_len: 16)

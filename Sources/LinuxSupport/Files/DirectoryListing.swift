@@ -3,7 +3,7 @@ public import SystemPackage
 
 /// The names in a directory.
 public enum DirectoryListing {
-    /// The names but for `.` and `..`, in no order; nil where the directory cannot be read.
+    /// The names except `.` and `..`, in no order; nil if the directory cannot be read.
     public static func names(in directory: FilePath) -> [String]? {
         var names: [String] = []
         let isRead = unsafe forEachEntry(of: directory.string) { name in
@@ -13,7 +13,7 @@ public enum DirectoryListing {
         return isRead ? names : nil
     }
 
-    /// The numbers among the names, in no order, as those of /proc are; nil where the directory cannot be read.
+    /// The numbers among the names, in no order, such as those of /proc; nil if the directory cannot be read.
     public static func numbers(in directory: String) -> [Int32]? {
         var numbers: [Int32] = []
         let isRead = unsafe forEachEntry(of: directory) { name in

@@ -13,21 +13,21 @@ public struct DeviceNumber: Hashable, Sendable, CustomStringConvertible {
         (self.major, self.minor) = (major, minor)
     }
 
-    /// `MAJOR:MINOR`, in decimal, as /sys/class/bdi and mountinfo have it.
+    /// `MAJOR:MINOR`, in decimal, as in /sys/class/bdi and mountinfo.
     public var description: String { "\(major):\(minor)" }
 }
 
-/// What a file is, whatever its names: its device and its number there.
+/// The identity of a file, independent of its names: its device and its inode.
 public struct FileIdentity: Hashable, Sendable {
-    /// The device that it is on.
+    /// The device of the file.
     public let device: DeviceNumber
-    /// Its number there (`st_ino`).
+    /// Its inode on the device (`st_ino`).
     public let inode: UInt64
 
-    /// The file that a path leads to, as the kernel has it in memory: its file system, which may be anybody's, is not asked
-    /// (AT_STATX_DONT_SYNC of statx(2)).
+    /// The file of a path, from the kernel's memory: statx(2) with AT_STATX_DONT_SYNC sends no request to the file
+    /// system, which any user may serve.
     ///
-    /// - Throws: what statx(2) gives.
+    /// - Throws: errors of statx(2).
     public init(cached path: String) throws(Errno) {
         var (major, minor, inode): (UInt32, UInt32, UInt64) = (0, 0, 0)
         try SystemCall.check(unsafe clinux_cached_inode(path, &major, &minor, &inode))

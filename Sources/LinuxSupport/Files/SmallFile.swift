@@ -5,16 +5,16 @@ public import SystemPackage
 public enum SmallFile {
     /// The first `limit` bytes of a file, or all.
     ///
-    /// - Throws: what open(2) and read(2) give.
+    /// - Throws: errors of open(2) and read(2).
     public static func read(_ path: FilePath, limit: Int = .max) throws(Errno) -> [UInt8] {
         let file = try open(path, O_RDONLY)
         defer { close(file.rawValue) }
         return try read(file, limit: limit)
     }
 
-    /// The first `limit` bytes that come from a file, or all up to its end.
+    /// The first `limit` bytes from a file, or all up to its end.
     ///
-    /// - Throws: what read(2) gives.
+    /// - Throws: errors of read(2).
     public static func read(_ file: FileDescriptor, limit: Int = .max) throws(Errno) -> [UInt8] {
         var bytes: [UInt8] = []
         // Most files of /proc fit into a page; what does not is read in larger parts.
@@ -32,21 +32,21 @@ public enum SmallFile {
 
     /// A whole file as text.
     ///
-    /// - Throws: what open(2) and read(2) give.
+    /// - Throws: errors of open(2) and read(2).
     public static func text(_ path: FilePath) throws(Errno) -> String {
         String(decoding: try read(path), as: UTF8.self)
     }
 
-    /// What comes from a file up to its end, as text.
+    /// The contents of a file up to its end, as text.
     ///
-    /// - Throws: what read(2) gives.
+    /// - Throws: errors of read(2).
     public static func text(_ file: FileDescriptor) throws(Errno) -> String {
         String(decoding: try read(file), as: UTF8.self)
     }
 
-    /// Writes to a file that exists, in one write(2) as far as the kernel takes it at once.
+    /// Writes to an existing file, in one write(2) if the kernel accepts all bytes at once.
     ///
-    /// - Throws: what open(2) and write(2) give; ENOSPC where nothing more is taken.
+    /// - Throws: errors of open(2) and write(2); ENOSPC if a write accepts no byte.
     public static func write(_ text: String, to path: FilePath) throws(Errno) {
         let file = try open(path, O_WRONLY)
         defer { close(file.rawValue) }

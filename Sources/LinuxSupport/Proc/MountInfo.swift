@@ -2,32 +2,33 @@ public import SystemPackage
 
 /// A mount: a line of /proc/PID/mountinfo (proc_pid_mountinfo(5)).
 ///
-/// It is read where others would stat a path: a stat of a FUSE mount is a request to its daemon, which may be oneself.
+/// Use it in place of stat(2) of a path: a stat of a FUSE mount is a request to its daemon, which may be the calling
+/// process.
 public struct MountInfo: Sendable, Hashable {
-    /// Where it is mounted, as the task sees it.
+    /// The mount point, as the task sees it.
     public let mountPoint: String
-    /// What of the file system is mounted: `/`, or a directory of it that is bound here.
+    /// The mounted directory of the file system: `/`, or the directory of a bind mount.
     public let root: String
     /// The number of its device; for FUSE, the minor number is that of the connection.
     public let device: DeviceNumber
     /// The type, with the subtype of a FUSE file system: `fuse.NAME`.
     public let type: String
-    /// What was mounted, as whoever mounted it said.
+    /// The source given to mount(2).
     public let source: String
-    /// The words of the mount and of its file system, as in `ro,noatime`.
+    /// The options of the mount and of its file system, such as `ro,noatime`.
     public let options: [String]
 
     /// The mounts that a task sees, in the order in which they were made.
     ///
-    /// - Throws: ENOENT for no such task, EACCES where it may not be looked into.
+    /// - Throws: ENOENT if there is no such task, EACCES if it may not be inspected.
     public static func all(of task: Int32) throws(Errno) -> [MountInfo] { try read("/proc/\(task)/mountinfo") }
 
-    /// The mount that is uppermost at a path without links; nil where nothing is mounted.
+    /// The uppermost mount at a path without links; nil if there is none.
     public static func uppermost(at path: FilePath) -> MountInfo? {
         (try? read("/proc/self/mountinfo"))?.last { FilePath($0.mountPoint) == path }
     }
 
-    /// The mount that a path without links leads into: that of the longest mount point on the way, the uppermost there.
+    /// The mount that contains a path without links: the uppermost one at the longest mount point on the way.
     public static func containing(_ path: FilePath) -> MountInfo? {
         var found: MountInfo?
         for mount in (try? read("/proc/self/mountinfo")) ?? [] where path.starts(with: FilePath(mount.mountPoint)) {
@@ -40,7 +41,7 @@ public struct MountInfo: Sendable, Hashable {
         try SmallFile.text(FilePath(table)).split(separator: "\n").compactMap { MountInfo(line: $0) }
     }
 
-    /// From a line of the table; nil for what is none.
+    /// The mount of a line of the table; nil if the line is malformed.
     public init?(line: some StringProtocol) {
         let fields = String(line).split(separator: " ")
         // The optional fields end at a hyphen; the type follows it.

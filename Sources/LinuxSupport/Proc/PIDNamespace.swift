@@ -4,8 +4,8 @@ public import SystemPackage
 
 /// A PID namespace other than the daemon's own, in which tasks have other numbers (pid_namespaces(7)).
 ///
-/// The kernel writes the number of a caller as the mount has it, which is the daemon's. What a caller writes and reads are
-/// numbers of its own namespace.
+/// The kernel reports the number of a caller in the namespace of the mount, which is the daemon's. A caller reads and
+/// writes numbers of its own namespace.
 public struct PIDNamespace: ~Copyable {
     private let descriptor: ProcDescriptor
     /// How many numbers a task of it has where /proc shows them: one more than it is deep.
@@ -13,10 +13,10 @@ public struct PIDNamespace: ~Copyable {
     /// Whether the kernel is asked; otherwise, as before Linux 6.11, the tasks of the host are.
     private let asksKernel: Bool
 
-    /// The namespace of a task; nil where that is the daemon's.
+    /// The namespace of a task; nil if it is the daemon's.
     ///
-    /// - Parameter asksKernel: false for the way of kernels before Linux 6.11, through /proc.
-    /// - Throws: ESRCH for no such task, EACCES or EPERM where it may not be looked into.
+    /// - Parameter asksKernel: false for the method of kernels before Linux 6.11, through /proc.
+    /// - Throws: ESRCH if there is no such task, EACCES or EPERM if it may not be inspected.
     public init?(of task: Int32, asksKernel: Bool = true) throws(Errno) {
         guard let numbers = Self.numbers(of: task) else { throw .noSuchProcess }
         if numbers.count < 2 { return nil }
@@ -25,7 +25,7 @@ public struct PIDNamespace: ~Copyable {
         self.asksKernel = asksKernel
     }
 
-    /// The daemon's number of a task that has a number here. ESRCH for none.
+    /// The daemon's number of a task with a number in this namespace. ESRCH if there is none.
     public func ownNumber(of task: Int32) throws(Errno) -> Int32 {
         guard task > 0 else { throw .noSuchProcess }
         if asksKernel {
@@ -38,7 +38,7 @@ public struct PIDNamespace: ~Copyable {
         return found
     }
 
-    /// The number here of a task of which the daemon's is known; 0 where it has none.
+    /// The number in this namespace of a task with the daemon's number; 0 if it has none.
     public func number(of task: Int32) -> Int32 {
         guard task > 0 else { return 0 }
         if asksKernel {
@@ -50,8 +50,8 @@ public struct PIDNamespace: ~Copyable {
         return numbers[depth - 1]
     }
 
-    /// The number by which /proc has a task of which the caller's own number is known: another one where /proc is of a namespace
-    /// above. Nil for no such task.
+    /// The number in /proc of a task with the caller's number. They differ if /proc belongs to a namespace above the
+    /// caller's. Nil if there is no such task.
     public static func numberInProc(of task: Int32) -> Int32? {
         guard let own = (try? ProcStatus())?.namespaceNumbers else { return nil }
         guard own.count > 1 else { return task }
@@ -84,6 +84,6 @@ public struct PIDNamespace: ~Copyable {
         return nil
     }
 
-    /// The numbers of a task from the namespace of /proc to its own; nil for no such task.
+    /// The numbers of a task from the namespace of /proc down to its own; nil if there is no such task.
     public static func numbers(of task: Int32) -> [Int32]? { (try? ProcStatus(task: task))?.namespaceNumbers }
 }

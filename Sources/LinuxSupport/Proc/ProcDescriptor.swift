@@ -1,8 +1,8 @@
 public import Glibc
 public import SystemPackage
 
-/// A descriptor of a file below /proc/PID, which stands for the address space that the process had when it was opened: not
-/// for what it runs later, and not for who gets its number.
+/// A descriptor of a file below /proc/PID. It refers to the address space that the process had at the open: not to that
+/// of a later program, and not to a later process with the same number.
 public struct ProcDescriptor: ~Copyable, Sendable {
     /// The descriptor.
     public let number: Int32
@@ -10,7 +10,7 @@ public struct ProcDescriptor: ~Copyable, Sendable {
     /// Opens a file.
     ///
     /// - Parameter flags: of open(2); the descriptor is closed on exec in any case.
-    /// - Throws: EACCES or EPERM where the process may not be looked into, ESRCH where there is none.
+    /// - Throws: EACCES or EPERM if the process may not be inspected, ESRCH if there is none.
     public init(_ path: String, flags: Int32 = O_RDONLY) throws(Errno) {
         do throws(Errno) {
             number = try SystemCall.retry { unsafe open(path, flags | O_CLOEXEC) }
@@ -19,7 +19,7 @@ public struct ProcDescriptor: ~Copyable, Sendable {
         }
     }
 
-    /// Takes over a descriptor, negative for a call that failed.
+    /// Takes ownership of a descriptor, or throws if it is the negative result of a failed call.
     ///
     /// - Throws: the call's error.
     public init(adopting descriptor: Int32) throws(Errno) { number = try SystemCall.check(descriptor) }
@@ -28,7 +28,7 @@ public struct ProcDescriptor: ~Copyable, Sendable {
 
     /// Calls `body` with each line, without its end, until it returns false.
     ///
-    /// - Throws: what read(2) gives; EIO for a line of more than 64 KiB, which /proc has none of.
+    /// - Throws: errors of read(2); EIO for a line of more than 64 KiB, which /proc does not have.
     public func forEachLine(_ body: (Span<UInt8>) -> Bool) throws(Errno) {
         let capacity = 65536
         // No line of /proc is longer than a path of 4096 bytes with each written as four.

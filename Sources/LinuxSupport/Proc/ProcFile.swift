@@ -1,10 +1,10 @@
 import Glibc
 
-/// Files of /proc. Those that the fault path asks for fit into a fixed buffer, and reading them waits for nobody.
+/// Files of /proc. Those that the fault path reads fit into a fixed buffer, and reading them does not wait.
 public enum ProcFile {
-    /// Calls `body` with the start of a file; nil where there is none, or the task has gone.
+    /// Calls `body` with the start of a file; nil if it does not exist, or the task has ended.
     ///
-    /// - Parameter capacity: how many bytes are read at most.
+    /// - Parameter capacity: the maximum number of bytes.
     public static func read<Result>(
         _ path: String, capacity: Int = 1024, _ body: (Span<UInt8>) -> Result?
     ) -> Result? {
@@ -18,7 +18,7 @@ public enum ProcFile {
         }
     }
 
-    /// The decimal number behind `name:` at the start of a line, as in status and fdinfo; nil where there is none.
+    /// The decimal number after `name:` at the start of a line, as in status and fdinfo; nil if there is none.
     public static func number(_ name: StaticString, in bytes: borrowing Span<UInt8>) -> UInt64? {
         let length = name.utf8CodeUnitCount
         var start = 0
@@ -41,17 +41,18 @@ public enum ProcFile {
         return nil
     }
 
-    /// The numbers of the processes that /proc shows, ascending; empty where there is no /proc.
+    /// The numbers of the processes in /proc, ascending; empty if there is no /proc.
     public static var processes: [Int32] { (DirectoryListing.numbers(in: "/proc") ?? []).sorted() }
 
-    /// The name of a task (`comm`), of at most 15 bytes, which may be any; nil for no such task.
+    /// The name of a task (`comm`), at most 15 arbitrary bytes; nil if there is no such task.
     public static func name(of task: Int32) -> String? {
         read("/proc/\(task)/comm", capacity: 64) { bytes in
             String(decoding: (0..<bytes.count).map { bytes[$0] }.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
         }
     }
 
-    /// What a symbolic link says, as of /proc/PID/ns and /proc/PID/fd: its first 256 bytes; nil where that may not be seen.
+    /// The target of a symbolic link, such as those of /proc/PID/ns and /proc/PID/fd: its first 256 bytes; nil if it
+    /// may not be read.
     public static func link(_ path: String) -> String? {
         unsafe withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 256) { buffer in
             let count = unsafe buffer.withMemoryRebound(to: CChar.self) { buffer in

@@ -1,6 +1,6 @@
 import SystemPackage
 
-/// What /proc/PID/limits shows of a process (getrlimit(2)).
+/// The limits in /proc/PID/limits (getrlimit(2)).
 public enum ProcLimits {
     /// The soft limit RLIMIT_MEMLOCK, bytes; 0 if there is no such process.
     public static func lockedMemory(of process: Int32) -> UInt64 {

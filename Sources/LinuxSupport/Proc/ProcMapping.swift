@@ -1,6 +1,6 @@
 /// A mapping of a process (`struct vm_area_struct`): a line of /proc/PID/maps (proc_pid_maps(5)).
 public struct ProcMapping: Sendable, Hashable {
-    /// The addresses that it covers.
+    /// The addresses of the mapping.
     public var addresses: Range<UInt64>
     /// PROT_READ.
     public var isReadable: Bool
@@ -10,18 +10,18 @@ public struct ProcMapping: Sendable, Hashable {
     public var isExecutable: Bool
     /// MAP_SHARED.
     public var isShared: Bool
-    /// Bytes from the start of the file.
+    /// The offset in the file in bytes.
     public var offset: UInt64
     /// The device of the file; 0:0 for anonymous memory.
     public var device: DeviceNumber
     /// The inode of the file; 0 for anonymous memory.
     public var inode: UInt64
-    /// The path as the kernel prints it, or a name such as `[heap]`; empty for none.
+    /// The path as the kernel prints it, or a name such as `[heap]`; empty if there is none.
     public var path: String
 
-    /// START-END PERMISSIONS OFFSET DEVICE INODE, blanks, PATH; nil for what is no such line.
+    /// Parses START-END PERMISSIONS OFFSET DEVICE INODE, blanks, PATH; nil if the line is malformed.
     ///
-    /// - Parameter wanted: a device; nil for the mapping of another is the answer then, and costs little.
+    /// - Parameter wanted: a device; the result for a mapping of another device is nil, at little cost.
     public init?(_ line: borrowing Span<UInt8>, on wanted: DeviceNumber? = nil) {
         var place = 0
         guard let start = Self.number(line, &place, hexadecimal: true, to: "-"),
@@ -49,7 +49,7 @@ public struct ProcMapping: Sendable, Hashable {
         path = String(decoding: (place..<line.count).map { line[$0] }, as: UTF8.self)
     }
 
-    /// From a line of text. See ``init(_:on:)``.
+    /// Parses a line of text. See ``init(_:on:)``.
     public init?(line: some StringProtocol) {
         let bytes = Array(line.utf8)
         self.init(bytes.span)

@@ -1,4 +1,4 @@
-/// What /proc/TID/stat tells of a thread or process (proc_pid_stat(5)).
+/// The contents of /proc/TID/stat of a thread or process (proc_pid_stat(5)).
 public struct ProcStat: Sendable {
     /// The letter of the state: `R`, `S`, `D`, `Z`, …
     public private(set) var state: UInt8 = 0
@@ -8,18 +8,18 @@ public struct ProcStat: Sendable {
     public private(set) var group: Int32 = 0
     /// The session.
     public private(set) var session: Int32 = 0
-    /// How many threads the process has.
+    /// The number of threads of the process.
     public private(set) var threads = 0
-    /// When it was started, ticks of USER_HZ after boot.
+    /// The start time, in ticks of USER_HZ after boot.
     public private(set) var startTime: UInt64 = 0
-    /// The CPU that it ran on last.
+    /// The CPU on which it ran last.
     public private(set) var processor = 0
     private var flags: UInt64 = 0
 
-    /// Of a task; nil where there is none.
+    /// The stat of a task; nil if there is none.
     public init?(task: Int32) { self.init(path: "/proc/\(task)/stat") }
 
-    /// Of a thread of a process; nil where there is none.
+    /// The stat of a thread of a process; nil if there is none.
     public init?(thread: Int32, of process: Int32) { self.init(path: "/proc/\(process)/task/\(thread)/stat") }
 
     private init?(path: String) {
@@ -27,7 +27,7 @@ public struct ProcStat: Sendable {
         self = stat
     }
 
-    /// From the text of the file; nil for what is none.
+    /// Parses the text of the file; nil if it is malformed.
     public init?(_ bytes: borrowing Span<UInt8>) {
         // The name in parentheses may hold anything; the fields are counted from behind it.
         var end = bytes.count - 1
@@ -57,12 +57,12 @@ public struct ProcStat: Sendable {
         guard field > 39 else { return nil }
     }
 
-    /// Whether only the exit status is left. A process whose first thread has ended while others go on is none.
+    /// Whether only the exit status is left. False for a process whose first thread has ended while others run.
     public var isGone: Bool { (state == UInt8(ascii: "Z") || state == UInt8(ascii: "X")) && threads <= 1 }
 
-    /// Whether it is on its way out (PF_EXITING of linux/sched.h).
+    /// Whether it is exiting (PF_EXITING of linux/sched.h).
     public var isExiting: Bool { flags & 0x4 != 0 }
 
-    /// Whether it is a thread of the kernel, which has no memory of its own (PF_KTHREAD).
+    /// Whether it is a kernel thread, which has no memory of its own (PF_KTHREAD).
     public var isKernelThread: Bool { flags & 0x20_0000 != 0 }
 }

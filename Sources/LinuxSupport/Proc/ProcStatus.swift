@@ -1,25 +1,25 @@
 public import SystemPackage
 
-/// What /proc/TID/status tells of a thread or process (proc_pid_status(5)), as it was when it was read.
+/// The contents of /proc/TID/status of a thread or process (proc_pid_status(5)) at the time of the read.
 public struct ProcStatus: Sendable {
     private let bytes: [UInt8]
 
-    /// Of a task.
+    /// The status of a task.
     ///
-    /// - Throws: ESRCH or ENOENT where there is none.
+    /// - Throws: ESRCH or ENOENT if there is none.
     public init(task: Int32) throws(Errno) {
         guard task > 0 else { throw .noSuchProcess }
         try self.init(name: "\(task)")
     }
 
-    /// Of the calling process.
+    /// The status of the calling process.
     ///
-    /// - Throws: what open(2) and read(2) give, as where there is no /proc.
+    /// - Throws: errors of open(2) and read(2), for example if there is no /proc.
     public init() throws(Errno) { try self.init(name: "self") }
 
     private init(name: String) throws(Errno) { bytes = try SmallFile.read(FilePath("/proc/\(name)/status")) }
 
-    /// The process of a thread, with no more read than it takes; nil for no such thread.
+    /// The process of a thread, with a short read; nil if there is no such thread.
     public static func process(of thread: Int32) -> Int32? {
         ProcFile.read("/proc/\(thread)/status") { ProcFile.number("Tgid", in: $0) }.map {
             Int32(truncatingIfNeeded: $0)
@@ -28,13 +28,13 @@ public struct ProcStatus: Sendable {
 
     /// The user or group ids of a task (credentials(7)).
     public struct IDs: Sendable, Hashable {
-        /// The real one.
+        /// The real id.
         public let real: UInt32
-        /// The effective one.
+        /// The effective id.
         public let effective: UInt32
-        /// The saved one (set-user-ID or set-group-ID).
+        /// The saved id (set-user-ID or set-group-ID).
         public let saved: UInt32
-        /// The one that file systems check.
+        /// The id that file systems check.
         public let fileSystem: UInt32
     }
 
@@ -53,16 +53,16 @@ public struct ProcStatus: Sendable {
     /// The supplementary groups.
     public var groups: [UInt32] { words("Groups").compactMap { UInt32($0) } }
 
-    /// The effective capabilities, a bit each by their numbers (capabilities(7)).
+    /// The effective capabilities, one bit each by their numbers (capabilities(7)).
     public var effectiveCapabilities: UInt64 { words("CapEff").first.flatMap { UInt64($0, radix: 16) } ?? 0 }
 
-    /// The numbers of the task from the PID namespace of /proc down to its own; nil where the kernel does not tell.
+    /// The numbers of the task from the PID namespace of /proc down to its own; nil if the kernel does not report them.
     public var namespaceNumbers: [Int32]? {
         let numbers = words("NSpid").compactMap { Int32($0) }
         return numbers.isEmpty ? nil : numbers
     }
 
-    /// The words behind `name:`; none where there is no such line.
+    /// The words after `name:`; empty if there is no such line.
     public func words(_ name: StaticString) -> [String] {
         let start = Array("\(name):".utf8)
         let line = bytes.split(separator: UInt8(ascii: "\n")).first { $0.starts(with: start) }

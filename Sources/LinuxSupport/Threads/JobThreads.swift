@@ -3,10 +3,10 @@ import Dispatch
 import Glibc
 import SystemPackage
 
-/// Threads for jobs: as many as there are jobs. One that has nothing to do waits a while for the next, for to start a
-/// thread takes longer than many a job.
+/// Threads for jobs, one for each running job. An idle thread waits a while for the next job, because starting a thread
+/// takes longer than many jobs.
 public final class JobThreads: Sendable {
-    /// What a thread does.
+    /// The work of a thread.
     public typealias Work = @Sendable () -> Void
 
     private let idle = TracedMutex<[Worker]>([])
@@ -16,10 +16,11 @@ public final class JobThreads: Sendable {
 
     /// Runs `work` on a thread of its own, at once.
     ///
-    /// It begins on the CPU of who asks, who mostly has no more to do than to wait for the next request: to go from thread to
-    /// thread takes a few microseconds, to wake a CPU that sleeps ten times as long. Once it runs it may go elsewhere.
+    /// It starts on the CPU of the caller, which usually only waits for the next request: a switch between threads
+    /// takes a few microseconds, waking an idle CPU ten times as long. Afterwards it may move to another CPU.
     ///
-    /// - Parameter isShort: whether it shall stay on that CPU, for the requests that it may wait for come from there, too.
+    /// - Parameter isShort: whether it must stay on that CPU, because the requests that it may wait for arrive there,
+    ///   too.
     public func run(isShort: Bool, _ work: @escaping Work) {
         if let worker = idle.withLock({ $0.popLast() }) {
             _ = clinux_put_on_cpu(worker.thread.withLock { $0 }, sched_getcpu())

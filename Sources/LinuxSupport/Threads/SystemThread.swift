@@ -1,14 +1,14 @@
 public import Glibc
 public import SystemPackage
 
-/// A thread of the system's own (pthreads(7)), with every signal blocked: those of the process go to its first thread.
+/// A POSIX thread (pthreads(7)), with every signal blocked: the signals of the process go to its first thread.
 public struct SystemThread: Sendable {
     /// The thread's handle.
     public let handle: pthread_t
 
     /// Starts a thread that runs `body` and ends. It must be joined or detached, once.
     ///
-    /// - Throws: EAGAIN where the host has no more threads.
+    /// - Throws: EAGAIN if the host has no more threads.
     public init(_ body: @escaping @Sendable () -> Void) throws(Errno) {
         // A thread inherits the mask: no signal is delivered to it, before it runs either.
         var all = sigset_t()
@@ -34,13 +34,13 @@ public struct SystemThread: Sendable {
     /// Waits for its end.
     public func join() { pthread_join(handle, nil) }
 
-    /// Has nobody wait for its end.
+    /// Detaches it, so that it need not be joined.
     public func detach() { pthread_detach(handle) }
 
     /// Sends a signal to it; it must not have been joined.
     public func send(_ signal: Int32) { pthread_kill(handle, signal) }
 
-    /// Has the calling thread do nothing for so long, whatever signals come.
+    /// Sleeps for the whole duration, regardless of signals.
     public static func sleep(for duration: Duration) {
         let (seconds, attoseconds) = duration.components
         var rest = timespec(tv_sec: Int(seconds), tv_nsec: Int(attoseconds / 1_000_000_000))

@@ -13,7 +13,7 @@ import SystemPackage
 enum CallFilter {
     /// By what they are for.
     static let allowed: KeyValuePairs<String, [String]> = [
-        "requests, logs and files of /proc and /sys": [
+        "requests, logs, and files of /proc and /sys": [
             "read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2",
             "open", "openat",
             "close", "lseek", "fstat", "stat", "lstat", "newfstatat", "statx", "statfs", "fstatfs", "access",
@@ -28,7 +28,7 @@ enum CallFilter {
             "memfd_create", "ftruncate", "fallocate", "sync_file_range", "mbind", "get_mempolicy", "set_mempolicy",
             "move_pages",
         ],
-        "threads and what they wait for": [
+        "threads and their waits": [
             "futex", "set_robust_list", "get_robust_list", "rseq", "set_tid_address", "sched_yield",
             "sched_getaffinity",
             "sched_setaffinity", "sched_getscheduler", "sched_setscheduler", "sched_getparam", "sched_setparam",
@@ -45,7 +45,7 @@ enum CallFilter {
             "sigaltstack",
             "tgkill", "kill", "tkill",
         ],
-        "who and what it is": [
+        "identity": [
             "getpid", "getppid", "getuid", "geteuid", "getgid", "getegid", "getgroups", "getrandom", "uname", "sysinfo",
             "getrlimit", "prlimit64", "setrlimit", "getrusage", "times", "capget",
         ],
@@ -58,7 +58,7 @@ enum CallFilter {
             "waitid",
         ],
         "syslog": ["connect", "sendto", "sendmsg", "getsockname", "getpeername", "getsockopt", "setsockopt"],
-        "the end of the mount, and of a directory that was made for it": ["umount2", "rmdir"],
+        "unmounting, and removal of a directory that was made for the mount": ["umount2", "rmdir"],
     ]
 
     /// Calls that may be used with some arguments alone: those that have `value` in the bits of `mask`.

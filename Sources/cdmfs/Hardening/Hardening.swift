@@ -45,7 +45,7 @@ struct Hardening {
         do throws(Errno) {
             try CallFilter.load()
         } catch {
-            logger.notice("seccomp is not available, so the daemon may use any system call: \(error)")
+            logger.notice("seccomp is not available: \(error); the daemon runs without a system call filter")
         }
     }
 

@@ -6,7 +6,8 @@ struct TextFormats {
     private static let word = #"[a-z_]+\n"#
 
     private static let formats: [String: String] = [
-        "possible": list, "has_cpu": list, "has_memory": list, "has_normal_memory": list, "has_private_memory": list, "has_generic_initiator": list,
+        "possible": list, "has_cpu": list, "has_memory": list, "has_normal_memory": list, "has_private_memory": list,
+        "has_generic_initiator": list,
         "is_cdm_node": list, "is_coherent_device": list, "online": list, "cpulist": list, "nodelist": list,
         "present": list, "offline": list,
         "cpumap": #"[0-9a-f]{1,8}(,[0-9a-f]{8})*\n"#,

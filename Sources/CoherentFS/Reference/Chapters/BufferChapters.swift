@@ -2,136 +2,138 @@ extension Manual {
     /// buffers/, and the controls of buffers and device files.
     static let buffers: [Chapter] = [
         Chapter(
-            "buffers", summary: "Named buffers: files and directories of your own. Anybody may make them.",
+            "buffers", summary: "Named buffers: files and directories of users. Every user may make them.",
             text:
-                "Links, fifos and device nodes are refused (EPERM). A path below buffers/ has \(BufferPath.maximumLength) bytes at most, so that the paths of the controls, from the root of the mount, end within PATH_MAX: a name that would make a longer one is ENAMETOOLONG, and so is moving a directory where the path of anything below it would be longer. There are as many names as the mount option `nr_inodes=` says (ENOSPC), and a user has the share of these that `user_limit=` says (EDQUOT); df -i shows them. An inode counts until its last file is closed, in the share of its owner. Sockets are names like any other. A file without a name (O_TMPFILE) gets its first one by linkat(2). Attributes `user.NAME` of files and directories are stored as on tmpfs, and copied: at most 128 KiB of values and 64 KiB of names a file (ENOSPC), and each KiB counts as a name in `nr_inodes=`; of `trusted.` and `security.` root's. Access lists are not (EOPNOTSUPP). Times of last access move as relatime has it, at a read that finds nothing in the page cache, and when a file is opened for reading alone. A file handle (name_to_handle_at(2)) leads to its file for as long as that is there.",
+                "Links, fifos and device nodes are refused (EPERM). A path below buffers/ has at most \(BufferPath.maximumLength) bytes, so that the path of each control, from the root of the mount, fits in PATH_MAX. A name that would make a longer path is ENAMETOOLONG, and so is a move of a directory that would make the path of anything below it longer. The mount option `nr_inodes=` limits the number of names (ENOSPC), and `user_limit=` limits the share of one user (EDQUOT); df -i shows both. An inode counts in the share of its owner until its last file is closed. Sockets are ordinary names. linkat(2) gives a file without a name (O_TMPFILE) its first name. Attributes `user.NAME` of files and directories are stored as on tmpfs, and copied. A file has at most 128 KiB of values and 64 KiB of names (ENOSPC), and each KiB counts as a name in `nr_inodes=`. Of `trusted.` and `security.`, only those of root are stored. Access control lists are EOPNOTSUPP. The time of last access follows relatime, at a read that misses the page cache and at an open for reading only. A file handle (name_to_handle_at(2)) is valid as long as its file exists.",
             linux: "/dev/shm; quotactl(2)",
             [
                 "NAME": ManualPage(
                     summary:
                         "A buffer: ftruncate, mmap, read, write, fallocate, copy_file_range, lseek to data and holes.",
                     text:
-                        "A page gets its frame when it is first touched, under the policy of that moment; none to be had is SIGBUS through a mapping, ENOSPC through write(2). What was never touched reads as zeros, and stays so for who opens it to read only. Its controls are in sys/kernel/cdm/buffers/NAME.",
+                        "A page gets its frame when it is first touched, under the policy of that moment. If no frame is available, a mapping gets SIGBUS and write(2) ENOSPC. A page that was never touched reads as zeros; a read through a file that was opened read-only does not touch it. The controls are in sys/kernel/cdm/buffers/NAME.",
                     linux: "tmpfs; mm/shmem.c"),
-                "DIR": ManualPage(summary: "A directory of buffers, which holds what buffers/ holds.", linux: "tmpfs"),
+                "DIR": ManualPage(
+                    summary: "A directory of buffers, with the same kinds of files as buffers/.", linux: "tmpfs"),
             ]),
         Chapter(
             "sys/kernel/cdm/buffers", summary: "The controls of the buffers, under the same names.",
             text:
-                "A directory here has the mode, owner and group that the one below buffers/ has at that moment, and so hides what that hides.",
+                "A directory here has the current mode, owner and group of the one below buffers/, and so hides the same names.",
             linux: "none",
-            ["DIR": ManualPage(summary: "The controls of what is in buffers/DIR.")]),
+            ["DIR": ManualPage(summary: "The controls of the buffers in buffers/DIR.")]),
         Chapter(
             "sys/kernel/cdm/buffers/NAME", "sys/class/cdm/cdmN/buffer",
             summary: "The controls of a buffer, or of a device file.",
             text:
-                "They belong to the owner and group of the file, and who may read a buffer may search the directory of its controls. To be written to they take the owner or root, whoever may write to the file: EACCES here, EPERM as an extended attribute (CAP_FOWNER suffices there). Those that can be read are extended attributes of the data file, too, as `user.cdm.policy`. They answer by name and are not listed, so that no copy takes them along; they cannot be removed (EPERM), nor can others be stored under such names (EOPNOTSUPP).",
+                "They belong to the owner and group of the file. Users who can read a buffer can search the directory of its controls. Only the owner and root may write to a control, even if the mode lets others write to the file: EACCES here, EPERM as an extended attribute (for which CAP_FOWNER is enough). Controls that can be read are also extended attributes of the data file, such as `user.cdm.policy`. They answer by name and are not listed, so that no copy includes them. They cannot be removed (EPERM), and no others can be stored under such names (EOPNOTSUPP).",
             linux: "ceph's virtual attributes, fs/ceph/xattr.c; inode_owner_or_capable() of fs/inode.c",
             [
                 "size": ManualPage(reads: "bytes, decimal", linux: "stat(2)"),
                 "resident": ManualPage(reads: "bytes, decimal", linux: "mincore(2)"),
                 "policy": ManualPage(
                     reads:
-                        "`default`, `local`, `bind:NODES`, `prefer:NODE`, `prefer (many):NODES`, `interleave:NODES` or `weighted interleave:NODES`, NODES a list; with `=static` or `=relative` behind the word",
+                        "`default`, `local`, `bind:NODES`, `prefer:NODE`, `prefer (many):NODES`, `interleave:NODES` or `weighted interleave:NODES`, NODES a list; with `=static` or `=relative` after the word",
                     writes:
-                        "the same; `interleave` and `weighted interleave` alone mean all nodes with memory, `prefer` alone `local`",
+                        "the same; `interleave` and `weighted interleave` without nodes mean all nodes with memory, `prefer` without a node means `local`",
                     errors: [
                         "EINVAL":
-                            "another word, a list that the word does not go with, or a node that has no memory online",
+                            "unknown word, a list that the word does not take, or a node that has no memory online",
                         "EPERM":
                             "a device file, which stays bound to its node, or a restricted node that the writer may not use",
-                    ], text: "It holds for pages to come. Those that are there stay; `migrate` moves them.",
+                    ], text: "It applies to pages that are allocated later. Existing pages stay; `migrate` moves them.",
                     linux: "mbind(2); the words of /proc/PID/numa_maps and of tmpfs's mpol="),
                 "huge": ManualPage(
-                    reads: "`never within_size [always] pool`, the one in force in brackets",
+                    reads: "`never within_size [always] pool`, the current one in brackets",
                     writes: "one of the words",
                     errors: [
-                        "EINVAL": "another word, or `pool` where the size is no multiple of 2 MiB",
-                        "EBUSY": "to or from `pool` while the buffer has pages",
+                        "EINVAL": "unknown word, or `pool` if the size is not a multiple of 2 MiB",
+                        "EBUSY": "change to or from `pool` while the buffer has pages",
                     ],
                     text:
-                        "It holds for pages to come; the mount option `huge=` is what new buffers begin with. always: the first touch of 512 aligned pages that have no frame yet takes one run of 512 aligned frames, if the node whose turn it is has one, else pages as usual. within_size: the same where all of the 512 are within the size. A hole or an end within such pages splits them. pool: pages come whole from the nodes' nr_hugepages, and there are no others: none left is SIGBUS, or ENOSPC of write(2). A hole frees only whole ones and zeroes the rest; ftruncate to no multiple of 2 MiB is EINVAL.",
+                        "It applies to pages that are allocated later; the mount option `huge=` is the default of new buffers. always: the first touch of 512 aligned pages without frames takes one run of 512 aligned frames if the node that the policy selects has one, otherwise single pages. within_size: the same if all of the 512 are within the size. A hole or an end within such pages splits them. pool: only whole huge pages are allocated, from nr_hugepages of the nodes; if none is left, a mapping gets SIGBUS and write(2) ENOSPC. A hole frees whole huge pages only and zeroes the rest; ftruncate to a size that is not a multiple of 2 MiB is EINVAL.",
                     linux: "tmpfs's huge=; hugetlbfs"),
                 "contiguous": ManualPage(
                     reads: "`none`, or `NODE PHYS LENGTH`: a number, an address, bytes in hexadecimal",
                     writes:
-                        "`NODE`: all of the buffer in one run of frames of that node's contiguous share; `none`: gives them back, and the buffer then reads as zeros",
+                        "`NODE`: allocates all of the buffer as one run of frames of that node's contiguous share; `none`: frees them, and the buffer then reads as zeros",
                     errors: [
                         "EINVAL":
                             "malformed, a node that is not coherent, a buffer of size 0, or one with `huge` at pool",
-                        "ERANGE": "a number beyond 64 bits",
+                        "ERANGE": "more than 64 bits",
                         "ENODEV": "there is no such node, or it has no memory online",
-                        "EBUSY": "the buffer has pages already; or `none` while programs go on touching them",
+                        "EBUSY": "the buffer has pages already; or, for `none`, programs keep touching them",
                         "EOPNOTSUPP": "the buffer's `mapping` is `direct`",
-                        "ENOMEM": "the share has no run that long",
+                        "ENOMEM": "the share has no run of that length",
                         "EPERM":
                             "a device file, a node under `driver`, or one under `restricted` that the writer may not use",
                     ],
                     text:
-                        "Any number of pages; the run begins at a multiple of its length rounded up to a power of two, at most 1 MiB. Policies and cpusets do not matter, nor does numastat count it. Until it is given back, by `none` or with the buffer, the pages stay together: reclaim and balancing leave them alone, and what moves one of them, a migration or offlining, moves them all into another such run, of a target with a share that has one, or none. A hole punched into it is zeroed in place, and the size is fixed: ftruncate to another one, and write or fallocate behind the end, are EPERM, as of a sealed memfd.",
+                        "The run has any number of pages. It begins at a multiple of its length rounded up to a power of two, at most 1 MiB. Policies and cpusets do not apply, and numastat does not count it. The pages stay together until `none` is written or the buffer is removed. Reclaim and balancing skip them. A migration or offlining of one of them moves all of them into another such run of a target's share; if no target has one, none of them moves. A hole is zeroed in place. The size is fixed: ftruncate to another size, and write or fallocate behind the end, are EPERM, as for a sealed memfd.",
                     linux: "dma_alloc_contiguous(); memfd_create(2), F_SEAL_GROW"),
                 "placement": ManualPage(
-                    reads: "`N0=12 N1=4`: pages of 4 KiB, nodes without any left out", linux: "/proc/PID/numa_maps"),
+                    reads: "`N0=12 N1=4`: pages of 4 KiB; nodes without pages are left out",
+                    linux: "/proc/PID/numa_maps"),
                 "pages": ManualPage(
                     reads:
-                        "lines of `OFFSET LENGTH NODE PHYS FLAGS`: bytes in hexadecimal, a number, an address; flags dirty, pinned, poisoned, lost, huge, migrating or `-`. What is poisoned or lost has no memory: NODE and PHYS tell where it had been. Nothing for none",
-                    text: "Made bit by bit as it is read: what changes meanwhile may or may not be in it.",
+                        "lines of `OFFSET LENGTH NODE PHYS FLAGS`: bytes in hexadecimal, a number, an address; flags dirty, pinned, poisoned, lost, huge, migrating or `-`. A poisoned or lost page has no memory: NODE and PHYS are its last ones. Empty if there are no pages",
+                    text: "The text is made in parts as it is read: changes during the read may or may not be in it.",
                     linux: "move_pages(2) and /proc/PID/pagemap"),
                 "migrate": ManualPage(
                     reads: result,
                     writes:
-                        "`[async] [OFFSET LENGTH] NODE`: bytes, in any base, a multiple of 4096 within the size; with `async` the write returns at once. `cancel` ends what runs; it is no error where nothing does",
+                        "`[async] [OFFSET LENGTH] NODE`: bytes, in any base, a multiple of 4096 within the size; with `async` the write returns at once. `cancel` stops what runs; it is not an error if nothing runs",
                     errors: [
-                        "EINVAL": "malformed, or a bad range", "ERANGE": "a number beyond 64 bits",
+                        "EINVAL": "malformed, or a bad range", "ERANGE": "more than 64 bits",
                         "ENODEV": "there is no such node, or it has no memory online",
                         "ENOMEM":
-                            "the node is full, and what was moved stays moved; or the buffer is contiguous and the node's share has no run for it, then nothing moved",
-                        "EBUSY": "pages are pinned; the others were moved",
+                            "the node is full, and pages that have moved stay moved; or the buffer is contiguous and the node's share has no run for it, and nothing has moved",
+                        "EBUSY": "pages are pinned; the others have moved",
                         "EPERM": "a restricted node that the writer may not use",
-                        "EINTR": "interrupted, or cancelled; what was moved stays moved",
+                        "EINTR": "interrupted, or cancelled; pages that have moved stay moved",
                     ],
                     text:
-                        "Of several at once, it shows the one that was started last; sys/kernel/cdm/jobs shows all. Who polls it is woken at its start and end, and at most ten times a second on the way.",
+                        "If several run at once, a read shows the one that was started last; sys/kernel/cdm/jobs shows all. A poll of the file wakes at the start and the end, and at most ten times a second in between.",
                     linux: "move_pages(2)"),
                 "pinned": ManualPage(
                     reads: "`0` or `1`", writes: "`0` or `1`",
                     errors: [
-                        "EINVAL": "another word",
+                        "EINVAL": "unknown word",
                         "EAGAIN":
-                            "with it the writer's user would have more pinned than the writer's RLIMIT_MEMLOCK; not with CAP_IPC_LOCK. Of the extended attribute it is EDQUOT, for setxattr(2) has no EAGAIN",
-                        "EDQUOT": "the user would have more than a share of what may be pinned",
-                        "ENOSPC": "there would be more than the mount option `max_pinned=` says",
+                            "the writer's user would have more pinned than the writer's RLIMIT_MEMLOCK; does not apply with CAP_IPC_LOCK. The extended attribute returns EDQUOT instead, because setxattr(2) has no EAGAIN",
+                        "EDQUOT": "the user would have more than the share of one user of pinned memory",
+                        "ENOSPC": "the total would exceed the mount option `max_pinned=`",
                     ],
                     text:
-                        "The size of the buffer counts, as that of a mapping in mlock(2), until it is unpinned or gone, and is the writer's, whoever owns the file. What a pinned buffer grows by counts, too: EDQUOT of ftruncate, write and fallocate. While it is 1, no page of the buffer moves: migrations fail for it with EBUSY and move the rest, a block with a page of it does not go offline (EBUSY), and reclaim leaves it alone. nodeN/cdm/blockers tells where; nodeN/meminfo counts it as Unevictable and Mlocked, and no more as Active or Inactive.",
+                        "The size of the buffer counts as the writer's until it is unpinned or removed, as the size of a mapping does in mlock(2), whoever owns the file. Growth of a pinned buffer counts, too: EDQUOT of ftruncate, write and fallocate. While it is 1, no page of the buffer moves: migrations fail for its pages with EBUSY and move the rest, a block with a page of it does not go offline (EBUSY), and reclaim skips it. nodeN/cdm/blockers shows where its pages are. nodeN/meminfo counts them as Unevictable and Mlocked, not as Active or Inactive.",
                     linux: "mlock(2); FOLL_LONGTERM of mm/gup.c"),
                 "poison": ManualPage(
                     writes: "`OFFSET` or `OFFSET LENGTH`: bytes, in any base, multiples of 4096 within the size",
                     errors: [
-                        "EINVAL": "malformed, or a bad range", "ERANGE": "a number beyond 64 bits",
-                        "ENOSPC": "a page that had no frame got none; those before it are poisoned",
+                        "EINVAL": "malformed, or a bad range", "ERANGE": "more than 64 bits",
+                        "ENOSPC": "no frame is available for a page that had none; the pages before it are poisoned",
                         "EPERM": "the same, for a restricted node that the writer may not use",
-                        "EINTR": "interrupted; pages until then are poisoned",
+                        "EINTR": "interrupted; the pages before are poisoned",
                     ],
                     text:
-                        "As hard_offline_page for each page, which gets a frame first if it has none. For whoever mounts alone, as the memory is lost to all, and so no extended attribute.",
+                        "Does the same as hard_offline_page for each page. A page without a frame gets one first. Only the user who mounts may write it, because all users lose the memory. For the same reason it is not an extended attribute.",
                     linux: "madvise(2), MADV_HWPOISON"),
                 "mapping": ManualPage(
-                    reads: "`[tracked] direct`, the one in force in brackets", writes: "either word",
+                    reads: "`[tracked] direct`, the current one in brackets", writes: "one of the words",
                     errors: [
-                        "EINVAL": "another word",
-                        "EBUSY": "somebody has it open or mapped, or may have and does not let itself be read",
+                        "EINVAL": "unknown word",
+                        "EBUSY": "a process has it open or mapped, or may have and cannot be inspected",
                         "EOPNOTSUPP":
-                            "the daemon has not CAP_SYS_ADMIN, the host not Linux 6.9, or the buffer is contiguous or has `huge` at pool",
-                        "ENOSPC": "not every page can get a frame",
-                        "EPERM": "or the writer may not use those there are",
+                            "the daemon lacks CAP_SYS_ADMIN, the host is older than Linux 6.9, or the buffer is contiguous or has `huge` at pool",
+                        "ENOSPC": "there is no frame for every page",
+                        "EPERM": "the same, for frames that the writer may not use",
                         "EMFILE":
-                            "there are as many direct buffers as the mount option `max_direct=` says, or the daemon would have too few descriptors left",
-                        "EDQUOT": "the buffer's owner has a user's share of these already",
+                            "the number of direct buffers is at the mount option `max_direct=`, or the daemon would have too few descriptors left",
+                        "EDQUOT": "the buffer's owner has a user's share of direct buffers already",
                         "EIO": "to tracked: pages of it are poisoned or lost",
                     ],
                     text:
-                        "tracked: the page cache stands between programs and the memory, so that each first touch is seen. direct: programs map a file of the buffer's own, at the speed of tmpfs, in huge pages where `huge` and the size allow it (within_size, where nobody chose). All its frames are taken when it is sized, ENOSPC if the nodes are full, and a hole gives none back. Policy, placement, pages, migrate, pinned and offlining are as ever, but moving a page moves no bytes; reclaim and balancing leave it alone, and `pages` calls dirty what was touched. The mount option `mapping=` is what new buffers begin with.",
+                        "tracked: programs access the memory through the page cache, so that the daemon sees each first touch. direct: programs map a file of the buffer's own, at the speed of tmpfs, in huge pages where `huge` and the size allow it (within_size, if nothing was chosen). All frames are taken when the buffer is sized, ENOSPC if the nodes are full, and a hole frees none. Policy, placement, pages, migrate, pinned and offlining work as before, but a move of a page copies no bytes. Reclaim and balancing skip the buffer, and `pages` shows touched pages as dirty. The mount option `mapping=` is the default of new buffers.",
                     linux: "FUSE passthrough: Documentation/filesystems/fuse-passthrough.rst"),
                 "faults": ManualPage(
                     reads: "lines of `NAME COUNT`: read, write, cpu, device, refused", linux: "/proc/vmstat, pgfault"),

@@ -5,7 +5,7 @@ extension Manual {
 
     /// sys/kernel, but for the controls of buffers.
     static let kernel: [Chapter] = [
-        Chapter("sys/kernel", summary: "What belongs to no device.", linux: "/sys/kernel"),
+        Chapter("sys/kernel", summary: "Controls that belong to no device.", linux: "/sys/kernel"),
         Chapter("sys/kernel/mm", summary: "Memory management as a whole.", linux: "/sys/kernel/mm"),
         Chapter(
             "sys/kernel/mm/numa", summary: "Tiering.",
@@ -15,28 +15,28 @@ extension Manual {
                     reads: "`true` or `false`", writes: truth,
                     errors: ["EINVAL": "anything else"],
                     text:
-                        "Pages go when `reclaim` of a node is asked to free some, and unasked from a node whose free pages fall below `low` of its `pressure`, until they reach `high`."
+                        "Pages are demoted when a write to `reclaim` of a node asks for it. kswapd also demotes them from a node whose free pages fall below `low` of its `pressure`, until they reach `high`."
                 )
             ]),
         Chapter(
             "sys/kernel/mm/hugepages", summary: "Reserved huge pages of all nodes, a directory for each size.",
             linux: "mm/hugetlb_sysfs.c; Documentation/admin-guide/mm/hugetlbpage.rst",
-            ["hugepages-2048kB": ManualPage(summary: "Those of 2 MiB, the only size.")]),
+            ["hugepages-2048kB": ManualPage(summary: "The pool of 2 MiB pages, the only size.")]),
         Chapter(
             "sys/kernel/mm/hugepages/hugepages-2048kB", summary: "Reserved huge pages of 2 MiB, of all nodes.",
             linux: "mm/hugetlb_sysfs.c; Documentation/admin-guide/mm/hugetlbpage.rst",
             [
                 "nr_hugepages": ManualPage(
-                    reads: "a count, decimal", writes: "the count there shall be, decimal",
-                    errors: ["EINVAL": "no decimal number", "ERANGE": "a number beyond 64 bits"],
+                    reads: "a count, decimal", writes: "the target count, decimal",
+                    errors: ["EINVAL": "not a decimal number", "ERANGE": "more than 64 bits"],
                     text:
-                        "More come from the nodes of RAM in equal parts, as far as they have room. A coherent node reserves huge pages only through its own `nr_hugepages`. Fewer are taken from all nodes in equal parts. What does not fit is left out without an error: read it back."
+                        "New huge pages come from the nodes of RAM in equal parts, as far as they have room. A coherent node reserves huge pages only through its own `nr_hugepages`. A lower count takes them from all nodes in equal parts. If there is not enough room, the count stays lower, without an error: read it back."
                 ),
                 "free_hugepages": ManualPage(reads: "a count, decimal"),
                 "resv_hugepages": ManualPage(reads: "`0`"),
                 "surplus_hugepages": ManualPage(reads: "a count, decimal"),
             ]),
-        Chapter("sys/kernel/mm/mempolicy", summary: "Policies as a whole.", linux: "mm/mempolicy.c"),
+        Chapter("sys/kernel/mm/mempolicy", summary: "Memory policies of the machine.", linux: "mm/mempolicy.c"),
         Chapter(
             "sys/kernel/mm/mempolicy/weighted_interleave", summary: "The weights of weighted interleaving.",
             linux: "mm/mempolicy.c; Documentation/ABI/testing/sysfs-kernel-mm-mempolicy-weighted-interleave",
@@ -45,12 +45,12 @@ extension Manual {
                     reads: "`true` or `false`", writes: truth,
                     errors: ["EINVAL": "anything else"],
                     text:
-                        "true: every weight is 1, and those that were set are gone. false: the weights stay as they are."
+                        "true: every weight is 1, and weights that were set are dropped. false: the weights stay."
                 ),
                 "nodeN": ManualPage(
                     reads: "a number from 1 to 255",
                     writes: "a number from 1 to 255, in base 10, 8 (`010`) or 16 (`0x10`)",
-                    errors: ["EINVAL": "no number, or out of range"],
+                    errors: ["EINVAL": "not a number, or out of range"],
                     text: "There is one for each node that has memory online."),
             ]),
         Chapter(
@@ -58,16 +58,16 @@ extension Manual {
             ["nodeN": ManualPage(reads: pressure)]),
         Chapter(
             "sys/kernel/cdm/proc",
-            summary: "Files of /proc, of the machine as a whole; `cdmfs run` shows them in place of the host's.",
+            summary: "Files of /proc, for the machine as a whole; `cdmfs run` shows them in place of the host's.",
             linux: "/proc; Documentation/filesystems/proc.rst",
             [
                 "buddyinfo": ManualPage(
-                    reads: "a line for each zone: how many blocks of 2⁰ to 2¹⁰ pages are free",
+                    reads: "a line for each zone: the number of free blocks of 2⁰ to 2¹⁰ pages",
                     linux: "/proc/buddyinfo; mm/vmstat.c"),
                 "meminfo": ManualPage(
-                    reads: "lines of `NAME: KILOBYTES kB`, with Linux's names in its order",
+                    reads: "lines of `NAME: KILOBYTES kB`, with Linux's names in Linux's order",
                     text:
-                        "MemAvailable is MemFree less the low watermarks. Figures that the simulation does not have are 0.",
+                        "MemAvailable is MemFree minus the low watermarks. Figures that are not simulated are 0.",
                     linux: "/proc/meminfo; fs/proc/meminfo.c"),
                 "vmstat": ManualPage(
                     reads: "`name value` lines: the keys of nodeN/vmstat, summed, then events of reclaim and balancing",
@@ -77,64 +77,65 @@ extension Manual {
                     linux: "/proc/zoneinfo; mm/vmstat.c"),
             ]),
         Chapter(
-            "sys/kernel/cdm", summary: "What has no Linux counterpart.", linux: "none",
+            "sys/kernel/cdm", summary: "Controls without a Linux counterpart.", linux: "none",
             [
                 "pid": ManualPage(reads: "a number, decimal", text: numbers),
                 "host_nodes": ManualPage(
                     reads: "lines of `nodeN host=M moved=PAGES failed=PAGES`, in pages of 4 KiB",
                     text:
-                        "One for each node with `host_node` in the topology. Its memory is taken from that node of the host as long as there is some (MPOL_PREFERRED). A page of a direct buffer that comes to it moves there, too: moved counts those that were elsewhere, failed those that the host could not move. /proc/PID/numa_maps of the process in `pid` shows where the memory is.",
+                        "One for each node with `host_node` in the topology. Its memory comes from that node of the host as long as it has room (MPOL_PREFERRED). Pages of a direct buffer that move to the node move there, too: moved counts the pages that were elsewhere, failed the pages that the host could not move. /proc/PID/numa_maps of the process in `pid` shows where the memory is.",
                     linux: "mbind(2), move_pages(2)"),
                 "pressure": ManualPage(summary: "Memory pressure of each node."),
                 "vmstat": ManualPage(
                     reads: "lines of `NAME VALUE`, in pages of 4 KiB or events",
-                    text: "Nobody who touches a page reclaims for it, so pgdemote_direct is 0.",
+                    text: "Tasks do not reclaim when they touch a page, so pgdemote_direct is 0.",
                     linux: "/proc/vmstat; mm/vmstat.c"),
                 "numa_balancing": ManualPage(
                     reads: "a number from 0 to 3",
                     writes:
                         "0: off; 1: a page moves to the node whose tasks touch it twice in a row; 2: a page of a slower tier that is touched soon after it was marked, twice in a row, is promoted to the nearest RAM; 3: both",
-                    errors: ["EINVAL": "no number, or out of range"],
+                    errors: ["EINVAL": "not a number, or out of range"],
                     text:
-                        "Only pages of buffers whose policy is `default`, touched under no other, and never from or to isolated nodes. The mount option `numa_balancing` sets it, too.",
+                        "Applies only to pages of buffers whose policy is `default` that were touched under no other policy, and never to or from isolated nodes. The mount option `numa_balancing` sets the initial value.",
                     linux: "/proc/sys/kernel/numa_balancing; Documentation/admin-guide/sysctl/kernel.rst"),
                 "numa_balancing_scan_period_ms": ManualPage(
                     reads: "milliseconds, decimal", writes: "a number from 10 to 60000",
-                    errors: ["EINVAL": "no number, or out of range"], linux: balancing),
+                    errors: ["EINVAL": "not a number, or out of range"], linux: balancing),
                 "numa_balancing_scan_size_mb": ManualPage(
                     reads: "MB of 2²⁰ bytes, decimal", writes: "a number from 1 to 65536",
-                    errors: ["EINVAL": "no number, or out of range"], linux: balancing),
+                    errors: ["EINVAL": "not a number, or out of range"], linux: balancing),
                 "numa_balancing_hot_threshold_ms": ManualPage(
                     reads: "milliseconds, decimal", writes: "a number from 1 to 60000",
-                    errors: ["EINVAL": "no number, or out of range"],
-                    text: "It is told in steps of 16 ms.", linux: balancing),
+                    errors: ["EINVAL": "not a number, or out of range"],
+                    text: "The resolution is 16 ms.", linux: balancing),
                 "task_policy": ManualPage(
-                    reads: "lines of `PID POLICY`, ascending; nothing for none",
+                    reads: "lines of `PID POLICY`, ascending; empty if there are none",
                     writes: "`PID POLICY`, the policy in the words of a buffer's `policy`; 0 is the writer",
                     errors: [
                         "EINVAL":
-                            "no number, no policy, or nodes without memory or that the task's cpuset does not allow",
-                        "ERANGE": "a number beyond 32 bits", "ESRCH": "there is no such task",
+                            "not a number, not a policy, or nodes without memory or that the task's cpuset does not allow",
+                        "ERANGE": "more than 32 bits", "ESRCH": "there is no such task",
                         "EPERM": "a restricted node that the task may not use",
                     ],
                     text:
-                        "Used for buffers whose own policy is `default`. What the task makes from now on inherits it; `default` takes it back. \(numbers)",
+                        "It applies to buffers whose own policy is `default`. Later children of the task inherit it; `default` removes it. \(numbers)",
                     linux: "set_mempolicy(2)"),
                 "migrate_pages": ManualPage(
                     writes: "`PID FROM TO`, lists of nodes; 0 is the writer",
                     errors: [
-                        "EINVAL": "malformed, or no node of TO has memory and is allowed the writer",
-                        "ERANGE": "a number that no node can have", "EOVERFLOW": "a number beyond 32 bits in a list",
+                        "EINVAL": "malformed, or no node of TO has memory and is allowed for the writer",
+                        "ERANGE": "a node number above the maximum",
+                        "EOVERFLOW": "a number of more than 32 bits in a list",
                         "ESRCH": "there is no such task", "EPERM": "a restricted node that the writer may not use",
-                        "ENOMEM": "not all could be moved; what was moved stays moved",
-                        "EINTR": "interrupted; what was moved stays moved",
-                        "ETIMEDOUT": "the task keeps its address space locked, or others of its user do",
-                    ], text: "Of the memory of devices, nothing moves. \(numbers)", linux: "migrate_pages(2)"),
+                        "ENOMEM": "not all pages could move; pages that have moved stay moved",
+                        "EINTR": "interrupted; pages that have moved stay moved",
+                        "ETIMEDOUT": "the address space of the task, or of other tasks of its user, stays locked",
+                    ], text: "Memory of devices does not move. \(numbers)", linux: "migrate_pages(2)"),
                 "metrics": ManualPage(
                     reads:
-                        "OpenMetrics text that the text format of Prometheus allows, too; its last line is `# EOF`",
+                        "OpenMetrics text that is also valid in the text format of Prometheus; its last line is `# EOF`",
                     text:
-                        "`cdmfs metrics` prints it. Names begin with `cdmfs_`; those that end in `_total` count since the mount began and have no `# TYPE` line, for the two formats disagree there."
+                        "`cdmfs metrics` prints it. Names begin with `cdmfs_`. Names that end in `_total` count since the start of the mount and have no `# TYPE` line, because the two formats require different ones."
                 ),
                 "retired": ManualPage(
                     reads:
@@ -142,26 +143,27 @@ extension Manual {
                     linux: "/sys/kernel/debug/cxl; HardwareCorrupted of /proc/meminfo"),
                 "jobs": ManualPage(
                     reads:
-                        "lines of `ID KIND FROM TO DONE/TOTAL BYTES STATE`, ascending; FROM and TO lists of nodes or `-`, DONE and TOTAL pages, BYTES a second; nothing for none",
+                        "lines of `ID KIND FROM TO DONE/TOTAL BYTES STATE`, ascending; FROM and TO lists of nodes or `-`, DONE and TOTAL pages, BYTES a second; empty if there are none",
                     writes: "`cancel ID`",
-                    errors: ["EINVAL": "malformed", "ESRCH": "no job of that number runs"],
+                    errors: ["EINVAL": "malformed", "ESRCH": "no job with that number runs"],
                     text:
-                        "KIND is buffer, device, node, task (migrate_pages), range (coherent_debug), cpuset, offline, remove, compact, reclaim, kswapd (demotion in the background) or balancing; STATE as in `migrate`. Those that run and the last 64 that ended; kswapd and balancing only while they run, for they would soon fill the list, and cancelled they end until there is cause again. TOTAL grows while a job finds more. A write that was to return at the end of the job returns EINTR when that is cancelled; what was moved stays moved. poll(2) wakes when a job begins or ends, and while one runs at most ten times a second."
+                        "KIND is buffer, device, node, task (migrate_pages), range (coherent_debug), cpuset, offline, remove, compact, reclaim, kswapd (demotion in the background) or balancing; STATE is as in `migrate`. The list has the running jobs and the last 64 that ended. kswapd and balancing are listed only while they run, because they would soon fill the list; after a cancel they stop until they are needed again. TOTAL grows while a job finds more pages. If a job is cancelled, a write that waits for its end returns EINTR; pages that have moved stay moved. poll(2) wakes when a job begins or ends, and at most ten times a second while one runs."
                 ),
                 "migrations": ManualPage(
-                    reads: "lines of `FROM TO REASON PAGES`, counted since the mount began; nothing for none",
+                    reads:
+                        "lines of `FROM TO REASON PAGES`, counted since the start of the mount; empty if there are none",
                     text:
-                        "REASON is buffer, node, task, range, offline, cpuset, compaction, demotion, promotion, balancing or access (`migrate_after_…` of a device's mmu). FROM and TO are the same where pages only changed their frames.",
+                        "REASON is buffer, node, task, range, offline, cpuset, compaction, demotion, promotion, balancing or access (`migrate_after_…` of a device's mmu). FROM and TO are the same if pages only changed their frames.",
                     linux: "pgmigrate_success of /proc/vmstat; enum migrate_reason"),
                 "numa_maps": ManualPage(
                     reads:
                         "lines of `ADDRESS POLICY file=PATH dirty=PAGES mapped=PAGES NN=PAGES kernelpagesize_kB=4`, as /proc/PID/numa_maps has them",
                     writes: "`PID`; 0 is the writer",
                     errors: [
-                        "EINVAL": "no number", "ERANGE": "a number beyond 32 bits", "ESRCH": "there is no such task",
+                        "EINVAL": "not a number", "ERANGE": "more than 32 bits", "ESRCH": "there is no such task",
                     ],
                     text:
-                        "What was written to an open file, it answers; one to which nothing was, answers what was written last to another. A read is ESRCH once the task has ended, whoever has its number then, and ETIMEDOUT where it keeps its address space locked. \(numbers)",
+                        "A read of an open file shows the PID that was last written to this open file, or else the PID that was last written to any. The read is ESRCH after the task has ended, even if its number is in use again, and ETIMEDOUT if its address space stays locked. \(numbers)",
                     linux: "/proc/PID/numa_maps; show_numa_map() of fs/proc/task_mmu.c"),
                 "zonelists": ManualPage(
                     reads:
@@ -169,50 +171,53 @@ extension Manual {
                     linux: "build_zonelists() of mm/page_alloc.c, as the 2016 proposal changes it"),
                 "uevents": ManualPage(
                     reads:
-                        "whole events as in `ACTION=online\\nDEVPATH=/devices/…\\nSUBSYSTEM=memory\\nSEQNUM=17\\n\\n`, from the moment it was opened on",
+                        "whole events as in `ACTION=online\\nDEVPATH=/devices/…\\nSUBSYSTEM=memory\\nSEQNUM=17\\n\\n`, starting at the open(2)",
                     text:
-                        "A read waits for the next event (EAGAIN with O_NONBLOCK, EINTR when interrupted, ENOBUFS where 1024 of the user's wait already); poll(2) tells of it with POLLIN. Every reader gets all; one more than \(UeventLog.capacity) events or \(UeventLog.byteCapacity >> 20) MiB behind loses the oldest and reads `ACTION=lost` and COUNT, how many, in their place. Of a buffer or directory whose path the one who opened the file could not have listed when it happened, DEVPATH and BUFFER have `inode:NUMBER` in the place of the path (a name that begins so is shown as `\\151node:…`).",
+                        "A read waits for the next event (EAGAIN with O_NONBLOCK, EINTR when interrupted, ENOBUFS if 1024 reads of the user wait already); poll(2) reports it with POLLIN. Every reader gets all events. A reader that is more than \(UeventLog.capacity) events or \(UeventLog.byteCapacity >> 20) MiB behind loses the oldest, and reads `ACTION=lost` and COUNT, their number, in their place. If the process that opened the file could not have listed the path of a buffer or directory at the time of the event, DEVPATH and BUFFER have `inode:NUMBER` in place of the path (a name that begins with this word is shown as `\\151node:…`).",
                     linux: "the NETLINK_KOBJECT_UEVENT socket; lib/kobject_uevent.c"),
             ]),
         Chapter(
-            "sys/kernel/debug", summary: "Interfaces for tests, for root alone.", linux: "/sys/kernel/debug",
+            "sys/kernel/debug", summary: "Interfaces for tests, only for root.", linux: "/sys/kernel/debug",
             [
                 "coherent_debug": ManualPage(
                     writes: "`pid,0xstart,0xend,nid`, addresses of whole pages",
                     errors: [
-                        "EINVAL": "malformed, an empty range, or no whole pages",
-                        "ERANGE": "a number that does not fit",
+                        "EINVAL": "malformed, an empty range, or not whole pages",
+                        "ERANGE": "a number out of range",
                         "ESRCH": "there is no such task", "ENODEV": "there is no such node, or it has no memory online",
                         "EPERM": "a restricted node that the writer may not use",
-                        "ENOMEM": "not all could be moved; what was moved stays moved",
-                        "EINTR": "interrupted; what was moved stays moved",
-                        "ETIMEDOUT": "the task keeps its address space locked, or others of its user do",
+                        "ENOMEM": "not all pages could move; pages that have moved stay moved",
+                        "EINTR": "interrupted; pages that have moved stay moved",
+                        "ETIMEDOUT": "the address space of the task, or of other tasks of its user, stays locked",
                     ], text: numbers, linux: "migrate_virtual_range() of the 2016 proposal")
             ]),
         Chapter("sys/fs", summary: "File systems.", linux: "/sys/fs"),
         Chapter(
             "sys/fs/cgroup", "sys/fs/cgroup/GROUP",
-            summary: "Groups of tasks and the nodes they may use; mkdir(2) makes one.",
+            summary: "Groups of tasks and the nodes that they may use; mkdir(2) makes one.",
             text:
                 "rmdir(2) is EBUSY while a group has processes or groups. A group whose path would have PATH_MAX bytes is ENAMETOOLONG.",
             linux: "Documentation/admin-guide/cgroup-v2.rst; kernel/cgroup/cpuset.c",
             [
                 "cgroup.procs": ManualPage(
-                    reads: "the numbers of processes, a line each; nothing for none", writes: "`PID`; 0 is the writer",
+                    reads: "the numbers of processes, a line each; empty if there are none",
+                    writes: "`PID`; 0 is the writer",
                     errors: [
-                        "EINVAL": "no number, or one beyond 32 bits", "ESRCH": "there is no such process",
+                        "EINVAL": "not a number, or one of more than 32 bits", "ESRCH": "there is no such process",
                         "ENODEV": "the group was removed",
                     ],
-                    text: "What the process maps moves to the nodes of the group before the write returns. \(numbers)"),
+                    text:
+                        "Memory that the process maps moves to the nodes of the group before the write returns. \(numbers)"
+                ),
                 "cpuset.mems": ManualPage(
-                    reads: "a list; an empty line for none",
+                    reads: "a list; an empty line if there are none",
                     writes: "a list, or an empty line for the nodes of the parent",
                     errors: [
-                        "EINVAL": "no list, or a node that is not in `possible`",
-                        "ERANGE": "a number that no node can have",
-                        "EOVERFLOW": "a number beyond 32 bits", "ENODEV": "the group was removed",
+                        "EINVAL": "not a list, or a node that is not in `possible`",
+                        "ERANGE": "a node number above the maximum",
+                        "EOVERFLOW": "more than 32 bits", "ENODEV": "the group was removed",
                     ],
-                    text: "What the tasks map moves there before the write returns. The root has no such file."),
+                    text: "Memory that the tasks map moves there before the write returns. The root has no such file."),
                 "cpuset.mems.effective": ManualPage(reads: "a list"),
             ]),
     ]

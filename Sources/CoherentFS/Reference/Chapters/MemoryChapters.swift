@@ -5,49 +5,52 @@ extension Manual {
     /// sys/devices/system/memory.
     static let memory: [Chapter] = [
         Chapter(
-            "sys/devices/system/memory", summary: "The memory blocks, and what holds for all of them.", linux: sources,
+            "sys/devices/system/memory", summary: "The memory blocks, and the attributes of all of them.",
+            linux: sources,
             [
                 "block_size_bytes": ManualPage(reads: "bytes, hexadecimal without `0x`"),
                 "auto_online_blocks": ManualPage(
                     reads: "offline, online, online_kernel or online_movable", writes: "one of the words",
-                    errors: ["EINVAL": "another word"]),
+                    errors: ["EINVAL": "unknown word"]),
                 "probe": ManualPage(
                     writes: "a physical address, in any base, a multiple of the block size",
                     errors: [
-                        "EINVAL": "no number, an address within a block, or one that no node has a range at",
-                        "ERANGE": "more than 64 bits", "EEXIST": "a block is there already",
-                        "ENODEV": "the device whose memory it would be was removed",
+                        "EINVAL":
+                            "not a number, an address within a block, or an address outside the ranges of all nodes",
+                        "ERANGE": "more than 64 bits", "EEXIST": "the block exists already",
+                        "ENODEV": "the device of this memory was removed",
                     ],
                     text:
-                        "Behind the memory of all nodes each node, in their order, has a range as large as its memory, at least eight blocks and at most 64 GiB, at which blocks can be added to it: the first address behind all memory is one of the first node's.",
+                        "Each node has a range behind the memory of all nodes, in the order of the nodes. The range is as large as the node's memory, at least eight blocks and at most 64 GiB. Blocks can be added to the node within its range. The first address behind all memory is in the first node's range.",
                     linux: "drivers/base/memory.c, CONFIG_ARCH_MEMORY_PROBE"),
                 "soft_offline_page": ManualPage(
                     writes: "a physical address, in any base, as `pages` of a buffer shows it",
                     errors: [
-                        "EINVAL": "no number", "ENXIO": "no block has the address", "EIO": "its block is offline",
-                        "EBUSY": "the page is pinned or contiguous", "ENOMEM": "there is no other frame for it",
-                        "EINTR": "interrupted before it was done",
+                        "EINVAL": "not a number", "ENXIO": "no block has the address", "EIO": "its block is offline",
+                        "EBUSY": "the page is pinned or contiguous", "ENOMEM": "no other frame is available",
+                        "EINTR": "interrupted before the operation was complete",
                     ],
                     text:
-                        "The page moves on its node, else to RAM by distance, and who has it notices nothing. The frame is nobody's any more; a page that has failed already is left as it is. sys/kernel/cdm/retired lists such frames.",
+                        "The page moves to another frame of its node, or else to RAM by distance; programs see no change. The old frame is out of use. A page that has failed already is not changed. sys/kernel/cdm/retired lists such frames.",
                     linux:
                         "soft_offline_page() of mm/memory-failure.c; Documentation/ABI/testing/sysfs-memory-page-offline"
                 ),
                 "hard_offline_page": ManualPage(
                     writes: "a physical address, in any base, as `pages` of a buffer shows it",
                     errors: [
-                        "EINVAL": "no number", "ENXIO": "no block has the address, or its block is offline",
-                        "EHWPOISON": "the page has failed before", "EINTR": "interrupted before it was done",
+                        "EINVAL": "not a number", "ENXIO": "no block has the address, or its block is offline",
+                        "EHWPOISON": "the page has failed before",
+                        "EINTR": "interrupted before the operation was complete",
                     ],
                     text:
-                        "What the page held is lost, dirty or not. Its next touch is SIGBUS in every process that maps it (BUS_ADRERR: no file system of user space can send BUS_MCEERR_AR; `pages` of the buffer and sys/kernel/cdm/uevents tell), read(2) and write(2) are EIO or end before it. The pages around it are untouched: a huge page is split, one of a pool fails as a whole and leaves the pool. Punching, truncating or unlinking the page away makes room for a good one; a contiguous buffer keeps it until it is cleared or given back. Migrations count it as failed and go on, and its block goes offline without it. The frame is nobody's any more: nodeN/memory_failure counts it, sys/kernel/cdm/retired lists it, and once there is any, meminfo has HardwareCorrupted.",
+                        "The contents of the page are lost, dirty or not. Its next touch is SIGBUS in every process that maps it (BUS_ADRERR: no file system of user space can send BUS_MCEERR_AR; `pages` of the buffer and sys/kernel/cdm/uevents show the cause); read(2) and write(2) are EIO or end before it. The pages around it are not affected: a huge page is split; a huge page of a pool fails as a whole and leaves the pool. If the page is punched, truncated or unlinked, the next touch gets a good frame; a contiguous buffer keeps the page until it is cleared or freed. Migrations count it as failed and continue, and its block goes offline without it. The frame is out of use: nodeN/memory_failure counts it, sys/kernel/cdm/retired lists it, and after the first such frame meminfo has HardwareCorrupted.",
                     linux:
                         "memory_failure() of mm/memory-failure.c; Documentation/ABI/testing/sysfs-memory-page-offline"
                 ),
             ]),
         Chapter(
             "sys/devices/system/memory/memoryM",
-            summary: "A memory block: physical addresses from M times the block size on.",
+            summary: "A memory block: the physical addresses from M times the block size.",
             linux: sources,
             [
                 "state": ManualPage(
@@ -55,32 +58,33 @@ extension Manual {
                     writes: "online, online_kernel, online_movable or offline",
                     errors: [
                         "EINVAL":
-                            "another word, the state that is set already, or online_kernel for memory of a device",
-                        "EBUSY": "the block is going offline, or a page in it has nowhere to go",
-                        "EHWPOISON": "to go online, while pages of it are poisoned or out of use",
-                        "EINTR": "interrupted while pages were moved away",
+                            "unknown word, the present state, or online_kernel for memory of a device",
+                        "EBUSY": "the block is going offline, or a page in it cannot move",
+                        "EHWPOISON": "for online: pages of it are poisoned or out of use",
+                        "EINTR": "interrupted while pages moved away",
                         "ENODEV": "the link of its device was cut meanwhile",
                     ],
                     text:
-                        "Before a block goes offline its pages move to the same node, else to RAM by distance. On an error it is online with all its data."
+                        "Before a block goes offline, its pages move to the same node, or else to RAM by distance. After an error the block is online with all its data."
                 ),
                 "online": ManualPage(
                     reads: "`1` or `0`",
                     writes:
-                        "what begins with 1, y, t, e or on, as `online_movable`, or with 0, n, f, d or of, in either case (kstrtobool()); what is set already is fine",
+                        "a word that begins with 1, y, t, e or on, such as `online_movable`, or with 0, n, f, d or of, in either case (kstrtobool()); the present state is accepted",
                     errors: [
                         "EINVAL": "anything else",
-                        "EBUSY": "the block is going offline, or a page in it has nowhere to go",
-                        "EHWPOISON": "to go online, while pages of it are poisoned or out of use",
-                        "EINTR": "interrupted while pages were moved away",
+                        "EBUSY": "the block is going offline, or a page in it cannot move",
+                        "EHWPOISON": "for online: pages of it are poisoned or out of use",
+                        "EINTR": "interrupted while pages moved away",
                         "ENODEV": "the link of its device was cut meanwhile",
                     ], linux: "drivers/base/core.c; Documentation/ABI/testing/sysfs-devices-online"),
                 "phys_index": ManualPage(reads: "eight hexadecimal digits"),
                 "phys_device": ManualPage(reads: "`0`"),
                 "removable": ManualPage(reads: "`1`"),
                 "valid_zones": ManualPage(
-                    reads: "Normal or Movable; while the block is offline both, the one that `online` means first",
-                    text: "Memory of a device is Movable alone."),
+                    reads:
+                        "Normal or Movable; both while the block is offline, and the first one is what `online` selects",
+                    text: "Memory of a device is always Movable."),
                 "nodeN": ManualPage(summary: "The node of the block."),
             ]),
     ]

@@ -1,15 +1,15 @@
 import MachineTopology
 
 extension Manual {
-    private static let list = "a list of node numbers, `0-1,4`; an empty line for none"
+    private static let list = "a list of node numbers, `0-1,4`; an empty line if there are none"
 
     private static let figure =
-        "`[node.link]` of the topology, or what follows from the distance; of a device that of its `link` now"
+        "`[node.link]` of the topology, or else derived from the distance; for a device the present figure of its `link`"
 
     /// The words of isolation, from their table.
     private static let words = Isolation.allCases.map { "\($0.rawValue): \($0.summary)." }.joined(separator: " ")
 
-    /// The rights of a node, from their table, with what each needs beside `node`.
+    /// The rights of a node, from their table, with the rights that each needs besides `node`.
     private static let rights = NodeCapabilities.table.map { row in
         let needs = row.needs.subtracting(.node).names.map { "; needs `\($0)`" }.joined()
         return "\(row.name): \(row.summary)\(needs)."
@@ -22,16 +22,18 @@ extension Manual {
             linux: "drivers/base/node.c; Documentation/ABI/stable/sysfs-devices-node",
             [
                 "online": ManualPage(reads: list),
-                "possible": ManualPage(reads: list, text: "`possible` of the topology, or else the nodes that it has."),
+                "possible": ManualPage(
+                    reads: list, text: "`possible` of the topology, or else the nodes of the topology."),
                 "has_cpu": ManualPage(reads: list),
                 "has_memory": ManualPage(
-                    reads: list, text: "Coherent nodes with the right `mempolicy` are in it while a block is online."),
+                    reads: list,
+                    text: "Includes a coherent node with the right `mempolicy` while a block of it is online."),
                 "has_private_memory": ManualPage(
                     reads: list,
-                    text: "Coherent nodes without the right `mempolicy` are in it while a block is online.",
+                    text: "Includes a coherent node without the right `mempolicy` while a block of it is online.",
                     linux: "none; proposed in 2026 (private memory nodes, N_MEMORY_PRIVATE)"),
                 "has_normal_memory": ManualPage(
-                    reads: list, text: "Coherent nodes are not in it: their memory is ZONE_MOVABLE."),
+                    reads: list, text: "Does not include coherent nodes: their memory is ZONE_MOVABLE."),
                 "has_generic_initiator": ManualPage(reads: list),
                 "is_coherent_device": ManualPage(
                     reads: list, linux: "none; proposed in 2016 (coherent device memory, RFC)"),
@@ -42,33 +44,33 @@ extension Manual {
             "sys/devices/system/node/nodeN", summary: "A node.",
             linux: "drivers/base/node.c; Documentation/ABI/stable/sysfs-devices-node",
             [
-                "cpulist": ManualPage(reads: "a list of CPU numbers, `0-3,8`; an empty line for none"),
-                "cpumap": ManualPage(reads: "hexadecimal, 32 CPUs a group, groups between commas, the highest first"),
+                "cpulist": ManualPage(reads: "a list of CPU numbers, `0-3,8`; an empty line if there are none"),
+                "cpumap": ManualPage(reads: "hexadecimal, groups of 32 CPUs, separated by commas, the highest first"),
                 "distance": ManualPage(
-                    reads: "a number from 10 to 255 for each node that is there, in order, between blanks"),
+                    reads: "a number from 10 to 255 for each present node, in order, separated by blanks"),
                 "meminfo": ManualPage(
                     reads: "lines of `Node N NAME: VALUE kB`; HugePages_* are counts",
-                    text: "MemTotal is what is online. Figures that the simulation does not have are 0."),
-                "numastat": ManualPage(reads: "lines of `NAME PAGES`, counted since the mount began"),
+                    text: "MemTotal is the memory that is online. Figures that are not simulated are 0."),
+                "numastat": ManualPage(reads: "lines of `NAME PAGES`, counted since the start of the mount"),
                 "vmstat": ManualPage(
                     reads: "lines of `NAME VALUE`, in pages of 4 KiB or events",
-                    text: "Figures that the simulation does not have are 0."),
+                    text: "Figures that are not simulated are 0."),
                 "hugepages": ManualPage(summary: "The node's reserved huge pages, a directory for each size."),
                 "compact": ManualPage(
                     writes: "anything",
                     text:
-                        "Units of 512 frames that are in use in part are emptied into one another, the emptiest first. Huge pages stay where they are. Interrupted it is EINTR, and what was moved stays moved.",
+                        "Moves pages out of units of 512 frames that are partly in use into other such units, the emptiest first. Huge pages do not move. If it is interrupted, it returns EINTR, and pages that have moved stay moved.",
                     linux: "mm/compaction.c"),
                 "reclaim": ManualPage(
                     writes:
-                        "`SIZE [swappiness=VALUE]`: bytes, in any base, perhaps with K, M, G, T, P or E; VALUE, 0 to 200 or `max`, changes nothing, as there is no swap",
+                        "`SIZE [swappiness=VALUE]`: bytes, in any base, with an optional K, M, G, T, P or E; VALUE, 0 to 200 or `max`, has no effect, because there is no swap",
                     errors: [
-                        "EINVAL": "malformed, or out of range", "EAGAIN": "less than that could be freed",
-                        "EBUSY": "somebody else reclaims memory of the node",
-                        "EINTR": "interrupted; what was freed stays free",
+                        "EINVAL": "malformed, or out of range", "EAGAIN": "less than SIZE could be freed",
+                        "EBUSY": "another write reclaims memory of the node",
+                        "EINTR": "interrupted; pages that are freed stay freed",
                     ],
                     text:
-                        "Pages that nobody uses: a tenth of a second after they were taken from those who map them, they are still untouched. What holds nothing but zeros is freed. While demotion_enabled is set, others are moved to nodes of slower tiers with memory above their high watermark; isolated ones are for those who name them. Pages in use stay, and so do those of `huge=pool` buffers.",
+                        "Reclaims pages that are not in use: unmapped, and still not touched a tenth of a second later. Pages of zeros are freed. While demotion_enabled is set, others move to nodes of slower tiers with memory above their high watermark; an isolated node is a target only for pages whose policy names it. Pages in use stay, and so do those of `huge=pool` buffers.",
                     linux: "mm/vmscan.c"),
                 "cpuN": ManualPage(summary: "A CPU of the node."),
                 "memoryM": ManualPage(summary: "A memory block of the node, whether online or not."),
@@ -77,17 +79,17 @@ extension Manual {
             "sys/devices/system/node/nodeN/hugepages",
             summary: "The node's reserved huge pages, a directory for each size.",
             linux: "mm/hugetlb_sysfs.c; Documentation/admin-guide/mm/hugetlbpage.rst",
-            ["hugepages-2048kB": ManualPage(summary: "Those of 2 MiB, the only size.")]),
+            ["hugepages-2048kB": ManualPage(summary: "The pool of 2 MiB pages, the only size.")]),
         Chapter(
             "sys/devices/system/node/nodeN/hugepages/hugepages-2048kB",
             summary: "The node's reserved huge pages of 2 MiB.",
             linux: "mm/hugetlb_sysfs.c; Documentation/admin-guide/mm/hugetlbpage.rst",
             [
                 "nr_hugepages": ManualPage(
-                    reads: "a count, decimal", writes: "the count there shall be, decimal",
-                    errors: ["EINVAL": "no decimal number", "ERANGE": "a number beyond 64 bits"],
+                    reads: "a count, decimal", writes: "the target count, decimal",
+                    errors: ["EINVAL": "not a decimal number", "ERANGE": "more than 64 bits"],
                     text:
-                        "What does not fit is left out without an error: read it back. `compact` may make room. Those in use beyond the count stay as surplus until they are given up. Taking a memory block offline gives up the free ones in it and moves those in use, whose new place then counts them."
+                        "If there is not enough room, the count stays lower, without an error: read it back. `compact` may make room. Pages in use above the count stay as surplus until they are freed. Offlining of a memory block removes its free huge pages from the pool and moves those in use; their new node then counts them."
                 ),
                 "free_hugepages": ManualPage(reads: "a count, decimal"),
                 "surplus_hugepages": ManualPage(reads: "a count, decimal"),
@@ -95,18 +97,20 @@ extension Manual {
         Chapter(
             "sys/devices/system/node/nodeN/access0", "sys/devices/system/node/nodeN/access1",
             summary:
-                "Who reaches the node's memory best, and how fast that is; access1 of CPUs only, which here are all.",
+                "The initiators with the best access to the node's memory, and their performance; access1 considers CPUs only, and so is the same here.",
             linux: "drivers/base/node.c; Documentation/admin-guide/mm/numaperf.rst",
             [
-                "initiators": ManualPage(summary: "The nodes whose CPUs reach this node's memory best."),
-                "targets": ManualPage(summary: "The nodes whose memory the CPUs of this node reach best of all."),
+                "initiators": ManualPage(summary: "The nodes whose CPUs have the best access to this node's memory."),
+                "targets": ManualPage(
+                    summary: "The nodes to whose memory the CPUs of this node have the best access of all."),
             ]),
         Chapter(
             "sys/devices/system/node/nodeN/access0/initiators", "sys/devices/system/node/nodeN/access1/initiators",
-            summary: "The nodes whose CPUs reach this node's memory best, and how fast, while it has memory.",
+            summary:
+                "The nodes whose CPUs have the best access to this node's memory, and their performance, while the node has memory.",
             linux: "drivers/base/node.c; Documentation/admin-guide/mm/numaperf.rst",
             [
-                "nodeN": ManualPage(summary: "A node whose CPUs reach this node's memory best."),
+                "nodeN": ManualPage(summary: "A node whose CPUs have the best access to this node's memory."),
                 "read_bandwidth": ManualPage(reads: "MB/s, decimal; " + figure),
                 "read_latency": ManualPage(reads: "nanoseconds, decimal; " + figure),
                 "write_bandwidth": ManualPage(reads: "MB/s, decimal; " + figure),
@@ -114,11 +118,11 @@ extension Manual {
             ]),
         Chapter(
             "sys/devices/system/node/nodeN/access0/targets", "sys/devices/system/node/nodeN/access1/targets",
-            summary: "The nodes whose memory the CPUs of this node reach best of all.",
+            summary: "The nodes to whose memory the CPUs of this node have the best access of all.",
             linux: "drivers/base/node.c; Documentation/admin-guide/mm/numaperf.rst",
-            ["nodeN": ManualPage(summary: "A node whose memory the CPUs of this node reach best of all.")]),
+            ["nodeN": ManualPage(summary: "A node to whose memory the CPUs of this node have the best access of all.")]),
         Chapter(
-            "sys/devices/system/node/nodeN/memory_failure", summary: "How often memory of the node failed.",
+            "sys/devices/system/node/nodeN/memory_failure", summary: "The number of memory failures of the node.",
             linux: "mm/memory-failure.c; Documentation/ABI/testing/sysfs-memory-page-offline",
             [
                 "total": ManualPage(reads: "a number of pages, decimal: the sum of the others"),
@@ -129,11 +133,11 @@ extension Manual {
             ]),
         Chapter(
             "sys/devices/system/node/nodeN/memory_side_cache",
-            summary: "The caches in front of the node's memory, where the topology has `[[node.cache]]`.",
+            summary: "The caches in front of the node's memory, if the topology has `[[node.cache]]`.",
             linux: "drivers/base/node.c; Documentation/admin-guide/mm/numaperf.rst"),
         Chapter(
             "sys/devices/system/node/nodeN/memory_side_cache/indexN",
-            summary: "A cache by its level; the larger the number, the nearer to the CPUs.",
+            summary: "A cache by its level; a larger number is nearer to the CPUs.",
             linux: "drivers/base/node.c; Documentation/ABI/stable/sysfs-devices-node",
             [
                 "address_mode": ManualPage(reads: "`0x0`"),
@@ -143,65 +147,65 @@ extension Manual {
                 "write_policy": ManualPage(reads: "0 write-back, 1 write-through, 2 other"),
             ]),
         Chapter(
-            "sys/devices/system/node/nodeN/cdm", summary: "What a coherent node has beyond others.",
-            linux: "none; drivers/base/node.c for its place",
+            "sys/devices/system/node/nodeN/cdm", summary: "Attributes of a coherent node that other nodes lack.",
+            linux: "none; drivers/base/node.c for its path",
             [
                 "device": ManualPage(summary: "The device that the node's memory belongs to."),
                 "isolation": ManualPage(
                     reads:
-                        "`none [exclusive] restricted driver private`, the one in force in brackets; none where `capabilities` are those of no word",
+                        "`none [exclusive] restricted driver private`, the current one in brackets; no brackets if no word has these `capabilities`",
                     writes: "one of the words",
                     errors: [
-                        "EINVAL": "another word",
-                        "EBUSY": "`driver` is entered or left while a page of the node is in use or on its way",
+                        "EINVAL": "unknown word",
+                        "EBUSY": "change to or from `driver` while a page of the node is in use or moving",
                     ],
-                    text: words + " Each stands for a set of `capabilities`. Pages that are here stay."
+                    text: words + " Each means a set of `capabilities`. Existing pages stay."
                 ),
                 "capabilities": ManualPage(
-                    reads: "lines of `NAME VALUE`: a right, and 1 where the node has it, else 0",
-                    writes: "`NAME VALUE`, any number of them; what is not named stays",
+                    reads: "lines of `NAME VALUE`: a right, and 1 if the node has it, otherwise 0",
+                    writes: "`NAME VALUE`, any number of times; rights that are not named do not change",
                     errors: [
                         "EINVAL":
-                            "another name or value, a name that comes twice, or a right without one that it needs",
-                        "EBUSY": "`node` is given or taken while a page of the node is in use or on its way",
+                            "unknown name or value, a repeated name, or a right without one that it needs",
+                        "EBUSY": "change of `node` while a page of the node is in use or moving",
                     ],
-                    text: rights + " Pages that are here stay.",
+                    text: rights + " Existing pages stay.",
                     linux: "none; proposed in 2026 (private memory nodes, NODE_PRIVATE_CAP_*)"),
                 "contiguous": ManualPage(
                     reads:
-                        "lines of `NAME COUNT`, pages: total (the share, as far as its memory is online), free, largest (run of free ones)",
+                        "lines of `NAME COUNT`, pages: total (the online part of the share), free, largest (the longest free run)",
                     text:
-                        "What `contiguous` of the topology sets aside, rounded up to 2 MiB: the last frames that the node begins with. Only a buffer's `contiguous` hands them out: no other page, huge page or pool lands there, even when the node is full. Free ones count in MemFree, and are nr_free_cma of vmstat. A memory block that a contiguous buffer has a part of goes offline when the buffer finds another run, of this node's share or of another's; EBUSY where there is none.",
+                        "The share is `contiguous` of the topology, rounded up to 2 MiB: the last frames of the node's initial memory. Only a buffer's `contiguous` allocates from it: no other page, huge page or pool does, even if the node is full. Its free frames count in MemFree, and are nr_free_cma of vmstat. A memory block with a part of a contiguous buffer goes offline if the buffer finds another run, of this node's share or of another's; otherwise EBUSY.",
                     linux: "/sys/kernel/mm/cma; mm/cma.c"),
                 "refused": ManualPage(
                     reads:
-                        "lines of `NAME COUNT`: fallback (allocations that passed the node by), not_allowed, hugetlb"),
+                        "lines of `NAME COUNT`: fallback (allocations that skipped the node), not_allowed, hugetlb"),
                 "tasks": ManualPage(
-                    reads: "the numbers of processes, a line each; nothing for none",
-                    writes: "`PID`, or `-PID` to take it back; 0 is the writer",
+                    reads: "the numbers of processes, a line each; empty if there are none",
+                    writes: "`PID`, or `-PID` to remove it; 0 is the writer",
                     errors: [
-                        "EINVAL": "no number, or a process to be taken back that is not in the list",
-                        "ERANGE": "a number beyond 32 bits", "ESRCH": "there is no such process",
+                        "EINVAL": "not a number, or a process to remove that is not in the list",
+                        "ERANGE": "more than 32 bits", "ESRCH": "there is no such process",
                     ],
                     text:
-                        "Any thread's number stands for its process, and a process that has ended leaves the list. \(numbers)"
+                        "The number of any thread means its process. A process that has ended leaves the list. \(numbers)"
                 ),
                 "pressure": ManualPage(reads: pressure, linux: "/proc/zoneinfo; mm/vmscan.c"),
                 "migrate": ManualPage(
                     reads: Manual.result,
-                    writes: "the number of a node, or `cancel`, which is no error where nothing runs",
+                    writes: "the number of a node, or `cancel`, which is not an error if nothing runs",
                     errors: [
-                        "EINVAL": "no number, or the node itself", "ERANGE": "a number beyond 64 bits",
+                        "EINVAL": "not a number, or the node itself", "ERANGE": "more than 64 bits",
                         "ENODEV": "there is no such node, or it has no memory online",
-                        "ENOMEM": "the node is full; what was moved stays moved",
-                        "EBUSY": "pages are pinned, as those of a contiguous buffer; the others were moved",
-                        "EINTR": "interrupted, or cancelled; what was moved stays moved",
+                        "ENOMEM": "the node is full; pages that have moved stay moved",
+                        "EBUSY": "pages are pinned, or belong to a contiguous buffer; the others have moved",
+                        "EINTR": "interrupted, or cancelled; pages that have moved stay moved",
                     ], linux: "none; migrate_pages(2) for all tasks at once"),
                 "blockers": ManualPage(
                     reads:
-                        "lines of `PHYS LENGTH REASON BUFFER PIDS`: an address and bytes in hexadecimal, `pinned` or `contiguous`, a name below buffers/ or `/dev/cdmN`, processes between commas or `-`; nothing for none. `PID?` has the buffer open and does not let itself be read; a last `?` stands for others who do not",
+                        "lines of `PHYS LENGTH REASON BUFFER PIDS`: an address and bytes in hexadecimal, `pinned` or `contiguous`, a name below buffers/ or `/dev/cdmN`, processes separated by commas or `-`; empty if there are none. `PID?` has the buffer open and cannot be inspected; a last `?` means other processes that cannot be inspected",
                     text:
-                        "contiguous: of a contiguous buffer for which no other node's share has a run (a node under `restricted` or `driver` does not count). What has no name any more is `(deleted)`; blanks of names are in octal, `\\040`. `inode:NUMBER`, with the number that stat(2) tells, stands in the place of a path that who opened the file could not list. Who maps a buffer is read from /proc/PID/maps, of processes that the daemon may look into. A process that keeps its address space locked is given a fraction of a second, and not asked again before it has let go; of a user with several such processes no other is asked either. Only the owner of sys/ may read the file. \(numbers)",
+                        "contiguous: pages of a contiguous buffer for which no other node's share has a run (nodes under `restricted` or `driver` do not count). A buffer without a name is `(deleted)`; blanks in names are in octal, `\\040`. `inode:NUMBER`, with the number of stat(2), replaces a path that the process that opened the file could not list. The processes that map a buffer are found in /proc/PID/maps, as far as the daemon may inspect them. If an address space stays locked for a fraction of a second, its process is skipped until the lock is free; if a user has several such processes, all processes of the user are skipped. Only the owner of sys/ may read the file. \(numbers)",
                     linux: "none; dump_page() when offline_pages() fails"),
             ]),
     ]
@@ -210,5 +214,5 @@ extension Manual {
         "`state=STATE moved=PAGES failed=PAGES bytes=BYTES seconds=SECONDS` of the last one; STATE is idle, running, done, partial, failed or cancelled"
 
     static let pressure =
-        "lines of `NAME VALUE`, pages: free; the watermarks min, low (kswapd begins), high (it ends) and promo; the lists active and inactive; then, counted since the mount began, what the scanner did (scanned, referenced, activated, deactivated), reclaimed, demoted from here, promoted to here, kswapd_runs, and numa_pte_updates, numa_hint_faults, numa_hint_faults_local of pages here, numa_pages_migrated to here"
+        "lines of `NAME VALUE`, pages: free; the watermarks min, low (kswapd starts), high (kswapd stops) and promo; the lists active and inactive; then, counted since the start of the mount, the work of the scanner (scanned, referenced, activated, deactivated), reclaimed, demoted from here, promoted to here, kswapd_runs, and numa_pte_updates, numa_hint_faults, numa_hint_faults_local of pages here, numa_pages_migrated to here"
 }

@@ -1,10 +1,10 @@
 extension Manual {
-    private static let list = "a list of CPU numbers, `0-3,8`; an empty line for none"
+    private static let list = "a list of CPU numbers, `0-3,8`; an empty line if there are none"
 
     /// sys/devices/system/cpu.
     static let processors: [Chapter] = [
         Chapter(
-            "sys/devices/system/cpu", summary: "The CPUs of the nodes, whether the host has them or not.",
+            "sys/devices/system/cpu", summary: "The CPUs of the nodes; the host may lack some of them.",
             text: "The CPUs of a node are the cores of one package. Caches and frequencies are not simulated.",
             linux: "drivers/base/cpu.c; Documentation/ABI/testing/sysfs-devices-system-cpu",
             [
@@ -20,10 +20,10 @@ extension Manual {
             linux: "drivers/base/cpu.c; Documentation/ABI/testing/sysfs-devices-system-cpu",
             [
                 "nodeN": ManualPage(summary: "The node of the CPU."),
-                "topology": ManualPage(summary: "Where the CPU stands among the others."),
+                "topology": ManualPage(summary: "The position of the CPU in the topology."),
             ]),
         Chapter(
-            "sys/devices/system/cpu/cpuN/topology", summary: "Where a CPU stands among the others.",
+            "sys/devices/system/cpu/cpuN/topology", summary: "The position of a CPU in the topology.",
             linux: "drivers/base/topology.c; Documentation/ABI/stable/sysfs-devices-system-cpu",
             [
                 "cluster_id": ManualPage(reads: "`65535`"),
@@ -41,11 +41,12 @@ extension Manual {
     /// sys/devices/virtual/memory_tiering.
     static let tiers: [Chapter] = [
         Chapter(
-            "sys/devices/virtual/memory_tiering", summary: "The tiers of memory, the fastest with the lowest number.",
+            "sys/devices/virtual/memory_tiering", summary: "The memory tiers; the fastest has the lowest number.",
             linux: "mm/memory-tiers.c; Documentation/ABI/testing/sysfs-kernel-mm-memory-tiers"),
         Chapter(
-            "sys/devices/virtual/memory_tiering/memory_tierT", summary: "A tier: nodes whose memory is about as fast.",
-            text: "RAM is tier 4, memory of devices tier 22. A tier is there while a node of it has memory online.",
+            "sys/devices/virtual/memory_tiering/memory_tierT",
+            summary: "A tier: nodes whose memory has a similar speed.",
+            text: "RAM is tier 4, memory of devices tier 22. A tier exists while a node of it has memory online.",
             linux: "mm/memory-tiers.c; Documentation/ABI/testing/sysfs-kernel-mm-memory-tiers",
             ["nodelist": ManualPage(reads: "a list of node numbers, `0-1,4`")]),
     ]
