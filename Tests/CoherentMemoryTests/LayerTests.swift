@@ -1,8 +1,7 @@
 import Foundation
 import Testing
 
-/// The sources are in layers, and stay so. The layers of CoherentMemory's folders are told at `Machine`, too, with the order of the
-/// locks: each lock is of a type of its layer.
+/// The sources are in layers, and stay so.
 @Suite("Layers")
 struct LayerTests {
     /// The folders of CoherentMemory. A folder names only types of its own and of rows before it.
@@ -10,6 +9,23 @@ struct LayerTests {
         ["Support"], ["Frames"], ["Nodes"], ["Placement"], ["Pages"], ["Buffers"], ["Devices"],
         ["Migration"],
         ["Hotplug", "Failures", "Pressure", "Engine"], ["Machine"],
+    ]
+
+    /// The order in which locks are taken, each by its file and declaration; `Machine` tells it, too. All others guard a value or
+    /// two, and nothing is taken within them. Turns come first: who has one waits for the page cache, devices or links.
+    private static let lockOrder = [
+        ("Failures/Failures.swift", "let turn = FairSemaphore()"),
+        ("Nodes/Node.swift", "let poolTurn = Mutex"),
+        ("Buffers/Buffer.swift", "let migrationTurn = FairSemaphore()"),
+        ("Devices/CopyEngine.swift", "let turns = FairSemaphore("),
+        ("Buffers/Buffer.swift", "let unmapTurn = FairSemaphore()"),
+        // Of two the buffer made first.
+        ("Buffers/Buffer.swift", "let state: Mutex<State>"),
+        ("Placement/TaskTable.swift", "let state = Mutex(State())"),
+        ("Placement/ControlGroup.swift", "let state = Mutex(State())"),
+        ("Devices/CommandQueue.swift", "let state = Mutex(State())"),
+        ("Nodes/Node.swift", "let zone: Mutex<Zone>"),
+        ("Pages/TablePool.swift", "let state: Mutex<State>"),
     ]
 
     /// What stands where it should not, until it does no more: `folder/file: type`.
@@ -74,6 +90,14 @@ struct LayerTests {
         }
         #expect(found.subtracting(Self.exceptions) == [], "types of later layers")
         #expect(Self.exceptions.subtracting(found) == [], "exceptions that are needed no more")
+    }
+
+    @Test("The locks of the order are there")
+    func locks() throws {
+        let sources = try Self.sources(of: "CoherentMemory")
+        for (file, declaration) in Self.lockOrder {
+            #expect(sources.contains { $0.name == file && $0.text.contains(declaration) }, "\(file): \(declaration)")
+        }
     }
 
     @Test("A module imports what the table says", arguments: table.keys.sorted())
