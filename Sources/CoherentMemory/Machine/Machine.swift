@@ -10,7 +10,7 @@ import SystemPackage
 ///
 /// All operations may be called from any thread. Locks are taken in this order:
 ///
-/// 1. the turn of failures, ``Failures/turn``, and the turn of a node's pool of huge pages,
+/// 1. the turn of failures and the turn of a node's pool of huge pages,
 /// 2. the migration turn of a buffer,
 /// 3. a channel of a device's copy engine, of several devices by their place,
 /// 4. the unmap turn of a buffer,
