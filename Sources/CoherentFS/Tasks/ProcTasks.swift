@@ -81,14 +81,14 @@ final class ProcTasks: TaskDirectory {
 
     /// Notes the file of a device.
     func add(_ device: Device, inode: InodeNumber) {
-        state.withLock { $0.inodes[ObjectIdentifier(device)] = inode.rawValue }
+        state.withLock { $0.inodes[ObjectIdentifier(device.node)] = inode.rawValue }
     }
 
     /// A thread opens a device; returns its process, for ``closed(_:by:)``.
     func opened(_ device: Device, by thread: Int32) -> Int32 {
         let process = task(thread)?.process ?? thread
         state.withLock { state in
-            let holder = Holder(device: ObjectIdentifier(device), process: process)
+            let holder = Holder(device: ObjectIdentifier(device.node), process: process)
             state.openers[holder, default: 0] += 1
             state.mapped[holder] = nil
         }
@@ -98,7 +98,7 @@ final class ProcTasks: TaskDirectory {
     /// The last descriptor and mapping of an open file are gone.
     func closed(_ device: Device, by process: Int32) {
         state.withLock { state in
-            let holder = Holder(device: ObjectIdentifier(device), process: process)
+            let holder = Holder(device: ObjectIdentifier(device.node), process: process)
             let count = state.openers[holder, default: 1] - 1
             state.openers[holder] = count > 0 ? count : nil
             state.mapped[holder] = nil
@@ -110,8 +110,8 @@ final class ProcTasks: TaskDirectory {
     private static let mappingTrust = Duration.milliseconds(10)
     private static let timeout = DispatchTimeInterval.milliseconds(50)
 
-    func holdsOpen(_ device: Device, process: Int32) -> Bool {
-        let holder = Holder(device: ObjectIdentifier(device), process: process)
+    func holdsDeviceOpen(of node: Node, process: Int32) -> Bool {
+        let holder = Holder(device: ObjectIdentifier(node), process: process)
         let now = ContinuousClock.now
         let (known, inode, mount) = state.withLock { state in
             (state.descriptors[holder], state.inodes[holder.device], state.mount)

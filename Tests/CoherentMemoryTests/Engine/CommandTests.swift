@@ -1,3 +1,4 @@
+import LinuxSupport
 import SystemPackage
 import Testing
 
@@ -212,6 +213,8 @@ struct CommandTests {
 extension Machine {
     /// Has all devices let go of a buffer, as a touch of each page does.
     func unmapAll(_ buffer: Buffer) {
-        for device in devices { unmap(0..<UInt64.max >> Page.shift, of: buffer, from: device) }
+        buffer.state.withLock { state in
+            for device in devices { state.pages.unmap(0..<UInt64.max >> Page.shift, from: device.mmu) }
+        }
     }
 }
