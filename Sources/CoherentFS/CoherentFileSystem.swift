@@ -121,7 +121,7 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
 
     /// Finds the inode of a file handle that the kernel has forgotten, or the directory that one is in.
     private func find(_ request: consuming Request, _ number: InodeNumber, isParent: Bool) {
-        guard let inode = services.inodes.recall(number) else {
+        guard let inode = services.inodes.countLookup(of: number) else {
             request.error(.staleNFSFileHandle)
             return
         }

@@ -19,7 +19,7 @@ extension Mirror {
     private func access(_ pages: Range<UInt64>, _ copy: Copy, isWrite: Bool) throws(Errno) -> MirrorOutcome {
         try copy.check(UInt64(pages.count) * Page.size, isWrite: !isWrite)
         let areas = try space.areas()
-        let states = try settle(pages, areas)
+        let states = try refresh(pages, areas)
         var invalid: UInt64?
         areas.forEachPage(pages) { page, area in
             let state = states[Int(page - pages.lowerBound)]
@@ -63,7 +63,7 @@ extension Mirror {
                 areNew = true
             }
             let placement = process.placements[page]
-            let access: Access =
+            let access: PageAccess =
                 placement?.exclusive == id
                 ? .exclusive
                 : isWrite || placement?.isWritable ?? state.isWritable(in: area) ? .write : .read

@@ -10,7 +10,7 @@ extension Mirror {
     func migrateToDevice(_ pages: Range<UInt64>, _ copy: Copy) throws(Errno) -> MirrorOutcome {
         try copy.check(UInt64(pages.count) * Page.size, isWrite: true)
         let areas = try migratable(pages)
-        let states = try settle(pages, areas)
+        let states = try refresh(pages, areas)
         var moving: [UInt64] = []
         var isWhole = true
         areas.forEachPage(pages) { page, area in
@@ -69,7 +69,7 @@ extension Mirror {
     /// - Throws: EINVAL as for the way there.
     func migrateToSystem(_ pages: Range<UInt64>) throws(Errno) -> MirrorOutcome {
         let areas = try migratable(pages)
-        _ = try settle(pages, areas)
+        _ = try refresh(pages, areas)
         var outcome = MirrorOutcome()
         if process.placements.isEmpty { return outcome }
         for page in pages where process.placements[page]?.device === device {
@@ -99,7 +99,7 @@ extension Mirror {
         try copy.check(UInt64(pages.count) * Page.size, isWrite: true)
         let areas = try space.areas()
         guard !areas.isEmpty else { throw .invalidArgument }
-        let states = try settle(pages, areas)
+        let states = try refresh(pages, areas)
         try areas.walk(TouchDetector.addresses(of: pages)) { area, addresses throws(Errno) in
             guard let area, area.isReadable, area.isWritable, area.kind != .special else { throw .badAddress }
             guard !area.isShared else { throw .resourceBusy }
@@ -136,7 +136,7 @@ extension Mirror {
     /// - Throws: EPERM where it has.
     func checkExclusive(_ pages: Range<UInt64>) throws(Errno) -> MirrorOutcome {
         let areas = try space.areas()
-        _ = try settle(pages, areas)
+        _ = try refresh(pages, areas)
         if process.placements.isEmpty { return MirrorOutcome() }
         for page in pages where areas[page << Page.shift] != nil && process.placements[page]?.exclusive == id {
             throw .notPermitted

@@ -30,7 +30,7 @@ extension Mirror {
         let areas = try space.areas()
         guard !areas.isEmpty else { throw .invalidArgument }
         fillOwnMappings(pages, areas)
-        let states = try settle(pages, areas)
+        let states = try refresh(pages, areas)
         var protections: [UInt8] = []
         protections.reserveCapacity(pages.count)
         var huge: (area: MemoryArea, level: MirrorProtection)?

@@ -14,14 +14,14 @@ public final class Mirror: @unchecked Sendable {
     // Unchecked: `entries` is guarded by the turn of the process.
 
     /// What the device may do with a page.
-    enum Access { case read, write, exclusive }
+    enum PageAccess { case read, write, exclusive }
 
     /// An entry of the device's page table.
     struct Entry {
         var identity: UInt64
         /// Where the page was, by the device's number.
         var device: Int?
-        var access: Access
+        var access: PageAccess
     }
 
     /// The page table is emptied when it has more entries, and filled again by faults.
@@ -87,7 +87,7 @@ public final class Mirror: @unchecked Sendable {
     // MARK: Looking
 
     /// Takes note of what has become of pages since somebody looked last, and returns their states.
-    func settle(_ pages: Range<UInt64>, _ areas: MemoryAreas) throws(Errno) -> [PageState] {
+    func refresh(_ pages: Range<UInt64>, _ areas: MemoryAreas) throws(Errno) -> [PageState] {
         let states = try pageMap.states(of: pages)
         if process.placements.isEmpty { return states }
         for device in process.placements.devices { device.memory.check() }
@@ -132,7 +132,7 @@ public final class Mirror: @unchecked Sendable {
     /// - Parameter areNew: some may have been allocated since they were last laid to rest.
     func rest(_ pages: Range<UInt64>, areNew: Bool) {
         let watched = pages.filter { process.placements[$0]?.isWatched == true }
-        if areNew, !watched.isEmpty { touches.settleNewPages() }
+        if areNew, !watched.isEmpty { touches.drainNewPages() }
         for group in TouchDetector.groups(of: watched) where !touches.rest(TouchDetector.addresses(of: group)) {
             for page in group { process.placements.unwatch(page) }
         }

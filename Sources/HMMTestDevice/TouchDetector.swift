@@ -22,7 +22,7 @@ final class TouchDetector: Sendable {
     /// much memory that to look at it so often would take too long.
     private static let limit = 1024
     private static let fewest = 16
-    private static let patience = Duration.seconds(5)
+    private static let timeLimit = Duration.seconds(5)
 
     private let smaps: ProcDescriptor
     private let process: ProcDescriptor
@@ -39,7 +39,7 @@ final class TouchDetector: Sendable {
     }
 
     /// Makes pages that were allocated just now such as can be laid to rest.
-    func settleNewPages() { clinux_drain_new_pages() }
+    func drainNewPages() { clinux_drain_new_pages() }
 
     /// The use of a mapping; nil where it is not as it was.
     func usage(of area: MemoryArea) -> Usage? {
@@ -100,7 +100,7 @@ final class TouchDetector: Sendable {
         if last.referenced == 0 { return [] }
         if last.referenced == UInt64(pages.count) * Page.size { return pages }
 
-        let looks = max(Self.fewest, min(Self.limit, Int(Self.patience / time)))
+        let looks = max(Self.fewest, min(Self.limit, Int(Self.timeLimit / time)))
         var touched: [UInt64] = []
         for group in Self.groups(of: pages, upTo: (pages.count + looks - 1) / looks) {
             let isResting = rest(Self.addresses(of: group))

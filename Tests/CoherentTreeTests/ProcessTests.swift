@@ -34,7 +34,7 @@ import Testing
 /// Reads of processes that may not let themselves be read.
 @Suite("Process inspector") struct ProcessInspectorTests {
     private let inspector = ProcessInspector()
-    private let patience = DispatchTimeInterval.milliseconds(20)
+    private let timeout = DispatchTimeInterval.milliseconds(20)
 
     private func task(_ id: Int32) -> TaskIdentity { TaskIdentity(id: id, startTime: 1) }
 
@@ -42,7 +42,7 @@ import Testing
         _ id: Int32, of user: UInt32 = 1, _ body: @escaping @Sendable () -> Result<Int, Errno> = { .success(7) }
     ) -> Result<Int, Errno> {
         Result { () throws(Errno) in
-            try inspector.read(task(id), of: { user }, patience: patience) { _ in body() }
+            try inspector.read(task(id), of: { user }, timeout: timeout) { _ in body() }
         }
     }
 
@@ -88,7 +88,7 @@ import Testing
 
     @Test("One that goes on is waited for, however long it takes")
     func slow() throws {
-        let count = try inspector.read(task(1), of: { 1 }, patience: .milliseconds(200)) { progress in
+        let count = try inspector.read(task(1), of: { 1 }, timeout: .milliseconds(200)) { progress in
             for _ in 0..<6 {
                 usleep(60_000)
                 progress.step()

@@ -328,7 +328,7 @@ final class BufferDirectory: Inode, @unchecked Sendable {
     private func take(_ name: FileName, _ child: Inode) {
         reachChanged(from: length(of: child, under: name), to: nil)
         children.remove(name)
-        settle(child, nil)
+        setPlace(child, nil)
     }
 }
 
@@ -336,7 +336,7 @@ final class BufferDirectory: Inode, @unchecked Sendable {
 
 extension BufferDirectory {
     /// Notes where a child stands now; nil where it has no name any more.
-    private func settle(_ child: Inode, _ place: Place?) {
+    private func setPlace(_ child: Inode, _ place: Place?) {
         if let directory = child as? BufferDirectory {
             let isMove = directory.place != nil
             directory.place = place
@@ -347,7 +347,7 @@ extension BufferDirectory {
     }
 
     private func located(_ child: Inode, under name: FileName) {
-        settle(child, Place(directory: self, name: name))
+        setPlace(child, Place(directory: self, name: name))
     }
 
     /// Where the directory is. Walks up no further than to what is known.

@@ -57,7 +57,7 @@ final class MirrorFile: Inode, @unchecked Sendable {
 /// An open file dev/hmm_dmirrorN, which mirrors the address space of whoever opened it, and of nobody else it is handed to.
 final class MirrorHandle: OpenHandle, @unchecked Sendable {
     /// How long an interrupted call may go on. Linux's cannot be interrupted, so one that is quick is not either.
-    private static let patience = DispatchTimeInterval.seconds(1)
+    private static let interruptTimeout = DispatchTimeInterval.seconds(1)
 
     private let mirror: Mirror
     private let user: UInt32
@@ -91,7 +91,7 @@ final class MirrorHandle: OpenHandle, @unchecked Sendable {
         let cancellation = Cancellation()
         weak let waiting = request
         request.onInterrupt {
-            DispatchQueue.global().start(at: .now() + Self.patience) {
+            DispatchQueue.global().start(at: .now() + Self.interruptTimeout) {
                 cancellation.cancel()
                 waiting?.error(.interrupted)
             }

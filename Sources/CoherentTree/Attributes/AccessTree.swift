@@ -6,7 +6,7 @@ import MachineTopology
 /// tells Linux).
 enum AccessTree {
     /// The directory of a node that has memory or CPUs; nothing of one that has neither, until memory is added to it.
-    static func children(of node: CoherentMemory.Node, _ access: Access, _ services: TreeServices) -> [Child] {
+    static func children(of node: CoherentMemory.Node, _ access: NodeAccess, _ services: TreeServices) -> [Child] {
         let machine = services.machine
         let speed = MemorySpeed(node, machine)
         // Class 1 counts CPUs only among the initiators; here there are no others.
@@ -60,7 +60,7 @@ enum AccessTree {
 }
 
 /// Who reaches whose memory best, by the numbers of the nodes, whether they have any at the moment or not.
-struct Access {
+struct NodeAccess {
     private(set) var initiators: [Int: [CoherentMemory.Node]] = [:]
     private(set) var targets: [Int: [CoherentMemory.Node]] = [:]
 

@@ -108,7 +108,7 @@ enum LinkAttributes {
                 return Job("link-\(state.rawValue)") { _ throws(Errno) in
                     switch state {
                     case .up: services.machine.restoreLink(of: device)
-                    case .down: services.machine.cutLink(of: device) { services.mourn($0, of: device) }
+                    case .down: services.machine.cutLink(of: device) { services.reportLoss($0, of: device) }
                     }
                 }
             })

@@ -73,7 +73,7 @@ package struct SystemTree {
     }
 
     private static func nodes(_ services: TreeServices) -> [Child] {
-        let access = Access(services.machine)
+        let access = NodeAccess(services.machine)
         return [.attributes(NodeListAttributes.table, of: services.machine)]
             + SystemDevice("/devices/system/node").children(services)
             + [
@@ -92,7 +92,7 @@ package struct SystemTree {
             ]
     }
 
-    private static func node(_ node: CoherentMemory.Node, _ access: Access, _ services: TreeServices) -> [Child] {
+    private static func node(_ node: CoherentMemory.Node, _ access: NodeAccess, _ services: TreeServices) -> [Child] {
         let subject = Subject(services, node)
         var children: [Child] = [
             .attributes(NodeAttributes.table, of: subject), .attributes(ReclaimAttributes.table, of: subject),

@@ -31,7 +31,7 @@ package final class JobRunner: Sendable {
     private static let showThreads = 8
     private static let showLimit = 1024
     /// How many jobs that have ended are kept in the list.
-    private static let memory = 64
+    private static let historyLimit = 64
 
     private let state = Mutex(State())
     private let group = DispatchGroup()
@@ -138,7 +138,7 @@ package final class JobRunner: Sendable {
     private static func end(_ listed: Listed, _ failure: Errno?, _ state: inout State) {
         listed.operation.account.end(failure)
         state.ended.append(listed)
-        if state.ended.count > memory { state.ended.removeFirst() }
+        if state.ended.count > historyLimit { state.ended.removeFirst() }
     }
 
     // MARK: The list

@@ -68,7 +68,7 @@ extension TreeServices {
     }
 
     /// So long may processes take to end, tenths of a second.
-    private static let patience = 10
+    private static let maximumAttempts = 10
 
     /// Kills the processes that use what cannot be moved, and waits for their end, after which they map nothing.
     ///
@@ -84,7 +84,7 @@ extension TreeServices {
             if let process = try kill(user.process, for: device) { killed.append(process) }
         }
         uevents.deliver()
-        for _ in 0..<Self.patience {
+        for _ in 0..<Self.maximumAttempts {
             killed.removeAll { process in
                 let hasEnded = process.hasEnded(within: 0)
                 if hasEnded { close(process.end) }

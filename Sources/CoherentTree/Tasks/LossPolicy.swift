@@ -7,7 +7,7 @@ import SystemPackage
 
 extension TreeServices {
     /// Tells of memory that was lost with a device's link, and does to the tasks that map it what the device's policy says.
-    func mourn(_ lost: [LostMemory], of device: Device) {
+    func reportLoss(_ lost: [LostMemory], of device: Device) {
         for memory in lost {
             let buffer = files.name(of: memory.buffer.id)
             uevents.post {

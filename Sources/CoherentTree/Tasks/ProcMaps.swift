@@ -6,14 +6,14 @@ import SystemPackage
 extension ProcTasks {
     /// What a process maps of the mount, ascending by address. Waits a while where its address space is locked.
     ///
-    /// - Parameter patience: how long it waits for a process that does not let itself be read.
+    /// - Parameter timeout: how long it waits for a process that does not let itself be read.
     /// - Throws: ESRCH for no such process, also where another has its number; EPERM for one that may not be looked into;
     ///   ETIMEDOUT for one that does not let itself be read.
     func mappings(
-        of process: TaskIdentity, patience: DispatchTimeInterval = ProcessInspector.patience
+        of process: TaskIdentity, timeout: DispatchTimeInterval = ProcessInspector.timeout
     ) throws(Errno) -> [ProcMapping] {
         guard let mount else { return [] }
-        return try inspector.read(process, of: { user(of: process.id) }, patience: patience) { progress in
+        return try inspector.read(process, of: { user(of: process.id) }, timeout: timeout) { progress in
             Result { () throws(Errno) in try Self.readMappings(of: process, on: mount, progress) }
         }
     }

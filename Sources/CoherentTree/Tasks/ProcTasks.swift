@@ -80,14 +80,14 @@ package final class ProcTasks: TaskDirectory {
 
     /// Notes the file of a device.
     package func add(_ device: Device, inode: UInt64) {
-        state.withLock { $0.inodes[ObjectIdentifier(device)] = inode }
+        state.withLock { $0.inodes[ObjectIdentifier(device.node)] = inode }
     }
 
     /// A thread opens a device; returns its process, for ``closed(_:by:)``.
     package func opened(_ device: Device, by thread: Int32) -> Int32 {
         let process = task(thread)?.process ?? thread
         state.withLock { state in
-            let holder = Holder(device: ObjectIdentifier(device), process: process)
+            let holder = Holder(device: ObjectIdentifier(device.node), process: process)
             state.openers[holder, default: 0] += 1
             state.mapped[holder] = nil
         }
@@ -97,7 +97,7 @@ package final class ProcTasks: TaskDirectory {
     /// The last descriptor and mapping of an open file are gone.
     package func closed(_ device: Device, by process: Int32) {
         state.withLock { state in
-            let holder = Holder(device: ObjectIdentifier(device), process: process)
+            let holder = Holder(device: ObjectIdentifier(device.node), process: process)
             let count = state.openers[holder, default: 1] - 1
             state.openers[holder] = count > 0 ? count : nil
             state.mapped[holder] = nil
@@ -107,10 +107,10 @@ package final class ProcTasks: TaskDirectory {
     /// So long an answer is used again: far less than anybody could tell from having asked earlier.
     private static let descriptorTrust = Duration.milliseconds(1)
     private static let mappingTrust = Duration.milliseconds(10)
-    private static let patience = DispatchTimeInterval.milliseconds(50)
+    private static let timeout = DispatchTimeInterval.milliseconds(50)
 
-    package func holdsOpen(_ device: Device, process: Int32) -> Bool {
-        let holder = Holder(device: ObjectIdentifier(device), process: process)
+    package func holdsDeviceOpen(of node: CoherentMemory.Node, process: Int32) -> Bool {
+        let holder = Holder(device: ObjectIdentifier(node), process: process)
         let now = ContinuousClock.now
         let (known, inode, mount) = state.withLock { state in
             (state.descriptors[holder], state.inodes[holder.device], state.mount)
@@ -165,7 +165,7 @@ package final class ProcTasks: TaskDirectory {
         let isMapped: Bool
         do throws(Errno) {
             guard let process = identity(of: holder.process) else { return false }
-            isMapped = try mappings(of: process, patience: Self.patience).contains { $0.inode == inode }
+            isMapped = try mappings(of: process, timeout: Self.timeout).contains { $0.inode == inode }
         } catch .timedOut {
             // Its address space is busy: what was so last time, or may be so, is so.
             return last?.isMapped ?? state.withLock { $0.openers[holder] != nil }

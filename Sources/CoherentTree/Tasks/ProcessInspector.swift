@@ -37,7 +37,7 @@ final class ProcessInspector: Sendable {
     }
 
     /// A read that does not come a step further for so long waits for somebody.
-    static let patience = DispatchTimeInterval.milliseconds(150)
+    static let timeout = DispatchTimeInterval.milliseconds(150)
     /// However many steps it takes, it has an end: an owner may let each step wait.
     private static let limit = Duration.seconds(2)
 
@@ -50,27 +50,27 @@ final class ProcessInspector: Sendable {
     /// - Throws: what `body` throws; ETIMEDOUT where the process does not let itself be read, nor did before, or the user has
     ///   too many that do not.
     func read<Value: Sendable>(
-        _ process: TaskIdentity, of user: () -> UInt32, patience: DispatchTimeInterval = patience,
+        _ process: TaskIdentity, of user: () -> UInt32, timeout: DispatchTimeInterval = timeout,
         _ body: @escaping @Sendable (Progress) -> Result<Value, Errno>
     ) throws(Errno) -> Value {
-        let progress = try begin(process, user, patience)
+        let progress = try begin(process, user, timeout)
         let answer = Answer<Value>()
         threads.run(isShort: false) { [self] in
             let result = body(progress)
             answer.result.withLock { $0 = result }
             end(process, progress)
         }
-        try wait(for: process, user, progress, patience)
+        try wait(for: process, user, progress, timeout)
         guard let result = answer.result.withLock({ $0 }) else { throw .timedOut }
         return try result.get()
     }
 
     /// Notes that a process is being asked. Waits for who asks it at the moment.
     private func begin(
-        _ process: TaskIdentity, _ user: () -> UInt32, _ patience: DispatchTimeInterval
+        _ process: TaskIdentity, _ user: () -> UInt32, _ timeout: DispatchTimeInterval
     ) throws(Errno) -> Progress {
         let user = state.withLock { $0.overdue.isUnused } ? nil : user()
-        let deadline = DispatchTime.now() + patience
+        let deadline = DispatchTime.now() + timeout
         while true {
             let mine = Progress()
             let other = try state.withLock { state throws(Errno) -> Progress? in
@@ -97,11 +97,11 @@ final class ProcessInspector: Sendable {
     }
 
     private func wait(
-        for process: TaskIdentity, _ user: () -> UInt32, _ progress: Progress, _ patience: DispatchTimeInterval
+        for process: TaskIdentity, _ user: () -> UInt32, _ progress: Progress, _ timeout: DispatchTimeInterval
     ) throws(Errno) {
         let start = ContinuousClock.now
         var steps = 0
-        while progress.finished.wait(timeout: .now() + patience) != .success {
+        while progress.finished.wait(timeout: .now() + timeout) != .success {
             let now = progress.steps.load(ordering: .relaxed)
             if now != steps, .now - start < Self.limit {
                 steps = now

@@ -15,7 +15,7 @@ package struct TaskMapping: Sendable {
 }
 
 extension TreeServices {
-    /// The mappings of a process, ascending by address; see ``ProcTasks/mappings(of:patience:)``.
+    /// The mappings of a process, ascending by address; see ``ProcTasks/mappings(of:timeout:)``.
     func mappings(of process: TaskIdentity) throws(Errno) -> [TaskMapping] {
         try processes.mappings(of: process).compactMap { mapping in
             // What is mapped, the kernel has not forgotten.
