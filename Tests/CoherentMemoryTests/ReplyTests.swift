@@ -94,9 +94,9 @@ struct ReplyTests {
             _ = try? unsafe machine.read(buffer, at: 0, length: 4096, origin: onNode0) { _ in
                 machine.punch(buffer, bytes: 0..<UInt64(size))
             }
-            #expect(machine.nodes[0].usage.allocated == 0 && machine.tables.inUse == 1)
+            #expect(machine.nodes[0].usage.allocated == 0 && machine.memory.tables.inUse == 1)
         }
-        #expect(machine.tables.inUse == 0)
+        #expect(machine.memory.tables.inUse == 0)
         try machine.checkInvariants()
     }
 
@@ -146,7 +146,7 @@ struct ReplyTests {
         #expect(used.load(ordering: .relaxed) >= Self.reuses)
         #expect(problems.withLock { $0 }.isEmpty, "\(problems.withLock { $0.prefix(5) })")
         for buffer in machine.buffers where buffer.fixedSize == nil { machine.remove(buffer) }
-        #expect(machine.tables.inUse == 0)
+        #expect(machine.memory.tables.inUse == 0)
         try machine.checkInvariants()
     }
 

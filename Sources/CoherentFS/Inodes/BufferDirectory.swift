@@ -1,6 +1,7 @@
 import AttributeTree
 import CLinux
 import CoherentMemory
+import CoherentTree
 import Fuse
 import Glibc
 import LinuxSupport
@@ -83,17 +84,6 @@ final class BufferDirectory: Inode, @unchecked Sendable {
         services.namespace.withLock { _ in
             children.list(places, limit: 64).map { ($0.place, Self.entry($0.name, $0.child)) }
         }
-    }
-
-    /// As `entries(at:)`, without what has no controls.
-    func controlled(at places: ClosedRange<UInt64>) -> [(place: UInt64, entry: DirectoryEntry)] {
-        var start = places.lowerBound
-        while start <= places.upperBound, case let some = entries(at: start...places.upperBound), let last = some.last {
-            let controlled = some.filter { $0.entry.type != .socket }
-            if !controlled.isEmpty { return controlled }
-            start = last.place + 1
-        }
-        return []
     }
 
     private static func entry(_ name: FileName, _ child: Inode) -> DirectoryEntry {

@@ -248,10 +248,10 @@ struct CapabilityScene {
             machine.balancing.mode = .tiering
             for _ in 0..<3 {
                 for page in 0..<8 { _ = cache.touch(buffer, page: page) { bytes in (bytes[0] = 2, stored: true) } }
-                var position = Machine.ScanPosition()
-                machine.mark(1000, .tiering, from: &position, isCancelled: { false })
+                var position = Balancer.ScanPosition()
+                machine.balancer.mark(1000, .tiering, from: &position, isCancelled: { false })
                 for page in 0..<8 { _ = cache.touch(buffer, page: page) { bytes in (bytes[0] = 2, stored: true) } }
-                machine.moveMisplaced(isCancelled: { false })
+                machine.balancer.moveMisplaced(isCancelled: { false })
             }
             columns["balancing"] = machine.pages(of: buffer) == [0: 8] ? "ok" : "no"
             try machine.checkInvariants()
