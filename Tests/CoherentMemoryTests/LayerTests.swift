@@ -34,10 +34,15 @@ struct LayerTests {
     /// Which modules of the package each one imports. Those of others are free, but for C libraries, which have one user each.
     private static let table: [String: Set<String>] = [
         "AttributeTree": ["LinuxSupport"],
-        "CoherentFS": ["AttributeTree", "CLinux", "CoherentMemory", "Fuse", "LinuxSupport", "MachineTopology"],
+        "CoherentFS": [
+            "AttributeTree", "CLinux", "CoherentMemory", "CoherentTree", "Fuse", "HMMTestDevice", "LinuxSupport",
+            "MachineTopology",
+        ],
         "CoherentMemory": ["CLinux", "CZlib", "LinuxSupport", "MachineTopology"],
+        "CoherentTree": ["AttributeTree", "CLinux", "CoherentMemory", "LinuxSupport", "MachineTopology"],
         "Examples": [],
         "Fuse": ["CFuse3", "CLinux", "CURing", "LinuxSupport"],
+        "HMMTestDevice": ["AttributeTree", "CLinux", "CoherentMemory", "LinuxSupport"],
         "LinuxSupport": ["CLinux"],
         "MachineTopology": ["CLinux", "LinuxSupport"],
         "cdmfs": ["CLinux", "CSeccomp", "CoherentFS", "CoherentMemory", "Fuse", "LinuxSupport", "MachineTopology"],
