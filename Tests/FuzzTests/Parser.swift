@@ -7,6 +7,7 @@ import MachineTopology
 import SystemPackage
 
 @testable import CoherentFS
+@testable import CoherentTree
 @testable import Fuse
 
 /// What takes bytes from others, and what must hold whatever they are. What does not hold ends the process.

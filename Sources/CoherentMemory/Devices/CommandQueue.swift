@@ -9,7 +9,7 @@ public final class CommandQueue: Sendable {
     /// The maximum number of waiting commands.
     public static let capacity = 4096
     /// The number of results that are kept.
-    public static let memory = 64
+    public static let historyLimit = 64
     /// The valid latencies in nanoseconds.
     public static let latencyRange: ClosedRange<UInt64> = 0...1_000_000_000
 
@@ -212,7 +212,7 @@ public final class CommandQueue: Sendable {
         state.withLock { [result] state in
             if result.error == nil { state.completed += 1 } else { state.failed += 1 }
             state.results.append(result)
-            if state.results.count > Self.memory { state.results.removeFirst() }
+            if state.results.count > Self.historyLimit { state.results.removeFirst() }
         }
         command.completed()
     }

@@ -60,14 +60,14 @@ final class FairSemaphore: Sendable {
     }
 
     /// How long somebody who waits may not notice that nobody wants the turn any more.
-    private static let patience = 10
+    private static let pollInterval = 10
 
     /// Waits for a turn, or until `isCancelled`: false then, and there is none to give up.
     ///
     /// - Parameter user: for whom.
     func wait(for user: UInt32 = 0, unless isCancelled: () -> Bool) -> Bool {
         guard let waiter = queue(for: user) else { return true }
-        while waiter.wait(timeout: .now() + .milliseconds(Self.patience)) == .timedOut {
+        while waiter.wait(timeout: .now() + .milliseconds(Self.pollInterval)) == .timedOut {
             guard isCancelled() else { continue }
             let isGone = state.withLock { state in
                 guard let place = state.waiting.firstIndex(where: { $0.semaphore === waiter }) else { return false }
