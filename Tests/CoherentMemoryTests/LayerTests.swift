@@ -109,8 +109,10 @@ struct LayerTests {
     func imports(of module: String) throws {
         let own = Set(try FileManager.default.contentsOfDirectory(atPath: Self.root.path(percentEncoded: false)))
         let imported = try Self.sources(of: module).flatMap { source in
-            source.text.matches(of: /(?m)^(?:@\w+ )?(?:public |package )?import (?:struct |class |enum |func )?(\w+)/)
-                .map { String($0.1) }
+            source.text.matches(
+                of: /(?m)^(?:@\w+ )?(?:public |package |internal )?import (?:struct |class |enum |func )?(\w+)/
+            )
+            .map { String($0.1) }
         }
         #expect(own.intersection(imported) == Self.table[module])
     }
