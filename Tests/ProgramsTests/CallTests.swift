@@ -349,5 +349,5 @@ struct OneTask: TaskDirectory {
     }
     var now: UInt64 { 2 }
     var processes: [Int32] { [Self.id] }
-    func holdsOpen(_ device: Device, process: Int32) -> Bool { false }
+    func holdsDeviceOpen(of node: Node, process: Int32) -> Bool { false }
 }

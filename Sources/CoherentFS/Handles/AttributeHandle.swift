@@ -1,23 +1,24 @@
 import AttributeTree
 import CLinux
 import CoherentMemory
+import CoherentTree
 import Fuse
 import LinuxSupport
 import SystemPackage
 
 /// An open attribute file. As of sysfs: a read from the start shows the attribute anew, and one write(2) is one store.
-final class AttributeHandle: OpenHandle, @unchecked Sendable {
+final class AttributeHandle: OpenHandle, WatchedText, @unchecked Sendable {
     private let attribute: BoundAttribute
     private let inode: TreeInode
     private let services: Services
     /// What the last read from the start showed, of a text that is not long.
     private let shown = Mutex<[UInt8]?>(nil)
+    /// The same of a long text that poll(2) watches: the bytes that it got, and how many it asked for.
+    private let beginning = Mutex<(bytes: [UInt8], asked: Int)?>(nil)
     /// Where the last read of a long text ended; nil while somebody reads on from there.
     private let cursor = Mutex<TextCursor?>(TextCursor())
     /// When.
     private let readAt = Mutex(ContinuousClock.now)
-    /// At most so often does poll(2) tell of what changes all the time.
-    static let interval = 100
 
     init(_ attribute: BoundAttribute, inode: TreeInode, services: Services) {
         self.attribute = attribute
@@ -30,14 +31,20 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
     /// Whether the text differs from what was read last; so it is before the first read, as kernfs has it.
     var hasChanged: Bool {
         guard attribute.isPollable else { return false }
-        let last = shown.withLock { $0 }
-        return (try? text()) != last
+        guard attribute.isLong else {
+            let last = shown.withLock { $0 }
+            return (try? text()) != last
+        }
+        guard let (last, asked) = beginning.withLock({ $0 }) else { return true }
+        guard !inode.isGone else { return true }
+        var start = TextCursor()
+        return (try? start.read(attribute, at: 0, count: asked)) != last
     }
 
     /// Whether the attribute changes all the time, perhaps, and was read only just now: then whoever polls waits a while.
     var isFresh: Bool {
         attribute.changesSteadily && shown.withLock { $0 } != nil
-            && .now - readAt.withLock { $0 } < .milliseconds(Self.interval)
+            && .now - readAt.withLock { $0 } < .milliseconds(ChangeHub.interval)
     }
 
     /// Whether the attribute may change without anybody's saying so.
@@ -95,6 +102,7 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
         var place = cursor.withLock { $0.take() } ?? TextCursor()
         let part = try place.read(attribute, at: Int(offset), count: size, for: client)
         cursor.withLock { [place] in $0 = place }
+        if offset == 0, attribute.isPollable { beginning.withLock { $0 = (part, size) } }
         return part
     }
 
@@ -159,4 +167,9 @@ extension Request {
         let start = Int(offset)
         unsafe data(bytes.span.bytes.extracting(start..<min(bytes.count, start + size)))
     }
+}
+
+extension PollHandle: Waker {
+    /// Tells the kernel that whoever polls is to look again.
+    package func wake() { try? notify() }
 }

@@ -85,13 +85,3 @@ extension RangePolicies.Part {
         pages.upperBound == next.pages.lowerBound && policy == next.policy
     }
 }
-
-extension Buffer.State {
-    /// The policy in force for a page: of its part, else of the buffer.
-    func effective(at page: UInt64) -> EffectivePolicy {
-        ranges.isEmpty ? effective : ranges[page]?.effective ?? effective
-    }
-
-    /// Whether neither the buffer nor a part of it has a policy.
-    var hasNoPolicy: Bool { effective.mode == .default && ranges.isEmpty }
-}

@@ -38,6 +38,8 @@ public struct ProcMapping: Sendable, Hashable {
         guard wanted == nil || wanted == device,
             let inode = Self.number(line, &place, hexadecimal: false, to: " ")
         else { return nil }
+        // Behind the end where nothing follows the number.
+        place = min(place, line.count)
         while place < line.count, line[place] == UInt8(ascii: " ") { place += 1 }
         addresses = start..<end
         isReadable = line[permissions] == UInt8(ascii: "r")

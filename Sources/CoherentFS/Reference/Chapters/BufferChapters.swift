@@ -1,4 +1,5 @@
 import CoherentMemory
+import CoherentTree
 
 extension Manual {
     /// buffers/, and the controls of buffers and device files.
