@@ -157,22 +157,6 @@ final class Services: Sendable {
         inodes.removeAll()
     }
 
-    /// What statfs(2) tells.
-    var statistics: FileSystemStatistics {
-        var statistics = FileSystemStatistics()
-        for node in machine.nodes {
-            let usage = node.usage
-            statistics.blocks += UInt64(usage.present)
-            statistics.freeBlocks += UInt64(usage.free)
-        }
-        // As tmpfs, which without a limit on inodes counts none.
-        if let limit = accounts.inodes.limit {
-            statistics.files = limit
-            statistics.freeFiles = limit - min(limit, accounts.inodes.used)
-        }
-        return statistics
-    }
-
     /// Sets what is to be done when a part of the machine has gone.
     func onDeparture(_ body: @escaping @Sendable () -> Void) { departures.withLock { $0 = body } }
 }
