@@ -15,8 +15,8 @@ let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-
 ///     CDMFS_FUZZER=1 swift build --sanitize fuzzer --scratch-path .build/fuzzer --product fuzzer
 ///     CDMFS_FUZZ_PARSER=topology .build/fuzzer/debug/fuzzer -max_total_time=600 corpus/
 let fuzzed: [Target.Dependency] = [
-    "AttributeTree", "CFuse3", "CURing", "CoherentFS", "CoherentMemory", "Fuse", "LinuxSupport", "MachineTopology",
-    system,
+    "AttributeTree", "CFuse3", "CURing", "CoherentFS", "CoherentMemory", "CoherentTree", "Fuse", "HMMTestDevice",
+    "LinuxSupport", "MachineTopology", system,
 ]
 let fuzzer: Target =
     Context.environment["CDMFS_FUZZER"] == nil
@@ -70,10 +70,25 @@ let package = Package(
             ],
             swiftSettings: settings),
         .target(
+            name: "CoherentTree",
+            dependencies: [
+                "AttributeTree", "CLinux", "CoherentMemory", "LinuxSupport", "MachineTopology", system,
+                .product(name: "DequeModule", package: "swift-collections"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: settings),
+        .target(
+            name: "HMMTestDevice",
+            dependencies: [
+                "AttributeTree", "CLinux", "CoherentMemory", "LinuxSupport", system,
+                .product(name: "DequeModule", package: "swift-collections"),
+            ],
+            swiftSettings: settings),
+        .target(
             name: "CoherentFS",
             dependencies: [
-                "AttributeTree", "CLinux", "CoherentMemory", "Fuse", "LinuxSupport", "MachineTopology", system,
-                .product(name: "DequeModule", package: "swift-collections"),
+                "AttributeTree", "CLinux", "CoherentMemory", "CoherentTree", "Fuse", "HMMTestDevice", "LinuxSupport",
+                "MachineTopology", system,
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: settings),
@@ -87,6 +102,7 @@ let package = Package(
             swiftSettings: settings),
         .executableTarget(
             name: "pipeline", dependencies: [system], path: "Sources/Examples/pipeline", swiftSettings: settings),
+        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
         .testTarget(
             name: "LinuxSupportTests", dependencies: ["LinuxSupport", system], swiftSettings: settings),
         .testTarget(
@@ -99,13 +115,26 @@ let package = Package(
         .testTarget(
             name: "FuseTests", dependencies: ["Fuse", "CLinux", "LinuxSupport", system], swiftSettings: settings),
         .testTarget(
+            name: "CoherentTreeTests",
+            dependencies: [
+                "AttributeTree", "CoherentMemory", "CoherentTree", "LinuxSupport", "MachineTopology", "TestSupport",
+                system, .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: settings),
+        .testTarget(
+            name: "HMMTestDeviceTests", dependencies: ["HMMTestDevice", "LinuxSupport", system], swiftSettings: settings
+        ),
+        .testTarget(
             name: "CoherentFSTests",
-            dependencies: ["CoherentFS", "CoherentMemory", "LinuxSupport", "MachineTopology", system],
+            dependencies: [
+                "CoherentFS", "CoherentMemory", "CoherentTree", "LinuxSupport", "MachineTopology", system,
+            ],
             swiftSettings: settings),
         fuzzer,
         .testTarget(
             name: "MountTests",
-            dependencies: ["cdmfs", "CLinux", "CoherentMemory", "MachineTopology", system], swiftSettings: settings),
+            dependencies: ["cdmfs", "CLinux", "CoherentMemory", "MachineTopology", "TestSupport", system],
+            swiftSettings: settings),
     ],
     cxxLanguageStandard: .cxx17
 )

@@ -1,6 +1,8 @@
 import AttributeTree
 import CoherentMemory
+import CoherentTree
 import Fuse
+import HMMTestDevice
 import LinuxSupport
 import Logging
 import SystemPackage
@@ -31,8 +33,7 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
         services.buffers.withLock { $0.directory = buffers }
         let tree = TreeCache(services: services)
         services.tree.withLock { $0.cache = tree }
-        services.onDeparture { [weak tree] in tree?.sweep() }
-        let system = SystemTree(services: services, buffers: buffers).root
+        let system = SystemTree(services: services.base, buffers: buffers).root
         let metadata = Metadata(
             permissions: permissions.mode, uid: owner.uid, gid: permissions.group ?? owner.gid)
         let devices = machine.devices.map { device in
@@ -120,7 +121,7 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
 
     /// Finds the inode of a file handle that the kernel has forgotten, or the directory that one is in.
     private func find(_ request: consuming Request, _ number: InodeNumber, isParent: Bool) {
-        guard let inode = services.inodes.recall(number) else {
+        guard let inode = services.inodes.countLookup(of: number) else {
             request.error(.staleNFSFileHandle)
             return
         }

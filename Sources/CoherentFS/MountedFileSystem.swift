@@ -1,4 +1,5 @@
 import CoherentMemory
+import CoherentTree
 import Fuse
 import Glibc
 import LinuxSupport
@@ -129,7 +130,7 @@ public final class MountedFileSystem: Sendable {
         fileSystem.services.direct.prepare(isDefault: options.mapping == .direct)
         fileSystem.services.pageCache.setWriteBack(WriteBack(session))
         machine.balancing.mode = options.balancing
-        fileSystem.startBackgroundWork()
+        fileSystem.services.base.startBackgroundWork()
         if let group = MemoryGroup.own {
             machine.setHostLimit(pages: group.pages)
             logger.notice(
@@ -150,9 +151,9 @@ public final class MountedFileSystem: Sendable {
     /// Unmounts if still mounted, and ends every thread. Call it once, on a thread that does not serve the mount.
     public func close() {
         // A job may wait for a page that a request holds; where nobody answers that, only the connection's end lets go.
-        if !fileSystem.endJobs(within: 5) {
+        if !fileSystem.services.base.endJobs(within: 5) {
             try? session.abortConnection()
-            _ = fileSystem.endJobs(within: 60)
+            _ = fileSystem.services.base.endJobs(within: 60)
         }
         session.close()
     }

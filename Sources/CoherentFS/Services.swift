@@ -1,6 +1,8 @@
 import AttributeTree
 import CoherentMemory
+import CoherentTree
 import Fuse
+import HMMTestDevice
 import LinuxSupport
 import Logging
 import Synchronization
@@ -27,30 +29,22 @@ struct WeakTree {
     weak var cache: TreeCache?
 }
 
-/// What the parts of a mount share.
+/// What the parts of a mount share: what the tree needs, and what files and directories need beside it.
 final class Services: Sendable {
+    /// What the attributes of sys/ share.
+    let base: TreeServices
     let machine: Machine
     let logger: Logger
     let inodes = InodeTable()
-    let jobs = JobRunner()
-    let changes = ChangeHub()
     let trimmer = HeapTrimmer()
     let held = HeldRequests()
-    let memory: MemorySettings
-    let power = PowerControls()
-    let uevents = UeventLog()
     let notifier: Notifier
     let pageCache: PageCache
     let direct: DirectMappings
     let unmappable: Unmappable
-    let tasks: TaskLocator
-    /// The processes of the host.
-    let processes = ProcTasks()
-    let censuses = Censuses()
-    let mirrors: MirrorRegistry
+    let mirrors = MirrorRegistry()
     /// What users have of what is limited.
     let accounts: Accounts
-    let numaMaps = NumaMapsQuestion.Last()
     /// The sys/ tree.
     let tree = Mutex(WeakTree())
     /// The directory buffers/.
@@ -63,50 +57,27 @@ final class Services: Sendable {
     /// The files whose contents are memory, by the numbers of their buffers.
     let files = Mutex(IDTable<WeakFile>())
 
+    var jobs: JobRunner { base.jobs }
+    var changes: ChangeHub { base.changes }
+    var uevents: UeventLog { base.uevents }
+    var tasks: TaskLocator { base.tasks }
+    var processes: ProcTasks { base.processes }
+
     init(
         machine: Machine, hugeMode: HugeMode?, limits: Limits, accessTimes: AccessTimes, logger: Logger,
         notifier: Notifier
     ) {
         self.accessTimes = accessTimes
         accounts = Accounts(limits, memory: UInt64(machine.nodes.reduce(0) { $0 + $1.usage.present }) * Page.size)
-        mirrors = MirrorRegistry(accounts)
-        memory = MemorySettings(defaultHugeMode: hugeMode)
         self.machine = machine
         self.logger = logger
         self.notifier = notifier
         pageCache = PageCache(notifier: notifier, logger: logger)
         direct = DirectMappings(notifier: notifier, logger: logger)
         unmappable = Unmappable(notifier: notifier, logger: logger)
-        tasks = TaskLocator(machine: machine)
+        base = TreeServices(machine: machine, hugeMode: hugeMode, logger: logger)
         machine.setInvalidator(pageCache)
-        machine.setTaskDirectory(processes)
-        let (changes, uevents, power, jobs) = (changes, uevents, power, jobs)
-        changes.setBusy { jobs.isMoving }
-        machine.setBackgroundObserver { move in
-            let end = jobs.list(move)
-            changes.kick()
-            return {
-                end()
-                changes.kick()
-            }
-        }
-        machine.setRecorder { event in
-            uevents.note(event)
-            power.note(event)
-        }
-        machine.setObserver { [weak self] event in
-            // Before anybody is told of it.
-            if case .deviceRemoved = event { self?.departed() }
-            switch event {
-            case .link(_, .down): self?.departed()
-            case .pageFailed(let failure): self?.tell(failure)
-            case .linkErrors(let name, let count): self?.tell(ofLinkErrors: count, device: name)
-            default: break
-            }
-            if event.changesDirectories { self?.tree.withLock { $0.cache }?.recount() }
-            uevents.deliver()
-            changes.kick()
-        }
+        base.attach(self)
     }
 
     /// Runs a job that a request asked for; the thread that does the work answers with `success` or the job's error, and
@@ -136,11 +107,6 @@ final class Services: Sendable {
         changes.kick()
     }
 
-    /// What is to be done when a part of the machine has gone. Called from the thread that took it away.
-    private let departures = Mutex<(@Sendable () -> Void)?>(nil)
-
-    private func departed() { departures.withLock { $0 }?() }
-
     /// A directory below buffers/ has another name, or another mode or owner.
     func pathsChanged() { pathVersion.wrappingAdd(1, ordering: .releasing) }
 
@@ -156,17 +122,56 @@ final class Services: Sendable {
         changes.removeAll()
         inodes.removeAll()
     }
-
-    /// Sets what is to be done when a part of the machine has gone.
-    func onDeparture(_ body: @escaping @Sendable () -> Void) { departures.withLock { $0 = body } }
 }
 
-extension MachineEvent {
-    /// Whether directories of sys/ came or went with it; a block that changes its state may make a tier, or end one.
-    fileprivate var changesDirectories: Bool {
-        switch self {
-        case .block, .blockAdded, .blockRemoved, .nodeAdded, .nodeRemoved, .deviceAdded, .deviceRemoved, .link: true
-        default: false
+extension Services: BufferFiles {
+    func name(of buffer: Buffer.ID) -> Uevent.Value {
+        switch files.withLock({ $0[buffer]?.file }) {
+        case let device as DeviceFile: .text(device.path)
+        case let file as BufferFile: path(of: file).map { .buffer($0) } ?? .text(BufferPath.deleted)
+        default: .text(BufferPath.deleted)
         }
     }
+
+    /// Where a file below buffers/ stands; nil where it has no name any more.
+    func path(of file: BufferFile) -> BufferPath? {
+        namespace.withLock { _ in
+            guard let place = file.place, let directory = place.directory else { return nil }
+            return directory.path(of: file, under: place.name)
+        }
+    }
+
+    func ownership(of buffer: Buffer) -> Directory.Ownership? { files.withLock { $0[buffer.id]?.file }?.ownership }
+
+    func memory(named name: String) throws(Errno) -> Buffer {
+        let path = name.split(separator: "/", omittingEmptySubsequences: false).map { FileName(String($0)) }
+        let directory = buffers.withLock { $0.directory }
+        guard let buffer = Self.memory(at: path, from: directory) ?? Self.memory(at: path, from: inodes[.root]) else {
+            throw .noSuchFileOrDirectory
+        }
+        return buffer
+    }
+
+    private static func memory(at path: [FileName], from directory: Inode?) -> Buffer? {
+        var inode = directory
+        for name in path { inode = (try? inode?.child(name))?.inode }
+        return (inode as? MemoryFile)?.buffer
+    }
+
+    func file(ofInode inode: UInt64) -> (buffer: Buffer, isDevice: Bool)? {
+        // What is mapped, the kernel has not forgotten.
+        guard let file = inodes[InodeNumber(rawValue: inode)] as? MemoryFile else { return nil }
+        return (file.buffer, file is DeviceFile)
+    }
+
+    func openFile(of buffer: Buffer) -> OpenFileUse? {
+        pageCache.file(of: buffer).map { file in
+            OpenFileUse(
+                inode: file.number.rawValue, openers: file.use.withLock { $0.openers }.mapValues { $0.last })
+        }
+    }
+
+    func partsHaveGone() { tree.withLock { $0.cache }?.sweep() }
+
+    func directoriesHaveChanged() { tree.withLock { $0.cache }?.recount() }
 }

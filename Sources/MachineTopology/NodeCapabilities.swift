@@ -82,7 +82,7 @@ public struct NodeCapabilities: OptionSet, Sendable, Hashable {
             summary: "NUMA balancing moves pages to it and away from it"),
         Row(capability: .longtermPin, name: "ltpin", needs: .node, summary: "its pages may be pinned"),
         Row(
-            capability: .kernel, name: "kernel", needs: .node,
+            capability: .kernel, name: "kernel", needs: [.node, .mempolicy],
             summary: "the machine-wide pool of huge pages takes its pages without a request for the node"),
     ]
 

@@ -29,18 +29,18 @@ struct Serving {
             let manager = readyFD == nil ? ServiceManager() : nil
             let topology = try machine.topology()
             try options.hardening.begin()
-            let host = try Host(topology, at: try place(), options: options, logger: logger)
+            let mount = try ServedMount(topology, at: try place(), options: options, logger: logger)
             options.hardening.finish(logger)
             logger.info("serving \(mountPoint)")
             manager?.ready(at: mountPoint)
             // While whoever starts the daemon still waits for it, and so sees the mount.
             let witness = Witness(at: mountPoint)
             if try isWanted() {
-                let reason = wait(signals, host, witness, logger)
+                let reason = wait(signals, mount, witness, logger)
                 logger.info("\(mountPoint): \(reason)")
             }
             manager?.stopping()
-            host.close()
+            mount.close()
             // It was made for this mount.
             if isAdopting { _ = unsafe rmdir(mountPoint) }
         } catch {
@@ -52,7 +52,7 @@ struct Serving {
 
     /// Waits for the end of the mount, or for a reason to end it, which is returned.
     private func wait(
-        _ signals: TerminationSignals, _ host: Host, _ witness: consuming Witness?, _ logger: Logger
+        _ signals: TerminationSignals, _ mount: ServedMount, _ witness: consuming Witness?, _ logger: Logger
     ) -> String {
         // Who runs it in the foreground, in a namespace of its own, may come in later.
         if readyFD == nil, let isThere = witness?.isThere, !isThere { witness = nil }
@@ -68,7 +68,7 @@ struct Serving {
                 }
                 witness = nil
             }
-            switch signals.wait(orFor: host.ended, witness?.entries ?? []) {
+            switch signals.wait(orFor: mount.ended, witness?.entries ?? []) {
             case .signal(let name): return name
             case .end: return "unmounted"
             case .other: witness?.check()
@@ -76,7 +76,7 @@ struct Serving {
         }
     }
 
-    private func place() throws(Failure) -> Host.Place {
+    private func place() throws(Failure) -> ServedMount.Place {
         guard isAdopting, let readyFD else { return .directory(try checkedMountPoint()) }
         return .made(try MadeMount(receivedFrom: FileDescriptor(rawValue: readyFD)), at: mountPoint)
     }

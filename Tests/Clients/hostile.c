@@ -11,6 +11,7 @@
 //   direct    buffers that are mapped directly
 //   mirrors   opens of a device of the HMM test driver, and pages of all of them that go back and forth
 //   moves     buffers that are moved back and forth without waiting
+//   waits     the same, each by one who waits for it
 //   fill      one buffer, written until there is no memory
 #include "client.h"
 #include <dirent.h>
@@ -229,7 +230,7 @@ static void mirrors(uint64_t count) {
     hold("mirrors", opened, error);
 }
 
-static void moves(uint64_t count) {
+static void moves(uint64_t count, int waits) {
     char *text = malloc(1 << 20);
     memset(text, 1, 1 << 20);
     for (uint64_t i = 0; i < count; i++)
@@ -237,7 +238,7 @@ static void moves(uint64_t count) {
             char *file = path("%s/%lu", home, (unsigned long)i);
             int fd = make(file, 1 << 20);
             (void)!pwrite(fd, text, 1 << 20, 0);
-            for (uint64_t turn = 0;; turn++) set(file, "migrate", turn % 2 ? "async 0" : "async 1");
+            for (uint64_t turn = 0;; turn++) set(file, "migrate", (turn % 2 ? "async 0" : "async 1") + (waits ? 6 : 0));
         }
     hold("movers", count, 0);
 }
@@ -268,7 +269,8 @@ int main(int argc, char **argv) {
     if (!strcmp(attack, "pins")) pins(count);
     if (!strcmp(attack, "direct")) direct(count);
     if (!strcmp(attack, "mirrors")) mirrors(count);
-    if (!strcmp(attack, "moves")) moves(count);
+    if (!strcmp(attack, "moves")) moves(count, 0);
+    if (!strcmp(attack, "waits")) moves(count, 1);
     if (!strcmp(attack, "fill")) fill(count);
     fail("no such attack: %s", attack);
 }

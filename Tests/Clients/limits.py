@@ -79,24 +79,26 @@ def touches(file, count):
             memory[page * 4096] = 1
             os.write(ends[1], b"1")
         os._exit(0)
+    os.close(ends[1])
     status = os.waitpid(child, 0)[1]
-    taken = len(os.read(ends[0], 65536))
-    yield taken
+    yield len(os.read(ends[0], 65536))
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGBUS:
         raise OSError(errno.EFAULT, "SIGBUS")
 
 
 def frames(name, policy, way, count):
     """Pages of a buffer, which get their frames one by one, or by a move."""
-    file = os.open(f"{buffers}/{name}", os.O_RDWR | os.O_CREAT, 0o644)
+    touch(name)
     os.setxattr(f"{buffers}/{name}", "user.cdm.policy", policy.encode())
+    if way == "direct":
+        os.setxattr(f"{buffers}/{name}", "user.cdm.mapping", b"direct")
+        os.truncate(f"{buffers}/{name}", int(count) * 4096)
+        yield int(count)
+        return
+    file = os.open(f"{buffers}/{name}", os.O_RDWR)
     if way == "touch":
         os.ftruncate(file, int(count) * 4096)
         yield from touches(file, int(count))
-    elif way == "direct":
-        os.setxattr(f"{buffers}/{name}", "user.cdm.mapping", b"direct")
-        os.ftruncate(file, int(count) * 4096)
-        yield int(count)
     else:
         for page in range(int(count)):
             os.pwrite(file, b"1", page * 4096)

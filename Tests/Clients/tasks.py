@@ -167,7 +167,7 @@ def policy():
 def restricted():
     """A restricted node is for who has the device open, or maps it, or stands in tasks, at that moment."""
     stored(node1 + "/isolation", "restricted")
-    expect(text(node1 + "/isolation"), "none exclusive [restricted] driver\n")
+    expect(text(node1 + "/isolation"), "none exclusive [restricted] driver private\n")
     buffer = Buffer("a")
     policy_file = buffer.control + "/policy"
     stored(policy_file, "bind:1", errno.EPERM)

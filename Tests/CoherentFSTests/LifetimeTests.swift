@@ -1,5 +1,6 @@
 import AttributeTree
 import CoherentMemory
+import CoherentTree
 import Fuse
 import MachineTopology
 import Testing
@@ -27,7 +28,7 @@ import Testing
         let submit = try scene.inode("sys/class/cdm/cdm0/queue/submit")
         _ = try submit.open(flags: 1, caller: Scene.root)
         _ = try scene.machine.makeGroup("g", in: scene.machine.rootGroup)
-        #expect(scene.fileSystem.endJobs(within: 20))
+        #expect(scene.fileSystem.services.base.endJobs(within: 20))
         return Parts(
             fileSystem: scene.fileSystem, services: scene.services, machine: scene.machine, file: file,
             attribute: attribute)

@@ -7,6 +7,7 @@ import SystemPackage
 import Testing
 
 @testable import CoherentFS
+@testable import CoherentTree
 @testable import Fuse
 
 /// Names and paths below buffers/, whatever users make there.
@@ -325,7 +326,7 @@ import Testing
         let node = try #require(scene.machine.node(0))
         func listed(_ caller: Caller) throws -> String {
             let opener = Opener(task: 0, uid: caller.uid, gid: caller.gid)
-            return try BlockerListing.attribute.bound(to: BlockerListing(scene.services, node, opener)).show()
+            return try BlockerListing.attribute.bound(to: BlockerListing(scene.services.base, node, opener)).show()
         }
         #expect(try listed(Scene.alice) == "0x0 0x2000 pinned closed/a\\040b -\n")
         #expect(try listed(Scene.root) == "0x0 0x2000 pinned closed/a\\040b -\n")

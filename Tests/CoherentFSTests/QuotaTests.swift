@@ -1,3 +1,4 @@
+import CoherentTree
 import Glibc
 import LinuxSupport
 import SystemPackage

@@ -1,4 +1,5 @@
 import CoherentMemory
+import CoherentTree
 import Fuse
 import Logging
 import MachineTopology

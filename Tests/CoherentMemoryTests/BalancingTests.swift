@@ -31,14 +31,14 @@ struct BalancingTests {
     }
 
     private func mark() {
-        var position = Machine.ScanPosition()
-        machine.mark(1000, machine.balancing.mode, from: &position, isCancelled: { false })
+        var position = Balancer.ScanPosition()
+        machine.balancer.mark(1000, machine.balancing.mode, from: &position, isCancelled: { false })
     }
 
     private func round(from node: Int) {
         mark()
         touch(from: node)
-        machine.moveMisplaced(isCancelled: { false })
+        machine.balancer.moveMisplaced(isCancelled: { false })
     }
 
     @Test("The second touch in a row from another node brings the page there")
@@ -83,7 +83,7 @@ struct BalancingTests {
         mark()
         mark()
         touch(from: 0)
-        machine.moveMisplaced(isCancelled: { false })
+        machine.balancer.moveMisplaced(isCancelled: { false })
         #expect(machine.pages(of: buffer) == [2: 8] && machine.node(0)!.pressure.promotionCandidates == 0)
     }
 
@@ -101,7 +101,7 @@ struct BalancingTests {
         mark()
         try machine.setIsolation(.restricted, of: machine.node(2)!)
         touch(from: 0)
-        machine.moveMisplaced(isCancelled: { false })
+        machine.balancer.moveMisplaced(isCancelled: { false })
         #expect(machine.pages(of: buffer) == [2: 8])
         try machine.setIsolation(.none, of: machine.node(2)!)
         try machine.setPolicy(MemoryPolicy(parsing: "prefer:2", available: machine.nodesWithMemory), of: buffer)

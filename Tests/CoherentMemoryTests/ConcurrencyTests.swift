@@ -237,7 +237,7 @@ struct ConcurrencyTests {
         #expect(problems.isEmpty, "seed \(seed): \(problems.prefix(5))")
         #expect(scene.moves.load(ordering: .relaxed) > 20)
         for buffer in [scene.counted, scene.cut] {
-            scene.machine.invalidate(buffer, pages: 0..<UInt64(Self.pages))
+            scene.machine.memory.invalidate(buffer, pages: 0..<UInt64(Self.pages))
         }
         var sum = 0
         for page in 0..<UInt64(Self.pages) {
@@ -252,6 +252,6 @@ struct ConcurrencyTests {
         try scene.machine.checkInvariants()
         for node in scene.machine.nodes { #expect(node.usage.hugePool.total == 0) }
         for node in scene.machine.nodes { #expect(node.usage.allocated == 0 && node.usage.cached == 0) }
-        #expect(scene.machine.tables.inUse == 0)
+        #expect(scene.machine.memory.tables.inUse == 0)
     }
 }

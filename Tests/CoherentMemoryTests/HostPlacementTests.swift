@@ -107,11 +107,12 @@ struct HostPlacementTests {
     @Test("The host is told where the pages of a tracked buffer belong before it makes them, and when they move")
     func tracked() throws {
         let machine = try makeMachine()
-        let file = machine.tables.storage.descriptor
+        let file = machine.memory.tables.storage.descriptor
         func policies(_ buffer: Buffer, _ pages: UInt64...) throws -> [String] {
             try pages.map { page in
                 let place = buffer.state.withLock { state in
-                    unsafe state.table.entry(of: page).map { slot in unsafe machine.tables.place(of: slot) }
+                    unsafe state.pages.table.entry(of: page).map { slot in unsafe machine.memory.tables.place(of: slot)
+                    }
                 }
                 return try policy(of: file, at: place!)
             }

@@ -87,7 +87,7 @@ struct LinkLossTests {
         machine.restoreLink(of: device)
         try machine.rescan()
         try machine.online(device)
-        #expect(node.usage.free == node.usage.present && machine.tables.inUse == 0)
+        #expect(node.usage.free == node.usage.present && machine.memory.tables.inUse == 0)
         try machine.checkInvariants()
     }
 

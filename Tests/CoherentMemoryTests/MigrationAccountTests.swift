@@ -343,6 +343,6 @@ struct MigrationAccountTests {
 extension Machine {
     /// Whether no page of a block is in use.
     fileprivate func isEmpty(_ number: UInt64) -> Bool {
-        block(number).map { mappings(of: $0.frames).isEmpty } ?? false
+        block(number).map { memory.owners(of: $0.frames).isEmpty } ?? false
     }
 }

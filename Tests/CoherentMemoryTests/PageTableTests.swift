@@ -18,7 +18,7 @@ struct PageTableTests {
 
     @Test("Agrees with a dictionary over random sparse pages", arguments: 1...4)
     func random(seed: UInt64) throws {
-        let pool = try TablePool()
+        let pool = try TablePool(NodeMap(.small(ram: 2, coherent: [])))
         var table = PageTable(pool: pool, owner: 7)
         var naive: [UInt64: PFN] = [:]
         var random = SplitMix64(seed: seed)
@@ -67,7 +67,7 @@ struct PageTableTests {
 
     @Test("A buffer of one page costs one table, a page at the far end nine at most")
     func depth() throws {
-        let pool = try TablePool()
+        let pool = try TablePool(NodeMap(.small(ram: 2, coherent: [])))
         var table = PageTable(pool: pool, owner: 1)
         table.insert(PageTableEntry(pfn: 1), at: 5, leaf: try table.makeLeaf(of: 5))
         #expect(pool.inUse == 1)
@@ -82,7 +82,7 @@ struct PageTableTests {
 
     @Test("A removal that keeps some entries keeps their tables")
     func keeping() throws {
-        let pool = try TablePool()
+        let pool = try TablePool(NodeMap(.small(ram: 2, coherent: [])))
         var table = PageTable(pool: pool, owner: 1)
         let leaf = try table.makeLeaf(of: 1000)
         for page in UInt64(1000)..<1010 { table.insert(PageTableEntry(pfn: page), at: page, leaf: leaf) }

@@ -65,12 +65,14 @@ struct PressureTests {
         let node = scene.machine.node(0)!
         let marks = node.watermarks
         #expect(node.usage.free < marks.low && isWoken(node))
-        #expect(scene.machine.balance(node, isCancelled: { false }, waitForUse: scene.useHotPages))
+        #expect(scene.machine.reclaimer.balance(node, isCancelled: { false }, waitForUse: scene.useHotPages))
         #expect(node.usage.free == marks.high)
         #expect(scene.machine.pages(of: scene.hot) == [0: 200])
         #expect(scene.machine.pages(of: scene.cold)[1] == marks.high - 50)
         #expect(node.pressure.demotedByKswapd == UInt64(marks.high - 50) && node.pressure.kswapdRuns == 1)
-        #expect(scene.machine.balance(node, isCancelled: { false }, waitForUse: {}) && node.pressure.kswapdRuns == 1)
+        #expect(
+            scene.machine.reclaimer.balance(node, isCancelled: { false }, waitForUse: {})
+                && node.pressure.kswapdRuns == 1)
         try scene.verify()
     }
 

@@ -20,7 +20,7 @@ struct RandomWalkTests {
             #expect(node.usage.allocated == 0 && node.usage.written == 0)
             #expect(node.usage.free == walk.model.present(node.id) - walk.model.retired(node.id))
         }
-        #expect(walk.machine.tables.inUse == 0)
+        #expect(walk.machine.memory.tables.inUse == 0)
     }
 
     @Test("RAM and one coherent node", arguments: 1...6)

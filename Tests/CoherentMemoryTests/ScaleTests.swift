@@ -29,9 +29,9 @@ struct ScaleTests {
         }
         #expect(parts.last! < parts.min()! * 4, "the last are as fast as the first: \(parts)")
         #expect(machine.buffers.count == count + 1)
-        #expect(machine.buffer(id: buffers[count / 2].id) === buffers[count / 2])
-        var position = Machine.ScanPosition()
-        machine.mark(1, [.normal], from: &position, isCancelled: { false })
+        #expect(machine.memory.buffer(id: buffers[count / 2].id) === buffers[count / 2])
+        var position = Balancer.ScanPosition()
+        machine.balancer.mark(1, [.normal], from: &position, isCancelled: { false })
         #expect(position.buffer > 0 && position.buffer < 10_000)
         for part in 0..<10 {
             #expect(try machine.bytes(of: buffers[part * count / 10], at: 0, count: 1) == [UInt8(part)])
@@ -51,10 +51,10 @@ struct ScaleTests {
             try machine.resize(buffer, to: 4096)
             _ = try machine.bytes(of: buffer, at: 0, count: 1)
         }
-        var position = Machine.ScanPosition()
-        for _ in 0..<4 { machine.mark(1000, [.normal], from: &position, isCancelled: { false }) }
+        var position = Balancer.ScanPosition()
+        for _ in 0..<4 { machine.balancer.mark(1000, [.normal], from: &position, isCancelled: { false }) }
         for buffer in used {
-            #expect(buffer.state.withLock { $0.table[0].isHinting }, "buffer \(buffer.id)")
+            #expect(buffer.state.withLock { $0.pages.table[0].isHinting }, "buffer \(buffer.id)")
         }
         for buffer in buffers { machine.remove(buffer) }
         try machine.checkInvariants()

@@ -21,10 +21,11 @@ struct ScannerTests {
         buffer.state.withLock { state in
             var pages: [Int: Page] = [:]
             for page in 0..<Int(state.size / 4096) {
-                let entry = state.table[UInt64(page)]
+                let entry = state.pages.table[UInt64(page)]
                 guard entry.isPresent else { continue }
                 pages[page] = Page(
-                    node: machine.node(of: entry.pfn).id, isActive: entry.isActive, isReferenced: entry.isReferenced,
+                    node: machine.nodeMap.node(of: entry.pfn).id, isActive: entry.isActive,
+                    isReferenced: entry.isReferenced,
                     isInUse: entry.isCached)
             }
             return pages
@@ -65,8 +66,8 @@ struct ScannerTests {
             default:
                 let limit = random.oneIn(3) ? 0 : Int.random(in: 1..<40, using: &random)
                 let isDemoting = random.oneIn(2)
-                let result = machine.visit(
-                    unit: 0, of: near, Machine.Eviction(limit: limit, targets: isDemoting ? [far] : []))
+                let result = machine.reclaimer.visit(
+                    unit: 0, of: near, Reclaimer.Eviction(limit: limit, targets: isDemoting ? [far] : []))
                 var (freed, demoted) = (0, 0)
                 for page in model.keys.sorted() where model[page]!.node == 0 {
                     var state = model[page]!
@@ -118,9 +119,11 @@ struct ScannerTests {
         try machine.resize(buffer, to: 2 * HugePage.size)
         let cache = PageCache(machine, mapping: [buffer])
         for page in [3, 700] { _ = cache.touch(buffer, page: page) { bytes in (bytes[0] = page == 3 ? 1 : 0, true) } }
-        let units = (0..<4).filter { !machine.isEmpty(unit: $0, of: near) }
+        let units = (0..<4).filter { !near.isEmpty(unit: $0) }
         func visit() -> Int {
-            units.reduce(0) { $0 + machine.visit(unit: $1, of: near, .init(limit: 512, targets: [far])).freed }
+            units.reduce(0) {
+                $0 + machine.reclaimer.visit(unit: $1, of: near, .init(limit: 512, targets: [far])).freed
+            }
         }
         #expect(visit() == 0)
         for page in [3, 700] { _ = cache.touch(buffer, page: page) { _ in ((), false) } }
@@ -176,10 +179,10 @@ struct ScannerTests {
                 }
             },
             {
-                var position = Machine.ScanPosition()
+                var position = Balancer.ScanPosition()
                 while isRunning() {
-                    machine.mark(200, [.normal, .tiering], from: &position, isCancelled: { false })
-                    machine.moveMisplaced(isCancelled: { false })
+                    machine.balancer.mark(200, [.normal, .tiering], from: &position, isCancelled: { false })
+                    machine.balancer.moveMisplaced(isCancelled: { false })
                 }
             },
             {

@@ -96,7 +96,7 @@ struct SparseTests {
             try machine.resize(buffer, to: cut)
             #expect(buffer.residentPages == places.count { $0 < cut })
         }
-        #expect(machine.tables.inUse == 0)
+        #expect(machine.memory.tables.inUse == 0)
     }
 
     @Test("Pages allocated behind the end stay when the buffer grows, and can be punched out")

@@ -91,7 +91,7 @@ struct TaskMemoryTests {
             }
         }
         var processes: [Int32] { state.withLock { Array($0.tasks.keys) } }
-        func holdsOpen(_ device: Device, process: Int32) -> Bool { false }
+        func holdsDeviceOpen(of node: Node, process: Int32) -> Bool { false }
     }
 
     @Test("What is inherited outlives its maker, for those of its group or session and those that were at work")

@@ -47,7 +47,7 @@ import Testing
                     // Somebody who asked elsewhere the last time.
                     _ = askers.note(7, on: 1)
                     priority.noteAsker(7)
-                    priority.settle()
+                    priority.applyMoves()
                 }
                 ring.store(gettid(), ordering: .releasing)
             }

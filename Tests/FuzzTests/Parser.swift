@@ -2,10 +2,12 @@ import AttributeTree
 import CURing
 import CoherentMemory
 import Glibc
+import HMMTestDevice
 import MachineTopology
 import SystemPackage
 
 @testable import CoherentFS
+@testable import CoherentTree
 @testable import Fuse
 
 /// What takes bytes from others, and what must hold whatever they are. What does not hold ends the process.
@@ -91,8 +93,7 @@ enum Parser: String, CaseIterable, Codable, Sendable {
     /// struct hmm_dmirror_cmd behind a command of ioctl(2).
     private static func ioctl(_ bytes: [UInt8]) {
         guard bytes.count >= 4 else { return }
-        let command = IoctlCommand(command: bytes.word(0), argument: 0, flags: 0, outputSize: 40)
-        guard let action = MirrorCommand.Action(command) else { return }
+        guard let action = MirrorCommand.Action(ioctl: bytes.word(0)) else { return }
         let input = Array(bytes.dropFirst(4))
         guard let decoded = try? MirrorCommand(action, unsafe input.span.bytes) else { return }
         precondition(decoded.pages.count <= MirrorCommand.pageLimit || action == .release)

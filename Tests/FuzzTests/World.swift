@@ -1,5 +1,6 @@
 import AttributeTree
 import CoherentMemory
+import CoherentTree
 import Fuse
 import Glibc
 import Logging
@@ -58,7 +59,7 @@ final class World {
     /// Ends what the inputs have begun, and looks whether the machine is still whole.
     func end() {
         for device in machine.devices { try? device.queue.setLatency(0) }
-        guard fileSystem.endJobs(within: 20) else { fatalError("a job does not end") }
+        guard fileSystem.services.base.endJobs(within: 20) else { fatalError("a job does not end") }
         do { try machine.checkInvariants() } catch { fatalError("\(error)") }
     }
 

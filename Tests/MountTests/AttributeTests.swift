@@ -152,7 +152,7 @@ extension Mounts {
                 #expect(try mount.text(isolation) == "none [exclusive] restricted driver private\n")
                 #expect(try mount.entry(isolation).status.st_size == 4096)
                 try mount.store(Array("none".utf8), in: isolation)
-                #expect(try mount.text(isolation) == "[none] exclusive restricted driver\n")
+                #expect(try mount.text(isolation) == "[none] exclusive restricted driver private\n")
                 try mount.store(Array("exclusive\n".utf8), in: isolation)
                 #expect(try mount.text(isolation) == "none [exclusive] restricted driver private\n")
                 #expect(throws: Errno.invalidArgument) { try mount.store("exclusive\n", in: isolation) }

@@ -128,6 +128,15 @@ extension Mounts {
             }
         }
 
+        @Test(
+            "Every system call that the suites' daemons were traced to make is in the table",
+            .enabled(if: CallTrace.record != nil, "mount-scripts/trace-calls makes the record"))
+        func record() throws {
+            let known = Set(CallFilter.allowed.flatMap(\.value) + CallFilter.conditions.map(\.call))
+            // Refused, and glibc takes another.
+            #expect(try #require(CallTrace.record).subtracting(known).subtracting(["clone3"]) == [])
+        }
+
         /// What is called before the filter is in force, or is refused with good reason.
         private static let ofStarting: Set = [
             "execve", "mount", "setsid", "capset", "seccomp", "clone3", "vfork", "syscall", "total", "calls",

@@ -210,7 +210,7 @@ extension Mounts {
                 #expect(outcome.succeeded, "\(outcome.ending) \(outcome.errors)")
                 #expect(
                     outcome.output.split(separator: "\n").map(String.init) == [
-                        "660 65534", "N1=256", "N0=256", "1", "x", "[none] exclusive restricted driver",
+                        "660 65534", "N1=256", "N0=256", "1", "x", "[none] exclusive restricted driver private",
                     ], "\(outcome.output) \(outcome.errors)")
             }
         }

@@ -2,6 +2,7 @@ import CLinux
 import Foundation
 import Synchronization
 import SystemPackage
+import TestSupport
 import Testing
 
 extension Mounts {

@@ -1,4 +1,5 @@
 import CoherentMemory
+import CoherentTree
 import Fuse
 import Glibc
 import LinuxSupport
@@ -76,7 +77,7 @@ extension Services {
         defer { file.endChange() }
         switch mode {
         case .direct:
-            let origin = tasks.origin(of: Caller(uid: 0, gid: 0, pid: writer, umask: 0))
+            let origin = tasks.origin(ofTask: writer)
             try file.use.withLock { use throws(Errno) in try accounts.beginDirect(&use.charges, by: writer) }
             do throws(Errno) {
                 try machine.makeDirect(
@@ -87,8 +88,8 @@ extension Services {
             }
         case .tracked:
             // Such mappings outlive the files that they were made of.
-            let isMapped = askProcesses().contains { answer in
-                switch use(answer, of: buffer, where: { _ in true }) {
+            let isMapped = base.askProcesses().contains { answer in
+                switch base.use(answer, of: buffer, where: { _ in true }) {
                 case .none: false
                 case .maps, .mayMap: true
                 // Who could not have opened it is in nobody's way.

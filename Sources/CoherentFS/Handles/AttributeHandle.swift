@@ -1,12 +1,13 @@
 import AttributeTree
 import CLinux
 import CoherentMemory
+import CoherentTree
 import Fuse
 import LinuxSupport
 import SystemPackage
 
 /// An open attribute file. As of sysfs: a read from the start shows the attribute anew, and one write(2) is one store.
-final class AttributeHandle: OpenHandle, @unchecked Sendable {
+final class AttributeHandle: OpenHandle, WatchedText, @unchecked Sendable {
     private let attribute: BoundAttribute
     private let inode: TreeInode
     private let services: Services
@@ -16,8 +17,6 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
     private let cursor = Mutex<TextCursor?>(TextCursor())
     /// When.
     private let readAt = Mutex(ContinuousClock.now)
-    /// At most so often does poll(2) tell of what changes all the time.
-    static let interval = 100
 
     init(_ attribute: BoundAttribute, inode: TreeInode, services: Services) {
         self.attribute = attribute
@@ -37,7 +36,7 @@ final class AttributeHandle: OpenHandle, @unchecked Sendable {
     /// Whether the attribute changes all the time, perhaps, and was read only just now: then whoever polls waits a while.
     var isFresh: Bool {
         attribute.changesSteadily && shown.withLock { $0 } != nil
-            && .now - readAt.withLock { $0 } < .milliseconds(Self.interval)
+            && .now - readAt.withLock { $0 } < .milliseconds(ChangeHub.interval)
     }
 
     /// Whether the attribute may change without anybody's saying so.
@@ -159,4 +158,9 @@ extension Request {
         let start = Int(offset)
         unsafe data(bytes.span.bytes.extracting(start..<min(bytes.count, start + size)))
     }
+}
+
+extension PollHandle: Waker {
+    /// Tells the kernel that whoever polls is to look again.
+    package func wake() { try? notify() }
 }

@@ -1,6 +1,7 @@
 import AttributeTree
 import CLinux
 import CoherentMemory
+import CoherentTree
 import Dispatch
 import Fuse
 import Glibc

@@ -1,6 +1,7 @@
 import AttributeTree
 import CLinux
 import CoherentMemory
+import CoherentTree
 import Fuse
 import Glibc
 import LinuxSupport
@@ -83,17 +84,6 @@ final class BufferDirectory: Inode, @unchecked Sendable {
         services.namespace.withLock { _ in
             children.list(places, limit: 64).map { ($0.place, Self.entry($0.name, $0.child)) }
         }
-    }
-
-    /// As `entries(at:)`, without what has no controls.
-    func controlled(at places: ClosedRange<UInt64>) -> [(place: UInt64, entry: DirectoryEntry)] {
-        var start = places.lowerBound
-        while start <= places.upperBound, case let some = entries(at: start...places.upperBound), let last = some.last {
-            let controlled = some.filter { $0.entry.type != .socket }
-            if !controlled.isEmpty { return controlled }
-            start = last.place + 1
-        }
-        return []
     }
 
     private static func entry(_ name: FileName, _ child: Inode) -> DirectoryEntry {
@@ -338,7 +328,7 @@ final class BufferDirectory: Inode, @unchecked Sendable {
     private func take(_ name: FileName, _ child: Inode) {
         reachChanged(from: length(of: child, under: name), to: nil)
         children.remove(name)
-        settle(child, nil)
+        setPlace(child, nil)
     }
 }
 
@@ -346,7 +336,7 @@ final class BufferDirectory: Inode, @unchecked Sendable {
 
 extension BufferDirectory {
     /// Notes where a child stands now; nil where it has no name any more.
-    private func settle(_ child: Inode, _ place: Place?) {
+    private func setPlace(_ child: Inode, _ place: Place?) {
         if let directory = child as? BufferDirectory {
             let isMove = directory.place != nil
             directory.place = place
@@ -357,7 +347,7 @@ extension BufferDirectory {
     }
 
     private func located(_ child: Inode, under name: FileName) {
-        settle(child, Place(directory: self, name: name))
+        setPlace(child, Place(directory: self, name: name))
     }
 
     /// Where the directory is. Walks up no further than to what is known.

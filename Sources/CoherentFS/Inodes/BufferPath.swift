@@ -1,5 +1,6 @@
 import AttributeTree
 import CoherentMemory
+import CoherentTree
 import Fuse
 import Glibc
 
@@ -48,7 +49,7 @@ final class DirectoryPath: @unchecked Sendable {
 }
 
 /// The name of a buffer, or of a directory of buffers, at one moment.
-struct BufferPath: Sendable {
+struct BufferPath: BufferPlace {
     let directory: DirectoryPath
     let name: FileName
     let inode: InodeNumber

@@ -1,3 +1,4 @@
+import CoherentTree
 import Fuse
 import Glibc
 import SystemPackage

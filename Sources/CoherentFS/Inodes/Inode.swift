@@ -1,5 +1,6 @@
 import AttributeTree
 import CoherentMemory
+import CoherentTree
 import Fuse
 import LinuxSupport
 import Synchronization
@@ -166,7 +167,7 @@ final class InodeTable: Sendable {
     }
 
     /// Counts a lookup of an inode by its number; nil where there is none.
-    func recall(_ number: InodeNumber) -> Inode? {
+    func countLookup(of number: InodeNumber) -> Inode? {
         inodes.withLock { inodes in
             let inode = inodes[number.rawValue]
             inode?.lookups += 1

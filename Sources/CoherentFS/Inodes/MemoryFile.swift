@@ -1,5 +1,6 @@
 import AttributeTree
 import CoherentMemory
+import CoherentTree
 import Dispatch
 import Fuse
 import Glibc
@@ -110,7 +111,7 @@ class MemoryFile: Inode, @unchecked Sendable {
     var ownership: Directory.Ownership { metadata.withLock { $0.ownership } }
 
     override var extendedAttributes: [BoundAttribute] {
-        let subject = Subject(services, buffer)
+        let subject = Subject(services.base, buffer)
         return BufferAttributes.table.map { $0.bound(to: subject) }
     }
 
@@ -196,7 +197,7 @@ final class BufferFile: MemoryFile, @unchecked Sendable {
         var metadata = metadata
         metadata.linkCount = isTemporary ? 0 : 1
         super.init(
-            buffer: services.machine.makeBuffer(huge: services.memory.defaultHugeMode), metadata: metadata,
+            buffer: services.machine.makeBuffer(huge: services.base.memory.defaultHugeMode), metadata: metadata,
             services: services)
         buffer.setShare(services.accounts.frames?[metadata.uid])
         services.adopt(self, by: caller)
@@ -261,7 +262,7 @@ final class DeviceFile: MemoryFile, @unchecked Sendable {
         self.device = device
         incarnation = device.node.incarnation
         super.init(buffer: device.memory, metadata: metadata, services: services)
-        services.processes.add(device, inode: number)
+        services.processes.add(device, inode: number.rawValue)
     }
 
     /// A device that came back has a file of its own, for the mappings of the old one share its page cache.

@@ -1,5 +1,6 @@
 import AttributeTree
 import CoherentMemory
+import CoherentTree
 import Dispatch
 import Fuse
 import Glibc
@@ -29,7 +30,9 @@ final class TreeCache: Sendable {
         var isGone: Bool { lifetime?.isOver ?? false }
 
         /// The file or directory below buffers/ whose controls it is.
-        var controlled: InodeNumber? { identity?.subject(as: InodeNumber.self) }
+        var controlled: InodeNumber? {
+            identity?.subject(as: ControlledFile.self).map { InodeNumber(rawValue: $0.inode) }
+        }
     }
 
     let services: Services

@@ -1,4 +1,5 @@
 import AttributeTree
+import CoherentTree
 import Fuse
 
 /// What root changed of a file's or directory's mode and owner below sys/.

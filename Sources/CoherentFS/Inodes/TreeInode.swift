@@ -1,5 +1,6 @@
 import AttributeTree
 import CoherentMemory
+import CoherentTree
 import Fuse
 import Glibc
 import SystemPackage
@@ -113,8 +114,9 @@ final class TreeInode: Inode, @unchecked Sendable {
 
     /// What stat(2) calls a child: the same at every lookup. The directory of what may get another name is called by what it controls.
     private func shownNumber(of name: FileName, _ child: AttributeTree.Node?) -> InodeNumber {
-        if case .directory(let directory) = child, let controlled = directory.identity?.subject(as: InodeNumber.self) {
-            return TreeCache.number(ofControlsOf: controlled)
+        if case .directory(let directory) = child, let controlled = directory.identity?.subject(as: ControlledFile.self)
+        {
+            return TreeCache.number(ofControlsOf: InodeNumber(rawValue: controlled.inode))
         }
         return TreeCache.number(of: name, in: shownNumber)
     }

@@ -1,4 +1,5 @@
 import CoherentMemory
+import CoherentTree
 import LinuxSupport
 
 /// The share of the coherent nodes that each user has who has buffers.

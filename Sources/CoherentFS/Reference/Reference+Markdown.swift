@@ -1,3 +1,5 @@
+import CoherentTree
+
 extension Reference {
     /// The reference page: an article of the documentation, with one section for each group of directories that differ in
     /// their path alone.

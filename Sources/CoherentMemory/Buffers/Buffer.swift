@@ -1,6 +1,5 @@
 import LinuxSupport
 import Synchronization
-import SystemPackage
 
 /// Counters of a buffer since it was made.
 public struct BufferCounters: Sendable, Hashable {
@@ -32,7 +31,7 @@ public final class Buffer: Sendable, Identifiable {
 
     struct State: ~Copyable {
         var size: UInt64
-        var table: PageTable
+        var pages: PageSet
         var policy: MemoryPolicy
         /// The policy made ready, which is long and mostly the default: none then.
         private var boxed: Boxed<EffectivePolicy>?
@@ -42,47 +41,28 @@ public final class Buffer: Sendable, Identifiable {
         var storage = BufferStorage.paged(.never)
         /// Whether somebody chose how huge its pages are.
         var isHugeChosen = false
-        /// Pages on each node, by the node's place; as long as the last node with pages needs.
-        var pagesByNode: [Int] = []
         var counters = BufferCounters()
         var migrations = Migrations()
         /// Whether its pages may not move.
         var isPinned = false
-        /// The devices whose MMUs map pages, or whose commands are at work on some.
-        var contexts: [DeviceContext] = []
         /// Touches of pages that may move to who touches them, while any device wants that.
         var touches: [UInt64: PageTouches] = [:]
-        /// Pages whose memory failed: entries of the page table without a frame.
-        var markers = 0
-        /// In whose share of the nodes its pages count; nil where they do not.
-        var share: FrameShare?
         /// Pages that are on their way over a link that takes its time, if any are.
         var hold: PageHold?
 
         init(
-            size: UInt64, table: consuming PageTable, policy: MemoryPolicy, effective: EffectivePolicy, isDevice: Bool
+            size: UInt64, pages: consuming PageSet, policy: MemoryPolicy, effective: EffectivePolicy, isDevice: Bool
         ) {
             self.size = size
-            self.table = table
+            self.pages = pages
             self.policy = policy
             self.isDevice = isDevice
             self.effective = effective
         }
 
-        /// Pages on a node, by its place.
-        func pages(onNode index: Int) -> Int { index < pagesByNode.count ? pagesByNode[index] : 0 }
-
         var effective: EffectivePolicy {
             get { boxed?.value ?? .default }
             set { boxed = newValue.isDefault ? nil : Boxed(newValue) }
-        }
-
-        mutating func addPages(_ count: Int, node: Int) {
-            if pagesByNode.count <= node {
-                pagesByNode.append(contentsOf: repeatElement(0, count: node + 1 - pagesByNode.count))
-            }
-            pagesByNode[node] += count
-            share?.add(count, node: node)
         }
     }
 
@@ -109,11 +89,11 @@ public final class Buffer: Sendable, Identifiable {
         self.fixedSize = fixedSize
         state = Mutex(
             State(
-                size: fixedSize ?? 0, table: PageTable(pool: tables, owner: id), policy: policy, effective: effective,
+                size: fixedSize ?? 0, pages: PageSet(tables, owner: id), policy: policy, effective: effective,
                 isDevice: fixedSize != nil))
     }
 
-    /// The size in bytes.
+    /// Bytes.
     public var size: UInt64 { state.withLock { $0.size } }
 
     /// The policy of page allocation.
@@ -130,11 +110,11 @@ public final class Buffer: Sendable, Identifiable {
 
     /// Whether pages within the size have no frame.
     public var hasHoles: Bool {
-        state.withLock { UInt64($0.pagesByNode.reduce(0, +)) < Page.count(of: $0.size) }
+        state.withLock { UInt64($0.pages.count) < Page.count(of: $0.size) }
     }
 
     /// The number of pages that have a frame.
-    public var residentPages: Int { state.withLock { $0.pagesByNode.reduce(0, +) } }
+    public var residentPages: Int { state.withLock { $0.pages.count } }
 
     /// The result of the migration of pages of the buffer that was started last, or its progress.
     public var migration: MigrationResult { state.withLock { $0.migrations }.result }
@@ -144,15 +124,21 @@ public final class Buffer: Sendable, Identifiable {
     public var isPinned: Bool { state.withLock { $0.isPinned } }
 
     /// Counts the pages in a user's share of the nodes from now on, or in none. Pages above the share stay.
-    public func setShare(_ share: FrameShare?) {
-        state.withLock { state in
-            for (node, count) in state.pagesByNode.enumerated() where count > 0 {
-                state.share?.add(-count, node: node)
-                share?.add(count, node: node)
-            }
-            state.share = share
-        }
-    }
+    public func setShare(_ share: FrameShare?) { state.withLock { $0.pages.setShare(share) } }
 
-    func pages(onNode index: Int) -> Int { state.withLock { $0.pages(onNode: index) } }
+    func pages(onNode index: Int) -> Int { state.withLock { $0.pages.count(onNode: index) } }
+
+    /// Cancels every running migration of the buffer.
+    public func cancelMigrations() { for account in state.withLock({ $0.migrations.running }) { account.cancel() } }
+
+    /// The first page at or behind `page` that may have a frame: skips what was never touched.
+    func nextPage(from page: UInt64) -> UInt64? {
+        state.withLock { state in state.pages.table.nextLeaf(from: page).map { max(page, $0.base) } }
+    }
+}
+
+/// How often a page was touched from the side that it is not on.
+struct PageTouches {
+    var device: UInt16 = 0
+    var cpu: UInt16 = 0
 }

@@ -3,7 +3,7 @@ import Glibc
 import LinuxSupport
 import SystemPackage
 
-extension Machine {
+extension Engine {
     /// From so many bytes on a copy does not go through the host's caches, which would not hold it.
     private static let streamed = 8 << 20
 
@@ -25,12 +25,12 @@ extension Machine {
             let length = try withPieces { read throws(Errno) in
                 try withPieces { write throws(Errno) in
                     try withStates(of: source.buffer, target.buffer) { first, second throws(Errno) in
-                        try resolve(from, in: &first, for: reading, into: &read)
-                        try resolve(to, in: &second, for: writing, into: &write)
+                        try first.resolve(from, in: memory, for: reading, into: &read)
+                        try second.resolve(to, in: memory, for: writing, into: &write)
                         read.copy(to: write, isLong: isLong)
                     } same: { state throws(Errno) in
-                        try resolve(from, in: &state, for: reading, into: &read)
-                        try resolve(to, in: &state, for: writing, into: &write)
+                        try state.resolve(from, in: memory, for: reading, into: &read)
+                        try state.resolve(to, in: memory, for: writing, into: &write)
                         read.copy(to: write, isLong: isLong)
                     }
                     lengths = (read.length, write.length)
@@ -74,7 +74,7 @@ extension Machine {
         let isForward = target.bytes.lowerBound <= source.bytes.lowerBound
         var part: [UInt8] = []
         while done < length {
-            let count = min(length - done, DevicePieces.maximumBytes)
+            let count = min(length - done, Pieces.maximumBytes)
             let offset = isForward ? done : length - done - count
             var moved: UInt64 = 0
             part.removeAll(keepingCapacity: true)
@@ -95,9 +95,9 @@ extension Machine {
     }
 }
 
-extension DevicePieces {
+extension Pieces {
     /// Copies as many bytes as both have.
-    fileprivate func copy(to target: borrowing DevicePieces, isLong: Bool) {
+    fileprivate func copy(to target: borrowing Pieces, isLong: Bool) {
         var (first, second) = (0, 0)
         var (skipped, filled) = (0, 0)
         while first < count, second < target.count {

@@ -18,7 +18,7 @@ public struct BufferRange: Sendable {
     /// What is worked on under one hold of the buffer's lock, from `done` bytes on.
     func part(at done: UInt64) -> Range<UInt64> {
         let start = bytes.lowerBound + done
-        let boundary = (start / DevicePieces.maximumBytes + 1) * DevicePieces.maximumBytes
+        let boundary = (start / Pieces.maximumBytes + 1) * Pieces.maximumBytes
         return start..<min(bytes.upperBound, boundary)
     }
 
@@ -49,15 +49,4 @@ public enum DeviceCommand: Sendable {
         case .fence: []
         }
     }
-}
-
-/// The result of a command.
-public struct CommandResult: Sendable, Hashable {
-    /// The number of the command, from 1 in order of submission.
-    public var sequence: UInt64
-    /// The error; nil on success.
-    public var error: Errno?
-    /// For ``DeviceCommand/crc32(_:)`` the checksum; for the others the number of bytes done, which is smaller after a
-    /// failure.
-    public var value: UInt64
 }

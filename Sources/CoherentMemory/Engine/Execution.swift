@@ -1,37 +1,13 @@
 import CZlib
 import Glibc
 import LinuxSupport
-import Synchronization
 import SystemPackage
 
-extension Machine {
-    /// Queues commands for a device; they run in this order and after all earlier ones.
-    ///
-    /// - Parameter process: the calling thread: its policy and cpuset apply to pages that are touched first.
-    /// - Returns: the numbers of the commands, which also identify their results.
-    /// - Throws: ENODEV if the device is gone, EAGAIN if its queue has no room for all of them; then none is queued.
-    @discardableResult
-    public func submit(
-        _ commands: [DeviceCommand], to device: Device, by process: Int32 = 0
-    ) throws(Errno) -> Range<UInt64> {
-        guard device.isPresent else { throw .operationNotSupportedByDevice }
-        noteTask(process)
-        return try device.queue.submit(commands, by: process, in: self)
-    }
-
-    /// Tells who observes the machine that a queue has got on.
-    func completed(_ queue: CommandQueue) {
-        guard let device = devices.first(where: { $0.queue === queue }) else { return }
-        announce(.commandCompleted(device: device.name))
-    }
-
+extension Engine {
     /// Executes a command on the device's own thread; its pages stay where they are meanwhile.
     ///
     /// - Returns: its error, and its value.
-    func execute(_ command: DeviceCommand, of queue: CommandQueue, by process: Int32) -> (Errno?, UInt64) {
-        guard let device = devices.first(where: { $0.queue === queue }) else {
-            return (.operationNotSupportedByDevice, 0)
-        }
+    func execute(_ command: DeviceCommand, on device: Device, by process: Int32) -> (error: Errno?, value: UInt64) {
         for range in command.ranges { pin(range, for: device) }
         defer { for range in command.ranges { unpin(range, for: device) } }
         let origin = Origin(pid: process, node: device.node.id, isDevice: true)
@@ -77,26 +53,11 @@ extension Machine {
     // MARK: Pins
 
     private func pin(_ range: BufferRange, for device: Device) {
-        range.buffer.state.withLock { state in
-            let context =
-                state.context(of: device)
-                ?? DeviceContext(device, table: PageTable(pool: tables, owner: range.buffer.id, hasStorage: false))
-            if state.context(of: device) == nil {
-                state.contexts.append(context)
-                device.mmu.contexts.add(1, ordering: .relaxed)
-            }
-            context.pinned.append(range.pages)
-        }
+        range.buffer.state.withLock { $0.pages.pin(range.pages, for: device.mmu) }
     }
 
     private func unpin(_ range: BufferRange, for device: Device) {
-        let misplaced = range.buffer.state.withLock { state -> [UInt64] in
-            guard let context = state.context(of: device) else { return [] }
-            defer { context.misplaced = [] }
-            if let index = context.pinned.firstIndex(of: range.pages) { context.pinned.remove(at: index) }
-            state.dropContext(context)
-            return context.misplaced
-        }
+        let misplaced = range.buffer.state.withLock { $0.pages.unpin(range.pages, for: device.mmu) }
         moveBeside(misplaced, of: range.buffer, to: device.node, for: device) { device.policy.count(toDevice: $0) }
     }
 
@@ -113,7 +74,7 @@ extension Machine {
             let part = range.part(at: done)
             let length = try withPieces { pieces throws(Errno) in
                 try range.buffer.state.withLock { state throws(Errno) in
-                    try resolve(part, in: &state, for: actor, into: &pieces)
+                    try state.resolve(part, in: memory, for: actor, into: &pieces)
                     for index in 0..<pieces.count { unsafe body(pieces[index]) }
                 }
                 return pieces.length
@@ -134,17 +95,16 @@ extension Machine {
         let pages = page..<min(range.pages.upperBound, page + 64)
         if try takeFromDevices(range.buffer, pages: pages, for: actor) { return }
         if page >= writtenBack {
-            writtenBack = writeBackAhead(of: range.buffer, from: page, to: range.pages.upperBound)
+            writtenBack = memory.writeBackAhead(of: range.buffer, from: page, to: range.pages.upperBound)
         }
         try takeFromPageCache(range.buffer, pages: pages, for: actor)
     }
 
-    func withPieces(_ body: (inout DevicePieces) throws(Errno) -> Int) throws(Errno) -> Int {
-        let zeros = unsafe UnsafeMutableRawPointer(zeros.base)
+    func withPieces(_ body: (inout Pieces) throws(Errno) -> Int) throws(Errno) -> Int {
         let result: Result<Int, Errno> = unsafe withUnsafeTemporaryAllocation(
-            of: iovec.self, capacity: DevicePieces.capacity
+            of: iovec.self, capacity: Pieces.deviceCapacity
         ) { vectors in
-            var pieces = unsafe DevicePieces(vectors.baseAddress!, zeros: zeros)
+            var pieces = unsafe Pieces(vectors.baseAddress!, in: memory.tables)
             do throws(Errno) {
                 return .success(try body(&pieces))
             } catch {

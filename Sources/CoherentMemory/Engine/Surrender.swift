@@ -2,17 +2,23 @@ import LinuxSupport
 import Synchronization
 import SystemPackage
 
-extension Machine {
-    /// Whether another device has to let go of a page first: what one has for itself alone no other one maps. The caller holds
-    /// the buffer's lock.
-    func isTaken(
-        _ page: UInt64, from context: DeviceContext, _ touch: DeviceTouch, in state: borrowing Buffer.State
-    ) -> Bool {
-        for other in state.contexts where other !== context {
-            let mapping = other[page]
-            if mapping.isPresent, touch == .exclusive || mapping.isExclusive { return true }
+extension Engine {
+    /// Takes pages that the page cache may have out of it, which brings what was stored to them, and maps for the device
+    /// those that no program was faster to read.
+    ///
+    /// Called without locks by the device's own thread. What this waits for no request waits for that is held back: those
+    /// are for pages that a device maps, and the page cache does not have these.
+    ///
+    /// - Throws: ENOMEM where there is no room for the device's page table.
+    func takeFromPageCache(_ buffer: Buffer, pages: Range<UInt64>, for actor: DeviceActor) throws(Errno) {
+        try buffer.unmapTurn.withLock { _ throws(Errno) in
+            let runs = buffer.state.withLock { $0.pages.uncache(pages) }
+            for run in runs.runs { memory.invalidate(buffer, pages: run) }
+            try buffer.state.withLock { state throws(Errno) in
+                state.pages.endUnmapping(pages)
+                try state.map(pages, for: actor)
+            }
         }
-        return false
     }
 
     /// Asks other devices for pages that they have to let go of, and maps these for the one that asks. The invalidations wait
@@ -30,26 +36,29 @@ extension Machine {
         let surrendered = Surrendered()
         let queue = actor.device.queue
         let isNeeded = buffer.state.withLock { state in
-            guard let context = state.context(of: actor.device) else { return false }
-            let holders = state.contexts.filter { other in
+            guard let context = state.pages.context(of: actor.device.mmu) else { return false }
+            let mmus = state.pages.contexts.filter { other in
                 guard other !== context else { return false }
                 return pages.contains { page in
                     let mapping = other[page]
                     return mapping.isPresent && (actor.touch == .exclusive || mapping.isExclusive)
                 }
-            }.map(\.device)
+            }.map(\.mmu)
+            let holders = devices.filter { device in mmus.contains { $0 === device.mmu } }
             guard !holders.isEmpty else { return false }
             let countdown = Countdown(holders.count) {
                 // Here rather than when the device has woken: or one that is at work on them all the time might have them
                 // back by then, again and again.
-                buffer.state.withLock { state in try? self.map(pages, in: &state, for: actor) }
+                buffer.state.withLock { state in try? state.map(pages, for: actor) }
                 surrendered.isOver.store(true, ordering: .releasing)
                 queue.ring()
             }
             for holder in holders {
-                holder.queue.surrender(in: self) {
-                    self.unmap(pages, of: buffer, from: holder) { _, _, mapping in
-                        actor.touch == .exclusive || mapping.isExclusive
+                holder.queue.surrender {
+                    buffer.state.withLock { state in
+                        state.pages.unmap(pages, from: holder.mmu) { _, _, mapping in
+                            actor.touch == .exclusive || mapping.isExclusive
+                        }
                     }
                     countdown.step()
                 }

@@ -1,23 +1,6 @@
 import LinuxSupport
+import MachineTopology
 import SystemPackage
-
-/// The state of a device's link.
-public enum LinkState: String, Sendable, Hashable, CaseIterable {
-    /// The link is up.
-    case up
-    /// The link is down, and the pages on the device are lost.
-    case down
-}
-
-/// The treatment of tasks that map memory that is lost with a device's link.
-public enum LossPolicy: String, Sendable, Hashable, CaseIterable {
-    /// They get SIGBUS when they touch it.
-    case touch
-    /// They get SIGBUS at once (PR_MCE_KILL_EARLY).
-    case sigbus
-    /// They are killed at once.
-    case sigkill
-}
 
 /// Pages of a buffer that are lost with their device.
 public struct LostMemory: Sendable {
@@ -26,50 +9,42 @@ public struct LostMemory: Sendable {
     /// The ranges of the pages in the buffer, in bytes, ascending.
     public let ranges: [Range<UInt64>]
 
-    /// The size in bytes.
+    /// The length in bytes.
     public var length: UInt64 { ranges.reduce(0) { $0 + UInt64($1.count) } }
 }
 
-extension Machine {
-    /// Cuts the link of a device, as when a cable is pulled: the node disappears with all its blocks, and every page on
-    /// it is lost. Touches of these pages fail until they are taken out of their buffers; pages elsewhere are not
-    /// affected.
-    ///
-    /// Blocks until the pages have left the page cache; never call it from a thread that the page cache may wait for.
-    /// Does nothing while the link is down.
-    ///
-    /// - Parameter onLoss: called with the lost memory after touches no longer find it, before the page cache releases
-    ///   it.
-    public func cutLink(of device: Device, _ onLoss: ([LostMemory]) -> Void = { _ in }) {
+extension Failures {
+    /// See ``Machine/cutLink(of:_:)``.
+    func cutLink(of device: Device, _ onLoss: ([LostMemory]) -> Void = { _ in }) {
         guard device.takeLink(.down) else { return }
         let node = device.node
         let wasPresent = node.zone.withLock { zone in
             guard node.isPresent else { return false }
             // From here on nobody gets a frame of the node, and nobody finds it.
-            for block in zone.presentBlocks { note(.blockRemoved(number(ofBlock: block, of: node))) }
+            for block in zone.presentBlocks { events.note(.blockRemoved(nodes.number(ofBlock: block, of: node))) }
             node.reincarnate()
-            note(.nodeRemoved(node.id))
+            events.note(.nodeRemoved(node.id))
             return true
         }
-        note(.link(name: device.name, .down))
-        announce(.link(name: device.name, .down))
+        events.note(.link(name: device.name, .down))
+        events.announce(.link(name: device.name, .down))
         guard wasPresent else { return }
         device.isSevered = true
         // What waits for the device to be ready waits no longer.
         device.queue.ring()
         node.cancelMigrations()
-        tasks.nodesChanged(in: self)
+        memory.placer.tasks.nodesChanged(in: nodes)
         // Whatever changes the device's state finds that it is gone, and ends.
         while failure({ () throws(Errno) in
             try device.replace { () throws(Errno) in lose(device, onLoss) }
-        }) != nil { try? pause() }
+        }) != nil { SystemThread.sleep(for: .microseconds(100)) }
     }
 
-    /// Restores the link of a device whose link was cut; ``rescan()`` then finds it. Does nothing while the link is up.
-    public func restoreLink(of device: Device) {
+    /// See ``Machine/restoreLink(of:)``.
+    func restoreLink(of device: Device) {
         guard device.takeLink(.up) else { return }
-        note(.link(name: device.name, .up))
-        announce(.link(name: device.name, .up))
+        events.note(.link(name: device.name, .up))
+        events.announce(.link(name: device.name, .up))
     }
 
     private func failure(_ body: () throws(Errno) -> Void) -> Errno? {
@@ -94,25 +69,23 @@ extension Machine {
             }
             if isEmpty { break }
             // A frame that is neither mapped nor free is on its way, to its first page table or home, and arrives.
-            try? pause()
+            SystemThread.sleep(for: .microseconds(100))
             lost = loseAll(of: node)
         }
-        invalidate(device.memory, pages: 0..<Page.count(of: device.memory.size))
-        abandonBacking(of: device.memory)
-        discard(device.memory, pages: 0..<UInt64.max >> Page.shift)
-        forgetContexts(of: device)
+        memory.discardAll(of: device.memory)
+        memory.forgetContexts(of: device.mmu)
     }
 
     /// Takes pages that are lost out of the page cache. What is dirty there is let go when it comes back, which it does
     /// much faster in bulk.
-    private func drop(_ memory: LostMemory) {
-        for range in memory.ranges {
+    private func drop(_ lost: LostMemory) {
+        for range in lost.ranges {
             let pages = range.lowerBound >> Page.shift..<range.upperBound >> Page.shift
             for first in stride(from: pages.lowerBound, to: pages.upperBound, by: 1024) {
                 let part = first..<min(pages.upperBound, first + 1024)
                 let next = part.upperBound..<min(pages.upperBound, part.upperBound + 1024)
-                if part.count >= 32 { writeBack(memory.buffer, pages: part, next: next) }
-                invalidate(memory.buffer, pages: part)
+                if part.count >= 32 { memory.writeBack(lost.buffer, pages: part, next: next) }
+                memory.invalidate(lost.buffer, pages: part)
             }
         }
     }
@@ -123,7 +96,7 @@ extension Machine {
     }
 
     private func loseAll(of node: Node) -> [LostMemory] {
-        buffers.compactMap { buffer in
+        memory.buffers.compactMap { buffer in
             let ranges = lose(buffer, on: node)
             return ranges.isEmpty ? nil : LostMemory(buffer: buffer, ranges: ranges)
         }
@@ -135,8 +108,9 @@ extension Machine {
         while true {
             var freed = FreedFrames(isUnlimited: true)
             let next = buffer.state.withLock { state -> UInt64? in
-                let pages = state.pages(onNode: node.index)
-                guard pages > 0 || state.markers > 0, let (_, base) = state.table.nextLeaf(from: position) else {
+                guard state.pages.count(onNode: node.index) > 0 || state.pages.markers > 0,
+                    let (_, base) = state.pages.table.nextLeaf(from: position)
+                else {
                     return nil
                 }
                 if let run = state.contiguous, node.span.contains(run.start) { state.contiguous = nil }
@@ -144,14 +118,14 @@ extension Machine {
                 mark(unit, on: node, in: state)
                 for base in stride(from: unit.lowerBound, to: unit.upperBound, by: TablePool.entries) {
                     let part = base..<base + UInt64(TablePool.entries)
-                    let runs = detach(part, filter: .onNode(node.index), as: .lost, of: &state, into: &freed).runs
+                    let runs = state.poison(part, filter: .onNode(node.span), as: .lost, into: &freed).runs
                     for run in runs {
                         Self.append(run.lowerBound << Page.shift..<run.upperBound << Page.shift, to: &ranges)
                     }
                 }
                 return unit.upperBound
             }
-            freed.release(to: self)
+            freed.release(to: memory.tables)
             guard let next else { return ranges }
             position = next
         }
@@ -167,7 +141,7 @@ extension Machine {
 
     /// What was poisoned on a node that is gone is as lost as the rest: nobody can clear it any more.
     private func mark(_ pages: Range<UInt64>, on node: Node, in state: borrowing Buffer.State) {
-        unsafe forEachMarker(in: pages, of: state) { _, slot in
+        unsafe state.pages.forEachMarker(in: pages) { _, slot in
             let entry = PageTableEntry(rawValue: unsafe slot.pointee)
             if node.span.contains(entry.pfn) {
                 unsafe slot.pointee =

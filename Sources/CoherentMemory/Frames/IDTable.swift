@@ -6,7 +6,7 @@ import LinuxSupport
 /// takes longer because there are many elements, a slot has the size of its element, and elements are visited in the
 /// order of their numbers while others come and go.
 ///
-/// Inlinable and public as ``TracedMutex`` is.
+/// Inlinable and public as `TracedMutex` is.
 public struct IDTable<Element> {
     @usableFromInline
     struct Chunk {

@@ -1,9 +1,7 @@
 import LinuxSupport
-import MachineTopology
-import Synchronization
 import SystemPackage
 
-extension Machine {
+extension Mover {
     /// Moves a contiguous buffer as a whole, if any of its pages in a range is to move: into a run of the share of the
     /// first target that has one.
     ///
@@ -24,16 +22,16 @@ extension Machine {
         var isPinned = false
         var share: FrameShare?
         let run = buffer.state.withLock { state -> FrameRun? in
-            unsafe forEachMatch(pages, filter: filter, in: state) { _, _ in matching += 1 }
+            unsafe state.pages.forEachMatch(pages, filter: filter) { _, _ in matching += 1 }
             // What a device is at work on stays for so long.
-            isPinned = state.isPinned || state.contexts.contains { !$0.pinned.isEmpty }
-            share = state.share
+            isPinned = state.isPinned || state.pages.contexts.contains { !$0.pinned.isEmpty }
+            share = state.pages.share
             return state.contiguous
         }
         guard let run else { return nil }
         guard matching > 0 else { return MigrationResult() }
         account.expect(run.count - matching)
-        let source = node(of: run.start)
+        let source = nodes.node(of: run.start)
         let shares = ShareOfTargets(share: share, sources: NodeMask([source.index]))
         let open = targets.filter { shares.room(on: $0) >= run.count }
         func refuse(pinned: Bool) -> MigrationResult {
@@ -63,7 +61,7 @@ extension Machine {
             guard target.isPresent else { throw .operationNotSupportedByDevice }
             return buffer.isPinned ? refuse(pinned: true) : MigrationResult()
         }
-        settle(all, of: buffer, moving: true)
+        memory.settle(all, of: buffer, moving: true)
         // Over the links they go batch by batch, as others do.
         var part = outcome
         var left = outcome.moved
@@ -92,8 +90,7 @@ extension Machine {
             if isCancelled() { throw .interrupted }
             buffer.unmapTurn.withLock { _ in
                 let part = first..<min(pages.upperBound, first + Self.batch)
-                let cached = buffer.state.withLock { uncache(part, of: &$0) }
-                unmap(cached, of: buffer)
+                memory.uncache(part, of: buffer)
             }
         }
         if isCancelled() { throw .interrupted }
@@ -105,15 +102,17 @@ extension Machine {
     ///
     /// - Returns: what became of the pages; nil where they are to stay after all.
     private func relabel(_ buffer: Buffer, from run: FrameRun, to new: FrameRun, of target: Node) -> MigrationResult? {
-        let old = node(of: run.start)
+        let old = nodes.node(of: run.start)
         var freed = FreedFrames(isUnlimited: true)
         let outcome = buffer.state.withLock { state -> MigrationResult? in
             // Its buffer may be on its way out, and so may the target.
             guard !state.isPinned, state.contiguous?.start == run.start, target.isPresent else { return nil }
             var outcome = MigrationResult()
-            var crossed = FrameTally()
+            var tally = PageTally(nodes)
             for page in 0..<UInt64(run.count) {
-                guard let slot = unsafe state.table.entry(of: page) else { preconditionFailure("a page is missing") }
+                guard let slot = unsafe state.pages.table.entry(of: page) else {
+                    preconditionFailure("a page is missing")
+                }
                 var entry = PageTableEntry(rawValue: unsafe slot.pointee)
                 guard entry.isPresent else {
                     outcome.failed += 1
@@ -122,19 +121,18 @@ extension Machine {
                     continue
                 }
                 if entry.isDeviceMapped {
-                    seize(page, in: &state)
+                    state.pages.seize(page)
                     entry.isDeviceMapped = false
                 }
-                replaceFrame(of: &entry, in: old, by: new.start + page, of: target, freed: &freed)
-                unsafe slot.pointee = entry.rawValue
-                crossed.add(entry, from: old.index, to: target.index)
+                PageSet.relabel(&entry, in: old, by: new.start + page, of: target, freed: &freed)
+                unsafe tally.set(slot, to: entry)
                 outcome.moved += 1
             }
-            crossed.flush(in: &state, of: self)
+            tally.flush(in: &state.pages)
             state.contiguous = new
             return outcome
         }
-        freed.release(to: self)
+        freed.release(to: memory.tables)
         return outcome
     }
 
@@ -143,13 +141,5 @@ extension Machine {
             if let run = try? target.allocateContiguous(count) { return (target, run) }
         }
         return nil
-    }
-
-    /// The nodes to whose shares contiguous buffers of a node may be drained, the nearest first: those that whoever named the
-    /// one may name.
-    func contiguousTargets(beside node: Node) -> [Node] {
-        (0..<nodes.count).map { nodes[Int(node.fallback[$0])] }.filter {
-            $0 !== node && $0.kind == .coherent && $0.allows([.mempolicy, .anyTask])
-        }
     }
 }

@@ -1,10 +1,6 @@
-import CLinux
-import Glibc
 import LinuxSupport
-import Synchronization
-import SystemPackage
 
-extension Machine {
+extension Mover {
     /// Where a huge page may move to.
     private struct Destination {
         let run: FrameRun
@@ -40,17 +36,17 @@ extension Machine {
             else {
                 return false
             }
-            replace(unit, in: &state, with: destination, isPooled: isPooled, isHeld: isHeld, freed: &freed, &outcome)
+            replace(unit, in: &state, with: destination, isHeld: isHeld, freed: &freed, &outcome)
             return true
         }
-        freed.release(to: self)
+        freed.release(to: memory.tables)
         guard isMoved else {
             if destination.growsPool { _ = destination.node.leavePool(destination.run) }
             destination.node.release(destination.run)
             return isPooled ? buffer.state.withLock { giveUp(unit, filter: filter, in: &$0) } : nil
         }
         if !isPooled || destination.growsPool {
-            account(1, on: destination.node, intended: targets[0], isLocal: destination.node === local)
+            memory.placer.account(1, on: destination.node, intended: targets[0], isLocal: destination.node === local)
         }
         outcome.moved = HugePage.frames
         return outcome
@@ -75,9 +71,9 @@ extension Machine {
 
     /// Whether a unit is a huge page that a migration takes.
     private func isHuge(_ unit: Range<UInt64>, filter: PageFilter, in state: borrowing Buffer.State) -> Bool {
-        let first = state.table[unit.lowerBound]
-        return first.isPresent && first.isHuge && matches(first, filter)
-            && !unit.contains { state.table[$0].isDeviceMapped }
+        let first = state.pages.table[unit.lowerBound]
+        return first.isPresent && first.isHuge && first.matches(filter)
+            && !unit.contains { state.pages.table[$0].isDeviceMapped }
     }
 
     /// Ends the migration of pages that stay where they are.
@@ -85,41 +81,37 @@ extension Machine {
         _ unit: Range<UInt64>, filter: PageFilter, in state: inout Buffer.State
     ) -> MigrationResult {
         var outcome = MigrationResult()
-        unsafe forEachMatch(unit, filter: filter, in: state) { _, slot in
-            var entry = PageTableEntry(rawValue: unsafe slot.pointee)
+        let isPinned = state.isPinned
+        state.pages.update(unit, filter: filter) { _, entry in
             entry.isMigrating = false
-            unsafe slot.pointee = entry.rawValue
             outcome.failed += 1
-            if state.isPinned || entry.isDeviceMapped { outcome.pinned += 1 }
+            if isPinned || entry.isDeviceMapped { outcome.pinned += 1 }
         }
         return outcome
     }
 
     private func replace(
-        _ unit: Range<UInt64>, in state: inout Buffer.State, with destination: Destination, isPooled: Bool,
-        isHeld: Bool, freed: inout FreedFrames, _ outcome: inout MigrationResult
+        _ unit: Range<UInt64>, in state: inout Buffer.State, with destination: Destination, isHeld: Bool,
+        freed: inout FreedFrames, _ outcome: inout MigrationResult
     ) {
         let new = destination.node
-        let oldStart = state.table[unit.lowerBound].pfn
-        let old = node(of: oldStart)
-        var crossed = FrameTally()
+        let oldStart = state.pages.table[unit.lowerBound].pfn
+        let old = nodes.node(of: oldStart)
+        var tally = PageTally(nodes)
         for page in unit {
-            guard let slot = unsafe state.table.entry(of: page) else {
+            guard let slot = unsafe state.pages.table.entry(of: page) else {
                 preconditionFailure("a huge page is incomplete")
             }
             var entry = PageTableEntry(rawValue: unsafe slot.pointee)
-            replaceFrame(
-                of: &entry, in: old, by: destination.run.start + page - unit.lowerBound, of: new, freed: &freed)
-            crossed.add(entry, from: old.index, to: new.index)
+            PageSet.relabel(
+                &entry, in: old, by: destination.run.start + page - unit.lowerBound, of: new, freed: &freed)
             entry.isMigrating = entry.isMigrating && isHeld
-            unsafe slot.pointee = entry.rawValue
+            unsafe tally.set(slot, to: entry)
         }
         if destination.growsPool, old.leavePool(FrameRun(start: oldStart, count: HugePage.frames)) {
             new.zone.withLock { $0.pool.usage.surplus += 1 }
         }
-        outcome.cross(crossed.flush(in: &state, of: self))
-        guard old !== new, !isPooled else { return }
-        old.counters.huge.add(-1)
-        new.counters.huge.add(1)
+        tally.flush(in: &state.pages)
+        outcome.crossings = [Crossing(from: old.index, to: new.index, pages: HugePage.frames)]
     }
 }

@@ -1,11 +1,6 @@
-import CLinux
-import Glibc
 import LinuxSupport
-import MachineTopology
-import Synchronization
-import SystemPackage
 
-extension Machine {
+extension Mover {
     /// Pages moved under one turn and one hold of the buffer's lock: enough to be cheap, few enough that others get their turn
     /// soon.
     static let batch: UInt64 = 512
@@ -23,23 +18,9 @@ extension Machine {
         var share: FrameShare?
     }
 
-    /// The node whose CPU runs this thread.
-    var currentNode: Node {
-        let cpu = Int(sched_getcpu())
-        return nodes.first { $0.cpus.contains(cpu) } ?? nodes[0]
-    }
-
     /// Ends a migration of pages that were marked for it without moving anything.
     func leave(_ pages: Range<UInt64>, of buffer: Buffer, filter: PageFilter) {
-        buffer.state.withLock { state in unmark(pages, filter: filter, in: state) }
-    }
-
-    private func unmark(_ pages: Range<UInt64>, filter: PageFilter, in state: borrowing Buffer.State) {
-        unsafe forEachMatch(pages, filter: filter, in: state) { _, slot in
-            var entry = PageTableEntry(rawValue: unsafe slot.pointee)
-            entry.isMigrating = false
-            unsafe slot.pointee = entry.rawValue
-        }
+        buffer.state.withLock { state in state.pages.putBack(pages, filter: filter) }
     }
 
     /// Finds the pages of a batch that are to move, as things are now.
@@ -53,19 +34,19 @@ extension Machine {
     ) -> Selection? {
         buffer.state.withLock { state in
             var selection = Selection()
-            selection.share = state.share
+            selection.share = state.pages.share
             var stuck = 0
             let isPinned = state.isPinned || state.contiguous != nil
-            let hasDevices = !state.contexts.isEmpty
+            let hasDevices = !state.pages.contexts.isEmpty
             var source: Node?
-            unsafe forEachMatch(pages, filter: filter, in: state) { page, slot in
+            unsafe state.pages.forEachMatch(pages, filter: filter) { page, slot in
                 let entry = PageTableEntry(rawValue: unsafe slot.pointee)
                 guard !isPinned, !entry.isDeviceMapped, !(hasDevices && isBusy(page, entry, in: state)) else {
                     stuck += 1
                     return
                 }
                 if source?.span.contains(entry.pfn) != true {
-                    let node = node(of: entry.pfn)
+                    let node = nodes.node(of: entry.pfn)
                     selection.sources.insert(node.index)
                     source = node
                 }
@@ -78,13 +59,13 @@ extension Machine {
             outcome.failed += stuck
             outcome.pinned += stuck
             // Whoever chose the pages may have marked them.
-            if stuck > 0 { unmark(pages, filter: filter, in: state) }
+            if stuck > 0 { state.pages.putBack(pages, filter: filter) }
             return nil
         }
     }
 
     private func isBusy(_ page: UInt64, _ entry: PageTableEntry, in state: borrowing Buffer.State) -> Bool {
-        state.isInFlight(entry.isHuge ? HugePage.pages(around: page) : page..<page + 1)
+        state.pages.isInFlight(entry.isHuge ? HugePage.pages(around: page) : page..<page + 1)
     }
 
     /// Counts the pages that would move if their memory had not failed (the -EHWPOISON of migrate_pages()).
@@ -96,8 +77,8 @@ extension Machine {
         case .all, .notOn, .movable, .onNode: break
         default: return
         }
-        unsafe forEachMarker(in: pages, of: state) { _, slot in
-            if matches(PageTableEntry(rawValue: unsafe slot.pointee), filter) {
+        unsafe state.pages.forEachMarker(in: pages) { _, slot in
+            if PageTableEntry(rawValue: unsafe slot.pointee).matches(filter) {
                 outcome.failed += 1
                 outcome.poisoned += 1
             }
@@ -118,7 +99,7 @@ extension Machine {
         prepaid: PrepaidFrames?, isHeld: Bool = false
     ) -> MigrationResult {
         var outcome = MigrationResult()
-        let local = currentNode
+        let local = nodes.current
         let share = ShareOfTargets(share: wanted.share, sources: wanted.sources)
         if wanted.huge == HugePage.frames,
             let moved = moveHuge(
@@ -136,7 +117,7 @@ extension Machine {
             relabel(
                 pages, filter: filter, in: &state, from: &frames, local: local, isHeld: isHeld, freed: &freed, &outcome)
         }
-        freed.release(to: self)
+        freed.release(to: memory.tables)
         frames.releaseRest()
         return outcome
     }
@@ -148,19 +129,15 @@ extension Machine {
     ) {
         let isPinned = state.isPinned || state.contiguous != nil
         if !isPinned { splitMatch(pages, filter: filter, in: &state, from: &frames) }
-        let hasDevices = !state.contexts.isEmpty
-        var landed = PageTally()
-        func count(_ node: Node, _ pages: Int) {
-            if frames.isPrepaid { return }
-            account(pages, on: node, intended: frames.targets[0], isLocal: node === local)
-        }
-        var crossed = FrameTally()
+        let hasDevices = !state.pages.contexts.isEmpty
+        var tally = PageTally(nodes)
+        var crossings = Crossings()
         var (old, new) = (nodes[0], nodes[0])
-        unsafe forEachMatch(pages, filter: filter, in: state) { page, slot in
+        unsafe state.pages.forEachMatch(pages, filter: filter) { page, slot in
             var entry = PageTableEntry(rawValue: unsafe slot.pointee)
             let wasMarked = entry.isMigrating
             entry.isMigrating = false
-            defer { unsafe slot.pointee = entry.rawValue }
+            defer { unsafe tally.set(slot, to: entry) }
             // A device may have taken the page up meanwhile.
             if isPinned || entry.isDeviceMapped || hasDevices && isBusy(page, entry, in: state) {
                 outcome.failed += 1
@@ -173,40 +150,33 @@ extension Machine {
                 if frames.isOverShare { outcome.overShare += 1 }
                 return
             }
-            if !old.span.contains(entry.pfn) { old = node(of: entry.pfn) }
-            if !new.span.contains(pfn) { new = node(of: pfn) }
-            replaceFrame(of: &entry, in: old, by: pfn, of: new, freed: &freed)
-            landed.add(pfn, in: self, count)
-            crossed.add(entry, from: old.index, to: new.index)
+            if !old.span.contains(entry.pfn) { old = nodes.node(of: entry.pfn) }
+            if !new.span.contains(pfn) { new = nodes.node(of: pfn) }
+            PageSet.relabel(&entry, in: old, by: pfn, of: new, freed: &freed)
+            crossings.add(from: old.index, to: new.index)
             entry.isMigrating = wasMarked && isHeld
             outcome.moved += 1
         }
-        landed.flush(count)
-        outcome.cross(crossed.flush(in: &state, of: self))
-    }
-
-    /// Gives a page another frame. The caller holds the buffer's lock, sees to the counters, and frees the old frame.
-    @inline(__always)
-    func replaceFrame(
-        of entry: inout PageTableEntry, in old: Node, by pfn: PFN, of new: Node, freed: inout FreedFrames
-    ) {
-        let frame = old.index(of: entry.pfn)
-        new.frames.setOwner(of: new.index(of: pfn), to: old.frames.owner(of: frame))
-        old.frames.setOwner(of: frame, to: FrameTable.unmapped)
-        freed.append(entry.pfn, node: old)
-        entry.pfn = pfn
-        entry.hasHint = false
+        tally.flush(in: &state.pages)
+        outcome.crossings = crossings.all
+        if frames.isPrepaid { return }
+        for crossing in crossings.all {
+            let node = nodes[crossing.to]
+            memory.placer.account(crossing.pages, on: node, intended: frames.targets[0], isLocal: node === local)
+        }
     }
 
     /// Makes base pages of a huge page of which some shall move, if they can.
     private func splitMatch(
         _ pages: Range<UInt64>, filter: PageFilter, in state: inout Buffer.State, from frames: inout FrameSupply
     ) {
-        guard state.huge != .pool, let leaf = state.table.leaf(of: pages.lowerBound), state.table.isHuge(leaf) else {
+        guard state.huge != .pool, let leaf = state.pages.table.leaf(of: pages.lowerBound),
+            state.pages.table.isHuge(leaf)
+        else {
             return
         }
-        var isWanted = false
-        unsafe forEachMatch(pages, filter: filter, in: state) { _, _ in isWanted = true }
-        if isWanted, frames.hasNext() { split(HugePage.pages(around: pages.lowerBound), of: &state) }
+        if state.pages.hasMatch(pages, filter: filter), frames.hasNext() {
+            state.pages.split(HugePage.pages(around: pages.lowerBound))
+        }
     }
 }

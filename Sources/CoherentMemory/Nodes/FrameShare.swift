@@ -1,8 +1,8 @@
 import LinuxSupport
 import MachineTopology
 
-/// The frames of one user's buffers on each node, and the user's share of a coherent node: the counterpart of a page counter
-/// of a memory cgroup (mm/page_counter.c), by node.
+/// The frames that one user's buffers have on each node, and the share of a coherent node that they may have: what a page counter
+/// of a memory cgroup is to Linux (mm/page_counter.c), by node.
 ///
 /// Pages are counted when they enter or leave a buffer. A node whose share is used up is skipped like a full one. Allocations
 /// that are in progress at the same moment are not counted yet, so they may exceed a share.

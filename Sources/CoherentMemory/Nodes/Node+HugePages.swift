@@ -1,6 +1,5 @@
 import LinuxSupport
 import MachineTopology
-import SystemPackage
 
 extension Node {
     private func run(_ frames: Range<Int>) -> FrameRun {
@@ -53,48 +52,6 @@ extension Node {
                 self.frames.setOwner(of: frames, to: FrameTable.unmapped)
             }
             return taken.map(run)
-        }
-    }
-}
-
-extension Machine {
-    /// Reserves or frees huge pages of a node (nodeN/hugepages/…/nr_hugepages).
-    ///
-    /// If there is not enough room, the count stays lower; see ``NodeUsage/hugePool``. Huge pages in use above `count`
-    /// become surplus. The request names the node; a node that may not be named gets none.
-    ///
-    /// - Parameter count: the number of huge pages, 0 or more.
-    public func setHugePages(_ count: Int, of node: Node) {
-        let isLocal = currentNode === node
-        node.poolTurn.withLock { _ in
-            while true {
-                let step = node.zone.withLock { zone -> (taken: Int, isDone: Bool) in
-                    guard node.isPresent else { return (0, true) }
-                    return zone.resizePool(to: node.allows(.mempolicy) ? count : 0, limit: 64, table: node.frames)
-                }
-                // An event an allocation, whatever its order, as zone_statistics() counts.
-                if step.taken > 0 { account(step.taken, on: node, intended: node, isLocal: isLocal) }
-                if step.isDone { return }
-            }
-        }
-    }
-
-    /// Sets whether pages that a buffer gets later are huge; present pages do not change.
-    ///
-    /// - Throws: EBUSY to or from ``HugeMode/pool`` while the buffer has pages, EINVAL to it if the size is not a
-    ///   multiple of a huge page, EOPNOTSUPP to it for a direct buffer.
-    public func setHugeMode(_ mode: HugeMode, of buffer: Buffer) throws(Errno) {
-        try buffer.state.withLock { state throws(Errno) in
-            if let backing = state.backing {
-                guard mode != .pool else { throw .notSupported }
-                try backing.setHuge(mode != .never)
-            }
-            if mode != state.huge, mode == .pool || state.huge == .pool {
-                guard state.table.isEmpty else { throw .resourceBusy }
-                guard mode != .pool || state.size % HugePage.size == 0 else { throw .invalidArgument }
-            }
-            state.huge = mode
-            state.isHugeChosen = true
         }
     }
 }

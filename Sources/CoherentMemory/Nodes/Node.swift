@@ -42,7 +42,11 @@ public final class Node: Sendable {
 
     /// The node of the host that provides the memory, as far as it can; nil if the host chooses.
     public let hostNode: Int?
+    /// The name of the device whose memory it is; nil for an ordinary node.
+    let deviceName: String?
     let hostPages = HostPages()
+    /// The link of a coherent node.
+    let link: LinkMeter?
 
     /// The node's place among the machine's nodes.
     let index: Int
@@ -73,6 +77,8 @@ public final class Node: Sendable {
         id = description.id
         kind = description.kind
         cpus = description.cpus
+        deviceName = description.device
+        link = description.kind == .coherent ? LinkMeter(description.link ?? Link()) : nil
         self.index = index
         self.span = span
         self.kswapd = kswapd

@@ -1,3 +1,5 @@
+import SystemPackage
+
 /// The frames that a node has or may get: by their place in physical memory, and by their index within the node.
 ///
 /// The nodes' own memory lies in physical memory node after node. Behind it, again node after node, each has a window for
@@ -56,5 +58,16 @@ struct NodeSpan: Sendable {
     /// The frame with an index.
     func pfn(at index: Int) -> PFN {
         index < base.count ? base.lowerBound + UInt64(index) : window.lowerBound + UInt64(index - windowIndex)
+    }
+
+    /// The physical address of an offset into the node's memory: its own from 0 on, and behind it what may be added.
+    ///
+    /// - Throws: EINVAL for one that is no multiple of 64, or not the node's.
+    func physicalAddress(_ offset: UInt64) throws(Errno) -> UInt64 {
+        let page = offset >> Page.shift
+        guard offset.isMultiple(of: 64), page < UInt64(base.count + window.count) else { throw .invalidArgument }
+        let own = UInt64(base.count)
+        let pfn = page < own ? base.lowerBound + page : window.lowerBound + page - own
+        return pfn << Page.shift | offset & (Page.size - 1)
     }
 }

@@ -1,3 +1,4 @@
+import MachineTopology
 import SystemPackage
 
 /// The state of a memory block.

@@ -35,7 +35,7 @@ struct AllocationResult {
     }
 }
 
-extension Machine {
+extension Placer {
     /// Allocates frames for pages that follow each other, under what is in force for the task and the isolation of the
     /// nodes (alloc_pages_mpol() and get_page_from_freelist()). What is kept must be passed to ``account(_:local:)``.
     ///
@@ -47,7 +47,7 @@ extension Machine {
         _ count: Int, at page: UInt64, for context: borrowing AllocationContext, _ body: (TakenRun) -> Void
     ) -> AllocationResult {
         var result = AllocationResult()
-        guard system.hostBudget.take(count, of: nodes) else { return result }
+        guard hostBudget.take(count, of: nodes) else { return result }
         let passes = context.policy.mode.traits.passes
         while result.allocated < count {
             let (preferred, length) = turn(at: page + UInt64(result.allocated), for: context)
@@ -160,13 +160,13 @@ extension Machine {
         }
         guard isNamed || capabilities.contains(.fallback) else { return .isolated }
         if capabilities.contains(.anyTask) { return .admitted }
-        let isAllowed = context.access[node.index] ?? mayUse(node, process: context.process)
+        let isAllowed = context.access[node.index] ?? tasks.mayUse(node, process: context.process)
         return isAllowed ? .admitted : isNamed ? .notAllowed : .isolated
     }
 
     /// Counts frames that their pages keep; frames given back because others were missing leave no trace.
     func account(_ run: TakenRun, local: Int) {
-        let node = node(of: run.frames.start)
+        let node = map.node(of: run.frames.start)
         account(run.frames.count, on: node, intended: nodes[Int(run.intended)], isLocal: node.index == local)
         if run.isInterleaved { node.counters.interleaveHit.add(run.frames.count) }
     }

@@ -35,7 +35,7 @@ struct AllocationContext {
     func allows(_ index: Int) -> Bool { allowed?.contains(index) ?? true }
 }
 
-extension Machine {
+extension NodeMap {
     /// A policy for the fault path. Nodes that the machine does not have are left out.
     func effective(_ policy: MemoryPolicy) -> EffectivePolicy {
         EffectivePolicy(mode: policy.mode, nodes: mask(policy.nodes), flag: policy.flag)
@@ -43,22 +43,18 @@ extension Machine {
 
     func mask(_ nodes: IDSet) -> NodeMask { NodeMask(nodes.lazy.compactMap { self.node($0)?.index }) }
 
+}
+
+extension Placer {
     /// What is in force for a touch: the buffer's own policy, else that of the task, else the default (get_vma_policy()
     /// and shmem_get_policy()), within the task's cpuset.
-    func context(for state: borrowing Buffer.State, origin: Origin) -> AllocationContext {
-        var context = context(for: state.effective, isDevice: state.isDevice, origin: origin)
-        context.isPinned = state.isPinned
-        context.share = state.share
-        return context
-    }
-
-    private func context(for policy: borrowing EffectivePolicy, isDevice: Bool, origin: Origin) -> AllocationContext {
-        let local = node(origin.node)?.index ?? 0
+    func context(for policy: borrowing EffectivePolicy, isDevice: Bool, origin: Origin) -> AllocationContext {
+        let local = map.node(origin.node)?.index ?? 0
         var context = AllocationContext(policy: copy policy, local: local, process: 0, isDevice: isDevice)
         context.isDeviceTouch = origin.isDevice
         guard !isDevice else { return context }
         context.access = origin.access
-        if let task = tasks.placement(of: origin.pid, in: self) {
+        if let task = tasks.placement(of: origin.pid, in: map) {
             context.process = task.process
             context.allowed = task.allowed
             if context.policy.mode == .default { context.policy = task.policy }
@@ -85,33 +81,6 @@ extension Machine {
             context.policy = EffectivePolicy(mode: .prefer, nodes: NodeMask([local]))
         }
         return context
-    }
-
-    /// A touch with the answer to whether it may use the nodes that are not for any task and that it may want a frame of.
-    ///
-    /// To be asked before the buffer's lock is taken, for the answer may take a while: the host knows who holds a device
-    /// open. Where a policy changes in between, it is asked again under the lock.
-    ///
-    /// - Parameter pages: those touched; nil for any.
-    func asked(_ origin: Origin, for buffer: Buffer, pages: Range<UInt64>?) -> Origin {
-        guard buffer.fixedSize == nil, devices.contains(where: { !$0.node.allows(.anyTask) }) else {
-            return origin
-        }
-        let policy = buffer.state.withLock { state -> EffectivePolicy? in
-            if let pages, missingPages(of: pages, in: state) == 0 { return nil }
-            return state.effective
-        }
-        guard let policy else { return origin }
-        let context = context(for: policy, isDevice: false, origin: origin)
-        var origin = origin
-        for device in devices where !device.node.allows(.anyTask) {
-            let index = device.node.index
-            guard context.policy.nodes.contains(index) || device.node.allows(.fallback), context.allows(index) else {
-                continue
-            }
-            origin.access[index] = mayUse(device.node, process: context.process)
-        }
-        return origin
     }
 
     private func relative(_ nodes: NodeMask, allowed: NodeMask?) -> NodeMask {

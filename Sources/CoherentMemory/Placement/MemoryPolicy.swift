@@ -1,5 +1,4 @@
 import MachineTopology
-import SystemPackage
 
 /// The nodes on which pages of a buffer or of a task are allocated (struct mempolicy).
 ///

@@ -7,7 +7,7 @@ public struct Origin: Sendable, Hashable {
     /// Whether a device touches the page on behalf of that thread; then `node` is the device's own.
     public var isDevice: Bool
     /// Whether it may use restricted nodes, by their places, as far as that was asked ahead; see
-    /// ``Machine/asked(_:for:pages:)``.
+    /// ``Memory/resolvingAccess(_:for:pages:)``.
     var access: [Int: Bool] = [:]
 
     /// A touch by thread `pid` running on node `node`, or by the device of that node.

@@ -45,8 +45,8 @@ public protocol TaskDirectory: Sendable {
     var now: UInt64 { get }
     /// The present processes.
     var processes: [Int32] { get }
-    /// Whether a process holds a device open, or maps it.
-    func holdsOpen(_ device: Device, process: Int32) -> Bool
+    /// Whether a process holds the device of a node open, or maps it.
+    func holdsDeviceOpen(of node: Node, process: Int32) -> Bool
 }
 
 /// A machine without programs around it: no task is known.
@@ -54,5 +54,5 @@ struct NoTasks: TaskDirectory {
     func task(_ id: Int32) -> TaskDescription? { nil }
     var now: UInt64 { 0 }
     var processes: [Int32] { [] }
-    func holdsOpen(_ device: Device, process: Int32) -> Bool { false }
+    func holdsDeviceOpen(of node: Node, process: Int32) -> Bool { false }
 }

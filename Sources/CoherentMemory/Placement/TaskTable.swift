@@ -39,11 +39,11 @@ final class TaskTable: Sendable {
         /// What becomes of the policy when other nodes are allowed (mpol_rebind_task()). One change after the other, as
         /// Linux does it: what two nodes became one in stays one. Nodes that are only preferred stay what they are
         /// (mpol_rebind_preferred()), and static and relative ones are made of what the user said at each fault.
-        mutating func rebind(to allowed: IDSet, in machine: Machine) {
+        mutating func rebind(to allowed: IDSet, in map: NodeMap) {
             guard self.allowed != allowed else { return }
             if policy.mode.traits.isRebound, policy.flag == nil {
                 // What no cpuset governs stays in every mask.
-                let kept = policy.nodes.intersection(machine.ungovernedNodes)
+                let kept = policy.nodes.intersection(map.ungoverned)
                 let nodes = policy.nodes.subtracting(kept).remapped(from: self.allowed, to: allowed).union(kept)
                 policy = MemoryPolicy(mode: policy.mode, nodes: nodes.isEmpty ? allowed : nodes, flag: nil)
             }
@@ -85,22 +85,22 @@ final class TaskTable: Sendable {
 
     /// Other nodes have memory, or groups ask for other nodes: policies follow, below one group or everywhere
     /// (update_tasks_nodemask()).
-    func nodesChanged(below changed: ControlGroup? = nil, in machine: Machine) {
-        let available = machine.nodesWithMemory(.cpuset)
+    func nodesChanged(below changed: ControlGroup? = nil, in map: NodeMap) {
+        let available = map.withMemory(.cpuset)
         state.withLock { state in
             var effective: [UInt64: IDSet] = [:]
             state.policies.update { own in
                 guard changed.map(own.group.isWithin) ?? true else { return }
                 let allowed = effective[own.group.id] ?? own.group.effectiveMems(root: available)
                 effective[own.group.id] = allowed
-                own.rebind(to: allowed, in: machine)
+                own.rebind(to: allowed, in: map)
             }
         }
         if changed == nil { self.changed() } else { activate() }
     }
 
     /// What is in force for a thread, nil where that is nothing.
-    func placement(of id: Int32, in machine: Machine) -> TaskPlacement? {
+    func placement(of id: Int32, in map: NodeMap) -> TaskPlacement? {
         guard id > 0, isActive.load(ordering: .acquiring) else { return nil }
         let now = ContinuousClock.now
         let epoch = epoch.load(ordering: .acquiring)
@@ -108,7 +108,7 @@ final class TaskTable: Sendable {
         if let known = shards[shard].known.withLock({ $0[id] }), known.epoch == epoch, now < known.validUntil {
             return known
         }
-        guard let found = resolve(id, epoch: epoch, until: now + Self.trust, in: machine) else { return nil }
+        guard let found = resolve(id, epoch: epoch, until: now + Self.trust, in: map) else { return nil }
         shards[shard].known.withLock { known in
             // Tasks that ended leave their answers behind.
             if known.count > 4096 { known = known.filter { $0.value.epoch == epoch && $0.value.validUntil > now } }
@@ -118,29 +118,29 @@ final class TaskTable: Sendable {
     }
 
     private func resolve(
-        _ id: Int32, epoch: UInt64, until: ContinuousClock.Instant, in machine: Machine
+        _ id: Int32, epoch: UInt64, until: ContinuousClock.Instant, in map: NodeMap
     ) -> TaskPlacement? {
         state.withLock { state -> TaskPlacement? in
             let directory = state.directory
             guard let task = directory.task(id) else { return nil }
             let group = Self.group(of: task, in: &state) ?? root
-            let allowed = group.isConfining ? group.effectiveMems(root: machine.nodesWithMemory(.cpuset)) : nil
-            let policy = Self.policy(of: id, task, in: group, &state, machine)
+            let allowed = group.isConfining ? group.effectiveMems(root: map.withMemory(.cpuset)) : nil
+            let policy = Self.policy(of: id, task, in: group, &state, map)
             return TaskPlacement(
-                process: task.process, policy: machine.effective(policy),
-                allowed: allowed.map { machine.mask($0.union(machine.ungovernedNodes)) }, epoch: epoch,
+                process: task.process, policy: map.effective(policy),
+                allowed: allowed.map { map.mask($0.union(map.ungoverned)) }, epoch: epoch,
                 validUntil: until)
         }
     }
 
     /// The policy of a task, own or inherited, bound to the nodes that are allowed now.
     private static func policy(
-        of id: Int32, _ task: TaskDescription, in group: ControlGroup, _ state: inout State, _ machine: Machine
+        of id: Int32, _ task: TaskDescription, in group: ControlGroup, _ state: inout State, _ map: NodeMap
     ) -> MemoryPolicy {
         guard var own = state.policies.value(of: id, task, in: state.directory) else { return .default }
         own.process = task.process
         own.group = group
-        own.rebind(to: group.effectiveMems(root: machine.nodesWithMemory(.cpuset)), in: machine)
+        own.rebind(to: group.effectiveMems(root: map.withMemory(.cpuset)), in: map)
         state.policies.replace(own, of: id)
         return own.policy
     }
@@ -163,12 +163,12 @@ final class TaskTable: Sendable {
     }
 
     /// Sets the policy of a thread, and of what it makes from now on.
-    func setPolicy(_ policy: MemoryPolicy, of id: Int32, startTime: UInt64?, in machine: Machine) throws(Errno) {
+    func setPolicy(_ policy: MemoryPolicy, of id: Int32, startTime: UInt64?, in map: NodeMap) throws(Errno) {
         try state.withLock { state throws(Errno) in
             let task = try Self.task(id, startTime: startTime, in: state.directory)
             let group = Self.group(of: task, in: &state) ?? root
-            let allowed = group.effectiveMems(root: machine.nodesWithMemory(.cpuset))
-            let usable = allowed.union(machine.ungovernedNodes)
+            let allowed = group.effectiveMems(root: map.withMemory(.cpuset))
+            let usable = allowed.union(map.ungoverned)
             // Nodes must be left (mpol_set_nodemask(), and mpol_ops.create); relative ones always are.
             guard policy.nodes.isEmpty || policy.flag == .relative || !policy.nodes.isDisjoint(with: usable) else {
                 throw .invalidArgument
@@ -184,26 +184,26 @@ final class TaskTable: Sendable {
     }
 
     /// The policy of a thread: its own, or inherited. ESRCH where there is no such task.
-    func policy(of id: Int32, in machine: Machine) throws(Errno) -> MemoryPolicy {
+    func policy(of id: Int32, in map: NodeMap) throws(Errno) -> MemoryPolicy {
         try state.withLock { state throws(Errno) in
             let task = try Self.task(id, in: state.directory)
             let group = Self.group(of: task, in: &state) ?? root
-            return Self.policy(of: id, task, in: group, &state, machine)
+            return Self.policy(of: id, task, in: group, &state, map)
         }
     }
 
     /// The tasks that have a policy other than the default, ascending.
-    func policies(in machine: Machine) -> [(task: Int32, policy: MemoryPolicy)] {
+    func policies(in map: NodeMap) -> [(task: Int32, policy: MemoryPolicy)] {
         let tasks = state.withLock { $0.policies.tasks }.sorted()
         return tasks.compactMap { id in
-            guard let policy = try? policy(of: id, in: machine), policy.mode != .default else { return nil }
+            guard let policy = try? policy(of: id, in: map), policy.mode != .default else { return nil }
             return (id, policy)
         }
     }
 
     /// The nodes that a task may use. ESRCH where there is no such task.
-    func allowedNodes(of id: Int32, in machine: Machine) throws(Errno) -> IDSet {
-        try group(of: id).effectiveMems(root: machine.nodesWithMemory(.cpuset))
+    func allowedNodes(of id: Int32, in map: NodeMap) throws(Errno) -> IDSet {
+        try group(of: id).effectiveMems(root: map.withMemory(.cpuset))
     }
 
     // MARK: Groups
@@ -243,17 +243,17 @@ final class TaskTable: Sendable {
     }
 
     /// Puts a process into a group. ESRCH where there is none, ENODEV where the group has gone.
-    func attach(_ id: Int32, startTime: UInt64?, to group: ControlGroup, in machine: Machine) throws(Errno) {
+    func attach(_ id: Int32, startTime: UInt64?, to group: ControlGroup, in map: NodeMap) throws(Errno) {
         try state.withLock { state throws(Errno) in
             let thread = try Self.task(id, startTime: startTime, in: state.directory)
             let task = try Self.task(thread.process, in: state.directory)
             guard !group.state.withLock({ $0.isRemoved }) else { throw .operationNotSupportedByDevice }
             state.groups.set(group, of: thread.process, task, in: state.directory)
-            let allowed = group.effectiveMems(root: machine.nodesWithMemory(.cpuset))
+            let allowed = group.effectiveMems(root: map.withMemory(.cpuset))
             state.policies.update { own in
                 guard own.process == thread.process else { return }
                 own.group = group
-                own.rebind(to: allowed, in: machine)
+                own.rebind(to: allowed, in: map)
             }
         }
         activate()
@@ -305,18 +305,17 @@ final class TaskTable: Sendable {
     }
 
     /// Whether a task may use a restricted node: it stands in the list, or holds the device open.
-    func mayUse(_ node: Node, _ device: Device?, task id: Int32) -> Bool {
+    func mayUse(_ node: Node, task id: Int32) -> Bool {
         let directory = directory
         guard id > 0, let thread = directory.task(id) else { return false }
-        return mayUse(node, device, process: thread.process)
+        return mayUse(node, process: thread.process)
     }
 
     /// The same where the process is known, which is cheaper.
-    func mayUse(_ node: Node, _ device: Device?, process: Int32) -> Bool {
+    func mayUse(_ node: Node, process: Int32) -> Bool {
         guard process > 0 else { return false }
         let (directory, startTime) = state.withLock { ($0.directory, $0.permitted[node.index]?[process]) }
         if let startTime, directory.task(process)?.startTime == startTime { return true }
-        guard let device else { return false }
-        return directory.holdsOpen(device, process: process)
+        return directory.holdsDeviceOpen(of: node, process: process)
     }
 }

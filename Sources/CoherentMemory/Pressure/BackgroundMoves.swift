@@ -1,6 +1,5 @@
 import LinuxSupport
 import MachineTopology
-import Synchronization
 
 /// A move of pages in the background while it runs: demotion by kswapd, or automatic NUMA balancing.
 public struct BackgroundMove: Sendable {
@@ -22,16 +21,14 @@ public struct BackgroundMove: Sendable {
     public let account: MigrationAccount
 }
 
-extension Machine {
-    /// Sets the observer of background moves. It is called without locks when one begins; the function that it returns
-    /// is called at its end.
-    public func setBackgroundObserver(_ observer: @escaping @Sendable (BackgroundMove) -> @Sendable () -> Void) {
-        system.hooks.withLock { $0.backgroundObserver = observer }
-    }
+/// Tells an observer of what the machine moves of its own accord.
+final class BackgroundMoves: Sendable {
+    /// Called without locks when a move begins; what that returns is called at its end.
+    let observer = Mutex<(@Sendable (BackgroundMove) -> @Sendable () -> Void)?>(nil)
 
     /// Does what moves pages while the observer knows of it.
-    func inBackground<Result>(_ move: BackgroundMove, _ body: () -> Result) -> Result {
-        let end = system.hooks.withLock { $0.backgroundObserver }?(move)
+    func run<Result>(_ move: BackgroundMove, _ body: () -> Result) -> Result {
+        let end = observer.withLock { $0 }?(move)
         defer { end?() }
         return body()
     }

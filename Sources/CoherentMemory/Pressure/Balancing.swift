@@ -1,32 +1,30 @@
 import LinuxSupport
 import MachineTopology
 import Synchronization
-import SystemPackage
 
-extension Machine {
-    /// The settings of automatic NUMA balancing; off by default.
-    public var balancing: BalancingSettings {
-        get { system.pressure.balancing.settings.withLock { $0 } }
-        set { updateBalancing { $0 = newValue } }
+/// Automatic NUMA balancing: marks pages, and moves those that hinting faults find misplaced (kernel/sched/fair.c).
+final class Balancer: MoverUser {
+    let mover: Mover
+    let hinting: HintingFaults
+    let background: BackgroundMoves
+
+    init(_ mover: Mover, _ background: BackgroundMoves) {
+        self.mover = mover
+        self.background = background
+        hinting = mover.memory.hinting
     }
+}
 
-    /// Changes settings of automatic NUMA balancing atomically.
-    public func updateBalancing(_ change: (inout BalancingSettings) -> Void) {
-        system.pressure.balancing.update(change)
-    }
-
-    /// Marks pages slice by slice and moves those that hinting faults find misplaced, until cancelled (task_numa_work()
-    /// and migrate_misplaced_folio()). While balancing is off it sleeps.
-    ///
-    /// Runs on a thread of its own, and only on one; ``wakeBackgroundWork()`` makes it check `isCancelled`.
-    public func runBalancing(isCancelled: () -> Bool) {
+extension Balancer {
+    /// See ``Machine/runBalancing(isCancelled:)``.
+    func runBalancing(isCancelled: () -> Bool) {
         var position = ScanPosition()
         var next = ContinuousClock.now
         while !isCancelled() {
-            let settings = balancing
+            let settings = hinting.settings.withLock { $0 }
             moveMisplaced(isCancelled: isCancelled)
             if settings.mode.isEmpty {
-                system.pressure.balancing.wakeUp.sleep(until: nil)
+                hinting.wakeUp.sleep(until: nil)
                 next = .now
                 continue
             }
@@ -37,7 +35,7 @@ extension Machine {
                 )
                 next = .now + .milliseconds(settings.scanPeriod)
             }
-            system.pressure.balancing.wakeUp.sleep(until: next)
+            hinting.wakeUp.sleep(until: next)
         }
     }
 
@@ -56,7 +54,7 @@ extension Machine {
         var visits = max(count, Self.fewestVisits)
         var isWrapped = false
         while true {
-            guard let buffer = nextBuffer(from: position.buffer), !isWrapped || buffer.id < start else {
+            guard let buffer = memory.nextBuffer(from: position.buffer), !isWrapped || buffer.id < start else {
                 if isWrapped || start == 0 { break }
                 isWrapped = true
                 position = ScanPosition()
@@ -91,9 +89,8 @@ extension Machine {
             else {
                 return
             }
-            unsafe forEachMatch(pages, filter: .all, in: state) { page, slot in
-                var entry = PageTableEntry(rawValue: unsafe slot.pointee)
-                let node = node(of: entry.pfn)
+            state.pages.update(pages) { page, entry in
+                let node = nodes.node(of: entry.pfn)
                 let usesTime = mode.contains(.tiering) && !node.isTopTier
                 guard node.allows(.numaBalancing), usesTime || mode.contains(.normal) else { return }
                 let frame = node.index(of: entry.pfn)
@@ -108,23 +105,20 @@ extension Machine {
                         entry.hasHint = true
                     }
                     entry.isHinting = true
-                    entry.isCached = false
-                    entry.isUnmapping = true
-                    node.counters.cached.add(-1)
+                    _ = entry.uncache()
                     node.counters.pressure.marked.add(1)
                     cached.append(page)
                     marked += 1
                 }
-                unsafe slot.pointee = entry.rawValue
             }
         }
-        unmap(cached, of: buffer)
+        memory.unmap(cached, of: buffer)
         return marked
     }
 
     /// Moves the pages that hinting faults found misplaced.
     func moveMisplaced(isCancelled: () -> Bool) {
-        let misplaced = system.pressure.balancing.drain()
+        let misplaced = hinting.drain()
         guard !misplaced.isEmpty else { return }
         struct Batch: Hashable {
             let buffer: UInt64
@@ -137,11 +131,11 @@ extension Machine {
         let account = MigrationAccount(.balancing)
         account.expect(misplaced.count)
         let targets = IDSet(batches.keys.map { nodes[$0.target].id })
-        inBackground(BackgroundMove(kind: .balancing, from: [], to: targets, account: account)) {
+        background.run(BackgroundMove(kind: .balancing, from: [], to: targets, account: account)) {
             func isOver() -> Bool { isCancelled() || account.isCancelled }
             for (batch, pages) in batches.sorted(by: { ($0.key.buffer, $0.key.unit) < ($1.key.buffer, $1.key.unit) }) {
                 if isOver() { return }
-                guard let buffer = buffer(id: batch.buffer) else { continue }
+                guard let buffer = memory.buffer(id: batch.buffer) else { continue }
                 let moved = move(
                     Set(pages.map(\.page)), of: buffer, unit: batch.unit, to: nodes[batch.target], isCancelled: isOver)
                 account.add(MigrationResult(moved: moved))
@@ -156,7 +150,7 @@ extension Machine {
         // Promotion does not make the fast memory short; kswapd may make room for the next ones (migrate_balanced_pgdat()).
         let room = target.room
         guard target.allows(.numaBalancing), room >= pages.count else {
-            if isDemotionEnabled, target.isTopTier { target.requestKswapd() }
+            if nodes.isDemotionEnabled.load(ordering: .relaxed), target.isTopTier { target.requestKswapd() }
             return 0
         }
         return buffer.migrationTurn.withLock { _ in
@@ -167,25 +161,23 @@ extension Machine {
                     return false
                 }
                 var isAny = false
-                unsafe forEachMatch(unit, filter: .notOn(node: target.index), in: state) { page, slot in
-                    var entry = PageTableEntry(rawValue: unsafe slot.pointee)
+                state.pages.update(unit, filter: .notOn(target.span)) { page, entry in
                     guard pages.contains(entry.isHuge ? unit.lowerBound : page) else { return }
-                    let node = node(of: entry.pfn)
+                    let node = nodes.node(of: entry.pfn)
                     guard node.allows(.numaBalancing), !entry.isHuge || room >= HugePage.frames else { return }
                     if !node.isTopTier, target.isTopTier { promoted += 1 }
                     entry.isMigrating = true
-                    unsafe slot.pointee = entry.rawValue
                     isAny = true
                 }
                 return isAny
             }
             guard isAny else { return 0 }
             let reason: MoveReason = promoted > 0 ? .promotion : .balancing
-            let outcome = try? moveHoldingTurn(
+            let outcome = try? mover.moveHoldingTurn(
                 buffer, pages: unit, filter: .migrating, targets: [target], reason: reason, isCancelled: isCancelled)
             let moved = outcome?.moved ?? 0
             target.counters.pressure.balanced.add(moved)
-            if BalancingMode(rawValue: system.pressure.balancing.mode.load(ordering: .relaxed)).contains(.tiering) {
+            if BalancingMode(rawValue: hinting.mode.load(ordering: .relaxed)).contains(.tiering) {
                 target.counters.pressure.promoted.add(min(promoted, moved))
             }
             return moved

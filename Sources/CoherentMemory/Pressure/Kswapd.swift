@@ -3,22 +3,18 @@ import MachineTopology
 import Synchronization
 import SystemPackage
 
-extension Machine {
+extension Reclaimer {
     /// Pages freed between two looks at the watermarks.
     private static let cluster = 4096
 
-    /// Keeps memory free in the background until cancelled: while ``isDemotionEnabled``, demotes unused pages of each
-    /// node whose free pages fall below its low watermark, until they reach the high one (kswapd() of mm/vmscan.c).
-    ///
-    /// Runs on a thread of its own, and only on one; ``wakeBackgroundWork()`` makes it check `isCancelled`. If nothing
-    /// can be demoted it tries again after a second, then after two, up to a minute.
-    public func runKswapd(
-        isCancelled: () -> Bool, waitForUse: () -> Void = Machine.waitForUse
+    /// See ``Machine/runKswapd(isCancelled:waitForUse:)``.
+    func runKswapd(
+        isCancelled: () -> Bool, waitForUse: () -> Void
     ) {
-        var pauses = [Duration](repeating: .zero, count: nodes.count)
-        var resumption = [ContinuousClock.Instant?](repeating: nil, count: nodes.count)
+        var pauses = [Duration](repeating: .zero, count: nodes.all.count)
+        var resumption = [ContinuousClock.Instant?](repeating: nil, count: nodes.all.count)
         while !isCancelled() {
-            for node in nodes where node.wantsKswapd.load(ordering: .acquiring) {
+            for node in nodes.all where node.wantsKswapd.load(ordering: .acquiring) {
                 if let moment = resumption[node.index], moment > .now { continue }
                 resumption[node.index] = nil
                 node.wantsKswapd.store(false, ordering: .sequentiallyConsistent)
@@ -31,14 +27,8 @@ extension Machine {
                 }
             }
             if isCancelled() { return }
-            system.pressure.kswapd.sleep(until: resumption.compactMap { $0 }.min())
+            nodes.kswapd.sleep(until: resumption.compactMap { $0 }.min())
         }
-    }
-
-    /// Wakes the threads of ``runKswapd(isCancelled:waitForUse:)`` and ``runBalancing(isCancelled:)``.
-    public func wakeBackgroundWork() {
-        system.pressure.kswapd.wake()
-        system.pressure.balancing.wakeUp.wake()
     }
 
     /// Demotes pages of a node up to its high watermark, or that for promotion (balance_pgdat()); false where it fell short.
@@ -51,9 +41,9 @@ extension Machine {
         guard isShort else { return true }
         node.counters.pressure.kswapdRuns.add(1)
         let account = MigrationAccount(.demotion)
-        let targets = IDSet(demotionTargets(of: node).map(\.id))
+        let targets = IDSet(nodes.demotionTargets(of: node).map(\.id))
         let move = BackgroundMove(kind: .kswapd, from: [node.id], to: targets, account: account)
-        return inBackground(move) {
+        return background.run(move) {
             account.expect(goal - node.freePages)
             return demote(from: node, to: goal, account, waitForUse: waitForUse) {
                 isCancelled() || account.isCancelled
@@ -64,13 +54,13 @@ extension Machine {
     private func demote(
         from node: Node, to goal: Int, _ account: MigrationAccount, waitForUse: () -> Void, isCancelled: () -> Bool
     ) -> Bool {
-        while !isCancelled(), isDemotionEnabled, node.allows(.reclaim) {
+        while !isCancelled(), nodes.isDemotionEnabled.load(ordering: .relaxed), node.allows(.reclaim) {
             let missing = goal - node.freePages
             guard missing > 0 else { return true }
             let wanted = min(missing, Self.cluster)
             do throws(Errno) {
                 let freed = try reclaim(
-                    wanted, of: node, demotingTo: demotionTargets(of: node), for: .kswapd, account: account,
+                    wanted, of: node, demotingTo: nodes.demotionTargets(of: node), for: .kswapd, account: account,
                     isCancelled: isCancelled, waitForUse: waitForUse)
                 if freed == 0 { return false }
             } catch {

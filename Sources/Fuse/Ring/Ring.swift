@@ -151,7 +151,7 @@ final class Ring: @unchecked Sendable {
 
     /// Gives the kernel the answers, which wakes those who wait for them, and waits for the next request.
     private func submitAndWait() -> Int32 {
-        priority.settle()
+        priority.applyMoves()
         if needsPriming {
             // The new entries are the kernel's once they are submitted.
             let result = unsafe curing_submit(raw, 0)

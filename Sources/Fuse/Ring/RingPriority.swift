@@ -56,7 +56,7 @@ struct RingPriority {
 
     /// To be called on the ring's thread before answers are given to the kernel.
     @inline(__always)
-    mutating func settle() {
+    mutating func applyMoves() {
         if moves > 0 { change() }
     }
 

@@ -38,6 +38,8 @@ public struct ProcMapping: Sendable, Hashable {
         guard wanted == nil || wanted == device,
             let inode = Self.number(line, &place, hexadecimal: false, to: " ")
         else { return nil }
+        // Behind the end where nothing follows the number.
+        place = min(place, line.count)
         while place < line.count, line[place] == UInt8(ascii: " ") { place += 1 }
         addresses = start..<end
         isReadable = line[permissions] == UInt8(ascii: "r")
@@ -46,7 +48,7 @@ public struct ProcMapping: Sendable, Hashable {
         isShared = line[permissions + 3] == UInt8(ascii: "s")
         self.offset = offset
         self.inode = inode
-        path = String(decoding: (place..<line.count).map { line[$0] }, as: UTF8.self)
+        path = String(decoding: (min(place, line.count)..<line.count).map { line[$0] }, as: UTF8.self)
     }
 
     /// Parses a line of text. See ``init(_:on:)``.

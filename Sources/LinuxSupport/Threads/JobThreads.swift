@@ -39,7 +39,7 @@ public final class JobThreads: Sendable {
 
     /// Who waits for work.
     private final class Worker: Sendable {
-        private static let patience = 10
+        private static let idleTimeout = 10
 
         let thread = TracedMutex<Int32>(0)
         private let given = TracedMutex<(work: Work, isShort: Bool)?>(nil)
@@ -52,7 +52,7 @@ public final class JobThreads: Sendable {
 
         /// Waits for work; nil where none comes for a while.
         func take() -> (work: Work, isShort: Bool)? {
-            guard wake.wait(timeout: .now() + .seconds(Self.patience)) == .success else { return nil }
+            guard wake.wait(timeout: .now() + .seconds(Self.idleTimeout)) == .success else { return nil }
             return given.withLock { given in
                 defer { given = nil }
                 return given

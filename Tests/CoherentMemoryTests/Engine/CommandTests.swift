@@ -1,3 +1,4 @@
+import LinuxSupport
 import SystemPackage
 import Testing
 
@@ -28,6 +29,26 @@ struct CommandTests {
         let machine = try Machine(ram: 16, coherent: [8, 8])
         let buffer = try machine.makeBuffer(policy, size: 64 * 4096)
         return (machine, buffer, PageCache(machine, mapping: [buffer]))
+    }
+
+    /// A device that has used its own memory, and a buffer, of a machine that nobody has any more.
+    private func leftBehind() throws -> Left {
+        let (machine, buffer, cache) = try scene()
+        try machine.run(.fill(try machine.devices[0].memory.pages(0..<4), 7), .fill(try buffer.pages(0..<4), 7))
+        return withExtendedLifetime(cache) { Left(device: machine.devices[0], buffer: buffer) }
+    }
+
+    private struct Left {
+        weak var device: Device?
+        weak var buffer: Buffer?
+    }
+
+    @Test("leave nothing of a machine that nobody has any more")
+    func lifetime() async throws {
+        let left = try leftBehind()
+        // The queue's thread may have it for a moment longer.
+        for _ in 0..<500 where left.device != nil { try await Task.sleep(for: .milliseconds(10)) }
+        #expect(left.device == nil && left.buffer == nil)
     }
 
     @Test("numbers them, and tells what became of the last 64")
@@ -192,6 +213,8 @@ struct CommandTests {
 extension Machine {
     /// Has all devices let go of a buffer, as a touch of each page does.
     func unmapAll(_ buffer: Buffer) {
-        for device in devices { unmap(0..<UInt64.max >> Page.shift, of: buffer, from: device) }
+        buffer.state.withLock { state in
+            for device in devices { state.pages.unmap(0..<UInt64.max >> Page.shift, from: device.mmu) }
+        }
     }
 }

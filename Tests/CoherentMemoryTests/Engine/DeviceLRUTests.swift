@@ -39,13 +39,7 @@ extension Machine {
     /// As if the kernel had dropped all pages of a buffer, and the scanner had seen it.
     func unmapFromPageCache(_ buffer: Buffer) {
         buffer.state.withLock { state in
-            unsafe forEachMatch(0..<Page.count(of: state.size), filter: .all, in: state) { _, slot in
-                var entry = PageTableEntry(rawValue: unsafe slot.pointee)
-                guard entry.isCached else { return }
-                entry.isCached = false
-                node(of: entry.pfn).counters.cached.add(-1)
-                unsafe slot.pointee = entry.rawValue
-            }
+            state.pages.update(0..<Page.count(of: state.size)) { $1.isCached = false }
         }
     }
 }

@@ -330,6 +330,6 @@ struct HugeWalk {
         for node in machine.nodes { machine.setHugePages(0, of: node) }
         do { try machine.checkInvariants() } catch { throw fail("\(error)") }
         for node in machine.nodes { try require(node.usage.free == node.usage.present, "node \(node.id) lost memory") }
-        try require(machine.tables.inUse == 0, "tables are left")
+        try require(machine.memory.tables.inUse == 0, "tables are left")
     }
 }

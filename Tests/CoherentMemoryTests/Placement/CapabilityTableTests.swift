@@ -248,10 +248,10 @@ struct CapabilityScene {
             machine.balancing.mode = .tiering
             for _ in 0..<3 {
                 for page in 0..<8 { _ = cache.touch(buffer, page: page) { bytes in (bytes[0] = 2, stored: true) } }
-                var position = Machine.ScanPosition()
-                machine.mark(1000, .tiering, from: &position, isCancelled: { false })
+                var position = Balancer.ScanPosition()
+                machine.balancer.mark(1000, .tiering, from: &position, isCancelled: { false })
                 for page in 0..<8 { _ = cache.touch(buffer, page: page) { bytes in (bytes[0] = 2, stored: true) } }
-                machine.moveMisplaced(isCancelled: { false })
+                machine.balancer.moveMisplaced(isCancelled: { false })
             }
             columns["balancing"] = machine.pages(of: buffer) == [0: 8] ? "ok" : "no"
             try machine.checkInvariants()
@@ -282,11 +282,14 @@ private struct CapabilityOracle {
 
     init(_ set: NodeCapabilities) { self.set = set }
 
+    private func isDisjoint(with rights: NodeCapabilities) -> Bool { set.isDisjoint(with: rights) }
+
     private func has(_ right: NodeCapabilities) -> Bool { set.contains(right) }
 
-    /// "DEMOTION requires RECLAIM"; an inconsistent set "fails when the node is hotplugged (-EINVAL from registration)".
+    /// "DEMOTION requires RECLAIM"; what the system takes unasked may be named, too. An inconsistent set "fails when the node is
+    /// hotplugged (-EINVAL from registration)".
     var isPossible: Bool {
-        (!has(.demotion) || has(.reclaim)) && (!has(.fallback) || has(.mempolicy))
+        (!has(.demotion) || has(.reclaim)) && (isDisjoint(with: [.fallback, .kernel]) || has(.mempolicy))
             && (set.isEmpty || has(.node))
     }
 

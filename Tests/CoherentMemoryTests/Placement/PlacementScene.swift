@@ -160,8 +160,8 @@ extension Machine {
     /// The id of the node that has a page, nil for one that was never touched.
     func nodeOfPage(_ page: UInt64, in buffer: Buffer) -> Int? {
         buffer.state.withLock { state in
-            let entry = state.table[page]
-            return entry.isPresent ? node(of: entry.pfn).id : nil
+            let entry = state.pages.table[page]
+            return entry.isPresent ? nodeMap.node(of: entry.pfn).id : nil
         }
     }
 }

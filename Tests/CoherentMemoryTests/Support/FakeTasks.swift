@@ -1,5 +1,6 @@
-import CoherentMemory
 import LinuxSupport
+
+@testable import CoherentMemory
 
 /// Tasks that a test makes up: processes, their threads, and who holds which device open.
 final class FakeTasks: TaskDirectory {
@@ -62,7 +63,7 @@ final class FakeTasks: TaskDirectory {
 
     var processes: [Int32] { state.withLock { $0.tasks.filter { $0.key == $0.value.process }.keys.sorted() } }
 
-    func holdsOpen(_ device: Device, process: Int32) -> Bool {
-        state.withLock { $0.holders[device.name]?.contains(process) ?? false }
+    func holdsDeviceOpen(of node: Node, process: Int32) -> Bool {
+        state.withLock { $0.holders[node.deviceName ?? ""]?.contains(process) ?? false }
     }
 }

@@ -45,7 +45,7 @@ extension Mounts {
                 // A mebibyte takes a fifth of a second, and a page a millisecond.
                 for figure in ["read", "write"] { try mount.store("5", in: "\(link)/\(figure)_bandwidth") }
                 try mount.store("real", in: "\(link)/pace")
-                let client = try field.start(Attack(name: "moves", count: 64))
+                let client = try field.start(Attack(name: "waits", count: 24))
                 _ = try client.line(within: 90)
                 let engine = "sys/class/cdm/cdm0/dma"
                 #expect(try eventually { try Int(mount.word("\(engine)/queued")) ?? 0 > 8 })
@@ -54,8 +54,8 @@ extension Mounts {
                     try mount.store("0 4096 \((turn + 1) % 2)", in: mount.control("root") + "/migrate")
                     return ContinuousClock.now - start
                 }.sorted()
-                // The one in the middle: this machine may have other things to do, too.
-                #expect(times[10] < .milliseconds(100), "\(times)")
+                // But for one in ten: this machine may have other things to do, too.
+                #expect(times[18] < .milliseconds(100), "\(times)")
                 try mount.store("off", in: "\(link)/pace")
                 client.kill(SIGKILL)
                 _ = try client.finish()

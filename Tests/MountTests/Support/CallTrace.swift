@@ -21,6 +21,16 @@ enum CallTrace {
         guard isTraced else { throw Failure("the daemon cannot be traced") }
     }
 
+    /// The calls that the last run of `mount-scripts/trace-calls` wrote down; nil where there is no record for this architecture.
+    static var record: Set<String>? {
+        #if arch(x86_64)
+            let file = Host.package.appending("Tests/calls.x86_64").string
+        #else
+            let file = Host.package.appending("Tests/calls.aarch64").string
+        #endif
+        return (try? String(contentsOfFile: file, encoding: .utf8)).map(calls)
+    }
+
     /// The calls of a table of `strace -c -U name`.
     static func calls(in table: String) -> Set<String> {
         let words = table.split(separator: "\n").map { $0.trimmingCharacters(in: .whitespaces) }

@@ -1,3 +1,5 @@
+import CoherentTree
+
 extension Manual {
     /// buffers/, and the controls of buffers and device files.
     static let buffers: [Chapter] = [

@@ -1,3 +1,5 @@
+import CoherentTree
+
 extension Manual {
     private static let truth =
         "what begins with 1, y, t, e or on, or with 0, n, f, d or of, in either case (kstrtobool())"

@@ -40,7 +40,7 @@ private struct ManyTasks: TaskDirectory {
 
     var now: UInt64 { 1 << 20 }
     var processes: [Int32] { Array(1000..<1000 + count) }
-    func holdsOpen(_ device: Device, process: Int32) -> Bool { false }
+    func holdsDeviceOpen(of node: Node, process: Int32) -> Bool { false }
 }
 
 /// One row: what is in force while pages are touched.

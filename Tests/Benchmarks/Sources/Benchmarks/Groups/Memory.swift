@@ -22,6 +22,7 @@ extension Group {
 
     /// Few enough frames that all are soon taken.
     private static let smallNode = """
+        block_size = "2M"
         [[node]]
         id = 0
         kind = "ram"

@@ -1,4 +1,0 @@
-import Glibc
-
-/// Who mounts, and so owns sys/, dev/ and buffers/.
-let owner: (uid: UInt32, gid: UInt32) = (geteuid(), getegid())

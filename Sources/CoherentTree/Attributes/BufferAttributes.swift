@@ -1,0 +1,159 @@
+import AttributeTree
+import CoherentMemory
+import LinuxSupport
+import MachineTopology
+import SystemPackage
+
+/// sys/kernel/cdm/buffers/NAME, and sys/class/cdm/cdmN/buffer for a device file.
+package enum BufferAttributes {
+    package static let table: [Attribute<Subject<Buffer>>] = [
+        .readOnly("size", summary: "The size of the buffer.") { "\($0.part.size)" },
+        .readOnly("resident", summary: "The bytes that have a frame.") {
+            "\(UInt64($0.part.residentPages) * Page.size)"
+        },
+        .readWrite(
+            "policy", isPollable: true, summary: "The memory policy of its pages.",
+            show: { "\($0.part.policy)" },
+            store: { subject, text throws(Errno) in
+                let policy = try MemoryPolicy(parsing: text.text, available: subject.machine.nodesWithMemory)
+                try subject.machine.setPolicy(policy, of: subject.part, by: text.writer)
+            }),
+        .readWrite(
+            "huge", summary: "Whether new pages are huge: never, within_size, always, or pool for reserved ones.",
+            show: { choices(selected: $0.part.hugeMode) },
+            store: { subject, text throws(Errno) in
+                try subject.machine.setHugeMode(try text.keyword(as: HugeMode.self), of: subject.part)
+            }),
+        .readWrite(
+            "contiguous",
+            summary:
+                "Its run in a node's contiguous share; write a node to allocate it, none to free it.",
+            show: { subject in
+                subject.machine.contiguousRange(of: subject.part).map {
+                    "\($0.node) 0x\(String($0.physicalAddress, radix: 16)) 0x\(String($0.length, radix: 16))"
+                } ?? "none"
+            },
+            start: { subject, text throws(Errno) in
+                let (machine, buffer) = (subject.machine, subject.part)
+                let word = try text.word
+                // Not on the thread that took the write: a migration may have to be waited for, and the page cache.
+                guard word != "none" else {
+                    return Job("contiguous") { _ throws(Errno) in try machine.releaseContiguous(buffer) }
+                }
+                let node = try AttributeText(word).nodeID()
+                return Job("contiguous") { _ throws(Errno) in
+                    try machine.makeContiguous(buffer, on: node, by: text.writer)
+                }
+            }),
+        .readOnly("placement", summary: "The number of its pages on each node.") { subject in
+            subject.machine.placement(of: subject.part).map { "N\($0.node)=\($0.pages)" }.joined(separator: " ")
+        },
+        .readOnly(
+            "pages", summary: "Its pages, a line a run.",
+            records: { subject, offset, _ in
+                subject.machine.runs(of: subject.part, from: offset, limit: 256).map {
+                    TextRecord("\($0.line)\n", next: $0.offset + $0.length)
+                }
+            }),
+        .readWrite(
+            "migrate", isPollable: true, summary: "Moves pages to a node, or cancels a move; shows the last result.",
+            show: { $0.part.migration.line }, start: migrate
+        ).changingSteadily(),
+        .readWrite(
+            "pinned", summary: "1: its pages may not move.", show: { $0.part.isPinned ? "1" : "0" },
+            store: { subject, text throws(Errno) in
+                let isPinned = try text.keyword(of: ["0", "1"]) == "1"
+                try subject.services.files.setPinned(isPinned, of: subject.part, by: text.writer)
+            }),
+        .readWrite(
+            "mapping",
+            summary:
+                "How it is mapped: tracked through the page cache, or direct, past it; EBUSY while it is open.",
+            show: { choices(selected: $0.part.mapping) },
+            start: { subject, text throws(Errno) in
+                let mode = try text.keyword(as: MappingMode.self)
+                let (services, buffer) = (subject.services, subject.part)
+                // Not on the thread that took the write: processes are looked into, and the page cache is emptied.
+                return Job("mapping") { _ throws(Errno) in
+                    try services.files.setMapping(mode, of: buffer, by: text.writer)
+                }
+            }),
+        .readOnly("faults", summary: "Counters of accesses and refusals.") { subject in
+            let counters = subject.part.counters
+            return nameValueLines([
+                ("read", counters.read), ("write", counters.write), ("cpu", counters.cpu),
+                ("device", counters.device), ("refused", counters.refused),
+            ])
+        },
+    ]
+
+    @Sendable private static func migrate(
+        _ subject: Subject<Buffer>, _ text: AttributeText
+    ) throws(Errno) -> Job {
+        var words = text.words
+        if words.count == 1, words[0].text == "cancel" {
+            subject.services.jobs.cancel(about: subject.part)
+            subject.part.cancelMigrations()
+            return Job("migrate-cancel") { _ in }
+        }
+        let isAsync = words.first?.text == "async"
+        if isAsync { words.removeFirst() }
+        let bytes: Range<UInt64>?
+        switch words.count {
+        case 1: bytes = nil
+        case 3:
+            let (end, overflow) = try words[0].unsigned().addingReportingOverflow(try words[1].unsigned())
+            guard !overflow else { throw .invalidArgument }
+            bytes = try words[0].unsigned()..<end
+        default: throw .invalidArgument
+        }
+        let target = try words[words.count - 1].nodeID()
+        let (machine, buffer, services) = (subject.machine, subject.part, subject.services)
+        try machine.checkMigration(of: buffer, bytes: bytes, to: target)
+        if let node = machine.node(target) { try machine.checkAccess(to: node, by: text.writer) }
+        let sources = machine.placement(of: buffer).map(\.node).filter { $0 != target }
+        let job = Job(
+            buffer.fixedSize == nil ? .buffer : .device, from: IDSet(sources), to: [target], subject: buffer,
+            isShort: machine.isShortMigration(of: buffer, bytes: bytes),
+            attempt: { account throws(Errno) in
+                try machine.migrateAtOnce(buffer, bytes: bytes, to: target, account: account)
+            }
+        ) { cancellation, account throws(Errno) in
+            try machine.migrate(buffer, bytes: bytes, to: target, account: account) { cancellation.isCancelled }
+        }
+        guard isAsync else { return job }
+        return Job("migrate-start") { _ throws(Errno) in
+            guard
+                services.jobs.start(job, for: text.client.user, Cancellation(), done: { _ in services.changes.kick() })
+            else {
+                throw .resourceTemporarilyUnavailable
+            }
+        }
+    }
+}
+
+extension AttributeText {
+    /// A node's number, of a node that may not exist. EINVAL for what is no number.
+    func nodeID() throws(Errno) -> Int { Int(clamping: try unsigned()) }
+}
+
+extension MigrationResult {
+    /// The line of a `migrate` file.
+    var line: String {
+        let (seconds, attoseconds) = duration.components
+        let fraction = String(10_000 + attoseconds / 100_000_000_000_000).dropFirst()
+        return "state=\(state.rawValue) moved=\(moved) failed=\(failed) bytes=\(bytes) seconds=\(seconds).\(fraction)"
+    }
+}
+
+extension PageRun {
+    /// The line of a `pages` file.
+    fileprivate var line: String {
+        let flags = [
+            (isDirty, "dirty"), (isPinned, "pinned"), (isPoisoned, "poisoned"), (isLost, "lost"), (isHuge, "huge"),
+            (isMigrating, "migrating"),
+        ].filter(\.0).map(\.1)
+        return "\(hex(offset)) \(hex(length)) \(node) \(hex(physicalAddress)) "
+            + (flags.isEmpty ? "-" : flags.joined(separator: ","))
+    }
+}

@@ -1,0 +1,93 @@
+import CoherentMemory
+import LinuxSupport
+import MachineTopology
+import SystemPackage
+
+/// What a task has mapped of one buffer or device.
+package struct TaskMapping: Sendable {
+    var addresses: Range<UInt64>
+    /// The bytes of the file that are mapped.
+    var bytes: Range<UInt64>
+    var buffer: Buffer
+    /// Whether the file is a device's.
+    var isDevice: Bool
+    var path: String
+}
+
+extension TreeServices {
+    /// The mappings of a process, ascending by address; see ``ProcTasks/mappings(of:timeout:)``.
+    func mappings(of process: TaskIdentity) throws(Errno) -> [TaskMapping] {
+        try processes.mappings(of: process).compactMap { mapping in
+            // What is mapped, the kernel has not forgotten.
+            guard let file = files.file(ofInode: mapping.inode) else { return nil }
+            let (end, overflow) = mapping.offset.addingReportingOverflow(UInt64(mapping.addresses.count))
+            guard !overflow else { return nil }
+            return TaskMapping(
+                addresses: mapping.addresses, bytes: mapping.offset..<end, buffer: file.buffer,
+                isDevice: file.isDevice, path: mapping.path)
+        }
+    }
+
+    /// The ranges of each buffer that a process maps. A device's memory is no task's to move about, as in Linux what a
+    /// driver maps is not (vma_migratable()).
+    private func mappedRanges(of process: TaskIdentity) throws(Errno) -> [(buffer: Buffer, ranges: [Range<UInt64>])] {
+        var ranges: [Buffer.ID: (buffer: Buffer, ranges: [Range<UInt64>])] = [:]
+        for mapping in try mappings(of: process) where !mapping.isDevice {
+            let buffer = mapping.buffer
+            ranges[buffer.id, default: (buffer, [])].ranges.append(mapping.bytes)
+        }
+        return ranges.values.sorted { $0.buffer.id < $1.buffer.id }
+    }
+
+    /// Moves the pages that a process maps from nodes to others (do_migrate_pages()).
+    ///
+    /// - Throws: ESRCH for no such process, ETIMEDOUT for one that does not let itself be read, ENOMEM where not all could be
+    ///   moved, EINTR when cancelled.
+    func moveMemory(
+        of process: TaskIdentity, from old: IDSet, to new: IDSet, _ account: MigrationAccount, isCancelled: () -> Bool
+    ) throws(Errno) {
+        let steps = old.migrationSteps(to: new)
+        try forEachMappedBuffer(of: process) { buffer, ranges throws(Errno) in
+            guard !steps.isEmpty else { return }
+            try machine.migrate(buffer, ranges: ranges, steps: steps, account: account, isCancelled: isCancelled)
+        }
+    }
+
+    /// Moves the pages that a process maps in a range of its addresses to a node.
+    ///
+    /// - Throws: as ``moveMemory(of:from:to:_:isCancelled:)``.
+    func moveMemory(
+        of process: TaskIdentity, addresses: Range<UInt64>, to node: Int, _ account: MigrationAccount,
+        isCancelled: () -> Bool
+    ) throws(Errno) {
+        var failure: Errno?
+        for mapping in try mappings(of: process) {
+            let part = mapping.addresses.clamped(to: addresses)
+            guard !part.isEmpty else { continue }
+            let start = mapping.bytes.lowerBound + (part.lowerBound - mapping.addresses.lowerBound)
+            let range = start..<start + UInt64(part.count)
+            do throws(Errno) {
+                try machine.migrate(
+                    mapping.buffer, ranges: [range], to: node, account: account, isCancelled: isCancelled)
+            } catch  where error == .noMemory || error == .resourceBusy {
+                failure = error
+            }
+        }
+        if let failure { throw failure }
+    }
+
+    private func forEachMappedBuffer(
+        of process: TaskIdentity, _ body: (Buffer, [Range<UInt64>]) throws(Errno) -> Void
+    ) throws(Errno) {
+        var failure: Errno?
+        for (buffer, ranges) in try mappedRanges(of: process) {
+            do throws(Errno) {
+                try body(buffer, ranges)
+            } catch  where error == .noMemory || error == .resourceBusy {
+                // What cannot move does not keep the rest.
+                failure = error
+            }
+        }
+        if let failure { throw failure }
+    }
+}

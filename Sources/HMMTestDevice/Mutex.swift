@@ -1,0 +1,4 @@
+import LinuxSupport
+
+/// Every lock of the module is one that the thread sanitizer sees.
+typealias Mutex = TracedMutex

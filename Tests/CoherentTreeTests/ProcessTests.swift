@@ -1,0 +1,100 @@
+import CoherentMemory
+import Dispatch
+import Glibc
+import LinuxSupport
+import SystemPackage
+import Testing
+
+@testable import CoherentTree
+
+/// Slots that users share.
+@Suite("User slots") struct UserSlotsTests {
+    @Test("Nobody has more than a share, all together leave root's reserve, and what is given back can be had again")
+    func shares() {
+        var slots = UserSlots(total: 8, share: 3, reserve: 2)
+        // The macro cannot change what it looks at.
+        func take(_ user: UInt32) -> Bool { slots.take(for: user) }
+        #expect(slots.isUnused)
+        let taken = (1...4).map { user in (0..<5).count { _ in take(UInt32(user)) } }
+        #expect(taken == [3, 3, 0, 0])
+        #expect((0..<5).count { _ in take(0) } == 2)
+        slots.giveBack(by: 1)
+        #expect(take(0))
+        slots.giveBack(by: 0)
+        #expect(take(3) && slots.areTaken(for: 3))
+        slots.giveBack(by: 9)
+        #expect(slots.areTaken(for: 0))
+        for (user, count) in [(UInt32(0), 2), (1, 2), (2, 3), (3, 1)] {
+            for _ in 0..<count { slots.giveBack(by: user) }
+        }
+        #expect(slots.isUnused)
+    }
+}
+
+/// Reads of processes that may not let themselves be read.
+@Suite("Process inspector") struct ProcessInspectorTests {
+    private let inspector = ProcessInspector()
+    private let timeout = DispatchTimeInterval.milliseconds(20)
+
+    private func task(_ id: Int32) -> TaskIdentity { TaskIdentity(id: id, startTime: 1) }
+
+    private func read(
+        _ id: Int32, of user: UInt32 = 1, _ body: @escaping @Sendable () -> Result<Int, Errno> = { .success(7) }
+    ) -> Result<Int, Errno> {
+        Result { () throws(Errno) in
+            try inspector.read(task(id), of: { user }, timeout: timeout) { _ in body() }
+        }
+    }
+
+    @Test("Who does not answer is not asked again before it has, and others are")
+    func stuck() {
+        let locked = DispatchSemaphore(value: 0)
+        #expect(read(1) == .success(7))
+        #expect(read(1) { .failure(.noSuchProcess) } == .failure(.noSuchProcess))
+        #expect(
+            read(1) {
+                locked.wait()
+                return .success(0)
+            } == .failure(.timedOut))
+        #expect(
+            read(1) {
+                Issue.record("asked again")
+                return .success(0)
+            } == .failure(.timedOut))
+        #expect(read(2) == .success(7))
+        locked.signal()
+        while read(1) != .success(7) {}
+    }
+
+    @Test("A user keeps only so many threads waiting")
+    func share() {
+        let locked = DispatchSemaphore(value: 0)
+        for id in Int32(1)...3 {
+            #expect(
+                read(id) {
+                    locked.wait()
+                    return .success(0)
+                } == .failure(.timedOut))
+        }
+        #expect(
+            read(4) {
+                Issue.record("one too many")
+                return .success(0)
+            } == .failure(.timedOut))
+        #expect(read(5, of: 2) == .success(7) && read(6, of: 0) == .success(7))
+        for _ in 1...3 { locked.signal() }
+        while read(4) != .success(7) {}
+    }
+
+    @Test("One that goes on is waited for, however long it takes")
+    func slow() throws {
+        let count = try inspector.read(task(1), of: { 1 }, timeout: .milliseconds(200)) { progress in
+            for _ in 0..<6 {
+                usleep(60_000)
+                progress.step()
+            }
+            return .success(6)
+        }
+        #expect(count == 6)
+    }
+}
