@@ -63,7 +63,7 @@ private let memory = "devices/system/memory"
             #expect(throws: error, "\(file): \(text)") { try scene.store(text, in: "\(controls)/\(file)") }
             #expect(try scene.text("\(controls)/\(file)") == before)
         }
-        #expect(throws: Errno.notPermitted) { try scene.store("1", in: "\(controls)/size") }
+        #expect(throws: Errno.permissionDenied) { try scene.store("1", in: "\(controls)/size") }
     }
 
     @Test("Pages move to a node and back, and the job is in the list")
@@ -95,7 +95,8 @@ private let memory = "devices/system/memory"
         #expect(scene.machine.device(named: "cdm0")?.queue.waitUntilIdle(seconds: 20) == true)
         #expect(try scene.text("\(queue)/results").hasPrefix("1 ok 4096\n2 ok "))
         #expect(throws: Errno.noSuchFileOrDirectory) { try scene.store("fill b 0 1 1", in: "\(queue)/submit") }
-        #expect(throws: Errno.invalidArgument) { try scene.store("fill a 0 4096 256 9", in: "\(queue)/submit") }
+        #expect(throws: Errno.invalidArgument) { try scene.store("fill a 0 4096 7 9", in: "\(queue)/submit") }
+        #expect(throws: Errno.outOfRange) { try scene.store("fill a 0 4096 256", in: "\(queue)/submit") }
     }
 }
 

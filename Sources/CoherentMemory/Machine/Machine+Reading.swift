@@ -4,7 +4,7 @@ import MachineTopology
 import SystemPackage
 
 extension Machine {
-    /// The most bytes one ``read(_:at:length:origin:_:)`` answers.
+    /// The most bytes one ``read(_:at:length:origin:isTouch:_:)`` answers.
     public static var maximumRead: Int { PageStorage.zeroLength }
 
     /// Reads bytes of a buffer in place, as a touch that gives every page of the range its frame.
