@@ -128,7 +128,9 @@ int clistener_run_on(int listener, uint64_t id, int32_t thread, const int32_t *c
 }
 
 int clistener_take_file(int32_t process, int file) {
-    int pidfd = (int)syscall(SYS_pidfd_open, process, 0);
+    // Whoever writes may be a thread other than the first: PIDFD_THREAD of Linux 6.9, which is O_EXCL (pidfd_open(2)).
+    int pidfd = (int)syscall(SYS_pidfd_open, process, O_EXCL);
+    if (pidfd < 0 && errno == EINVAL) pidfd = (int)syscall(SYS_pidfd_open, process, 0);
     if (pidfd < 0) return -1;
     int taken = (int)syscall(SYS_pidfd_getfd, pidfd, file, 0);
     int error = errno;

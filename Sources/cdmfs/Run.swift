@@ -8,7 +8,8 @@ import SystemPackage
 struct Run: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Run a command that sees the simulated machine in place of the host's.",
-        usage: "cdmfs run [--mount <mountpoint> | --topology <file> | --preset <name>] [--] <command> [<argument> ...]",
+        usage:
+            "cdmfs run [--mount <mountpoint> | --topology <file> | --preset <name>] [--no-memory] [--] <command> [<argument> ...]",
         discussion: """
             The command runs in a mount namespace of its own. In it, files of the simulated machine replace the host's: the \
             nodes, memory blocks, tiers, interleave weights and huge page pools of /sys, meminfo, vmstat, zoneinfo and \
@@ -16,7 +17,8 @@ struct Run: ParsableCommand {
             are not mounted there. The variable CDMFS_MOUNTPOINT has the mount point of the machine.
 
             The system calls mbind, set_mempolicy, get_mempolicy, move_pages, migrate_pages and set_mempolicy_home_node of the \
-            command act on the buffers that it maps. CPU affinity is that of the machine if its CPUs differ from the host's.
+            command act on the buffers that it maps, and on nothing else: other memory of the command is the \
+            host's. CPU affinity is that of the machine if its CPUs differ from the host's.
 
             Without --mount a machine is made for the command: the one of --topology or --preset, or the default one. It is \
             mounted in the namespace of the command only, and ends with the last process of the command. With --keep it is \
@@ -43,6 +45,13 @@ struct Run: ParsableCommand {
         help: ArgumentHelp("Mount the new machine on a directory, and leave it there.", valueName: "directory"),
         completion: .directory)
     var keep: String?
+
+    @Flag(
+        help: """
+            Leave memory of the command that is no buffer to the host: it has the view, and calls on buffers. At present this is \
+            always so.
+            """)
+    var noMemory = false
 
     @Argument(parsing: .captureForPassthrough, help: "The command and its arguments.")
     var command: [String]

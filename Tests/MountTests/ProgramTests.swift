@@ -119,6 +119,15 @@ extension Mounts {
             }
         }
 
+        @Test("Without memory of programs: the view, and the calls on buffers")
+        func noMemory() throws {
+            try TestMount.with { mount in
+                let client = try Client.policies.command(["calls", mount.path + "/buffers/a"])
+                let outcome = try run([Host.cdmfs, "run", "--no-memory", "--mount", mount.path, "--"] + client)
+                #expect(outcome.output == "ok\n", "\(outcome.errors)")
+            }
+        }
+
         @Test("Programs of a PID namespace of their own: their calls are theirs")
         func namespaces() throws {
             try TestMount.with { mount in
