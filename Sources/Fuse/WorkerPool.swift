@@ -37,15 +37,6 @@ final class WorkerPool: Sendable {
         try? endEvent.close()
     }
 
-    /// What ends the read(2) of an idle worker; its handler does nothing.
-    private static let wakeSignal: Int32 = {
-        let signal = clinux_sigrtmin() + 6
-        var action = sigaction()
-        unsafe action.__sigaction_handler.sa_handler = { _ in }
-        unsafe sigaction(signal, &action, nil)
-        return signal
-    }()
-
     /// What a session has its threads do.
     @safe struct Plan {
         /// Threads that read /dev/fuse; at least 1.
@@ -63,35 +54,18 @@ final class WorkerPool: Sendable {
         var onBrokenRing: @Sendable (Errno) -> Void = { _ in }
     }
 
-    @safe private final class Task: @unchecked Sendable {
-        // Unchecked: it is one thread's.
-        let pool: WorkerPool
-        let plan: Plan
-        let ring: Ring?
-
-        init(_ pool: WorkerPool, _ plan: Plan, _ ring: Ring?) {
-            self.pool = pool
-            self.plan = plan
-            self.ring = ring
-        }
-
-        func run() {
-            if let ring { pool.run(ring, plan) } else { pool.run(plan) }
-        }
-    }
-
     /// Starts the workers; when one cannot be started, the others are ended again.
     func start(_ plan: Plan) throws(Errno) {
         precondition(plan.workers > 0)
-        _ = Self.wakeSignal
-        let tasks = ([Ring?](repeating: nil, count: plan.workers) + (plan.rings?.rings ?? [])).map {
-            Task(self, plan, $0)
-        }
+        _ = DeviceSource.wakeSignal
+        let rings: [any RequestSource] = plan.rings?.rings ?? []
+        let sources: [any RequestSource] = (0..<plan.workers).map { _ in DeviceSource() } + rings
+        let jobs = sources.map { Work(pool: self, plan: plan, source: $0) }
         let error = state.withLock { state -> Errno? in
             precondition(state.threads.isEmpty, "a session is started once")
             do throws(Errno) {
-                for task in tasks {
-                    state.threads.append(try SystemThread { task.run() })
+                for job in jobs {
+                    state.threads.append(try SystemThread { job.run() })
                     state.running += 1
                 }
                 return nil
@@ -108,51 +82,27 @@ final class WorkerPool: Sendable {
         }
     }
 
-    // MARK: Workers
+    /// What one thread does.
+    @safe private struct Work: @unchecked Sendable {
+        // Unchecked: the pointer of the plan is valid as long as the session, which waits for the threads.
+        let pool: WorkerPool
+        let plan: Plan
+        let source: any RequestSource
 
-    private func run(_ plan: Plan) {
-        WorkerThread.enter()
-        var wake = sigset_t()
-        unsafe sigemptyset(&wake)
-        unsafe sigaddset(&wake, Self.wakeSignal)
-        unsafe pthread_sigmask(SIG_UNBLOCK, &wake, nil)
-
-        let session = unsafe plan.session
-        var buffer = unsafe fuse_buf()
-        var isFirst = true
-        while unsafe fuse_session_exited(session) == 0 {
-            let result = unsafe fuse_session_receive_buf(session, &buffer)
-            if result == -EINTR || result == -EAGAIN { continue }
-            if result <= 0 {
-                // libfuse gives 0 for ENODEV, when the kernel has ended the connection, and after fuse_session_exit().
-                if result == 0 { state.update { $0.isConnectionGone = !$0.isStopping } }
-                break
-            }
-            // The first request is INIT.
-            if isFirst {
-                let message = unsafe UnsafeRawBufferPointer(start: buffer.mem, count: Int(result))
-                if let initialization = unsafe InitRequest(message) {
-                    plan.onInit(initialization)
-                    if let rings = plan.rings, initialization.offers.contains(.overIOUring) {
-                        rings.isWanted.store(true, ordering: .sequentiallyConsistent)
-                    }
-                }
-            }
-            unsafe TemporaryFile.translate(UnsafeMutableRawBufferPointer(start: buffer.mem, count: Int(result)))
-            unsafe fuse_session_process_buf(session, &buffer)
-            if isFirst {
-                isFirst = false
-                hasInitialized(plan)
-            }
+        func run() {
+            WorkerThread.enter()
+            source.serve(plan, for: pool)
+            pool.leave()
         }
-        unsafe free(buffer.mem)
-        // One that leaves on an error must not leave the others to a mount that nobody ends.
-        unsafe fuse_session_exit(session)
-        plan.rings?.stop()
-        leave()
     }
 
-    private func hasInitialized(_ plan: Plan) {
+    // MARK: What sources report
+
+    /// The kernel has ended the connection, or fuse_session_exit() was called.
+    func connectionHasEnded() { state.update { $0.isConnectionGone = !$0.isStopping } }
+
+    /// The answer to INIT was taken.
+    func hasInitialized(_ plan: Plan) {
         let wantsRings = plan.rings?.isWanted.load(ordering: .sequentiallyConsistent) == true
         let isFirst = state.update { state in
             if state.hasInitialized { return false }
@@ -181,32 +131,18 @@ final class WorkerPool: Sendable {
 
     // MARK: Rings
 
-    private func run(_ ring: Ring, _ plan: Plan) {
-        WorkerThread.enter()
+    /// Waits until INIT says whether requests come over rings; false if not.
+    func waitForRings() -> Bool {
         var wantsRings = false
         state.wait { state in
             wantsRings = state.wantsRings == true && !state.isStopping
             return state.wantsRings != nil || state.isStopping
         }
-        if wantsRings {
-            var failure: Errno?
-            do throws(Errno) {
-                try ring.register()
-                failure = unsafe ring.serve(plan.session) { isUp(plan) }
-            } catch {
-                failure = error
-            }
-            if let failure {
-                hasFailed(plan, failure)
-            } else if usesRings {
-                // The connection is gone, or the session is being stopped.
-                unsafe fuse_session_exit(plan.session)
-            }
-        }
-        leave()
+        return wantsRings
     }
 
-    private func isUp(_ plan: Plan) {
+    /// A ring is registered.
+    func ringIsUp(_ plan: Plan) {
         state.update { state in
             state.ringsUp += 1
             // Only now does the kernel send anything.
@@ -214,7 +150,8 @@ final class WorkerPool: Sendable {
         }
     }
 
-    private func hasFailed(_ plan: Plan, _ error: Errno) {
+    /// A ring is not available, or broken.
+    func ringHasFailed(_ plan: Plan, _ error: Errno) {
         let isBroken = state.update { state in
             if state.isServing && state.ringFailure == nil {
                 state.isStopping = true
@@ -270,7 +207,7 @@ final class WorkerPool: Sendable {
         // Again and again: the signal is lost on one that was about to call read(2).
         while !state.wait(milliseconds: 2, until: { $0.running == 0 }) {
             state.withLock { state in
-                for thread in state.threads { thread.send(Self.wakeSignal) }
+                for thread in state.threads { thread.send(DeviceSource.wakeSignal) }
             }
         }
         join()

@@ -1,4 +1,5 @@
 import CoherentMemory
+import MachineTopology
 import Foundation
 import SystemPackage
 
