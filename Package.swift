@@ -45,6 +45,7 @@ let package = Package(
         .systemLibrary(name: "CSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .target(name: "CLinux"),
+        .target(name: "CListener"),
         .target(name: "LinuxSupport", dependencies: ["CLinux", system], swiftSettings: settings),
         .target(
             name: "MachineTopology",
@@ -70,6 +71,10 @@ let package = Package(
             ],
             swiftSettings: settings),
         .target(
+            name: "Programs",
+            dependencies: ["CListener", "CoherentMemory", "LinuxSupport", "MachineTopology", system],
+            swiftSettings: settings),
+        .target(
             name: "CoherentTree",
             dependencies: [
                 "AttributeTree", "CLinux", "CoherentMemory", "LinuxSupport", "MachineTopology", system,
@@ -88,14 +93,16 @@ let package = Package(
             name: "CoherentFS",
             dependencies: [
                 "AttributeTree", "CLinux", "CoherentMemory", "CoherentTree", "Fuse", "HMMTestDevice", "LinuxSupport",
-                "MachineTopology", system,
+                "MachineTopology", "Programs", system,
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: settings),
         .executableTarget(
             name: "cdmfs",
             dependencies: [
-                "CLinux", "CSeccomp", "CoherentFS", "CoherentMemory", "Fuse", "LinuxSupport", "MachineTopology", system,
+                "CLinux", "CListener", "CSeccomp", "CoherentFS", "CoherentMemory", "Fuse", "LinuxSupport",
+                "MachineTopology",
+                system,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -114,6 +121,10 @@ let package = Package(
             name: "AttributeTreeTests", dependencies: ["AttributeTree", system], swiftSettings: settings),
         .testTarget(
             name: "FuseTests", dependencies: ["Fuse", "CLinux", "LinuxSupport", system], swiftSettings: settings),
+        .testTarget(
+            name: "ProgramsTests",
+            dependencies: ["Programs", "CListener", "CoherentMemory", "LinuxSupport", "MachineTopology", system],
+            swiftSettings: settings),
         .testTarget(
             name: "CoherentTreeTests",
             dependencies: [

@@ -109,12 +109,13 @@ public struct Attribute<Subject: Sendable>: Sendable {
         Attribute(name, permissions, false, summary, .records(records), nil)
     }
 
-    /// An attribute that can be written and has a long text; mode 0644 unless `permissions` says otherwise.
+    /// An attribute that can be written and has a long text; mode 0644 unless `permissions` says otherwise. poll(2) reports
+    /// changes of the part that the first read got.
     public static func readWrite(
-        _ name: String, permissions: FilePermissions? = nil, summary: String = "", records: @escaping Records,
-        store: @escaping Store
+        _ name: String, permissions: FilePermissions? = nil, isPollable: Bool = false, summary: String = "",
+        records: @escaping Records, store: @escaping Store
     ) -> Attribute {
-        Attribute(name, permissions, false, summary, .records(records), .store(store))
+        Attribute(name, permissions, isPollable, summary, .records(records), .store(store))
     }
 
     /// An attribute whose write starts a job and that has a long text; mode 0644 unless `permissions` says otherwise.

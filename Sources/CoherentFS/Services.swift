@@ -45,6 +45,7 @@ final class Services: Sendable {
     let mirrors = MirrorRegistry()
     /// What users have of what is limited.
     let accounts: Accounts
+    let programs: MountedPrograms
     /// The sys/ tree.
     let tree = Mutex(WeakTree())
     /// The directory buffers/.
@@ -76,6 +77,7 @@ final class Services: Sendable {
         direct = DirectMappings(notifier: notifier, logger: logger)
         unmappable = Unmappable(notifier: notifier, logger: logger)
         base = TreeServices(machine: machine, hugeMode: hugeMode, logger: logger)
+        programs = MountedPrograms(machine: machine, inodes: inodes, processes: base.processes, tasks: base.tasks)
         machine.setInvalidator(pageCache)
         base.attach(self)
     }

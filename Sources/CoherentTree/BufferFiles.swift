@@ -77,6 +77,15 @@ package protocol BufferFiles: AnyObject, Sendable {
     /// Changes how a buffer is mapped.
     func setMapping(_ mode: MappingMode, of buffer: Buffer, by writer: Int32) throws(Errno)
 
+    /// Answers the system calls of programs that map files.
+    ///
+    /// - Parameters:
+    ///   - listener: the number of the descriptor of their listener (seccomp_unotify(2)) in a process.
+    ///   - keeper: the number there of a socket that is closed when nobody answers any more.
+    ///   - process: that process.
+    ///   - user: who asks.
+    func serve(listener: Int32, keeper: Int32, of process: Int32, user: UInt32) throws(Errno)
+
     /// A part of the machine has gone. Called from the thread that took it away, before anybody is told of it.
     func partsHaveGone()
 
@@ -102,6 +111,10 @@ package final class NoFiles: BufferFiles, BufferFolder {
     }
 
     package func setMapping(_ mode: MappingMode, of buffer: Buffer, by writer: Int32) throws(Errno) {
+        throw .operationNotSupportedByDevice
+    }
+
+    package func serve(listener: Int32, keeper: Int32, of process: Int32, user: UInt32) throws(Errno) {
         throw .operationNotSupportedByDevice
     }
 

@@ -67,9 +67,10 @@ struct MachineView {
         try? MountInfo.detach { $0.device.minor != own.device.minor }
     }
 
-    /// Makes this process the command.
-    func execute(_ words: [String]) throws(Failure) -> Never {
+    /// Makes this process the command, whose calls act on the machine.
+    func execute(_ words: [String], _ keeper: ProgramKeeper) throws(Failure) -> Never {
         unsafe setenv("CDMFS_MOUNTPOINT", mountPoint, 1)
+        keeper.begin(at: mountPoint)
         _ = unsafe withArgumentVector(words) { unsafe execvp(words[0], $0) }
         let error = Errno.last
         throw Failure(error == .noSuchFileOrDirectory ? .notFound : .notExecutable, "run: \(words[0]): \(error)")

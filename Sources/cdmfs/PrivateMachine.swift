@@ -84,6 +84,7 @@ struct RunInside: ParsableCommand {
     func run() throws {
         // Nothing outlives `cdmfs run` that was to end with it.
         _ = clinux_signal_with_parent(SIGKILL)
+        let keeper = ProgramKeeper()
         let daemon = FileDescriptor(rawValue: socket)
         for descriptor in [start, socket] { _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC) }
         try MachineView.enterNamespace()
@@ -95,6 +96,6 @@ struct RunInside: ParsableCommand {
         }
         let view = try MachineView(of: at)
         try view.cover()
-        try view.execute(command.first == "--" ? Array(command.dropFirst()) : command)
+        try view.execute(command.first == "--" ? Array(command.dropFirst()) : command, keeper)
     }
 }

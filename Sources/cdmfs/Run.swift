@@ -8,12 +8,17 @@ import SystemPackage
 struct Run: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Run a command that sees the simulated machine in place of the host's.",
-        usage: "cdmfs run [--mount <mountpoint> | --topology <file> | --preset <name>] [--] <command> [<argument> ...]",
+        usage:
+            "cdmfs run [--mount <mountpoint> | --topology <file> | --preset <name>] [--no-memory] [--] <command> [<argument> ...]",
         discussion: """
             The command runs in a mount namespace of its own. In it, files of the simulated machine replace the host's: the \
-            nodes, memory blocks, tiers, interleave weights and huge page pools of /sys, and meminfo, vmstat, zoneinfo and \
-            buddyinfo of /proc. The host does not change, and other machines are not mounted there. The variable \
-            CDMFS_MOUNTPOINT has the mount point of the machine.
+            nodes, memory blocks, tiers, interleave weights and huge page pools of /sys, meminfo, vmstat, zoneinfo and \
+            buddyinfo of /proc, and Mems_allowed and numa_maps of its processes. The host does not change, and other machines \
+            are not mounted there. The variable CDMFS_MOUNTPOINT has the mount point of the machine.
+
+            The system calls mbind, set_mempolicy, get_mempolicy, move_pages, migrate_pages and set_mempolicy_home_node of the \
+            command act on the buffers that it maps, and on nothing else: other memory of the command is the \
+            host's. CPU affinity is that of the machine if its CPUs differ from the host's.
 
             Without --mount a machine is made for the command: the one of --topology or --preset, or the default one. It is \
             mounted in the namespace of the command only, and ends with the last process of the command. With --keep it is \
@@ -41,6 +46,13 @@ struct Run: ParsableCommand {
         completion: .directory)
     var keep: String?
 
+    @Flag(
+        help: """
+            Leave memory of the command that is no buffer to the host: it has the view, and calls on buffers. At present this is \
+            always so.
+            """)
+    var noMemory = false
+
     @Argument(parsing: .captureForPassthrough, help: "The command and its arguments.")
     var command: [String]
 
@@ -53,13 +65,15 @@ struct Run: ParsableCommand {
         guard mount == nil || keep == nil else { throw Failure(.usage, "run: --mount and --keep exclude each other") }
         let machine = topology.map(MachineSource.file) ?? preset.map(MachineSource.preset) ?? .default
         if let mount {
-            try MachineView(of: mount).enter().execute(words)
+            let keeper = ProgramKeeper()
+            try MachineView(of: mount).enter().execute(words, keeper)
         } else if let keep {
             try makeDirectory(keep)
             try Daemon.start([
                 "cdmfs", "mount", "--foreground", "--ready-fd", "\(Daemon.readyFD)", machine.argument, "--", keep,
             ])
-            try MachineView(of: keep).enter().execute(words)
+            let keeper = ProgramKeeper()
+            try MachineView(of: keep).enter().execute(words, keeper)
         } else {
             try PrivateMachine(machine).run(words)
         }

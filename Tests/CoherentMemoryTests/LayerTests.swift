@@ -36,7 +36,7 @@ struct LayerTests {
         "AttributeTree": ["LinuxSupport"],
         "CoherentFS": [
             "AttributeTree", "CLinux", "CoherentMemory", "CoherentTree", "Fuse", "HMMTestDevice", "LinuxSupport",
-            "MachineTopology",
+            "MachineTopology", "Programs",
         ],
         "CoherentMemory": ["CLinux", "CZlib", "LinuxSupport", "MachineTopology"],
         "CoherentTree": ["AttributeTree", "CLinux", "CoherentMemory", "LinuxSupport", "MachineTopology"],
@@ -45,7 +45,11 @@ struct LayerTests {
         "HMMTestDevice": ["AttributeTree", "CLinux", "CoherentMemory", "LinuxSupport"],
         "LinuxSupport": ["CLinux"],
         "MachineTopology": ["CLinux", "LinuxSupport"],
-        "cdmfs": ["CLinux", "CSeccomp", "CoherentFS", "CoherentMemory", "Fuse", "LinuxSupport", "MachineTopology"],
+        "Programs": ["CListener", "CoherentMemory", "LinuxSupport", "MachineTopology"],
+        "cdmfs": [
+            "CLinux", "CListener", "CSeccomp", "CoherentFS", "CoherentMemory", "Fuse", "LinuxSupport",
+            "MachineTopology",
+        ],
     ]
 
     private struct Source {

@@ -133,6 +133,10 @@ final class NamedBuffers: BufferFiles, BufferFolder {
     func partsHaveGone() {}
     func directoriesHaveChanged() {}
     func setPinned(_ isPinned: Bool, of buffer: Buffer, by writer: Int32) throws(Errno) {}
+    func serve(listener: Int32, keeper: Int32, of process: Int32, user: UInt32) throws(Errno) {
+        throw .operationNotSupportedByDevice
+    }
+
     func setMapping(_ mode: MappingMode, of buffer: Buffer, by writer: Int32) throws(Errno) {}
 
     var inode: UInt64 { 3 }

@@ -18,7 +18,7 @@ extension Mounts {
                     switch entry.kind {
                     case S_IFREG:
                         #expect(entry.status.st_size == 4096, "\(entry.file)")
-                        #expect([0o444, 0o644, 0o200, 0o400, 0o600].contains(entry.permissions), "\(entry.file)")
+                        #expect([0o444, 0o644, 0o200, 0o222, 0o400, 0o600].contains(entry.permissions), "\(entry.file)")
                         // uevents is no text but a stream: a read waits for the next event.
                         if entry.permissions & 0o444 != 0, !entry.file.hasSuffix("/uevents") {
                             let text = try mount.text(entry.file)
@@ -188,6 +188,14 @@ extension Mounts {
                 try mount.fill(mount.path + "/buffers/a", limit: 1 << 20)
                 let state = "sys/class/cdm/cdm0/state"
                 for (file, change) in [
+                    (
+                        mount.control("a") + "/policy",
+                        { try mount.store("bind:1", in: mount.control("a") + "/policy") }
+                    ),
+                    (
+                        mount.control("a") + "/policy",
+                        { try mount.store("0x1000 0x1000 bind:0", in: mount.control("a") + "/policy") }
+                    ),
                     (mount.control("a") + "/migrate", { try mount.store("1", in: mount.control("a") + "/migrate") }),
                     (state, { try mount.store("offline", in: state) }),
                     (state, { try mount.store("online", in: state) }),

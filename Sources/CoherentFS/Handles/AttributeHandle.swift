@@ -13,6 +13,8 @@ final class AttributeHandle: OpenHandle, WatchedText, @unchecked Sendable {
     private let services: Services
     /// What the last read from the start showed, of a text that is not long.
     private let shown = Mutex<[UInt8]?>(nil)
+    /// The same of a long text that poll(2) watches: the bytes that it got, and how many it asked for.
+    private let beginning = Mutex<(bytes: [UInt8], asked: Int)?>(nil)
     /// Where the last read of a long text ended; nil while somebody reads on from there.
     private let cursor = Mutex<TextCursor?>(TextCursor())
     /// When.
@@ -29,8 +31,14 @@ final class AttributeHandle: OpenHandle, WatchedText, @unchecked Sendable {
     /// Whether the text differs from what was read last; so it is before the first read, as kernfs has it.
     var hasChanged: Bool {
         guard attribute.isPollable else { return false }
-        let last = shown.withLock { $0 }
-        return (try? text()) != last
+        guard attribute.isLong else {
+            let last = shown.withLock { $0 }
+            return (try? text()) != last
+        }
+        guard let (last, asked) = beginning.withLock({ $0 }) else { return true }
+        guard !inode.isGone else { return true }
+        var start = TextCursor()
+        return (try? start.read(attribute, at: 0, count: asked)) != last
     }
 
     /// Whether the attribute changes all the time, perhaps, and was read only just now: then whoever polls waits a while.
@@ -94,6 +102,7 @@ final class AttributeHandle: OpenHandle, WatchedText, @unchecked Sendable {
         var place = cursor.withLock { $0.take() } ?? TextCursor()
         let part = try place.read(attribute, at: Int(offset), count: size, for: client)
         cursor.withLock { [place] in $0 = place }
+        if offset == 0, attribute.isPollable { beginning.withLock { $0 = (part, size) } }
         return part
     }
 

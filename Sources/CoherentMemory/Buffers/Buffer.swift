@@ -35,6 +35,8 @@ public final class Buffer: Sendable, Identifiable {
         var policy: MemoryPolicy
         /// The policy made ready, which is long and mostly the default: none then.
         private var boxed: Boxed<EffectivePolicy>?
+        /// The parts that have a policy of their own.
+        var ranges = RangePolicies()
         /// Whether it is a device's own memory.
         let isDevice: Bool
         /// What its pages are made of.
@@ -96,7 +98,7 @@ public final class Buffer: Sendable, Identifiable {
     /// Bytes.
     public var size: UInt64 { state.withLock { $0.size } }
 
-    /// The policy of page allocation.
+    /// The policy of page allocation, where no range has another.
     public var policy: MemoryPolicy { state.withLock { $0.policy } }
 
     /// Whether pages that are allocated later are huge.

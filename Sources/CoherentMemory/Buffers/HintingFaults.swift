@@ -67,7 +67,9 @@ extension HintingFaults {
         guard isPromotion || mode.contains(.normal) else { return }
         let target =
             isPromotion ? hotPageTarget(&entry, on: home, local: local) : repeatedTarget(&entry, on: home, local: local)
-        guard let target, target.allows(.numaBalancing), mayMove(to: target, in: state, origin: origin) else { return }
+        guard let target, target.allows(.numaBalancing), mayMove(page, to: target, in: state, origin: origin) else {
+            return
+        }
         if isPromotion { target.counters.pressure.promotionCandidates.add(1) }
         let first = entry.isHuge ? HugePage.pages(around: page).lowerBound : page
         enqueue(MisplacedPage(buffer: state.pages.table.owner, page: first, target: target.index))
@@ -96,8 +98,10 @@ extension HintingFaults {
     }
 
     /// Whether policy and cpuset leave the place of the page open, as only the default policy does (mpol_misplaced()).
-    private func mayMove(to target: Node, in state: borrowing Buffer.State, origin: Origin) -> Bool {
-        let context = placer.context(for: state, origin: origin)
+    private func mayMove(
+        _ page: UInt64, to target: Node, in state: borrowing Buffer.State, origin: Origin
+    ) -> Bool {
+        let context = placer.context(for: state, at: page, origin: origin)
         return !state.isDevice && context.policy.mode == .default && context.allows(target.index)
     }
 }

@@ -86,7 +86,8 @@ final class Memory: Sendable {
         }
         let policy = buffer.state.withLock { state -> EffectivePolicy? in
             if let pages, state.pages.missing(of: pages) == 0 { return nil }
-            return state.effective
+            // Other pages of the range may have others; what those want to know is asked under the lock.
+            return state.effective(at: pages?.lowerBound ?? 0)
         }
         guard let policy else { return origin }
         let context = placer.context(for: policy, isDevice: false, origin: origin)
@@ -98,15 +99,5 @@ final class Memory: Sendable {
             origin.access[node.index] = placer.tasks.mayUse(node, process: context.process)
         }
         return origin
-    }
-}
-
-extension Placer {
-    /// What is in force for a touch of a buffer.
-    func context(for state: borrowing Buffer.State, origin: Origin) -> AllocationContext {
-        var context = context(for: state.effective, isDevice: state.isDevice, origin: origin)
-        context.isPinned = state.isPinned
-        context.share = state.pages.share
-        return context
     }
 }

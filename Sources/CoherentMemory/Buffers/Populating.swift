@@ -23,10 +23,28 @@ extension Buffer.State {
             try populate(page: pages.lowerBound, in: memory, origin: origin)
             return pages.upperBound
         }
+        guard !ranges.isEmpty else { return try fill(pages, in: memory, origin: origin, policy: shortage) }
+        var position = pages.lowerBound
+        while position < pages.upperBound {
+            let stretch = position..<ranges.end(ofFirstStretchIn: position..<pages.upperBound)
+            do throws(Errno) {
+                position = try fill(stretch, in: memory, origin: origin, policy: shortage)
+            } catch  where shortage == .prefix && position > pages.lowerBound {
+                return position
+            }
+            if position < stretch.upperBound { break }
+        }
+        return position
+    }
+
+    /// The same for pages that are all under one policy.
+    private mutating func fill(
+        _ pages: Range<UInt64>, in memory: Memory, origin: Origin, policy shortage: Shortage
+    ) throws(Errno) -> UInt64 {
         let placer = memory.placer
         var missing = self.pages.missing(of: pages)
         guard missing > 0 else { return pages.upperBound }
-        let context = placer.context(for: self, origin: origin)
+        let context = placer.context(for: self, at: pages.lowerBound, origin: origin)
         let local = context.local
         if huge != .never {
             if let end = try populateHuge(pages, in: memory, for: context, policy: shortage) { return end }
@@ -75,7 +93,7 @@ extension Buffer.State {
     private mutating func populate(page: UInt64, in memory: Memory, origin: Origin) throws(Errno) {
         guard pages.table[page].isNone else { return }
         let placer = memory.placer
-        let context = placer.context(for: self, origin: origin)
+        let context = placer.context(for: self, at: page, origin: origin)
         var taken: TakenRun?
         let got = placer.allocate(1, at: page, for: context) { taken = $0 }
         placer.countRefusals(got)

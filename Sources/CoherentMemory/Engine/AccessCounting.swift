@@ -7,7 +7,7 @@ extension Engine {
         let limit = device.policy.cpuFaults
         guard limit > 0 else { return }
         let misplaced = buffer.state.withLock { state -> [UInt64] in
-            guard !state.isDevice, state.effective.mode == .default, let context = state.pages.context(of: device.mmu)
+            guard !state.isDevice, state.hasNoPolicy, let context = state.pages.context(of: device.mmu)
             else {
                 return []
             }
@@ -50,7 +50,7 @@ extension Buffer.State {
     /// lock.
     mutating func noteFaults(_ faulted: some Collection<UInt64>, by context: DeviceContext, of device: Device) {
         let limit = device.policy.deviceFaults
-        guard limit > 0, !isDevice, effective.mode == .default else { return }
+        guard limit > 0, !isDevice, hasNoPolicy else { return }
         for page in faulted {
             let entry = pages.table[page]
             guard entry.isPresent, !device.node.span.contains(entry.pfn) else { continue }

@@ -4,24 +4,30 @@ import Synchronization
 import SystemPackage
 
 extension Machine {
-    /// Sets the policy of pages of a buffer that are allocated later; present pages do not move.
+    /// Sets the policy of pages of a buffer that are allocated later, and removes those of ranges; present pages do not move.
     ///
     /// - Parameter task: the calling task, 0 for none in particular.
     /// - Throws: EPERM for a device's memory, which is always bound to its node, and for a restricted node that the
     ///   task may not use; EINVAL for a node without memory.
     public func setPolicy(_ policy: MemoryPolicy, of buffer: Buffer, by task: Int32 = 0) throws(Errno) {
         guard buffer.fixedSize == nil else { throw .notPermitted }
-        try checkAccess(
-            to: policy, by: task,
-            within: (try? memory.placer.tasks.allowedNodes(of: task, in: nodeMap)) ?? nodesWithMemory)
+        try checkAccess(to: policy, by: task)
         let effective = nodeMap.effective(policy)
         buffer.state.withLock { state in
             state.policy = policy
             state.effective = effective
+            state.ranges = RangePolicies()
         }
     }
 
-    /// Checks that a task may name the nodes of a policy. Relative nodes stand for others among those allowed.
+    /// Checks that a task, 0 for nobody in particular, may name the nodes of a policy.
+    func checkAccess(to policy: MemoryPolicy, by task: Int32) throws(Errno) {
+        try checkAccess(
+            to: policy, by: task,
+            within: (try? memory.placer.tasks.allowedNodes(of: task, in: nodeMap)) ?? nodesWithMemory)
+    }
+
+    /// The same where the nodes that it may use are known. Relative nodes stand for others among those.
     private func checkAccess(
         to policy: MemoryPolicy, by task: Int32, within allowed: @autoclosure () -> IDSet
     ) throws(Errno) {

@@ -66,7 +66,7 @@ extension Placer {
     /// The node whose zonelist is walked for a page, or huge page, of a buffer, and for how many pages it still is.
     func turn(at page: UInt64, for context: borrowing AllocationContext) -> (node: Int, length: Int) {
         switch context.policy.mode.traits.start {
-        case .local: (context.local, .max)
+        case .local: (context.policy.home ?? context.local, .max)
         case .listed: (context.policy.nodes.member(0), .max)
         case .turns: (context.policy.nodes.member(Int(page % UInt64(context.policy.nodes.count))), 1)
         case .weightedTurns: weightedTurn(at: page, among: context.policy.nodes)

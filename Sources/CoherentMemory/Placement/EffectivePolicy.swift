@@ -6,6 +6,8 @@ struct EffectivePolicy: Sendable {
     var mode: MemoryPolicy.Mode
     var nodes = NodeMask()
     var flag: MemoryPolicy.NodeFlag?
+    /// The place of the home node.
+    var home: Int?
 
     static let `default` = EffectivePolicy(mode: .default)
 
@@ -38,7 +40,9 @@ struct AllocationContext {
 extension NodeMap {
     /// A policy for the fault path. Nodes that the machine does not have are left out.
     func effective(_ policy: MemoryPolicy) -> EffectivePolicy {
-        EffectivePolicy(mode: policy.mode, nodes: mask(policy.nodes), flag: policy.flag)
+        EffectivePolicy(
+            mode: policy.mode, nodes: mask(policy.nodes), flag: policy.flag,
+            home: policy.home.flatMap { node($0)?.index })
     }
 
     func mask(_ nodes: IDSet) -> NodeMask { NodeMask(nodes.lazy.compactMap { self.node($0)?.index }) }

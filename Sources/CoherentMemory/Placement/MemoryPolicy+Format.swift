@@ -55,6 +55,7 @@ extension MemoryPolicy {
 extension MemoryPolicy: CustomStringConvertible {
     /// The policy in the words of numa_maps: `default`, `bind:1`, `interleave=static:0-1` (mpol_to_str()).
     public var description: String {
-        mode.rawValue + (flag.map { "=\($0.rawValue)" } ?? "") + (nodes.isEmpty ? "" : ":\(nodes)")
+        let flags = [flag?.rawValue, isBalanced ? "balancing" : nil].compactMap { $0 }.joined(separator: "|")
+        return mode.rawValue + (flags.isEmpty ? "" : "=" + flags) + (nodes.isEmpty ? "" : ":\(nodes)")
     }
 }

@@ -38,6 +38,12 @@ public struct MemoryPolicy: Sendable, Hashable {
     /// The meaning of the nodes, if the policy has a flag.
     public let flag: NodeFlag?
 
+    /// Whether automatic balancing may move pages among the nodes (MPOL_F_NUMA_BALANCING), as a program has set it.
+    public let isBalanced: Bool
+    /// The node from which ``Mode/bind`` and ``Mode/preferMany`` look for the nearest one (set_mempolicy_home_node(2)); nil for the
+    /// node of the CPU that touches a page.
+    public let home: Int?
+
     /// The policy of a buffer or task without one of its own.
     public static let `default` = MemoryPolicy(mode: .default, nodes: IDSet(), flag: nil)
 
@@ -46,9 +52,11 @@ public struct MemoryPolicy: Sendable, Hashable {
         MemoryPolicy(mode: .bind, nodes: IDSet(node..<node + 1), flag: nil)
     }
 
-    init(mode: Mode, nodes: IDSet, flag: NodeFlag?) {
+    init(mode: Mode, nodes: IDSet, flag: NodeFlag?, isBalanced: Bool = false, home: Int? = nil) {
         self.mode = mode
         self.nodes = nodes
         self.flag = flag
+        self.isBalanced = isBalanced
+        self.home = home
     }
 }

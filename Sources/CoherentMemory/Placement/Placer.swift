@@ -5,6 +5,8 @@ final class Placer: Sendable {
     let map: NodeMap
     let nodes: [Node]
     let tasks = TaskTable()
+    /// The CPUs that tasks may run on.
+    let affinities = TaskAffinities()
     /// How many pages the host has memory for.
     let hostBudget = HostBudget()
     /// Whether somebody has set weights of weighted interleaving.

@@ -45,7 +45,7 @@ final class TaskTable: Sendable {
                 // What no cpuset governs stays in every mask.
                 let kept = policy.nodes.intersection(map.ungoverned)
                 let nodes = policy.nodes.subtracting(kept).remapped(from: self.allowed, to: allowed).union(kept)
-                policy = MemoryPolicy(mode: policy.mode, nodes: nodes.isEmpty ? allowed : nodes, flag: nil)
+                policy = policy.naming(nodes.isEmpty ? allowed : nodes)
             }
             self.allowed = allowed
         }
@@ -176,7 +176,7 @@ final class TaskTable: Sendable {
             let nodes = policy.flag == nil ? policy.nodes.intersection(usable) : policy.nodes
             state.policies.set(
                 TaskPolicy(
-                    policy: MemoryPolicy(mode: policy.mode, nodes: nodes, flag: policy.flag), allowed: allowed,
+                    policy: policy.naming(nodes), allowed: allowed,
                     process: task.process, group: group),
                 of: id, task, in: state.directory)
         }

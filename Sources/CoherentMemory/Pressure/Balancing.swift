@@ -85,7 +85,7 @@ extension Balancer {
         let now = AccessHint.now
         buffer.state.withLock { state in
             guard !state.isDevice, !state.isPinned, state.huge != .pool, state.contiguous == nil,
-                state.backing == nil, state.effective.mode == .default
+                state.backing == nil, state.hasNoPolicy
             else {
                 return
             }
@@ -157,7 +157,7 @@ extension Balancer {
             let unit = unit * UInt64(HugePage.frames)..<(unit + 1) * UInt64(HugePage.frames)
             var promoted = 0
             let isAny = buffer.state.withLock { state in
-                guard !state.isDevice, !state.isPinned, state.huge != .pool, state.effective.mode == .default else {
+                guard !state.isDevice, !state.isPinned, state.huge != .pool, state.hasNoPolicy else {
                     return false
                 }
                 var isAny = false

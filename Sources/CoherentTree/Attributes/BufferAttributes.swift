@@ -12,12 +12,8 @@ package enum BufferAttributes {
             "\(UInt64($0.part.residentPages) * Page.size)"
         },
         .readWrite(
-            "policy", isPollable: true, summary: "The memory policy of its pages.",
-            show: { "\($0.part.policy)" },
-            store: { subject, text throws(Errno) in
-                let policy = try MemoryPolicy(parsing: text.text, available: subject.machine.nodesWithMemory)
-                try subject.machine.setPolicy(policy, of: subject.part, by: text.writer)
-            }),
+            "policy", isPollable: true, summary: "The memory policy of its pages, and of ranges with another one.",
+            records: policies, store: setPolicy),
         .readWrite(
             "huge", summary: "Whether new pages are huge: never, within_size, always, or pool for reserved ones.",
             show: { choices(selected: $0.part.hugeMode) },
@@ -86,6 +82,36 @@ package enum BufferAttributes {
             ])
         },
     ]
+
+    /// The policy of the whole under the key 0; then those of ranges, under their offsets.
+    @Sendable private static func policies(
+        _ subject: Subject<Buffer>, _ offset: UInt64, _: Client
+    ) throws(Errno) -> [TextRecord] {
+        let (machine, buffer) = (subject.machine, subject.part)
+        let whole = offset == 0 ? [TextRecord("\(buffer.policy)\n", next: 1)] : []
+        return whole
+            + machine.policyRanges(of: buffer, in: offset..<UInt64.max, limit: 256).map { range in
+                let bytes = range.bytes
+                return TextRecord(
+                    "\(hex(bytes.lowerBound)) \(hex(UInt64(bytes.count))) \(range.policy)\n", next: bytes.upperBound)
+            }
+    }
+
+    /// `POLICY`, or `OFFSET LENGTH POLICY`, where a policy may have blanks in it.
+    @Sendable private static func setPolicy(_ subject: Subject<Buffer>, _ text: AttributeText) throws(Errno) {
+        let (machine, buffer) = (subject.machine, subject.part)
+        guard text.text.utf8.first.map({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) ?? false else {
+            let policy = try MemoryPolicy(parsing: text.text, available: machine.nodesWithMemory)
+            return try machine.setPolicy(policy, of: buffer, by: text.writer)
+        }
+        let words = text.text.split(separator: " ", maxSplits: 2).map(String.init)
+        guard words.count == 3 else { throw .invalidArgument }
+        let start = try AttributeText(words[0]).unsigned()
+        let (end, overflow) = start.addingReportingOverflow(try AttributeText(words[1]).unsigned())
+        guard !overflow, start < end, (start | end) & (Page.size - 1) == 0 else { throw .invalidArgument }
+        let policy = try MemoryPolicy(parsing: words[2], available: machine.nodesWithMemory)
+        try machine.setPolicy(policy, of: buffer, bytes: start..<end, by: text.writer)
+    }
 
     @Sendable private static func migrate(
         _ subject: Subject<Buffer>, _ text: AttributeText

@@ -85,9 +85,6 @@ enum CPUTopologyAttributes {
 }
 
 extension Machine {
-    /// The CPUs of all nodes.
-    var cpus: IDSet { nodes.reduce(into: IDSet()) { $0.formUnion($1.cpus) } }
-
     /// The width of a CPU mask (nr_cpu_ids).
     var cpuMaskWidth: Int { max(cpus.max() ?? 0, IDSet.onlineCPUs.max() ?? 0) + 1 }
 }

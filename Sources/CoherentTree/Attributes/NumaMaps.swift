@@ -45,7 +45,8 @@ final class NumaMapsQuestion: Sendable {
     /// show_numa_map() of fs/proc/task_mmu.c.
     private func line(of mapping: TaskMapping, _ taskPolicy: MemoryPolicy) -> String {
         let buffer = mapping.buffer
-        let policy = buffer.policy == .default ? taskPolicy : buffer.policy
+        let own = services.machine.policy(of: buffer, at: mapping.bytes.lowerBound)
+        let policy = own == .default ? taskPolicy : own
         let address = String(mapping.addresses.lowerBound, radix: 16)
         var fields = [
             String(repeating: "0", count: max(0, 8 - address.utf8.count)) + address, "\(policy)",

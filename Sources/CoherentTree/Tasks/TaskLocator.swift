@@ -15,6 +15,7 @@ package final class TaskLocator: Sendable {
     private let nodeOfCPU: [Int]
     private let home: Int
     private let isTrivial: Bool
+    private let machine: Machine
     /// The last answers by thread, each in one word: 22 bits of milliseconds, 10 of the node, 32 of the thread.
     private let known = InlineArray<256, Atomic<UInt64>> { _ in Atomic(0) }
 
@@ -22,6 +23,7 @@ package final class TaskLocator: Sendable {
         let withCPUs = machine.nodes.filter { !$0.cpus.isEmpty }
         home = withCPUs.first?.id ?? machine.nodes.first?.id ?? 0
         isTrivial = withCPUs.count < 2
+        self.machine = machine
         var nodeOfCPU = [Int](repeating: home, count: (withCPUs.compactMap { $0.cpus.max() }.max() ?? -1) + 1)
         for node in withCPUs {
             for cpu in node.cpus { nodeOfCPU[cpu] = node.id }
@@ -34,6 +36,12 @@ package final class TaskLocator: Sendable {
         Origin(pid: task, node: isTrivial || task <= 0 ? home : node(ofTask: task))
     }
 
+    /// The CPU of the machine that a task runs on; the host's, where the machine has none of that number. Nil for no such task.
+    package func cpu(ofTask task: Int32) -> Int? {
+        guard let host = ProcStat(task: task)?.processor else { return nil }
+        return machine.hasAffinities ? machine.cpu(ofTask: task, on: host) ?? host : host
+    }
+
     private func node(ofTask task: Int32) -> Int {
         var time = timespec()
         unsafe clock_gettime(CLOCK_MONOTONIC_COARSE, &time)
@@ -43,7 +51,7 @@ package final class TaskLocator: Sendable {
         if word & 0xffff_ffff == UInt64(task), (now &- word >> 42) & 0x3f_ffff < Self.trust {
             return Int(word >> 32 & 0x3ff)
         }
-        guard let cpu = ProcStat(task: task)?.processor, cpu < nodeOfCPU.count else { return home }
+        guard let cpu = cpu(ofTask: task), cpu < nodeOfCPU.count else { return home }
         known[slot].store(now << 42 | UInt64(nodeOfCPU[cpu]) << 32 | UInt64(task), ordering: .relaxed)
         return nodeOfCPU[cpu]
     }

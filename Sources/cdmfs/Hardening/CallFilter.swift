@@ -53,7 +53,8 @@ enum CallFilter {
         "direct buffers, each on a tmpfs of its own": ["fsopen", "fsconfig", "fsmount", "fspick"],
         "bulk write-back, by a thread with descriptors of its own": ["open_by_handle_at", "close_range"],
         "other processes": [
-            "pidfd_open", "pidfd_send_signal", "process_vm_readv", "process_vm_writev", "process_madvise", "kcmp",
+            "pidfd_open", "pidfd_getfd", "pidfd_send_signal", "process_vm_readv", "process_vm_writev",
+            "process_madvise", "kcmp",
             "wait4",
             "waitid",
         ],

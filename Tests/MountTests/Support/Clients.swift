@@ -4,7 +4,8 @@ import Testing
 
 /// The C programs of Tests/Clients, each compiled once a run.
 enum Client: String, CaseIterable {
-    case asynchronous, calls, dmirror, engine, fault, fsx, hostile, increment, numa, openmany, pattern, poison, pollpri
+    case asynchronous, calls, dmirror, engine, fault, fsx, hostile, increment, numa, openmany, pattern, poison,
+        policies, pollpri
     case pollstorm, rename, scale, share, sigbus, sparse, stale, stall, stuck, witness
 
     private static let sources = Host.package.appending("Tests/Clients")

@@ -117,14 +117,15 @@ final class TestMount: Sendable {
 
     // MARK: The end
 
-    /// The daemon's process, found by its command line, which names the mount point.
+    /// The daemon's process, found by its command line, which names the mount point. That of `cdmfs run` does, too, and belongs
+    /// to the keeper of a command.
     func daemons() -> [pid_t] {
         let processes = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
         return processes.compactMap { pid_t($0) }.filter { pid in
             guard FilePath(resolving: "/proc/\(pid)/exe").lastComponent?.stem == "cdmfs",
                 let line = try? procfs("\(pid)/cmdline")
             else { return false }
-            return line.contains(path)
+            return line.contains(path) && line.split(separator: "\0").dropFirst().first != "run"
         }
     }
 

@@ -1,3 +1,4 @@
+import CoherentMemory
 import CoherentTree
 
 extension Manual {
@@ -35,14 +36,15 @@ extension Manual {
                 "resident": ManualPage(reads: "bytes, decimal", linux: "mincore(2)"),
                 "policy": ManualPage(
                     reads:
-                        "`default`, `local`, `bind:NODES`, `prefer:NODE`, `prefer (many):NODES`, `interleave:NODES` or `weighted interleave:NODES`, NODES a list; with `=static` or `=relative` after the word",
+                        "`default`, `local`, `bind:NODES`, `prefer:NODE`, `prefer (many):NODES`, `interleave:NODES` or `weighted interleave:NODES`, NODES a list; with `=static` or `=relative` after the word. Ranges with another policy follow, a line each: `OFFSET LENGTH POLICY`, bytes in hexadecimal",
                     writes:
-                        "the same; `interleave` and `weighted interleave` without nodes mean all nodes with memory, `prefer` without a node means `local`",
+                        "one such line: `POLICY` for the whole buffer, which removes the policies of ranges, or `OFFSET LENGTH POLICY` for whole pages; `interleave` and `weighted interleave` without nodes mean all nodes with memory, `prefer` without a node means `local`",
                     errors: [
                         "EINVAL":
-                            "unknown word, a list that the word does not take, or a node that has no memory online",
+                            "unknown word, a list that the word does not take, a node that has no memory online, or a range that is empty or not of whole pages",
                         "EPERM":
                             "a device file, which stays bound to its node, or a restricted node that the writer may not use",
+                        "ENOMEM": "more than \(Machine.policyRangeLimit) ranges",
                     ], text: "It applies to pages that are allocated later. Existing pages stay; `migrate` moves them.",
                     linux: "mbind(2); the words of /proc/PID/numa_maps and of tmpfs's mpol="),
                 "huge": ManualPage(

@@ -122,6 +122,17 @@ extension Manual {
                     text:
                         "It applies to buffers whose own policy is `default`. Later children of the task inherit it; `default` removes it. \(numbers)",
                     linux: "set_mempolicy(2)"),
+                "programs": ManualPage(
+                    writes:
+                        "`LISTENER SOCKET`, two descriptor numbers of the writer: a listener of seccomp_unotify(2), and a Unix socket that the daemon closes when it no longer answers the listener",
+                    errors: [
+                        "EINVAL": "malformed, not a listener, or not a socket", "EBADF": "there is no such descriptor",
+                        "ESRCH": "the writer has no number in the daemon's PID namespace",
+                        "EAGAIN": "the writer's user, or all users, have too many listeners",
+                    ],
+                    text:
+                        "`cdmfs run` writes here; anybody may. The reported system calls about memory policies, page locations and CPU affinity act on the buffers that the caller maps, with the caller's rights. The kernel executes all other calls.",
+                    linux: "none"),
                 "migrate_pages": ManualPage(
                     writes: "`PID FROM TO`, lists of nodes; 0 is the writer",
                     errors: [

@@ -1,0 +1,104 @@
+#define _GNU_SOURCE
+#include "clistener.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#if defined(__x86_64__)
+#define NATIVE AUDIT_ARCH_X86_64
+#elif defined(__aarch64__)
+#define NATIVE AUDIT_ARCH_AARCH64
+#else
+#error "which architecture?"
+#endif
+
+// Of linux/seccomp.h since 5.19: a call that was received is not interrupted by signals that do not kill.
+#ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+#define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
+#endif
+
+struct program {
+    struct sock_filter code[64];
+    unsigned short length;
+};
+
+static void add(struct program *program, unsigned short code, uint32_t k, unsigned char if_true, unsigned char if_false) {
+    program->code[program->length++] = (struct sock_filter){code, if_true, if_false, k};
+}
+
+static void load(struct program *program, size_t offset) { add(program, BPF_LD | BPF_W | BPF_ABS, (uint32_t)offset, 0, 0); }
+
+static void leave(struct program *program, uint32_t action) { add(program, BPF_RET | BPF_K, action, 0, 0); }
+
+// Reports a call by its number, which is loaded.
+static void report(struct program *program, int number) {
+    if (number < 0) return;
+    add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 0, 1);
+    leave(program, SECCOMP_RET_USER_NOTIF);
+}
+
+// Reports an open(2) that only reads a file there is, by the low half of the flags (both architectures are little-endian).
+static void report_open(struct program *program, int number, int argument) {
+    if (number < 0) return;
+    add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 0, 4);
+    load(program, offsetof(struct seccomp_data, args) + 8 * (size_t)argument);
+    add(program, BPF_JMP | BPF_JSET | BPF_K, O_WRONLY | O_RDWR | O_CREAT | O_DIRECTORY | O_PATH, 0, 1);
+    leave(program, SECCOMP_RET_ALLOW);
+    leave(program, SECCOMP_RET_USER_NOTIF);
+}
+
+int clistener_install(int calls) {
+    struct program program = {.length = 0};
+    load(&program, offsetof(struct seccomp_data, arch));
+    add(&program, BPF_JMP | BPF_JEQ | BPF_K, NATIVE, 1, 0);
+    leave(&program, SECCOMP_RET_ALLOW);
+    load(&program, offsetof(struct seccomp_data, nr));
+    if (calls & CLISTENER_MEMORY) {
+        static const int numbers[] = {CLISTENER_MBIND,        CLISTENER_SET_MEMPOLICY, CLISTENER_GET_MEMPOLICY,
+                                      CLISTENER_MIGRATE_PAGES, CLISTENER_MOVE_PAGES,    CLISTENER_SET_MEMPOLICY_HOME_NODE};
+        for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) report(&program, numbers[i]);
+    }
+    if (calls & CLISTENER_PROCESSORS) {
+        report(&program, CLISTENER_SCHED_SETAFFINITY);
+        report(&program, CLISTENER_SCHED_GETAFFINITY);
+        report(&program, CLISTENER_GETCPU);
+    }
+    if (calls & CLISTENER_FILES) {
+        report_open(&program, CLISTENER_OPENAT, 2);
+        report_open(&program, CLISTENER_OPEN, 1);
+    }
+    leave(&program, SECCOMP_RET_ALLOW);
+    struct sock_fprog filter = {program.length, program.code};
+    unsigned long flags = SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    long listener =
+        syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &filter);
+    if (listener < 0 && errno == EINVAL) listener = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &filter);
+    return (int)listener;
+}
+
+int clistener_begin(int keeper, int file, int calls) {
+    int listener = clistener_install(calls);
+    if (listener < 0 && errno == EACCES && !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) listener = clistener_install(calls);
+    if (listener < 0) return -1;
+    int files[2] = {listener, file};
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof files)];
+    } control = {0};
+    char byte = 0;
+    struct iovec vector = {&byte, 1};
+    struct msghdr message = {
+        .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    control.header = (struct cmsghdr){
+        .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof files)};
+    __builtin_memcpy(CMSG_DATA(&control.header), files, sizeof files);
+    ssize_t sent = sendmsg(keeper, &message, MSG_NOSIGNAL);
+    close(listener);
+    return sent == 1 ? 0 : -1;
+}

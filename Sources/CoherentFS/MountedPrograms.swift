@@ -1,0 +1,68 @@
+import CoherentMemory
+import CoherentTree
+import Fuse
+import LinuxSupport
+import MachineTopology
+import Programs
+import SystemPackage
+
+/// The programs that `cdmfs run` has started, whose calls act on the machine.
+final class MountedPrograms: Sendable {
+    private let world: MountedWorld
+    /// Made for the first of them.
+    private let server = Mutex<ProgramServer?>(nil)
+
+    init(machine: Machine, inodes: InodeTable, processes: ProcTasks, tasks: TaskLocator) {
+        world = MountedWorld(machine: machine, inodes: inodes, processes: processes, tasks: tasks)
+    }
+
+    /// Answers no more calls.
+    func close() { server.withLock { $0 }?.close() }
+
+    /// Answers the calls that a listener reports; see ``ProgramServer/serve(process:listener:keeper:user:)``.
+    func serve(listener: Int32, keeper: Int32, of process: Int32, user: UInt32) throws(Errno) {
+        let server = try server.withLock { server throws(Errno) in
+            if let server { return server }
+            let new = try ProgramServer(world)
+            server = new
+            return new
+        }
+        try server.serve(process: process, listener: listener, keeper: keeper, user: user)
+    }
+}
+
+/// What programs may reach of a mount.
+private struct MountedWorld: ProgramWorld {
+    let machine: Machine
+    let inodes: InodeTable
+    let processes: ProcTasks
+    let tasks: TaskLocator
+
+    var mountDevice: DeviceNumber? { processes.mount }
+
+    func buffer(ofInode inode: UInt64) -> Buffer? {
+        // What is mapped, the kernel has not forgotten.
+        (inodes[InodeNumber(rawValue: inode)] as? MemoryFile)?.buffer
+    }
+
+    func node(ofTask task: Int32) -> Int { tasks.origin(ofTask: task).node }
+
+    func cpu(ofTask task: Int32) -> Int { tasks.cpu(ofTask: task) ?? 0 }
+
+    func task(named number: Int32, by task: Int32) throws(Errno) -> (task: Int32, process: Int32) {
+        let own: Int32
+        if let namespace = try PIDNamespace(of: task) {
+            own = try namespace.ownNumber(of: number)
+        } else {
+            own = number
+        }
+        guard let description = processes.task(own) else { throw .noSuchProcess }
+        return (own, description.process)
+    }
+}
+
+extension Services {
+    func serve(listener: Int32, keeper: Int32, of process: Int32, user: UInt32) throws(Errno) {
+        try programs.serve(listener: listener, keeper: keeper, of: process, user: user)
+    }
+}

@@ -1,0 +1,18 @@
+import AttributeTree
+import SystemPackage
+
+/// Programs in sys/kernel/cdm.
+enum ProgramAttributes {
+    static let programs = Attribute<TreeServices>.writeOnly(
+        "programs", permissions: [.ownerWrite, .groupWrite, .otherWrite],
+        summary: "Write LISTENER SOCKET, descriptors of the writer: the reported system calls act on the machine.",
+        store: { services, text throws(Errno) in
+            let words = text.words
+            guard words.count == 2, let listener = Int32(exactly: try words[0].integer()),
+                let socket = Int32(exactly: try words[1].integer()), listener >= 0, socket >= 0
+            else { throw .invalidArgument }
+            guard text.writer > 0 else { throw .noSuchProcess }
+            try services.files.serve(
+                listener: listener, keeper: socket, of: text.writer, user: text.client.user)
+        })
+}

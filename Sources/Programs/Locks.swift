@@ -1,0 +1,4 @@
+import LinuxSupport
+
+// The lock that the thread sanitizer understands.
+typealias Mutex = TracedMutex

@@ -1,0 +1,131 @@
+import CoherentMemory
+import Glibc
+import LinuxSupport
+import MachineTopology
+import SystemPackage
+
+/// Files that a program opens and that are not the host's: those of /proc/PID and of control groups that tell of nodes.
+extension CallingTask {
+    /// What a program gets that opens a file to read it.
+    func open(_ path: UInt64, from directory: Int32) -> CallOutcome {
+        // Most paths are of something else, and then nothing more is asked.
+        guard let path = self.path(at: path), let name = path.utf8.split(separator: UInt8(ascii: "/")).last,
+            let file = SimulatedFile(rawValue: String(Substring(name))), let whole = absolute(path, from: directory)
+        else { return .pass }
+        guard let contents = contents(of: file, at: whole), !isOver else { return .pass }
+        return .file(Array(contents.utf8))
+    }
+
+    private enum SimulatedFile: String {
+        case status
+        case numaMaps = "numa_maps"
+        case mems = "cpuset.mems"
+        case effectiveMems = "cpuset.mems.effective"
+        case oldEffectiveMems = "cpuset.effective_mems"
+    }
+
+    private func absolute(_ path: String, from directory: Int32) -> String? {
+        if path.utf8.first == UInt8(ascii: "/") { return path }
+        let base = directory == AT_FDCWD ? "cwd" : "fd/\(directory)"
+        guard let folder = linkTarget("/proc/\(task)/\(base)"), folder.utf8.first == UInt8(ascii: "/") else {
+            return nil
+        }
+        return folder + "/" + path
+    }
+
+    private func contents(of file: SimulatedFile, at path: String) -> String? {
+        switch file {
+        case .status, .numaMaps:
+            guard let process = process(at: path), mayLookInto(process.process) else { return nil }
+            return file == .status ? status(of: process.task) : numaMaps(of: process.process)
+        case .mems, .effectiveMems, .oldEffectiveMems:
+            // Where the host has no such file, there is none.
+            guard path.utf8.starts(with: "/sys/fs/cgroup/".utf8), unsafe access("/proc/\(task)/root\(path)", F_OK) == 0,
+                let nodes = try? allowedNodes(of: task)
+            else { return nil }
+            return "\(nodes)\n"
+        }
+    }
+
+    /// The task that `/proc/WHO/FILE` or `/proc/WHO/task/TID/FILE` is of.
+    private func process(at path: String) -> (process: Int32, task: Int32)? {
+        let words = path.utf8.split(separator: UInt8(ascii: "/")).map { String(Substring($0)) }
+        guard words.first == "proc", words.count == 3 || words.count == 5 && words[2] == "task" else { return nil }
+        let own = status?.process ?? task
+        func named(_ word: String) -> Int32? {
+            switch word {
+            case "self": return own
+            case "thread-self": return task
+            default:
+                guard let number = Int32(word), number > 0 else { return nil }
+                return try? process(named: number) ?? own
+            }
+        }
+        guard let process = named(words[1]) else { return nil }
+        let target = words.count == 5 ? named(words[3]) : process
+        guard let target, let status = try? TaskStatus(of: target) else { return nil }
+        return (status.process, words[1] == "self" && words.count == 3 ? own : target)
+    }
+
+    /// The host's text, with the nodes that the task may use (cpuset_task_status_allowed()).
+    private func status(of task: Int32) -> String? {
+        guard let text = try? SmallFile.text(FilePath("/proc/\(task)/status")), let nodes = try? allowedNodes(of: task)
+        else {
+            return nil
+        }
+        // Where the machine has the host's CPUs, affinity is the host's, too.
+        let cpus = machine.cpus == .onlineCPUs ? nil : try? machine.affinity(ofTask: task)
+        return text.split(separator: "\n", omittingEmptySubsequences: false).map { line in
+            if let cpus, line.hasPrefix("Cpus_allowed:") {
+                return "Cpus_allowed:\t\(cpus.map(width: (machine.cpus.max() ?? 0) + 1))"
+            }
+            if let cpus, line.hasPrefix("Cpus_allowed_list:") { return "Cpus_allowed_list:\t\(cpus)" }
+            if line.hasPrefix("Mems_allowed:") { return "Mems_allowed:\t\(nodes.map(width: IDSet.maxNodes))" }
+            if line.hasPrefix("Mems_allowed_list:") { return "Mems_allowed_list:\t\(nodes)" }
+            return String(line)
+        }.joined(separator: "\n")
+    }
+
+    /// show_numa_map() of fs/proc/task_mmu.c.
+    private func numaMaps(of process: Int32) -> String? {
+        guard let lines = try? MapsReader.mappings(of: process, at: 0..<UInt64.max),
+            let areas = try? areas(of: process, at: 0..<UInt64.max), let own = try? machine.policy(ofTask: process)
+        else { return nil }
+        return lines.map { line in
+            let part = areas.area(at: line.addresses.lowerBound)?.part(at: line.addresses)
+            return numaLine(line, part, own) + "\n"
+        }.joined()
+    }
+
+    private func numaLine(_ line: ProcMapping, _ part: BufferPart?, _ own: MemoryPolicy) -> String {
+        var policy = own
+        if let part {
+            let bound = machine.policy(of: part.buffer, at: part.bytes.lowerBound)
+            if bound != .default { policy = bound }
+        }
+        let address = String(line.addresses.lowerBound, radix: 16)
+        var fields = [String(repeating: "0", count: max(0, 8 - address.utf8.count)) + address, "\(policy)"]
+        switch line.path {
+        case "": break
+        case "[heap]": fields.append("heap")
+        case "[stack]": fields.append("stack")
+        case let path where line.inode != 0: fields.append("file=\(Self.escaped(path))")
+        default: break
+        }
+        if let part {
+            let pages = machine.residentPages(of: part.buffer, bytes: part.bytes)
+            if pages.total > 0 {
+                if pages.written > 0 { fields.append("dirty=\(pages.written)") }
+                if pages.written != pages.total { fields.append("mapped=\(pages.total)") }
+                fields += pages.nodes.map { "N\($0.node)=\($0.pages)" } + ["kernelpagesize_kB=\(Page.size >> 10)"]
+            }
+        }
+        return fields.joined(separator: " ")
+    }
+
+    /// What would end a field, in octal; a newline is in octal already.
+    private static func escaped(_ path: String) -> String {
+        path.unicodeScalars.map { $0 == " " ? "\\040" : $0 == "\t" ? "\\011" : $0 == "=" ? "\\075" : String($0) }
+            .joined()
+    }
+}

@@ -1,0 +1,129 @@
+import CoherentMemory
+import MachineTopology
+import SystemPackage
+
+/// The calls that set and tell policies, as mm/mempolicy.c has them.
+extension CallContext {
+    /// set_mempolicy(2).
+    func setPolicy(mode: UInt64, nodes address: UInt64, limit: UInt64) throws(Errno) -> CallOutcome {
+        let mode = Int32(truncatingIfNeeded: mode)
+        try MemoryPolicy.check(call: mode)
+        let nodes = try nodes(at: address, limit: limit)
+        let policy = try MemoryPolicy(call: mode, nodes: nodes, allowed: usableNodes())
+        try machine.setPolicy(policy, ofTask: task)
+        return .value(0)
+    }
+
+    /// get_mempolicy(2).
+    func getPolicy(
+        mode: UInt64, nodes: UInt64, limit: UInt64, address: UInt64, flags: UInt64
+    ) throws(Errno) -> CallOutcome {
+        guard nodes == 0 || limit >= UInt64(nodeLimit) else { throw .invalidArgument }
+        let flags = QueryFlags(rawValue: flags)
+        guard flags.isSubset(of: .all) else { throw .invalidArgument }
+        var policy = MemoryPolicy.default
+        var value: Int32
+        var set: IDSet
+        if flags.contains(.allowed) {
+            guard flags == .allowed else { throw .invalidArgument }
+            (value, set) = (0, try allowedNodes(of: task))
+        } else {
+            var part: BufferPart?
+            if flags.contains(.address) {
+                guard let area = try areas(of: nil, at: address..<max(address, address &+ 1)).area(at: address) else {
+                    throw .badAddress
+                }
+                part = area.part(at: address..<address + 1)
+                guard let part else { return .pass }
+                policy = machine.policy(of: part.buffer, at: part.bytes.lowerBound)
+            } else {
+                guard address == 0 else { throw .invalidArgument }
+                policy = try machine.policy(ofTask: task)
+            }
+            (value, set) = (policy.callMode, policy.nodes)
+            if flags.contains(.node) {
+                if let part {
+                    // As a touch that only reads.
+                    if machine.nodeID(of: part.buffer, at: part.bytes.lowerBound) == nil { _ = try read(address, 1) }
+                    guard let node = machine.nodeID(of: part.buffer, at: part.bytes.lowerBound) else {
+                        throw .badAddress
+                    }
+                    value = Int32(node)
+                } else {
+                    // Pages of buffers take turns by their offsets: a task begins with the first node.
+                    guard policy.mode == .interleave || policy.mode == .weightedInterleave,
+                        let first = policy.nodes.min()
+                    else { throw .invalidArgument }
+                    value = Int32(first)
+                }
+            }
+        }
+        if mode != 0 { try write([value], at: mode) }
+        if nodes != 0 { try write(set, at: nodes, limit: limit) }
+        return .value(0)
+    }
+
+    /// The whole pages from an address on; nil for none.
+    private func pages(from start: UInt64, length: UInt64) throws(Errno) -> Range<UInt64>? {
+        guard start & (Page.size - 1) == 0 else { throw .invalidArgument }
+        let length = (length &+ Page.size - 1) & ~(Page.size - 1)
+        let end = start &+ length
+        guard end >= start else { throw .invalidArgument }
+        return end == start ? nil : start..<end
+    }
+
+    /// mbind(2).
+    func bind(
+        start: UInt64, length: UInt64, mode: UInt64, nodes address: UInt64, limit: UInt64, flags: UInt64
+    ) throws(Errno) -> CallOutcome {
+        let mode = Int32(truncatingIfNeeded: mode)
+        try MemoryPolicy.check(call: mode)
+        let nodes = try nodes(at: address, limit: limit)
+        var flags = MoveFlags(argument: flags)
+        guard flags.isSubset(of: [.strict, .move, .moveAll]) else { throw .invalidArgument }
+        guard !flags.contains(.moveAll) || isPrivileged else { throw .notPermitted }
+        if mode == 0 { flags.remove(.strict) }
+        guard let range = try pages(from: start, length: length) else { return .value(0) }
+        let policy = try MemoryPolicy(call: mode, nodes: nodes, allowed: usableNodes())
+        let areas = try areas(of: nil, at: range)
+        let parts = areas.parts(at: range)
+        guard areas.cover(range) else { throw .badAddress }
+        guard !parts.isEmpty else { return .pass }
+        let moves = !flags.isDisjoint(with: [.move, .moveAll])
+        if flags.contains(.strict), !moves {
+            for part in parts {
+                let misplaced = machine.misplacedPages(of: part.buffer, bytes: part.bytes, under: policy)
+                guard misplaced == 0 else { throw .ioError }
+            }
+        }
+        for part in parts { try machine.setPolicy(policy, of: part.buffer, bytes: part.bytes, by: task) }
+        guard moves else { return .value(0) }
+        var left = 0
+        for part in parts {
+            left += machine.conform(part.buffer, bytes: part.bytes, to: policy, local: node) { isOver }
+        }
+        if left > 0, flags.contains(.strict) { throw .ioError }
+        return .value(0)
+    }
+
+    /// set_mempolicy_home_node(2).
+    func setHomeNode(start: UInt64, length: UInt64, home: UInt64, flags: UInt64) throws(Errno) -> CallOutcome {
+        guard start & (Page.size - 1) == 0, flags == 0, home < UInt64(IDSet.maxNodes),
+            machine.node(Int(home))?.isPresent ?? false
+        else { throw .invalidArgument }
+        guard let range = try pages(from: start, length: length) else { return .value(0) }
+        let areas = try areas(of: nil, at: range)
+        let parts = areas.parts(at: range)
+        guard !parts.isEmpty || areas.isEmpty else { return .pass }
+        var isAny = false
+        for part in parts {
+            for stretch in machine.policies(of: part.buffer, in: part.bytes) where stretch.policy.mode != .default {
+                try machine.setPolicy(
+                    try stretch.policy.at(home: Int(home)), of: part.buffer, bytes: stretch.bytes, by: task)
+                isAny = true
+            }
+        }
+        guard isAny else { throw .noSuchFileOrDirectory }
+        return .value(0)
+    }
+}

@@ -1,0 +1,94 @@
+import CListener
+import Glibc
+import LinuxSupport
+public import SystemPackage
+
+/// Answers the calls of the programs of a mount: those that `cdmfs run` has started, of all users.
+///
+/// A run hands over the listener of a filter (seccomp_unotify(2)). Anybody may, so nothing of it is trusted: a call is of the thread
+/// of which the kernel says it is, and has no more rights than that; whatever else a listener reports, the kernel does.
+public final class ProgramServer: Sendable {
+    /// So many listeners there are, and so many of one user.
+    static let (limit, share, reserve) = (128, 32, 32)
+
+    private let world: any ProgramWorld
+    /// Closed at the other end when the server ends.
+    private let stop: FileDescriptor
+    private let isOver: Mutex<FileDescriptor?>
+    private let listeners = Mutex<[UInt32: Int]>([:])
+
+    /// - Throws: where the host has no more descriptors.
+    public init(_ world: any ProgramWorld) throws(Errno) {
+        guard let pipe = try? FileDescriptor.pipe() else { throw Errno(rawValue: errno) }
+        self.world = world
+        stop = pipe.readEnd
+        isOver = Mutex(pipe.writeEnd)
+    }
+
+    deinit {
+        close()
+        try? stop.close()
+    }
+
+    /// Takes over a listener.
+    ///
+    /// - Parameters:
+    ///   - listener: the number of its descriptor in `process`.
+    ///   - keeper: the number there of a socket that is closed when nobody answers any more.
+    ///   - user: who asks.
+    /// - Throws: EINVAL for what is no listener, or no socket; EAGAIN where the user, or all, have too many; EBADF and EPERM where
+    ///   the descriptors are not to be had.
+    public func serve(process: Int32, listener: Int32, keeper: Int32, user: UInt32) throws(Errno) {
+        try begin(user)
+        do throws(Errno) {
+            let file = try take(listener, of: process)
+            do throws(Errno) {
+                guard clistener_is_listener(file.rawValue) == 1 else { throw .invalidArgument }
+                let socket = try take(keeper, of: process)
+                do throws(Errno) {
+                    let calls = try CallListener(file, keeper: socket, stop: stop, world: world) { [self] in end(user) }
+                    try calls.start()
+                } catch {
+                    try? socket.close()
+                    throw error == .notSocket ? .invalidArgument : error
+                }
+            } catch {
+                try? file.close()
+                throw error
+            }
+        } catch {
+            end(user)
+            throw error
+        }
+    }
+
+    private func take(_ number: Int32, of process: Int32) throws(Errno) -> FileDescriptor {
+        let file = clistener_take_file(process, number)
+        guard file >= 0 else { throw Errno(rawValue: errno) }
+        return FileDescriptor(rawValue: file)
+    }
+
+    private func begin(_ user: UInt32) throws(Errno) {
+        try listeners.withLock { listeners throws(Errno) in
+            let count = listeners.values.reduce(0, +)
+            let own = listeners[user, default: 0]
+            let mayHave =
+                count < Self.limit
+                && (user == 0 || own < Self.share && count - listeners[0, default: 0] < Self.limit - Self.reserve)
+            guard mayHave else { throw .resourceTemporarilyUnavailable }
+            listeners[user] = own + 1
+        }
+    }
+
+    private func end(_ user: UInt32) {
+        listeners.withLock { listeners in
+            let own = listeners[user, default: 1] - 1
+            listeners[user] = own > 0 ? own : nil
+        }
+    }
+
+    /// Answers no more calls: the keepers do.
+    public func close() {
+        try? isOver.withLock { $0.take() }?.close()
+    }
+}
