@@ -18,7 +18,8 @@ extension Mounts {
                     switch entry.kind {
                     case S_IFREG:
                         #expect(entry.status.st_size == 4096, "\(entry.file)")
-                        #expect([0o444, 0o644, 0o200, 0o222, 0o400, 0o600].contains(entry.permissions), "\(entry.file)")
+                        #expect(
+                            [0o444, 0o644, 0o200, 0o222, 0o400, 0o600].contains(entry.permissions), "\(entry.file)")
                         // uevents is no text but a stream: a read waits for the next event.
                         if entry.permissions & 0o444 != 0, !entry.file.hasSuffix("/uevents") {
                             let text = try mount.text(entry.file)

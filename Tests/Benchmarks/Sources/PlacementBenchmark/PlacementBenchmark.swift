@@ -1,6 +1,6 @@
 import CoherentMemory
-import MachineTopology
 import Foundation
+import MachineTopology
 import SystemPackage
 
 /// Measures what it costs to decide where a page goes: first touches in the machine alone, without a mount.
