@@ -165,6 +165,19 @@ struct FailureTests {
         try machine.checkInvariants()
     }
 
+    @Test("Frame 0 fails like any other, and its page is counted once")
+    func frameZero() throws {
+        let machine = try Machine(ram: 4, coherent: [4])
+        let buffer = try machine.makeBuffer("bind:0", size: 4096)
+        try machine.store([1], to: buffer, at: 0)
+        try #require(address(of: 0, in: buffer, machine) == 0)
+        try machine.poison(address: 0)
+        try machine.checkInvariants()
+        machine.punch(buffer, bytes: 0..<4096)
+        try machine.checkInvariants()
+        #expect(try machine.bytes(of: buffer, at: 0, count: 1) == [0])
+    }
+
     @Test("A page of a contiguous buffer fails, and gets its own frame back")
     func contiguous() throws {
         let machine = try Machine(ram: 4, coherent: [4], contiguous: 2)

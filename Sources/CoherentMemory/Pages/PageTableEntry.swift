@@ -142,7 +142,9 @@ struct PageTableEntry: BitwiseCopyable, Equatable {
     /// count.
     @inline(__always)
     static func differ(_ old: PageTableEntry, _ new: PageTableEntry) -> Bool {
-        let counted = present | cached | written | huge | active | ~(Page.size - 1) & ~highFlags
+        // The marker of frame 0 has no bit of a pfn.
+        let marker = poisoned | lost
+        let counted = present | cached | written | huge | active | marker | ~(Page.size - 1) & ~highFlags
         return (old.rawValue ^ new.rawValue) & counted != 0
     }
 
