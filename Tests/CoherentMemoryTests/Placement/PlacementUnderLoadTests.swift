@@ -193,8 +193,9 @@ struct PlacementUnderLoadTests {
                 // Out of its cpuset, or restricted: nothing has changed.
                 guard error == .invalidArgument || error == .notPermitted else { throw error }
                 rules.tasks[thread] = book.span(book.firstInForce, book.firstInForce)[0].tasks[thread]
-                book.done()
+                // Before `done`: otherwise a whole fault fits where only rules stand that were never in force.
                 book.announce(rules)
+                book.done()
             }
         default:
             let isPermitted = !rules.permitted[thread]
