@@ -124,8 +124,7 @@ extension Mover {
                     state.pages.seize(page)
                     entry.isDeviceMapped = false
                 }
-                PageSet.relabel(&entry, in: old, by: new.start + page, of: target, freed: &freed)
-                unsafe tally.set(slot, to: entry)
+                unsafe tally.relabel(slot, entry, in: old, by: new.start + page, of: target, freed: &freed)
                 outcome.moved += 1
             }
             tally.flush(in: &state.pages)
