@@ -43,8 +43,8 @@ final class Scene {
     }
 
     /// What stands at a path below sys/.
-    func node(_ path: String) throws -> AttributeTree.Node {
-        var node = AttributeTree.Node.directory(root)
+    func node(_ path: String) throws -> Item {
+        var node = Item.directory(root)
         for name in path.split(separator: "/") {
             guard case .directory(let directory) = node, let next = directory.lookup(String(name)) else {
                 throw Errno.noSuchFileOrDirectory
@@ -84,9 +84,9 @@ final class Scene {
     }
 
     /// Every path below sys/ with what stands there; links are not followed.
-    func walk(_ body: (String, AttributeTree.Node) throws -> Void) rethrows { try walk(root, "", body) }
+    func walk(_ body: (String, Item) throws -> Void) rethrows { try walk(root, "", body) }
 
-    private func walk(_ directory: Directory, _ path: String, _ body: (String, AttributeTree.Node) throws -> Void)
+    private func walk(_ directory: Directory, _ path: String, _ body: (String, Item) throws -> Void)
         rethrows
     {
         for name in directory.names {

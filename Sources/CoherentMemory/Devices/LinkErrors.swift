@@ -97,7 +97,7 @@ extension Device {
     public var retraining: UInt64 { condition.retraining }
 
     /// The valid values of ``retraining``.
-    public static let retrainingRange: ClosedRange<UInt64> = 0...100_000_000
+    static let retrainingRange: ClosedRange<UInt64> = 0...100_000_000
 
     /// Sets the time for which the link is down after an error.
     ///
@@ -114,7 +114,7 @@ extension Device {
     var stall: Duration? { condition.stall }
 
     /// Whether the device is gone because its link was cut, and has not been added again.
-    public internal(set) var isSevered: Bool {
+    internal(set) var isSevered: Bool {
         get { condition.isSevered.load(ordering: .acquiring) }
         set { condition.isSevered.store(newValue, ordering: .releasing) }
     }

@@ -28,7 +28,7 @@ extension Machine {
                 guard memory.empty(buffer, pages: 0..<UInt64.max >> Page.shift) else { throw Errno.resourceBusy }
                 let size = buffer.size
                 if size > 0 { try allocate(buffer, bytes: 0..<size, keepsSize: true, origin: origin) }
-                memory.settle(0..<Page.count(of: size), of: buffer, in: backing, moving: false)
+                memory.placeOnHost(0..<Page.count(of: size), of: buffer, in: backing, moving: false)
                 try buffer.state.withLock { state throws(Errno) in
                     guard state.size == size, state.contiguous == nil, state.huge != .pool, state.pages.markers == 0
                     else {
@@ -71,7 +71,7 @@ extension Machine {
             let old = buffer.size
             guard size > old else { return }
             try allocate(buffer, bytes: old..<size, keepsSize: true, origin: origin)
-            memory.settle(old >> Page.shift..<Page.count(of: size), of: buffer, moving: false)
+            memory.placeOnHost(old >> Page.shift..<Page.count(of: size), of: buffer, moving: false)
             let isDone = try buffer.state.withLock { state throws(Errno) in
                 // Somebody may have made it shorter, and freed what was just taken.
                 guard state.size >= old else { return false }
