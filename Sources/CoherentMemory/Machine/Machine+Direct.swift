@@ -65,7 +65,7 @@ extension Machine {
 
     /// Makes a direct buffer longer, after every page up to the new end got its frame.
     ///
-    /// - Throws: ENOSPC or EPERM where not all could get one; then nothing has changed.
+    /// - Throws: ENOSPC, EDQUOT or EPERM where not all could get one; then nothing has changed.
     func grow(_ buffer: Buffer, to size: UInt64, origin: Origin) throws(Errno) {
         while true {
             let old = buffer.size
@@ -90,7 +90,7 @@ extension Machine {
     func growPartly(_ buffer: Buffer, from offset: UInt64, to end: UInt64, origin: Origin) throws(Errno) {
         do throws(Errno) {
             try grow(buffer, to: end, origin: origin)
-        } catch .noSpace {
+        } catch  where error == .noSpace || error == .diskQuotaExceeded {
             var isFirst = true
             var next = min(end, (offset / Page.size + 1) * Page.size)
             while true {
