@@ -7,9 +7,9 @@ public struct BalancingMode: OptionSet, Sendable, Hashable {
     public init(rawValue: UInt8) { self.rawValue = rawValue }
 
     /// Pages move to the node whose tasks touch them twice in a row (NUMA_BALANCING_NORMAL, 1).
-    static let normal = BalancingMode(rawValue: 1)
+    public static let normal = BalancingMode(rawValue: 1)
     /// Hot pages of slower tiers are promoted (NUMA_BALANCING_MEMORY_TIERING, 2).
-    static let tiering = BalancingMode(rawValue: 2)
+    public static let tiering = BalancingMode(rawValue: 2)
 }
 
 /// The settings of automatic NUMA balancing (/sys/kernel/debug/sched/numa_balancing).

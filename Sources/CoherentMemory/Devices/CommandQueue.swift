@@ -11,7 +11,7 @@ public final class CommandQueue: Sendable {
     /// The number of results that are kept.
     public static let historyLimit = 64
     /// The valid latencies in nanoseconds.
-    static let latencyRange: ClosedRange<UInt64> = 0...1_000_000_000
+    public static let latencyRange: ClosedRange<UInt64> = 0...1_000_000_000
 
     /// What is executed when its turn comes, and what is done when its result is there.
     struct Command: Sendable {

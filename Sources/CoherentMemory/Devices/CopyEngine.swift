@@ -13,7 +13,7 @@ public enum LinkPace: String, Sendable, Hashable, CaseIterable {
 /// to, from or within the device's memory uses one of its channels.
 public final class CopyEngine: Sendable {
     /// The valid numbers of channels.
-    static let channelRange = 1...64
+    public static let channelRange = 1...64
 
     private let turns = FairSemaphore(limit: 4)
     private let copied = Atomic<UInt64>(0)

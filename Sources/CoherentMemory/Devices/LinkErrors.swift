@@ -97,7 +97,7 @@ extension Device {
     public var retraining: UInt64 { condition.retraining }
 
     /// The valid values of ``retraining``.
-    static let retrainingRange: ClosedRange<UInt64> = 0...100_000_000
+    public static let retrainingRange: ClosedRange<UInt64> = 0...100_000_000
 
     /// Sets the time for which the link is down after an error.
     ///

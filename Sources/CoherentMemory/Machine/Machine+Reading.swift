@@ -5,7 +5,7 @@ import SystemPackage
 
 extension Machine {
     /// The most bytes one ``read(_:at:length:origin:isTouch:_:)`` answers.
-    static var maximumRead: Int { PageStorage.zeroLength }
+    public static var maximumRead: Int { PageStorage.zeroLength }
 
     /// Reads bytes of a buffer in place, as a touch that gives every page of the range its frame.
     ///
