@@ -6,7 +6,7 @@ import Testing
 struct LayerTests {
     /// The folders of CoherentMemory. A folder names only types of its own and of rows before it.
     private static let layers = [
-        ["Support"], ["Frames"], ["Nodes"], ["Placement"], ["Pages"], ["Buffers"], ["Devices"],
+        ["Support"], ["Frames"], ["Nodes"], ["Placement"], ["Tracing"], ["Pages"], ["Buffers"], ["Devices"],
         ["Migration"],
         ["Hotplug", "Failures", "Pressure", "Engine"], ["Machine"],
     ]

@@ -113,5 +113,10 @@ extension Mover {
         }
         tally.flush(in: &state.pages)
         outcome.crossings = [Crossing(from: old.index, to: new.index, pages: HugePage.frames)]
+        if memory.trace.tracesMoves {
+            outcome.runs = [
+                MovedRun(from: old.index, to: new.index, start: unit.lowerBound, count: UInt64(HugePage.frames))
+            ]
+        }
     }
 }

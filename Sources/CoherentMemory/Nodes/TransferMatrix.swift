@@ -19,6 +19,14 @@ struct Crossing: Sendable, Hashable {
     var pages: Int
 }
 
+/// Consecutive pages that moved between two nodes, by the places of these.
+struct MovedRun: Sendable, Hashable {
+    let from: Int
+    let to: Int
+    let start: UInt64
+    var count: UInt64
+}
+
 /// Who moved whither how often.
 final class TransferMatrix: Sendable {
     private struct Key: Hashable {
@@ -54,11 +62,25 @@ final class TransferMatrix: Sendable {
 /// The crossings of a batch, gathered.
 struct Crossings {
     private(set) var all: [Crossing] = []
+    /// The runs of pages; none unless they are wanted.
+    private(set) var runs: [MovedRun] = []
+    private let wantsRuns: Bool
 
-    /// Adds a page.
-    mutating func add(from: Int, to: Int) {
+    init(wantsRuns: Bool) { self.wantsRuns = wantsRuns }
+
+    /// Adds a page; they come in ascending order.
+    mutating func add(_ page: UInt64, from: Int, to: Int) {
+        if wantsRuns { addToRuns(page, from: from, to: to) }
         if let last = all.indices.last, all[last].from == from, all[last].to == to { return all[last].pages += 1 }
         if let known = all.firstIndex(where: { $0.from == from && $0.to == to }) { return all[known].pages += 1 }
         all.append(Crossing(from: from, to: to, pages: 1))
+    }
+
+    private mutating func addToRuns(_ page: UInt64, from: Int, to: Int) {
+        if let last = runs.last, last.from == from, last.to == to, last.start + last.count == page {
+            runs[runs.count - 1].count += 1
+        } else {
+            runs.append(MovedRun(from: from, to: to, start: page, count: 1))
+        }
     }
 }
