@@ -39,16 +39,19 @@ struct LayerTests {
             "MachineTopology", "Programs",
         ],
         "CoherentMemory": ["CLinux", "CZlib", "LinuxSupport", "MachineTopology"],
-        "CoherentTree": ["AttributeTree", "CLinux", "CoherentMemory", "LinuxSupport", "MachineTopology"],
+        "CoherentTree": [
+            "AttributeTree", "CLinux", "CoherentMemory", "LinuxSupport", "MachineTopology", "TraceFormat",
+        ],
         "Examples": [],
         "Fuse": ["CFuse3", "CLinux", "CURing", "LinuxSupport"],
         "HMMTestDevice": ["AttributeTree", "CLinux", "CoherentMemory", "LinuxSupport"],
         "LinuxSupport": ["CLinux"],
         "MachineTopology": ["CLinux", "LinuxSupport"],
         "Programs": ["CListener", "CoherentMemory", "LinuxSupport", "MachineTopology"],
+        "TraceFormat": ["CZlib", "CoherentMemory"],
         "cdmfs": [
             "CLinux", "CListener", "CSeccomp", "CoherentFS", "CoherentMemory", "Fuse", "LinuxSupport",
-            "MachineTopology",
+            "MachineTopology", "TraceFormat",
         ],
     ]
 

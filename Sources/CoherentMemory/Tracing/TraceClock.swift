@@ -1,4 +1,4 @@
-import Glibc
+public import Glibc
 
 /// The clock of events (trace_clock of tracefs).
 public enum TraceClock: String, Sendable, Hashable, CaseIterable {
@@ -11,7 +11,8 @@ public enum TraceClock: String, Sendable, Hashable, CaseIterable {
     /// Atomic time since 1970 (CLOCK_TAI).
     case tai
 
-    var id: clockid_t {
+    /// The number of the clock for clock_gettime(2).
+    public var id: clockid_t {
         switch self {
         case .mono: CLOCK_MONOTONIC
         case .monoRaw: CLOCK_MONOTONIC_RAW

@@ -15,7 +15,7 @@ public struct TraceEvent: Sendable, Hashable {
         /// have got frames of other nodes.
         case isolationRefused = 2
         /// Pages moved: ``TraceEvent/from``, ``TraceEvent/to``, ``TraceEvent/detail`` the place of the reason in
-        /// ``MoveReason/allCases``, ``TraceEvent/value`` modelled nanoseconds of the links, ``TraceEvent/other`` real nanoseconds.
+        /// `MoveReason.allCases`, ``TraceEvent/value`` modelled nanoseconds of the links, ``TraceEvent/other`` real nanoseconds.
         case migrated = 3
         /// The same of pages that reclaim moved to a slower tier.
         case demoted = 4

@@ -22,7 +22,12 @@ enum TraceAttributes {
                         AttributeTree.Stream(
                             "trace_pipe", permissions: [.ownerRead, .groupRead],
                             summary: "The recorded events as text, from the oldest that nobody has read yet.",
-                            source: services.trace))
+                            source: TracePipe(log: services.trace, form: .text))),
+                    .stream(
+                        AttributeTree.Stream(
+                            "trace_pipe_raw", permissions: [.ownerRead, .groupRead],
+                            summary: "The same in binary form, for cdmfs record.",
+                            source: TracePipe(log: services.trace, form: .raw))),
                 ]))
     }
 

@@ -1,27 +1,48 @@
 import AttributeTree
 import CoherentMemory
 import LinuxSupport
+import TraceFormat
+
+/// The form in which a file shows what is recorded.
+package enum TraceForm: Sendable {
+    /// Lines as in tracefs: trace_pipe.
+    case text
+    /// Records of ``TraceFormat/RawTrace``: trace_pipe_raw.
+    case raw
+}
+
+/// A file of what is recorded.
+struct TracePipe: EventSource {
+    let log: TraceLog
+    let form: TraceForm
+
+    func openReader(by viewer: Uevent.Viewer) -> any EventReader { log.openReader(by: viewer, form) }
+}
 
 /// The readers of what is recorded of the machine: sys/kernel/cdm/trace/trace_pipe.
 ///
 /// Whoever records wakes one thread, which answers those who wait: nothing is answered on the fault path.
-package final class TraceLog: EventSource {
+package final class TraceLog: Sendable {
     /// One open file.
     package final class Reader: EventReader {
         // Which keeps its readers.
         private weak let log: TraceLog?
         private let tracer: Tracer
         private let viewer: Uevent.Viewer
+        private let form: TraceForm
         private let progress: Mutex<Progress>
         package let waiting = WaitingReads()
 
         private struct Progress {
             var cursor: Tracer.Cursor
+            /// The names that were told already, in the raw form.
+            var told: [UInt64: String] = [:]
             /// The rest of a line that did not fit into the last read.
             var rest: ArraySlice<UInt8> = []
         }
 
-        fileprivate init(_ log: TraceLog, _ viewer: Uevent.Viewer) {
+        fileprivate init(_ log: TraceLog, _ viewer: Uevent.Viewer, _ form: TraceForm) {
+            self.form = form
             self.log = log
             tracer = log.tracer
             self.viewer = viewer
@@ -47,11 +68,17 @@ package final class TraceLog: EventSource {
             guard let services = log?.services.withLock({ $0.value }) else { return nil }
             var text = TraceText(services, viewer)
             var taken: [UInt8] = []
+            // Told anew at some time, so that they do not grow with the buffers that come and go.
+            var told = progress.told.count < 1 << 16 ? progress.told : [:]
+            progress.told = [:]
+            defer { progress.told = told }
             tracer.read(&progress.cursor) { item in
                 guard taken.count < size else { return false }
-                let line = text.line(item)
+                var name: (UInt64, String)?
+                let line = form == .text ? text.line(item) : text.record(item, told, &name)
                 guard taken.isEmpty || taken.count + line.count <= size else { return false }
                 taken += line
+                if let name { told[name.0] = name.1 }
                 return true
             }
             guard !taken.isEmpty else { return nil }
@@ -97,8 +124,8 @@ package final class TraceLog: EventSource {
     /// Sets who knows the names; they keep the log.
     func attach(_ services: TreeServices) { self.services.withLock { $0.value = services } }
 
-    package func openReader(by viewer: Uevent.Viewer) -> any EventReader {
-        let reader = Reader(self, viewer)
+    package func openReader(by viewer: Uevent.Viewer, _ form: TraceForm = .text) -> any EventReader {
+        let reader = Reader(self, viewer, form)
         readers.withLock { $0[ObjectIdentifier(reader)] = reader }
         return reader
     }
@@ -126,12 +153,18 @@ struct TraceText {
         var buffers: [UInt64: String] = [:]
         var tasks: [Int32: Int32] = [:]
 
-        mutating func buffer(_ id: UInt64) -> String {
+        mutating func buffer(_ id: UInt64) -> String { name(id, escape: Self.escaped) }
+
+        /// The name, as `escape` has it.
+        mutating func name(_ id: UInt64, escape: (String) -> String = { $0 }) -> String {
             if let name = buffers[id] { return name }
-            let name = services.files.name(of: id).shown(to: viewer, escape: Self.escaped)
+            let name = services.files.name(of: id).shown(to: viewer, escape: escape)
             buffers[id] = name
             return name
         }
+
+        /// The name of a buffer without a name.
+        let ofDeleted = "(deleted)"
 
         mutating func device(ofNode node: Int) -> String {
             services.machine.devices.first { $0.node.id == node }?.name ?? "-"
@@ -156,6 +189,33 @@ struct TraceText {
                 }
             }.joined()
         }
+    }
+
+    /// The record of an item, with the name of its buffer before it if the reader does not know that yet.
+    ///
+    /// - Parameters:
+    ///   - told: the names that the reader knows.
+    ///   - name: the one that it knows then.
+    mutating func record(
+        _ item: Tracer.Item, _ told: [UInt64: String], _ name: inout (UInt64, String)?
+    ) -> [UInt8] {
+        var bytes: [UInt8] = []
+        switch item {
+        case .lost(_, let count): RawTrace.append(.lost(count), to: &bytes)
+        case .event(var event):
+            if event.buffer != 0 {
+                let present = names.name(event.buffer)
+                // One that has gone keeps the name that it had.
+                let known = told[event.buffer]
+                if known == nil || known != present && present != names.ofDeleted {
+                    RawTrace.append(.name(buffer: event.buffer, present), to: &bytes)
+                    name = (event.buffer, present)
+                }
+            }
+            event.pid = names.task(event.pid)
+            RawTrace.append(.event(event), to: &bytes)
+        }
+        return bytes
     }
 
     mutating func line(_ item: Tracer.Item) -> [UInt8] {

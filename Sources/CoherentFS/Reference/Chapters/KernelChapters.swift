@@ -226,6 +226,11 @@ extension Manual {
                     text:
                         "A line has the number of the thread that asked (0 if none did), the CPU that recorded the event, seconds and microseconds, and the fields. A read waits for the next event (EAGAIN with O_NONBLOCK, EINTR when interrupted); poll(2) reports it with POLLIN. A reader begins with the oldest event that no reader has had. Unlike in Linux, every reader gets all events from then on. If events are overwritten before a reader has had them, it reads `CPU:N [LOST COUNT EVENTS]`, and COUNT is exact. Lines are in the order of their times, as far as they were recorded at the time of the read. A blank, tab, newline or backslash in a name is `\\040`, `\\011`, `\\012`, `\\134`. If the process that opened the file may not list the path of a buffer, the line has `inode:NUMBER`.",
                     linux: "/sys/kernel/tracing/trace_pipe"),
+                "trace_pipe_raw": ManualPage(
+                    reads:
+                        "records of eight little-endian 64-bit words, an event each, as the documentation of TraceFormat says; the name of a buffer stands before its first event",
+                    text: "It waits and polls as trace_pipe does. `cdmfs record` reads it.",
+                    linux: "/sys/kernel/tracing/per_cpu/cpuN/trace_pipe_raw"),
                 "buffer_size_kb": ManualPage(
                     reads: "kB for each CPU, decimal", writes: "kB for each CPU, decimal",
                     errors: [
