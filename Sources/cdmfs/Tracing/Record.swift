@@ -69,17 +69,8 @@ struct Record: ParsableCommand {
     }
 
     private func record(_ path: String, _ words: [String], _ toml: String?) throws -> SupervisedCommand.Ending? {
-        let file: FileDescriptor
-        do {
-            file = try FileDescriptor.open(
-                FilePath(output), .writeOnly, options: [.create, .truncate, .closeOnExec],
-                permissions: [.ownerReadWrite, .groupRead, .otherRead])
-        } catch {
-            throw Failure(.failure, "record: \(output): \(error)")
-        }
-        defer { try? file.close() }
         var recorder = try Recorder(
-            FilePath(path), to: file, named: output, interval: interval, command: words, topology: toml)
+            FilePath(path), to: output, interval: interval, command: words, topology: toml)
         return try recorder.run()
     }
 

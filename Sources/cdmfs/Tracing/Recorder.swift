@@ -31,7 +31,7 @@ struct Recorder {
 
     /// Opens what is needed, and writes the header.
     init(
-        _ mount: FilePath, to file: FileDescriptor, named name: String, interval: Double, command: [String],
+        _ mount: FilePath, to name: String, interval: Double, command: [String],
         topology: String?
     ) throws(Failure) {
         self.mount = mount
@@ -53,6 +53,15 @@ struct Recorder {
         } catch {
             let reason = error == .noSuchFileOrDirectory ? "no machine is mounted here" : "\(error)"
             throw Failure(.mount, "record: \(mount): \(reason)")
+        }
+        // An old file is replaced only when there is a machine.
+        let file: FileDescriptor
+        do {
+            file = try FileDescriptor.open(
+                FilePath(name), .writeOnly, options: [.create, .truncate, .closeOnExec],
+                permissions: [.ownerReadWrite, .groupRead, .otherRead])
+        } catch {
+            throw Failure(.failure, "record: \(name): \(error)")
         }
         signals = try RecorderSignals()
         start = Self.now(clock)
@@ -87,25 +96,31 @@ struct Recorder {
             command.isEmpty ? nil : try signals.spawn(["cdmfs", "run", "--mount", mount.string, "--"] + command)
         var next = Self.now(CLOCK_MONOTONIC)
         var ending: SupervisedCommand.Ending?
-        loop: while !hasEnded {
-            if signals.wait(orFor: nil, milliseconds: Self.gathering) == nil { try drain(keeping: true) }
+        /// Whether the record is over.
+        func isOver(_ event: RecorderSignals.Event?) -> Bool {
+            switch event {
+            case .stop(let signal):
+                guard let child else { return true }
+                // A signal of the terminal has come to the command, too.
+                if signal == SIGTERM { kill(child, SIGTERM) }
+                return false
+            case .child:
+                ending = child.flatMap { signals.ending(of: $0) }
+                return ending != nil
+            case nil: return false
+            }
+        }
+        while !hasEnded {
+            if isOver(signals.wait(orFor: nil, milliseconds: Self.gathering)) { break }
+            try drain(keeping: true)
             let left = Int64(bitPattern: next &+ UInt64(interval * 1e9) &- Self.now(CLOCK_MONOTONIC))
             if left <= 0 {
                 next = Self.now(CLOCK_MONOTONIC)
                 try sample()
                 if showsProgress { show("\r\(progress)") }
             }
-            switch signals.wait(orFor: hasEnded ? nil : pipe, milliseconds: Int32(clamping: max(0, left / 1_000_000))) {
-            case .stop(let signal):
-                guard let child else { break loop }
-                // A signal of the terminal has come to the command, too.
-                if signal == SIGTERM { kill(child, SIGTERM) }
-            case .child:
-                guard let child, let status = signals.ending(of: child) else { continue }
-                ending = status
-                break loop
-            case nil: break
-            }
+            let milliseconds = Int32(clamping: max(0, left / 1_000_000))
+            if isOver(signals.wait(orFor: hasEnded ? nil : pipe, milliseconds: milliseconds)) { break }
         }
         try drain(keeping: true)
         try sample()

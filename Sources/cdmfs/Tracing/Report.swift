@@ -44,7 +44,7 @@ struct Report: ParsableCommand {
             throw Failure(.noInput, "report: \(file): \(error)")
         }
         defer { try? source.close() }
-        do throws(TraceFileError) {
+        do {
             var reader = try TraceFileReader(source)
             let target = try open()
             var written = ReportOutput(target)
@@ -64,21 +64,23 @@ struct Report: ParsableCommand {
                 written.write(trace.end)
             }
             written.flush()
-            if let error = written.error, error != .brokenPipe { throw .system(error) }
+            if let error = written.error, error != .brokenPipe {
+                throw Failure(.failure, "report: \(output ?? "standard output"): \(error)")
+            }
             if reader.isCutOff { complain("report: \(file): the trace is cut off; this is what was recorded before") }
-        } catch {
+        } catch let error as TraceFileError {
             throw Failure(error.status, "report: \(file): \(error)")
         }
     }
 
-    private func open() throws(TraceFileError) -> FileDescriptor {
+    private func open() throws -> FileDescriptor {
         guard let output else { return .standardOutput }
         do {
             return try FileDescriptor.open(
                 FilePath(output), .writeOnly, options: [.create, .truncate, .closeOnExec],
                 permissions: [.ownerReadWrite, .groupRead, .otherRead])
         } catch {
-            throw .system((error as? Errno) ?? .ioError)
+            throw Failure(.failure, "report: \(output): \(error)")
         }
     }
 }
