@@ -4,6 +4,8 @@ import SystemPackage
 enum Shortage {
     /// No page gets one: the kernel asks again, page by page, and only the touched page must fail.
     case all
+    /// No page gets one, and nobody asks again for less: what was refused counts now.
+    case whole
     /// The pages before the first that cannot get one keep theirs.
     case prefix
 }
@@ -68,12 +70,12 @@ extension Buffer.State {
             }
             let isComplete = got.allocated == missing
             let owner = self.pages.table.owner
-            if isComplete || missing == 1 || shortage == .prefix {
+            if isComplete || missing == 1 || shortage != .all {
                 memory.countRefusals(got, pages, of: owner, origin)
             }
             let list = unsafe UnsafeBufferPointer(start: buffer, count: count)
             if !isComplete {
-                if missing == 1 || shortage == .prefix {
+                if missing == 1 || shortage != .all {
                     counters.refused += 1
                     memory.trace.noteRefused(pages, of: owner, got.shortage, origin)
                 }

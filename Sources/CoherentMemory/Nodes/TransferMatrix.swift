@@ -59,24 +59,16 @@ final class TransferMatrix: Sendable {
     }
 }
 
-/// The crossings of a batch, gathered.
-struct Crossings {
-    private(set) var all: [Crossing] = []
-    /// The runs of pages; none unless they are wanted.
+/// The runs of pages that a batch moves, gathered where they are wanted.
+struct RunTally {
     private(set) var runs: [MovedRun] = []
-    private let wantsRuns: Bool
+    private let isWanted: Bool
 
-    init(wantsRuns: Bool) { self.wantsRuns = wantsRuns }
+    init(isWanted: Bool) { self.isWanted = isWanted }
 
     /// Adds a page; they come in ascending order.
     mutating func add(_ page: UInt64, from: Int, to: Int) {
-        if wantsRuns { addToRuns(page, from: from, to: to) }
-        if let last = all.indices.last, all[last].from == from, all[last].to == to { return all[last].pages += 1 }
-        if let known = all.firstIndex(where: { $0.from == from && $0.to == to }) { return all[known].pages += 1 }
-        all.append(Crossing(from: from, to: to, pages: 1))
-    }
-
-    private mutating func addToRuns(_ page: UInt64, from: Int, to: Int) {
+        guard isWanted else { return }
         if let last = runs.last, last.from == from, last.to == to, last.start + last.count == page {
             runs[runs.count - 1].count += 1
         } else {
