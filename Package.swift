@@ -62,6 +62,8 @@ let package = Package(
                 .product(name: "DequeModule", package: "swift-collections"),
             ],
             swiftSettings: settings),
+        .target(
+            name: "TraceFormat", dependencies: ["CZlib", "CoherentMemory", system], swiftSettings: settings),
         .target(name: "AttributeTree", dependencies: ["LinuxSupport", system], swiftSettings: settings),
         .target(
             name: "Fuse",
@@ -77,7 +79,7 @@ let package = Package(
         .target(
             name: "CoherentTree",
             dependencies: [
-                "AttributeTree", "CLinux", "CoherentMemory", "LinuxSupport", "MachineTopology", system,
+                "AttributeTree", "CLinux", "CoherentMemory", "LinuxSupport", "MachineTopology", "TraceFormat", system,
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -101,7 +103,7 @@ let package = Package(
             name: "cdmfs",
             dependencies: [
                 "CLinux", "CListener", "CSeccomp", "CoherentFS", "CoherentMemory", "Fuse", "LinuxSupport",
-                "MachineTopology",
+                "MachineTopology", "TraceFormat",
                 system,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
@@ -116,6 +118,9 @@ let package = Package(
             name: "MachineTopologyTests", dependencies: ["MachineTopology", system], swiftSettings: settings),
         .testTarget(
             name: "CoherentMemoryTests", dependencies: ["CoherentMemory", "LinuxSupport", "MachineTopology", system],
+            swiftSettings: settings),
+        .testTarget(
+            name: "TraceFormatTests", dependencies: ["CoherentMemory", "TraceFormat", system],
             swiftSettings: settings),
         .testTarget(
             name: "AttributeTreeTests", dependencies: ["AttributeTree", system], swiftSettings: settings),

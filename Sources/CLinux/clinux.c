@@ -153,6 +153,11 @@ int clinux_set_idle(int is_idle) {
     return sched_setscheduler(0, is_idle ? SCHED_IDLE : SCHED_OTHER, &none);
 }
 
+int clinux_cpu(void) {
+    int cpu = sched_getcpu();
+    return cpu < 0 ? 0 : cpu;
+}
+
 void clinux_be_like_first(void) {
     static __thread int is_done;
     if (is_done)

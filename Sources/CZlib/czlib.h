@@ -1,2 +1,2 @@
-// zlib, of which only the checksum is used.
+// zlib: the checksum of device commands, and the blocks of recorded traces.
 #include <zlib.h>

@@ -22,6 +22,8 @@ package final class TreeServices: Sendable {
     let power = PowerControls()
     /// What happens to the machine.
     package let uevents = UeventLog()
+    /// Who reads what is recorded of it.
+    package let trace: TraceLog
     /// On which nodes tasks run.
     package let tasks: TaskLocator
     /// The processes of the host.
@@ -43,8 +45,10 @@ package final class TreeServices: Sendable {
     package init(machine: Machine, hugeMode: HugeMode? = nil, logger: Logger) {
         self.machine = machine
         self.logger = logger
+        trace = TraceLog(machine.trace)
         memory = MemorySettings(defaultHugeMode: hugeMode)
         tasks = TaskLocator(machine: machine)
+        trace.attach(self)
         machine.setTaskDirectory(processes)
         let (changes, uevents, power, jobs) = (changes, uevents, power, jobs)
         changes.setBusy { jobs.isMoving }
@@ -84,11 +88,15 @@ package final class TreeServices: Sendable {
         let machine = machine
         let works: [(String, @Sendable (Cancellation) -> Void)] = [
             ("kswapd", { cancellation in machine.runKswapd(isCancelled: { cancellation.isCancelled }) }),
+            ("trace", { [trace] cancellation in trace.run(isCancelled: { cancellation.isCancelled }) }),
             ("numa-balancing", { cancellation in machine.runBalancing(isCancelled: { cancellation.isCancelled }) }),
         ]
         for (name, work) in works {
             let job = Job(name) { cancellation throws(Errno) in
-                try cancellation.withHandler({ machine.wakeBackgroundWork() }) { () throws(Errno) in
+                try cancellation.withHandler({
+                    machine.wakeBackgroundWork()
+                    machine.trace.wake()
+                }) { () throws(Errno) in
                     work(cancellation)
                 }
             }

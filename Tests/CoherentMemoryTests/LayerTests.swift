@@ -6,7 +6,7 @@ import Testing
 struct LayerTests {
     /// The folders of CoherentMemory. A folder names only types of its own and of rows before it.
     private static let layers = [
-        ["Support"], ["Frames"], ["Nodes"], ["Placement"], ["Pages"], ["Buffers"], ["Devices"],
+        ["Support"], ["Frames"], ["Nodes"], ["Placement"], ["Tracing"], ["Pages"], ["Buffers"], ["Devices"],
         ["Migration"],
         ["Hotplug", "Failures", "Pressure", "Engine"], ["Machine"],
     ]
@@ -39,16 +39,19 @@ struct LayerTests {
             "MachineTopology", "Programs",
         ],
         "CoherentMemory": ["CLinux", "CZlib", "LinuxSupport", "MachineTopology"],
-        "CoherentTree": ["AttributeTree", "CLinux", "CoherentMemory", "LinuxSupport", "MachineTopology"],
+        "CoherentTree": [
+            "AttributeTree", "CLinux", "CoherentMemory", "LinuxSupport", "MachineTopology", "TraceFormat",
+        ],
         "Examples": [],
         "Fuse": ["CFuse3", "CLinux", "CURing", "LinuxSupport"],
         "HMMTestDevice": ["AttributeTree", "CLinux", "CoherentMemory", "LinuxSupport"],
         "LinuxSupport": ["CLinux"],
         "MachineTopology": ["CLinux", "LinuxSupport"],
         "Programs": ["CListener", "CoherentMemory", "LinuxSupport", "MachineTopology"],
+        "TraceFormat": ["CZlib", "CoherentMemory"],
         "cdmfs": [
             "CLinux", "CListener", "CSeccomp", "CoherentFS", "CoherentMemory", "Fuse", "LinuxSupport",
-            "MachineTopology",
+            "MachineTopology", "TraceFormat",
         ],
     ]
 

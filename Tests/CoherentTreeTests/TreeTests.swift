@@ -183,7 +183,7 @@ private let memory = "devices/system/memory"
         let reader = log.open(by: root)
         let answers = TracedMutex<[String?]>([])
         func wait() -> @Sendable () -> Void {
-            log.wait(reader, size: 4096) { bytes in
+            reader.waiting.wait(size: 4096) { bytes in
                 answers.withLock { $0.append(bytes.map { String(decoding: $0, as: UTF8.self) }) }
             }
         }

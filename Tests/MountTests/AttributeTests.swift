@@ -18,18 +18,24 @@ extension Mounts {
                     switch entry.kind {
                     case S_IFREG:
                         #expect(entry.status.st_size == 4096, "\(entry.file)")
-                        #expect(
-                            [0o444, 0o644, 0o200, 0o222, 0o400, 0o600].contains(entry.permissions), "\(entry.file)")
+                        // Those of cdm/trace are those of tracefs.
+                        let modes: [mode_t] =
+                            entry.file.contains("cdm/trace/")
+                            ? [0o440, 0o640] : [0o444, 0o644, 0o200, 0o222, 0o400, 0o600]
+                        #expect(modes.contains(entry.permissions), "\(entry.file)")
                         // uevents is no text but a stream: a read waits for the next event.
-                        if entry.permissions & 0o444 != 0, !entry.file.hasSuffix("/uevents") {
+                        if entry.permissions & 0o444 != 0, !entry.file.hasSuffix("/uevents"),
+                            !entry.file.contains("/trace_pipe")
+                        {
                             let text = try mount.text(entry.file)
                             #expect(text.isEmpty || text.hasSuffix("\n"), "\(entry.file)")
                             #expect(!text.hasSuffix("\n\n"), "\(entry.file)")
                         }
                     case S_IFDIR:
-                        // As debugfs, kernel/debug is root's alone; controls are as open as what they are of.
+                        // As debugfs and tracefs, kernel/debug and cdm/trace are root's alone; controls are as open as what they are of.
                         let known: [(String, mode_t)] = [
-                            ("kernel/debug", 0o700), ("cdm/buffers/a", 0o700), ("cdm/buffers", 0o1777),
+                            ("kernel/debug", 0o700), ("cdm/trace", 0o700), ("cdm/buffers/a", 0o700),
+                            ("cdm/buffers", 0o1777),
                         ]
                         let mode = known.first { entry.file.contains($0.0) }?.1 ?? 0o755
                         #expect(entry.permissions == mode, "\(entry.file)")

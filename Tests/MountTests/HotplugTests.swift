@@ -208,7 +208,7 @@ extension Mounts {
                     try Child(
                         [
                             "bash", "-c",
-                            "cd \"$0\"; while [ -e buffers/go ]; do find sys -name uevents -prune -o -type f -readable -exec cat {} + -o -true; "
+                            "cd \"$0\"; while [ -e buffers/go ]; do find sys -name uevents -prune -o -name 'trace_pipe*' -prune -o -type f -readable -exec cat {} + -o -true; "
                                 + "ls -lR sys/devices/system sys/bus sys/class; done 2>&1 >/dev/null | sort -u",
                             mount.path,
                         ], environment: ["LC_ALL": "C"])

@@ -72,6 +72,9 @@ enum {
 /// directory of the mount, or AT_FDCWD. A descriptor, or -1 and errno: ESTALE where the kernel does not know the inode.
 int clinux_open_fuse_inode(int directory, uint64_t inode, uint32_t generation, int flags);
 
+/// The CPU that the calling thread runs on.
+int clinux_cpu(void);
+
 /// The CPUs that the calling thread may run on, at most `capacity` of them, ascending. How many, or -1 and errno.
 int clinux_allowed_cpus(int *cpus, int capacity);
 

@@ -161,9 +161,12 @@ final class TreeInode: Inode, @unchecked Sendable {
     private func open(
         _ stream: AttributeTree.Stream, flags: Int32, by opener: Opener
     ) throws(Errno) -> (OpenHandle, OpenReply.Options) {
-        guard flags & O_ACCMODE == O_RDONLY, let log = stream.source as? UeventLog else { throw .permissionDenied }
+        guard flags & O_ACCMODE == O_RDONLY, let source = stream.source as? any EventSource else {
+            throw .permissionDenied
+        }
         return (
-            UeventHandle(log, opener: Uevent.Viewer(opener), held: tree.services.held), [.directIO, .nonSeekable]
+            EventHandle(source.openReader(by: Uevent.Viewer(opener)), held: tree.services.held),
+            [.directIO, .nonSeekable]
         )
     }
 

@@ -9,11 +9,13 @@ extension Buffer.State {
     /// - Throws: ENOMEM where the pools did not suffice under `shortage`.
     mutating func populateHuge(
         _ pages: Range<UInt64>, in memory: Memory, for context: borrowing AllocationContext,
-        policy shortage: Shortage
+        origin: Origin, policy shortage: Shortage
     ) throws(Errno) -> UInt64? {
         let placer = memory.placer
         let units = HugePage.pages(around: pages.lowerBound).lowerBound..<pages.upperBound
-        if huge == .pool { return try populatePooled(units, pages, in: memory, for: context, policy: shortage) }
+        if huge == .pool {
+            return try populatePooled(units, pages, in: memory, for: context, origin: origin, policy: shortage)
+        }
         for first in stride(from: units.lowerBound, to: units.upperBound, by: HugePage.frames) {
             let unit = HugePage.pages(around: first)
             let end = max(Page.count(of: size), pages.upperBound)
@@ -28,14 +30,17 @@ extension Buffer.State {
             placer.account(1, on: choice.node, intended: choice.node, isLocal: choice.node.index == context.local)
             if choice.isInterleaved { choice.node.counters.interleaveHit.add(1) }
             counters.count(HugePage.frames, byDevice: context.isDeviceTouch)
+            memory.trace.notePlaced(
+                unit, of: self.pages.table.owner, on: choice.node, intended: choice.node, context, origin)
         }
         return nil
     }
 
     private mutating func populatePooled(
         _ units: Range<UInt64>, _ pages: Range<UInt64>, in memory: Memory,
-        for context: borrowing AllocationContext, policy shortage: Shortage
+        for context: borrowing AllocationContext, origin: Origin, policy shortage: Shortage
     ) throws(Errno) -> UInt64 {
+        let owner = self.pages.table.owner
         var taken: [(run: FrameRun, unit: Range<UInt64>)] = []
         var refused = NodeMask()
         var isOverShare = false
@@ -52,8 +57,14 @@ extension Buffer.State {
         let isComplete = end == pages.upperBound
         // The kernel asks for each page of a failed read-ahead again: only that is counted.
         if isComplete || pages.count == 1 || shortage != .all {
-            refused.forEach { memory.nodes[$0].counters.refusedHugePages.add(1) }
-            if !isComplete { counters.refused += 1 }
+            refused.forEach {
+                memory.nodes[$0].counters.refusedHugePages.add(1)
+                memory.trace.noteIsolated(.hugePages, by: memory.nodes[$0], pages, of: owner, origin)
+            }
+            if !isComplete {
+                counters.refused += 1
+                memory.trace.noteRefused(pages, of: owner, isOverShare ? .diskQuotaExceeded : .noMemory, origin)
+            }
         }
         guard isComplete || shortage == .prefix && end > pages.lowerBound else {
             for (run, _) in taken { memory.release(run) }
@@ -67,6 +78,8 @@ extension Buffer.State {
                 throw error
             }
             counters.count(HugePage.frames, byDevice: context.isDeviceTouch)
+            let node = memory.nodes.node(of: taken[index].run.start)
+            memory.trace.notePlaced(taken[index].unit, of: owner, on: node, intended: node, context, origin)
         }
         return end
     }

@@ -9,6 +9,7 @@ final class Memory: Sendable {
     let placer: Placer
     let tables: TablePool
     let hinting: HintingFaults
+    let trace = Tracer()
     private let all = Mutex(IDTable<Buffer>())
     private let nextID = Atomic<UInt64>(1)
     /// The buffers whose pages are pinned.

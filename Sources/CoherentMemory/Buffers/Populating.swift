@@ -50,7 +50,9 @@ extension Buffer.State {
         let context = placer.context(for: self, at: pages.lowerBound, origin: origin)
         let local = context.local
         if huge != .never {
-            if let end = try populateHuge(pages, in: memory, for: context, policy: shortage) { return end }
+            if let end = try populateHuge(pages, in: memory, for: context, origin: origin, policy: shortage) {
+                return end
+            }
             missing = self.pages.missing(of: pages)
             guard missing > 0 else { return pages.upperBound }
         }
@@ -68,10 +70,16 @@ extension Buffer.State {
                 return part.allocated == stretch.count
             }
             let isComplete = got.allocated == missing
-            if isComplete || missing == 1 || shortage != .all { placer.countRefusals(got) }
+            let owner = self.pages.table.owner
+            if isComplete || missing == 1 || shortage != .all {
+                memory.countRefusals(got, pages, of: owner, origin)
+            }
             let list = unsafe UnsafeBufferPointer(start: buffer, count: count)
             if !isComplete {
-                if missing == 1 || shortage != .all { counters.refused += 1 }
+                if missing == 1 || shortage != .all {
+                    counters.refused += 1
+                    memory.trace.noteRefused(pages, of: owner, got.shortage, origin)
+                }
                 guard shortage == .prefix, got.allocated > 0 else {
                     for index in 0..<count {
                         if shortage == .whole { unsafe placer.account(list[index], local: local) }
@@ -83,8 +91,17 @@ extension Buffer.State {
                     return shortage == .prefix && end > pages.lowerBound ? .success(end) : .failure(got.shortage)
                 }
             }
+            // Frames come in as many runs as the node has them in, which is nobody's concern.
+            var placed: PlacedRun?
+            defer { if let placed { memory.trace.notePlaced(placed, of: owner, context, origin, placer.nodes) } }
             do throws(Errno) {
-                try unsafe insert(list, into: pages)
+                try unsafe insert(list, into: pages) { stretch, node, intended in
+                    let run = PlacedRun(pages: stretch, node: node.index, intended: intended)
+                    if placed?.append(run) != true {
+                        if let placed { memory.trace.notePlaced(placed, of: owner, context, origin, placer.nodes) }
+                        placed = run
+                    }
+                }
             } catch {
                 return .failure(error)
             }
@@ -103,16 +120,17 @@ extension Buffer.State {
         let context = placer.context(for: self, at: page, origin: origin)
         var taken: TakenRun?
         let got = placer.allocate(1, at: page, for: context) { taken = $0 }
-        placer.countRefusals(got)
+        memory.countRefusals(got, page..<page + 1, of: pages.table.owner, origin)
         guard let taken else {
             counters.refused += 1
+            memory.trace.noteRefused(page..<page + 1, of: pages.table.owner, got.shortage, origin)
             throw got.shortage
         }
         let frame = taken.frames.start
+        let node = memory.nodes.node(of: frame)
         var tally = PageTally(memory.nodes)
         do throws(Errno) {
-            try pages.mapFrames(
-                1, from: PageTableEntry(pfn: frame), at: page, of: memory.nodes.node(of: frame), in: &tally)
+            try pages.mapFrames(1, from: PageTableEntry(pfn: frame), at: page, of: node, in: &tally)
         } catch {
             memory.release(taken.frames)
             throw error
@@ -121,11 +139,17 @@ extension Buffer.State {
         settleFresh(page..<page + 1)
         placer.account(taken, local: context.local)
         counters.count(1, byDevice: origin.isDevice)
+        memory.trace.notePlaced(
+            page..<page + 1, of: pages.table.owner, on: node, intended: placer.nodes[Int(taken.intended)], context,
+            origin)
     }
 
     /// Puts frames into the page table where there are none, in order. ENOMEM frees those that found no table.
+    ///
+    /// - Parameter body: gets pages that are there now, their node, and the place of the node that was meant.
     private mutating func insert(
-        _ runs: UnsafeBufferPointer<TakenRun>, into range: Range<UInt64>
+        _ runs: UnsafeBufferPointer<TakenRun>, into range: Range<UInt64>,
+        _ body: (Range<UInt64>, Node, UInt16) -> Void
     ) throws(Errno) {
         var tally = PageTally(pages.nodes)
         defer { tally.flush(in: &pages) }
@@ -151,6 +175,7 @@ extension Buffer.State {
                     }
                     throw error
                 }
+                body(stretch, node, unsafe runs[index].intended)
                 run.start += UInt64(stretch.count)
                 run.count -= stretch.count
                 page = stretch.upperBound

@@ -15,7 +15,7 @@ public final class CommandQueue: Sendable {
 
     /// What is executed when its turn comes, and what is done when its result is there.
     struct Command: Sendable {
-        let execute: @Sendable () -> (error: Errno?, value: UInt64)
+        let execute: @Sendable (_ sequence: UInt64) -> (error: Errno?, value: UInt64)
         let completed: @Sendable () -> Void
     }
 
@@ -207,7 +207,7 @@ public final class CommandQueue: Sendable {
         if isLate {
             result.error = .operationNotSupportedByDevice
         } else if !isClosed {
-            (result.error, result.value) = command.execute()
+            (result.error, result.value) = command.execute(sequence)
         }
         state.withLock { [result] state in
             if result.error == nil { state.completed += 1 } else { state.failed += 1 }

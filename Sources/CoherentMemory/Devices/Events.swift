@@ -41,8 +41,12 @@ final class Events: Sendable {
 
     private let listeners = Mutex(Listeners())
     private let nodes: NodeMap
+    private let trace: Tracer
 
-    init(_ nodes: NodeMap) { self.nodes = nodes }
+    init(_ nodes: NodeMap, _ trace: Tracer) {
+        self.nodes = nodes
+        self.trace = trace
+    }
 
     func setObserver(_ observer: @escaping @Sendable (MachineEvent) -> Void) {
         listeners.withLock { $0.observer = observer }
@@ -53,12 +57,16 @@ final class Events: Sendable {
     }
 
     /// Tells the recorder, with a lock of the machine held.
-    func note(_ event: MachineEvent) { listeners.withLock { $0.recorder }?(event) }
+    func note(_ event: MachineEvent) {
+        trace.note(event, nodes)
+        listeners.withLock { $0.recorder }?(event)
+    }
 
     /// Tells the observer, without locks.
     func announce(_ event: MachineEvent) {
         switch event {
         case .block, .capabilities, .nodeAdded, .nodeRemoved, .link: nodes.updateWatermarks()
+        case .pageFailed(let failure): trace.note(failure)
         default: break
         }
         listeners.withLock { $0.observer }?(event)

@@ -59,14 +59,17 @@ final class LinkCondition: Sendable {
     /// Nanoseconds that nothing went over the link.
     var stalled: UInt64 { word.withLock { $0.stalled } }
 
-    func stall(_ errors: UInt64) {
-        word.withLock { word in
+    /// Returns for how many nanoseconds the errors stall the link.
+    func stall(_ errors: UInt64) -> UInt64 {
+        let time = word.withLock { word in
             let time = errors * word.retraining
             word.stalled += time
             let start = max(.now, word.stalledUntil ?? .now)
             word.stalledUntil = start + .nanoseconds(Int64(clamping: time))
+            return time
         }
         mayStall.store(true, ordering: .releasing)
+        return time
     }
 
     /// How long the link carries nothing from now on; nil where it does.

@@ -72,7 +72,7 @@ extension Failures {
         guard (1...1000).contains(count) else { throw .outOfRange }
         guard device.isPresent else { throw .operationNotSupportedByDevice }
         device.errors.countLinkErrors(count)
-        device.condition.stall(count)
+        memory.trace.noteStall(of: device, errors: count, nanoseconds: device.condition.stall(count))
         events.announce(.linkErrors(name: device.name, count: count))
     }
 }

@@ -26,6 +26,7 @@ extension Failures {
             events.note(.nodeRemoved(node.id))
             return true
         }
+        memory.trace.noteLink(of: device, .down)
         events.note(.link(name: device.name, .down))
         events.announce(.link(name: device.name, .down))
         guard wasPresent else { return }
@@ -43,6 +44,7 @@ extension Failures {
     /// See ``Machine/restoreLink(of:)``.
     func restoreLink(of device: Device) {
         guard device.takeLink(.up) else { return }
+        memory.trace.noteLink(of: device, .up)
         events.note(.link(name: device.name, .up))
         events.announce(.link(name: device.name, .up))
     }
@@ -120,6 +122,7 @@ extension Failures {
                     let part = base..<base + UInt64(TablePool.entries)
                     let runs = state.poison(part, filter: .onNode(node.span), as: .lost, into: &freed).runs
                     for run in runs {
+                        noteLost(run, of: buffer, on: node)
                         Self.append(run.lowerBound << Page.shift..<run.upperBound << Page.shift, to: &ranges)
                     }
                 }
@@ -129,6 +132,14 @@ extension Failures {
             guard let next else { return ranges }
             position = next
         }
+    }
+
+    private func noteLost(_ pages: Range<UInt64>, of buffer: Buffer, on node: Node) {
+        guard memory.trace.isEnabled(.pagesLost) else { return }
+        memory.trace.record(
+            TraceEvent(
+                .pagesLost, buffer: buffer.id, start: pages.lowerBound, count: UInt64(pages.count),
+                from: UInt16(node.id)))
     }
 
     private static func append(_ range: Range<UInt64>, to ranges: inout [Range<UInt64>]) {

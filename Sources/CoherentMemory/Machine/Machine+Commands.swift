@@ -66,8 +66,8 @@ extension Machine {
         noteTask(process)
         let bodies = commands.map { command in
             // The machine lives until the queue is empty.
-            CommandQueue.Command {
-                self.engine.execute(command, on: device, by: process)
+            CommandQueue.Command { sequence in
+                self.engine.executeTraced(command, sequence, on: device, by: process)
             } completed: {
                 self.events.announce(.commandCompleted(device: device.name))
             }

@@ -61,6 +61,12 @@ extension Machine {
                 }
                 state.contiguous = run
                 state.settleFresh(0..<count)
+                if trace.isEnabled(.touchPlaced) {
+                    trace.record(
+                        TraceEvent(
+                            .touchPlaced, detail: UInt8(MemoryPolicy.Mode.bind.constant), pid: task, buffer: buffer.id,
+                            count: count, from: UInt16(id), to: UInt16(id)))
+                }
             }
         }
     }

@@ -41,7 +41,7 @@ extension Machine {
         guard let sources else { return false }
         let part = MigrationAccount(partOf: account)
         var result = MigrationResult()
-        let isDone = mover.moveAtOnce(from: sources, to: node, reason: account.reason) { note in
+        let isDone = mover.moveAtOnce(buffer, from: sources, to: node, reason: account.reason) { note in
             part.expect(buffer.count(pages, filter))
             var page = pages.lowerBound
             while let next = buffer.nextPage(from: page), next < pages.upperBound {

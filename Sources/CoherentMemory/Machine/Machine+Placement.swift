@@ -18,6 +18,7 @@ extension Machine {
             state.effective = effective
             state.ranges = RangePolicies()
         }
+        trace.notePolicy(policy, of: buffer.id, pages: nil, by: task)
     }
 
     /// Checks that a task, 0 for nobody in particular, may name the nodes of a policy.
@@ -49,6 +50,7 @@ extension Machine {
     public func checkAccess(to node: Node, by task: Int32) throws(Errno) {
         guard !node.allows(.anyTask), task != 0, !memory.placer.tasks.mayUse(node, task: task) else { return }
         node.counters.refusedNotAllowed.add(1)
+        trace.noteIsolated(.notAllowed, by: node, 0..<0, of: 0, Origin(pid: task, node: Int(TraceEvent.noNode)))
         throw .notPermitted
     }
 
@@ -116,6 +118,7 @@ extension Machine {
         let allowed = try memory.placer.tasks.allowedNodes(of: id, in: nodeMap)
         try checkAccess(to: policy, by: id, within: allowed)
         try memory.placer.tasks.setPolicy(policy, of: id, startTime: startTime, in: nodeMap)
+        trace.notePolicy(policy, of: 0, pages: nil, by: id)
     }
 
     /// Records that a task is active, so that it keeps its inherited policy after its parent ends. Cheap if no task has
@@ -172,10 +175,9 @@ extension Machine {
         let old = all.map { effectiveMems(of: $0) }
         group.state.withLock { $0.mems = nodes }
         memory.placer.tasks.nodesChanged(below: group, in: nodeMap)
-        return zip(all, old).compactMap { group, old in
-            let new = effectiveMems(of: group)
-            return old == new ? nil : (group, old, new)
-        }
+        let changed = zip(all, old).map { (group: $0, old: $1, new: effectiveMems(of: $0)) }.filter { $0.old != $0.new }
+        for change in changed { trace.noteCpuset(change.group, change.new) }
+        return changed
     }
 
     /// The nodes that the tasks of a group may use (cpuset.mems.effective).

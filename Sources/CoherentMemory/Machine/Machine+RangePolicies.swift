@@ -38,6 +38,7 @@ extension Machine {
             state.ranges.set(policy == state.policy ? nil : (policy, effective), for: pages)
         }
         guard isSet else { throw .noMemory }
+        trace.notePolicy(policy, of: buffer.id, pages: pages, by: task)
     }
 
     /// The parts of a buffer that have a policy of their own, ascending.

@@ -5,7 +5,7 @@ import SystemPackage
 /// The simulated machine: nodes of memory, coherent devices, and the buffers that live on them. It ties the layers together, one
 /// folder each, of which each names only types of those before it:
 ///
-///     Support < Frames < Nodes < Placement < Pages < Buffers < Devices < Migration
+///     Support < Frames < Nodes < Placement < Tracing < Pages < Buffers < Devices < Migration
 ///         < Hotplug, Failures, Pressure, Engine < Machine
 ///
 /// All operations may be called from any thread. Locks are taken in this order:
@@ -48,7 +48,7 @@ public final class Machine: Sendable {
         nodeMap = try NodeMap(topology)
         nodes = nodeMap.all
         memory = try Memory(nodeMap)
-        events = Events(nodeMap)
+        events = Events(nodeMap, memory.trace)
         var devices: [Device] = []
         for (node, description) in zip(nodes, topology.nodes) {
             guard let name = description.device, let link = node.link else { continue }
@@ -98,6 +98,9 @@ public final class Machine: Sendable {
 
     /// The pages that moved from node to node since the machine was made, by reason; ascending, without zero counts.
     public var transfers: [Transfer] { mover.transfers.rows(nodes) }
+
+    /// What is recorded of the machine.
+    public var trace: Tracer { memory.trace }
 
     /// Sets the invalidator that unmaps pages. Without one, nothing is mapped.
     public func setInvalidator(_ invalidator: any MappingInvalidator) {

@@ -7,6 +7,7 @@ extension Mover {
     /// Where that takes long, the channels are given back between slices of it when another user waits for one.
     ///
     /// - Parameters:
+    ///   - buffer: whose pages they are.
     ///   - sources: the places of the nodes that pages come from.
     ///   - user: who asked for it.
     ///   - mayGiveUp: whether nothing is to be moved where it is cancelled before it begins; nil then. Once it has begun
@@ -14,7 +15,8 @@ extension Mover {
     ///   - body: moves the pages; gets whether a link is to take its time.
     ///   - arrived: called when it has had that.
     func moveInChannels(
-        from sources: NodeMask, to targets: [Node], reason: MoveReason, user: UInt32, isCancelled: () -> Bool,
+        _ buffer: Buffer, from sources: NodeMask, to targets: [Node], reason: MoveReason, user: UInt32,
+        isCancelled: () -> Bool,
         mayGiveUp: Bool, _ body: (_ isPaced: Bool) -> MigrationResult, arrived: () -> Void
     ) -> MigrationResult? {
         let devices = devices.filter { device in
@@ -34,6 +36,7 @@ extension Mover {
             for device in devices { device.copies.end() }
         }
         if isPaced { arrived() }
+        note(outcome, of: buffer, reason, within: .now - start)
         return outcome
     }
 
@@ -53,7 +56,8 @@ extension Mover {
     ///
     /// - Parameter body: moves the pages batch by batch, each of which it gives to what it gets.
     func moveAtOnce(
-        from sources: NodeMask, to target: Node, reason: MoveReason, _ body: (_ note: (MigrationResult) -> Void) -> Void
+        _ buffer: Buffer, from sources: NodeMask, to target: Node, reason: MoveReason,
+        _ body: (_ note: (MigrationResult) -> Void) -> Void
     ) -> Bool {
         let devices = devices.filter { sources.contains($0.node.index) || target === $0.node }
         guard devices.allSatisfy({ $0.pace == .off && $0.stall == nil }) else { return false }
@@ -63,9 +67,14 @@ extension Mover {
             guard device.copies.tryBegin() else { return false }
             held += 1
         }
+        var start = ContinuousClock.now
         body { outcome in
             transfers.add(outcome.crossings, reason)
             for device in devices { _ = count(outcome, through: device) }
+            guard memory.trace.tracesMoves else { return }
+            let end = ContinuousClock.now
+            note(outcome, of: buffer, reason, within: end - start)
+            start = end
         }
         return true
     }
@@ -103,16 +112,23 @@ extension Mover {
         return true
     }
 
+    /// How long pages take over the link of a device by its model.
+    func time(of crossing: Crossing, through device: Device) -> UInt64 {
+        let bytes = UInt64(crossing.pages) << Page.shift
+        let (leaves, arrives) = (crossing.from == device.node.index, crossing.to == device.node.index)
+        // What stays on the device does not cross its link.
+        guard leaves != arrives else { return 0 }
+        return leaves ? device.link.readTime(of: bytes) : device.link.writeTime(of: bytes)
+    }
+
     /// Counts what a batch carried over the link of one device, and says how long that takes by its model.
     private func count(_ outcome: MigrationResult, through device: Device) -> UInt64 {
         var (bytes, time): (UInt64, UInt64) = (0, 0)
         for crossing in outcome.crossings {
-            let part = UInt64(crossing.pages) << Page.shift
-            let (leaves, arrives) = (crossing.from == device.node.index, crossing.to == device.node.index)
-            if leaves || arrives { bytes += part }
-            // What stays on the device does not cross its link.
-            guard leaves != arrives else { continue }
-            time += leaves ? device.link.readTime(of: part) : device.link.writeTime(of: part)
+            if crossing.from == device.node.index || crossing.to == device.node.index {
+                bytes += UInt64(crossing.pages) << Page.shift
+            }
+            time += self.time(of: crossing, through: device)
         }
         device.copies.count(bytes: bytes, nanoseconds: time, failed: outcome.poisoned > 0)
         return time

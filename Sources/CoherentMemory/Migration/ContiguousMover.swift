@@ -65,13 +65,15 @@ extension Mover {
         // Over the links they go batch by batch, as others do.
         var part = outcome
         var left = outcome.moved
+        var runs = MovedRuns(outcome.runs)
         repeat {
             part.moved = min(left, Int(Self.batch))
             let crossing = Crossing(from: source.index, to: target.index, pages: part.moved)
             part.crossings = part.moved > 0 ? [crossing] : []
+            part.runs = runs.take(part.moved)
             left -= part.moved
             _ = moveInChannels(
-                from: NodeMask([source.index]), to: [target], reason: account.reason, user: account.user,
+                buffer, from: NodeMask([source.index]), to: [target], reason: account.reason, user: account.user,
                 isCancelled: isCancelled, mayGiveUp: false
             ) { [part] _ in
                 part
@@ -109,6 +111,7 @@ extension Mover {
             guard !state.isPinned, state.contiguous?.start == run.start, target.isPresent else { return nil }
             var outcome = MigrationResult()
             var tally = PageTally(nodes)
+            var runs = RunTally(isWanted: memory.trace.tracesMoves)
             for page in 0..<UInt64(run.count) {
                 guard let slot = unsafe state.pages.table.entry(of: page) else {
                     preconditionFailure("a page is missing")
@@ -125,8 +128,10 @@ extension Mover {
                     entry.isDeviceMapped = false
                 }
                 unsafe tally.relabel(slot, entry, in: old, by: new.start + page, of: target, freed: &freed)
+                runs.add(page, from: old.index, to: target.index)
                 outcome.moved += 1
             }
+            outcome.runs = runs.runs
             tally.flush(in: &state.pages)
             state.contiguous = new
             return outcome
@@ -140,5 +145,28 @@ extension Mover {
             if let run = try? target.allocateContiguous(count) { return (target, run) }
         }
         return nil
+    }
+}
+
+/// Runs of pages that moved at once, to be told of batch by batch.
+private struct MovedRuns {
+    private var left: ArraySlice<MovedRun>
+
+    init(_ runs: [MovedRun]) { left = runs[...] }
+
+    /// The runs of the next pages.
+    mutating func take(_ count: Int) -> [MovedRun] {
+        var taken: [MovedRun] = []
+        var wanted = UInt64(count)
+        while wanted > 0, let run = left.popFirst() {
+            let part = min(wanted, run.count)
+            taken.append(MovedRun(from: run.from, to: run.to, start: run.start, count: part))
+            if part < run.count {
+                let rest = MovedRun(from: run.from, to: run.to, start: run.start + part, count: run.count - part)
+                left.insert(rest, at: left.startIndex)
+            }
+            wanted -= part
+        }
+        return taken
     }
 }

@@ -112,5 +112,10 @@ extension Mover {
         }
         tally.flush(in: &state.pages)
         outcome.crossings = tally.crossings
+        if memory.trace.tracesMoves {
+            outcome.runs = [
+                MovedRun(from: old.index, to: new.index, start: unit.lowerBound, count: UInt64(HugePage.frames))
+            ]
+        }
     }
 }

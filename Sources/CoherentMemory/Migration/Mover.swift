@@ -183,7 +183,8 @@ final class Mover: Sendable {
         var refused = MigrationResult()
         guard let wanted = select(pages, of: buffer, filter: filter, &refused) else { return refused }
         let outcome = moveInChannels(
-            from: wanted.sources, to: targets, reason: reason, user: user, isCancelled: isCancelled, mayGiveUp: true
+            buffer, from: wanted.sources, to: targets, reason: reason, user: user, isCancelled: isCancelled,
+            mayGiveUp: true
         ) { isPaced in
             if isPaced { holdBack(pages, of: buffer, filter: filter) }
             var outcome = move(

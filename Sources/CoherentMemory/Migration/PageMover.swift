@@ -108,6 +108,7 @@ extension Mover {
         {
             outcome.add(moved)
             outcome.crossings = moved.crossings
+            outcome.runs = moved.runs
             return outcome
         }
         var frames = FrameSupply(targets: targets, wanted: wanted.count, prepaid: prepaid, share: share)
@@ -131,6 +132,7 @@ extension Mover {
         if !isPinned { splitMatch(pages, filter: filter, in: &state, from: &frames) }
         let hasDevices = !state.pages.contexts.isEmpty
         var tally = PageTally(nodes)
+        var runs = RunTally(isWanted: memory.trace.tracesMoves)
         var (old, new) = (nodes[0], nodes[0])
         unsafe state.pages.forEachMatch(pages, filter: filter) { page, slot in
             var entry = PageTableEntry(rawValue: unsafe slot.pointee)
@@ -150,12 +152,14 @@ extension Mover {
             }
             if !old.span.contains(entry.pfn) { old = nodes.node(of: entry.pfn) }
             if !new.span.contains(pfn) { new = nodes.node(of: pfn) }
+            runs.add(page, from: old.index, to: new.index)
             entry.isMigrating = wasMarked && isHeld
             unsafe tally.relabel(slot, entry, in: old, by: pfn, of: new, freed: &freed)
             outcome.moved += 1
         }
         tally.flush(in: &state.pages)
         outcome.crossings = tally.crossings
+        outcome.runs = runs.runs
         if frames.isPrepaid { return }
         for crossing in tally.crossings {
             let node = nodes[crossing.to]

@@ -32,6 +32,8 @@ public struct MigrationResult: Sendable, Hashable {
     public var duration = Duration.zero
     /// Where the pages of a batch came from and went to.
     var crossings: [Crossing] = []
+    /// The same run by run, where migrations are traced.
+    var runs: [MovedRun] = []
 
     /// The number of bytes that moved.
     public var bytes: UInt64 { UInt64(moved) << Page.shift }

@@ -19,6 +19,14 @@ struct Crossing: Sendable, Hashable {
     var pages: Int
 }
 
+/// Consecutive pages that moved between two nodes, by the places of these.
+struct MovedRun: Sendable, Hashable {
+    let from: Int
+    let to: Int
+    let start: UInt64
+    var count: UInt64
+}
+
 /// Who moved whither how often.
 final class TransferMatrix: Sendable {
     private struct Key: Hashable {
@@ -47,6 +55,24 @@ final class TransferMatrix: Sendable {
             ($0.key.from, $0.key.to, order[$0.key.reason]!) < ($1.key.from, $1.key.to, order[$1.key.reason]!)
         }.map {
             Transfer(from: nodes[$0.key.from].id, to: nodes[$0.key.to].id, reason: $0.key.reason, pages: $0.value)
+        }
+    }
+}
+
+/// The runs of pages that a batch moves, gathered where they are wanted.
+struct RunTally {
+    private(set) var runs: [MovedRun] = []
+    private let isWanted: Bool
+
+    init(isWanted: Bool) { self.isWanted = isWanted }
+
+    /// Adds a page; they come in ascending order.
+    mutating func add(_ page: UInt64, from: Int, to: Int) {
+        guard isWanted else { return }
+        if let last = runs.last, last.from == from, last.to == to, last.start + last.count == page {
+            runs[runs.count - 1].count += 1
+        } else {
+            runs.append(MovedRun(from: from, to: to, start: page, count: 1))
         }
     }
 }

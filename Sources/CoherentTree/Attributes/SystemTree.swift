@@ -67,6 +67,7 @@ package struct SystemTree {
                             ProcTree.directory(services),
                             .attribute(NumaMapsQuestion.attribute) { _ in NumaMapsQuestion(services) },
                             .stream(UeventLog.stream(services.uevents)),
+                            TraceAttributes.directory(services),
                             .directory("buffers", Self.controls(of: buffers, services)),
                         ]),
                 ]),

@@ -22,10 +22,13 @@ package final class UeventLog: Sendable {
         /// How far it has read. Texts are made under this lock, so that who posts events does not wait for that; it comes
         /// before the log's.
         fileprivate let progress: Mutex<Progress>
-        /// Who waits. It comes after the log's.
-        fileprivate let waiters = Mutex(Waiters())
+        /// Who waits. Its lock comes after the log's.
+        package let waiting = WaitingReads()
+        // Which keeps its readers.
+        fileprivate weak let log: UeventLog?
 
-        fileprivate init(_ viewer: Uevent.Viewer, next: UInt64) {
+        fileprivate init(_ log: UeventLog, _ viewer: Uevent.Viewer, next: UInt64) {
+            self.log = log
             self.viewer = viewer
             progress = Mutex(Progress(next: next))
         }
@@ -36,20 +39,6 @@ package final class UeventLog: Sendable {
         var next: UInt64
         /// The rest of an event that did not fit into the last read.
         var rest: ArraySlice<UInt8> = []
-    }
-
-    /// A read that waits.
-    fileprivate struct Waiter {
-        let id: Int
-        let size: Int
-        /// Called once, with the bytes, or nil where the read is given up.
-        let answer: @Sendable ([UInt8]?) -> Void
-    }
-
-    fileprivate struct Waiters {
-        var reads: [Waiter] = []
-        var nextID = 0
-        var poll: (any Waker)?
     }
 
     fileprivate struct State {
@@ -123,20 +112,18 @@ package final class UeventLog: Sendable {
     /// Answers whoever waits for what was posted. Called without locks.
     package func deliver() {
         let readers = state.withLock { Array($0.readers.values) }
-        var answers: [(waiter: Waiter, bytes: [UInt8])] = []
+        var answers: [(read: WaitingReads.Read, bytes: [UInt8])] = []
         var polls: [any Waker] = []
-        for reader in readers where reader.waiters.withLock({ !$0.reads.isEmpty || $0.poll != nil }) {
+        for reader in readers where !reader.waiting.isEmpty {
             reader.progress.withLock { progress in
-                while isReadable(progress) {
-                    let waiter = reader.waiters.withLock { $0.reads.isEmpty ? nil : $0.reads.removeFirst() }
-                    guard let waiter else { break }
-                    answers.append((waiter, take(&progress, size: waiter.size, for: reader.viewer)))
+                while isReadable(progress), let read = reader.waiting.takeRead() {
+                    answers.append((read, take(&progress, size: read.size, for: reader.viewer)))
                 }
                 guard isReadable(progress) else { return }
-                if let poll = reader.waiters.withLock({ $0.poll.take() }) { polls.append(poll) }
+                if let poll = reader.waiting.takePoll() { polls.append(poll) }
             }
         }
-        for (waiter, bytes) in answers { waiter.answer(bytes) }
+        for (read, bytes) in answers { read.answer(bytes) }
         for poll in polls { poll.wake() }
     }
 
@@ -145,7 +132,7 @@ package final class UeventLog: Sendable {
     /// A reader of what comes from now on.
     package func open(by viewer: Uevent.Viewer) -> Reader {
         state.withLock { state in
-            let reader = Reader(viewer, next: state.last + 1)
+            let reader = Reader(self, viewer, next: state.last + 1)
             state.readers[ObjectIdentifier(reader)] = reader
             return reader
         }
@@ -162,7 +149,7 @@ package final class UeventLog: Sendable {
     package func take(_ reader: Reader, size: Int) -> [UInt8]? {
         reader.progress.withLock { progress in
             // Those who wait already come first.
-            guard isReadable(progress), reader.waiters.withLock({ $0.reads.isEmpty }) else { return nil }
+            guard isReadable(progress), !reader.waiting.hasReads else { return nil }
             return take(&progress, size: size, for: reader.viewer)
         }
     }
@@ -171,39 +158,6 @@ package final class UeventLog: Sendable {
 
     private func isReadable(_ progress: Progress) -> Bool {
         !progress.rest.isEmpty || progress.next <= state.withLock { $0.last }
-    }
-
-    /// Has a read wait until there is something.
-    ///
-    /// - Parameter answer: called once, with what there is, or with nil where the read is given up.
-    /// - Returns: gives the read up, unless it was answered before. Call ``deliver()`` then: something may have come between
-    ///   the look and the wait.
-    package func wait(_ reader: Reader, size: Int, _ answer: @escaping @Sendable ([UInt8]?) -> Void)
-        -> @Sendable () -> Void
-    {
-        let id = reader.waiters.withLock { waiters in
-            waiters.nextID += 1
-            waiters.reads.append(Waiter(id: waiters.nextID, size: size, answer: answer))
-            return waiters.nextID
-        }
-        return {
-            // Whoever takes the waiter out answers it, so that no event is taken for a read that has been given up.
-            let waiter = reader.waiters.withLock { waiters -> Waiter? in
-                guard let index = waiters.reads.firstIndex(where: { $0.id == id }) else { return nil }
-                return waiters.reads.remove(at: index)
-            }
-            waiter?.answer(nil)
-        }
-    }
-
-    /// Wakes `poll` when there is something to read.
-    package func watch(_ reader: Reader, _ poll: any Waker) {
-        let old = reader.waiters.withLock { waiters in
-            defer { waiters.poll = poll }
-            return waiters.poll
-        }
-        _ = old
-        deliver()
     }
 
     /// Takes what fits; there is something to read.
@@ -237,6 +191,17 @@ package final class UeventLog: Sendable {
         progress.rest = taken.dropFirst(size)
         return taken.count > size ? Array(taken.prefix(size)) : taken
     }
+}
+
+extension UeventLog: EventSource {
+    package func openReader(by viewer: Uevent.Viewer) -> any EventReader { open(by: viewer) }
+}
+
+extension UeventLog.Reader: EventReader {
+    package func take(size: Int) -> [UInt8]? { log?.take(self, size: size) }
+    package var isReadable: Bool { log?.isReadable(self) ?? false }
+    package func deliver() { log?.deliver() }
+    package func close() { log?.close(self) }
 }
 
 extension UeventLog.State {

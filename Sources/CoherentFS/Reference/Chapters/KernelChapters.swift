@@ -1,3 +1,4 @@
+import CoherentMemory
 import CoherentTree
 
 extension Manual {
@@ -188,6 +189,62 @@ extension Manual {
                     text:
                         "A read waits for the next event (EAGAIN with O_NONBLOCK, EINTR when interrupted, ENOBUFS if 1024 reads of the user wait already); poll(2) reports it with POLLIN. Every reader gets all events. A reader that is more than \(UeventLog.capacity) events or \(UeventLog.byteCapacity >> 20) MiB behind loses the oldest, and reads `ACTION=lost` and COUNT, their number, in their place. If the process that opened the file could not have listed the path of a buffer or directory at the time of the event, DEVPATH and BUFFER have `inode:NUMBER` in place of the path (a name that begins with this word is shown as `\\151node:…`).",
                     linux: "the NETLINK_KOBJECT_UEVENT socket; lib/kobject_uevent.c"),
+            ]),
+        Chapter(
+            "sys/kernel/cdm/trace", summary: "Trace events of the machine, only for root.",
+            text:
+                "Each event says what happened to memory and why: no sampling. While an event is off it costs one load and a branch. A page that got its frame is `touch_placed`, a touch without one `touch_refused`, a node that isolation kept a request from `isolation_refused`. Pages that moved are `pages_migrated`, `pages_demoted` or `pages_promoted`, an event for each run of pages, with the modelled time of the links and the real time, which add up to those of the batch. The others are block_state, page_poisoned, page_retired, page_cleared, page_corrected, pages_lost, link_state, link_stalled, command_begin, command_end, policy_set, isolation_set and cpuset_set.",
+            linux: "/sys/kernel/tracing; Documentation/trace/ftrace.rst, Documentation/trace/events.rst",
+            [
+                "events": ManualPage(
+                    reads: "a name a line, in brackets if the event is recorded",
+                    writes: "`NAME` to record an event, `!NAME` not to record it; several between white space",
+                    errors: ["EINVAL": "no event has that name", "ENOMEM": "the host refuses the memory"],
+                    linux: "/sys/kernel/tracing/available_events, set_event"),
+                "enable": ManualPage(
+                    reads: "`0` for no event, `1` for all, `X` for some", writes: "`0` or `1`",
+                    errors: [
+                        "EINVAL": "not a decimal number, or another one", "ERANGE": "more than 64 bits",
+                        "ENOMEM": "the host refuses the memory",
+                    ],
+                    linux: "/sys/kernel/tracing/events/enable"),
+                "filter": ManualPage(
+                    reads: "the filter, or `none`",
+                    writes:
+                        "`FIELD == VALUE` or `FIELD != VALUE`, joined by `&&` and `||`, of which `&&` binds closer; `0` for no filter",
+                    errors: [
+                        "EINVAL": "malformed", "ERANGE": "a number out of range",
+                        "E2BIG": "more than \(TraceFilter.limit) comparisons",
+                        "ENOENT": "there is no such buffer", "ESRCH": "there is no such task",
+                    ],
+                    text:
+                        "FIELD is buffer, node or pid. A buffer is its path below buffers/, or `inode:NUMBER`; a path with blanks stands between double quotes. `node == N` is true if any node of the event is N. \(numbers)",
+                    linux: "/sys/kernel/tracing/events/SYSTEM/filter"),
+                "trace_pipe": ManualPage(
+                    reads:
+                        "lines as in `           <...>-1234    [001] .....  1234.567890: touch_placed: buffer=a offset=0x0 length=0x1000 node=1 policy=bind intended=1 by=cpu local=0`",
+                    text:
+                        "A line has the number of the thread that asked (0 if none did), the CPU that recorded the event, seconds and microseconds, and the fields. A read waits for the next event (EAGAIN with O_NONBLOCK, EINTR when interrupted); poll(2) reports it with POLLIN. A reader begins with the oldest event that no reader has had. Unlike in Linux, every reader gets all events from then on. If events are overwritten before a reader has had them, it reads `CPU:N [LOST COUNT EVENTS]`, and COUNT is exact. Lines are in the order of their times, as far as they were recorded at the time of the read. A blank, tab, newline or backslash in a name is `\\040`, `\\011`, `\\012`, `\\134`. If the process that opened the file may not list the path of a buffer, the line has `inode:NUMBER`.",
+                    linux: "/sys/kernel/tracing/trace_pipe"),
+                "trace_pipe_raw": ManualPage(
+                    reads:
+                        "records of eight little-endian 64-bit words, an event each, as the documentation of TraceFormat says; the name of a buffer stands before its first event",
+                    text: "It waits and polls as trace_pipe does. `cdmfs record` reads it.",
+                    linux: "/sys/kernel/tracing/per_cpu/cpuN/trace_pipe_raw"),
+                "buffer_size_kb": ManualPage(
+                    reads: "kB for each CPU, decimal", writes: "kB for each CPU, decimal",
+                    errors: [
+                        "EINVAL": "not a decimal number, or 0", "ERANGE": "more than 64 bits",
+                        "ENOMEM": "more than \(Tracer.kilobyteRange.upperBound), or the host refuses the memory",
+                    ],
+                    text:
+                        "An event takes 64 bytes. What is recorded stays readable until the size changes again. The memory is used when the first event is recorded.",
+                    linux: "/sys/kernel/tracing/buffer_size_kb"),
+                "clock": ManualPage(
+                    reads: "the clocks, the present one in brackets", writes: "one of them",
+                    errors: ["EINVAL": "another word", "ENOMEM": "the host refuses the memory"],
+                    text: "mono is CLOCK_MONOTONIC, mono_raw CLOCK_MONOTONIC_RAW, boot CLOCK_BOOTTIME, tai CLOCK_TAI.",
+                    linux: "/sys/kernel/tracing/trace_clock"),
             ]),
         Chapter(
             "sys/kernel/debug", summary: "Interfaces for tests, only for root.", linux: "/sys/kernel/debug",

@@ -12,6 +12,8 @@ struct PlacementBenchmark {
         var scenes = [
             Scene("no policy"), Scene("buffer policy, bind", buffer: "bind:0"),
             Scene("buffer policy, interleave", buffer: "interleave:0-1"),
+            Scene("no policy, every event traced", isTraced: true),
+            Scene("no policy, every event traced and kept out by a filter", isTraced: true, isFiltered: true),
             Scene("task policy", task: "bind:0"), Scene("cpuset", mems: [0, 1]),
             Scene("task policy and cpuset", task: "bind:0", mems: [0, 1]),
             Scene("10 tasks with policies, 10 groups", task: "bind:0", mems: [0, 1], tasks: 10, groups: 10),
@@ -52,12 +54,15 @@ private struct Scene {
     var mems: IDSet?
     var tasks = 1
     var groups = 1
+    var isTraced = false
+    var isFiltered = false
     private var machine: Machine?
     private var rounds: [Double] = []
     private static let pages = 20_000
 
     init(
-        _ title: String, buffer: String? = nil, task: String? = nil, mems: IDSet? = nil, tasks: Int = 1, groups: Int = 1
+        _ title: String, buffer: String? = nil, task: String? = nil, mems: IDSet? = nil, tasks: Int = 1,
+        groups: Int = 1, isTraced: Bool = false, isFiltered: Bool = false
     ) {
         self.title = title
         self.buffer = buffer
@@ -65,6 +70,8 @@ private struct Scene {
         self.mems = mems
         self.tasks = tasks
         self.groups = groups
+        self.isTraced = isTraced
+        self.isFiltered = isFiltered
     }
 
     /// The median of a first touch in nanoseconds.
@@ -89,6 +96,8 @@ private struct Scene {
             let policy = try MemoryPolicy(parsing: task, available: machine.nodesWithMemory)
             for id in 0..<tasks { try machine.setPolicy(policy, ofTask: Int32(1000 + id)) }
         }
+        if isTraced { try machine.trace.updateEnabledKinds { $0 = .all } }
+        if isFiltered { machine.trace.filter = TraceFilter([[TraceFilter.Test(.node, 7)]]) }
         self.machine = machine
     }
 

@@ -3,23 +3,21 @@ import Fuse
 import Glibc
 import SystemPackage
 
-/// An open uevents file.
-final class UeventHandle: OpenHandle, @unchecked Sendable {
-    private let log: UeventLog
-    private let reader: UeventLog.Reader
+/// An open file of events.
+final class EventHandle: OpenHandle, @unchecked Sendable {
+    private let reader: any EventReader
     private let held: HeldRequests
 
-    /// - Parameter opener: who opens it: however the file is handed on, that one may see what it shows.
-    init(_ log: UeventLog, opener: Uevent.Viewer, held: HeldRequests) {
-        self.log = log
+    /// - Parameter reader: of who opens it: however the file is handed on, that one may see what it shows.
+    init(_ reader: any EventReader, held: HeldRequests) {
+        self.reader = reader
         self.held = held
-        reader = log.open(by: opener)
     }
 
     override var isCacheable: Bool { false }
 
     override func read(_ request: consuming Request, size: Int, offset: Int64, file: OpenFile) {
-        if let bytes = log.take(reader, size: size) {
+        if let bytes = reader.take(size: size) {
             request.bytes(bytes)
         } else if file.flags & O_NONBLOCK != 0 {
             request.error(.resourceTemporarilyUnavailable)
@@ -28,13 +26,13 @@ final class UeventHandle: OpenHandle, @unchecked Sendable {
                 guard request.mayBeHeld else { throw .noBufferSpace }
                 let place = try held.take(for: request.caller)
                 let deferred = request.deferred()
-                let giveUp = log.wait(reader, size: size) { bytes in
+                let giveUp = reader.waiting.wait(size: size) { bytes in
                     withExtendedLifetime(place) {
                         if let bytes { deferred.answer { $0.bytes(bytes) } } else { deferred.error(.interrupted) }
                     }
                 }
                 deferred.onInterrupt(giveUp)
-                log.deliver()
+                reader.deliver()
             } catch {
                 request.error(error)
             }
@@ -42,16 +40,18 @@ final class UeventHandle: OpenHandle, @unchecked Sendable {
     }
 
     override func poll(_ request: consuming Request, handle: PollHandle?) {
-        if log.isReadable(reader) {
+        if reader.isReadable {
             request.poll(.input)
             return
         }
         // Answered first: the watch may wake at once, and the kernel must know the poll by then.
         request.poll([])
-        if let handle { log.watch(reader, handle) }
+        guard let handle else { return }
+        reader.waiting.watch(handle)
+        reader.deliver()
     }
 
-    override func closed() { log.close(reader) }
+    override func closed() { reader.close() }
 }
 
 extension Request {

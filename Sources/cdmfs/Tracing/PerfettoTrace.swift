@@ -1,0 +1,146 @@
+import CoherentMemory
+import Glibc
+import TraceFormat
+
+/// A trace as the JSON of Chrome traces, which Perfetto opens.
+struct PerfettoTrace {
+    private var names = RecordedNames()
+    private var isFirst = true
+
+    /// The groups of tracks, as processes.
+    private enum Group: Int, CaseIterable {
+        case tasks = 1
+        case moves
+        case devices
+        case machine
+
+        var name: String {
+            switch self {
+            case .tasks: "touches by thread"
+            case .moves: "moves by buffer"
+            case .devices: "devices by node"
+            case .machine: "machine"
+            }
+        }
+    }
+
+    private var buffers: Set<UInt64> = []
+
+    let start = "{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n"
+    let end = "\n]}\n"
+
+    mutating func add(_ part: TraceFile.Part, to output: inout ReportOutput) {
+        if isFirst {
+            for group in Group.allCases {
+                emit("process_name", "M", time: nil, group, 0, ["name": .text(group.name)], to: &output)
+            }
+        }
+        switch part {
+        case .fact, .topology: break
+        case .sample(let time, let text):
+            for (node, bytes) in MetricsText.values(
+                of: "cdmfs_node_memory_bytes", where: "state=\"allocated\"", in: text)
+            {
+                emit("node\(node) used bytes", "C", time: time, .machine, 0, ["bytes": .number(bytes)], to: &output)
+            }
+        case .record(let record):
+            names.add(record)
+            if case .event(let event) = record { add(event, to: &output) }
+        }
+    }
+
+    private mutating func add(_ event: TraceEvent, to output: inout ReportOutput) {
+        var fields: [(String, JSON)] = event.fields(&names).map { ($0.name, .text($0.value)) }
+        fields.append(("cpu_of_daemon", .text("\(event.cpu)")))
+        let arguments = KeyValueList(fields)
+        switch event.kind {
+        case .touchPlaced, .touchRefused, .isolationRefused:
+            emit(event.kind.name, "i", time: event.time, .tasks, Int(event.pid), arguments, to: &output)
+        case .migrated, .demoted, .promoted:
+            if buffers.insert(event.buffer).inserted {
+                emit(
+                    "thread_name", "M", time: nil, .moves, Int(truncatingIfNeeded: event.buffer),
+                    ["name": .text(names.buffer(event.buffer))], to: &output)
+            }
+            emit(
+                event.kind.name, "X", time: event.time - min(event.time, event.other), length: event.other, .moves,
+                Int(truncatingIfNeeded: event.buffer), arguments, to: &output)
+        case .commandEnd:
+            emit(
+                "command", "X", time: event.time - min(event.time, event.other), length: event.other, .devices,
+                Int(event.to), arguments, to: &output)
+        case .linkState, .linkStalled:
+            emit(event.kind.name, "i", time: event.time, .devices, Int(event.to), arguments, to: &output)
+        case .commandBegin: break
+        case .blockState, .pagePoisoned, .pageRetired, .pageCleared, .pageCorrected, .pagesLost, .policySet,
+            .isolationSet,
+            .cpusetSet:
+            emit(event.kind.name, "i", time: event.time, .machine, 0, arguments, to: &output)
+        }
+    }
+
+    private enum JSON {
+        case text(String)
+        case number(Double)
+
+        var description: String {
+            switch self {
+            case .text(let text): "\"\(Self.escaped(text))\""
+            case .number(let number):
+                number == number.rounded() && number.magnitude < 0x1p53 ? "\(Int64(number))" : "\(number)"
+            }
+        }
+
+        static func escaped(_ text: String) -> String {
+            text.unicodeScalars.map { scalar in
+                switch scalar {
+                case "\"": "\\\""
+                case "\\": "\\\\"
+                case _ where scalar.value < 0x20:
+                    "\\u" + String(repeating: "0", count: scalar.value < 0x10 ? 3 : 2) + String(scalar.value, radix: 16)
+                default: String(scalar)
+                }
+            }.joined()
+        }
+    }
+
+    private struct KeyValueList: ExpressibleByDictionaryLiteral {
+        let pairs: [(String, JSON)]
+        init(_ pairs: [(String, JSON)]) { self.pairs = pairs }
+        init(dictionaryLiteral pairs: (String, JSON)...) { self.pairs = pairs }
+    }
+
+    /// Microseconds with three digits behind the point.
+    private static func microseconds(_ nanoseconds: UInt64) -> String {
+        let rest = String(nanoseconds % 1000)
+        return "\(nanoseconds / 1000)." + String(repeating: "0", count: 3 - rest.count) + rest
+    }
+
+    private mutating func emit(
+        _ name: String, _ phase: String, time: UInt64?, length: UInt64? = nil, _ group: Group, _ track: Int,
+        _ arguments: KeyValueList, to output: inout ReportOutput
+    ) {
+        var line = isFirst ? "" : ",\n"
+        isFirst = false
+        line += "{\"name\":\"\(JSON.escaped(name))\",\"ph\":\"\(phase)\",\"pid\":\(group.rawValue),\"tid\":\(track)"
+        if let time { line += ",\"ts\":\(Self.microseconds(time))" }
+        if let length { line += ",\"dur\":\(Self.microseconds(length))" }
+        if phase == "i" { line += ",\"s\":\"t\"" }
+        let list = arguments.pairs.map { "\"\(JSON.escaped($0))\":\($1.description)" }.joined(separator: ",")
+        output.write(line + ",\"args\":{\(list)}}")
+    }
+}
+
+/// Values in OpenMetrics text.
+enum MetricsText {
+    /// The values of a family, by node, that have a label.
+    static func values(of family: String, where label: String, in text: String) -> [(node: Int, value: Double)] {
+        text.split(separator: "\n").compactMap { line in
+            guard line.hasPrefix(family + "{"), line.contains(label), let start = line.firstRange(of: "node=\""),
+                let value = line.split(separator: " ").last.flatMap({ Double($0) })
+            else { return nil }
+            let digits = line[start.upperBound...].prefix { $0 != "\"" }
+            return Int(digits).map { ($0, value) }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+import ArgumentParser
+import CLinux
+import Glibc
+import LinuxSupport
+import MachineTopology
+import SystemPackage
+
+/// `cdmfs record`
+struct Record: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Record what happens to the memory of a machine.",
+        usage:
+            "cdmfs record [-o <file>] [--mount <mountpoint> | --topology <file> | --preset <name>] [--interval <seconds>] [--] [<command> [<argument> ...]]",
+        discussion: """
+            Records every trace event (sys/kernel/cdm/trace) and, at intervals, the counters (sys/kernel/cdm/metrics), until the \
+            command ends, or until SIGINT (Ctrl-C) or SIGTERM if there is none. The command runs as under `cdmfs run`. \
+            `cdmfs report` shows the file.
+
+            With --topology or --preset a machine is made for the record, and unmounted at its end.
+
+            The file is readable up to its end whenever the recorder is killed, or the machine ends. Its format is documented \
+            with the module TraceFormat.
+
+            The exit status is the command's, or 0 if there is none; 32 if the machine ends meanwhile.
+            """)
+
+    @Option(
+        name: [.customShort("o"), .long],
+        help: ArgumentHelp("The file to write; an old one is replaced.", valueName: "file"), completion: .file())
+    var output = "cdmfs.trace"
+
+    @Option(
+        help: ArgumentHelp("The mount point of the machine.", valueName: "mountpoint"), completion: .mountPoints)
+    var mount: String?
+
+    @Option(
+        help: ArgumentHelp("Make the machine of a TOML file.", valueName: "file"),
+        completion: .file(extensions: ["toml"]))
+    var topology: String?
+
+    @Option(
+        help: ArgumentHelp("Make the machine of a preset.", valueName: "name"), completion: .presets)
+    var preset: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Seconds from one sample of the counters to the next, from 0.1 to 3600.", valueName: "seconds"))
+    var interval = 1.0
+
+    @Argument(parsing: .captureForPassthrough, help: "The command and its arguments.")
+    var command: [String] = []
+
+    func run() throws {
+        let words = try commandWords()
+        guard [mount, topology, preset].count(where: { $0 != nil }) <= 1 else {
+            throw Failure(.usage, "record: --mount, --topology and --preset exclude each other")
+        }
+        guard (0.1...3600).contains(interval) else {
+            throw Failure(.usage, "record: --interval \(interval): expected 0.1 to 3600 seconds")
+        }
+        let ending: SupervisedCommand.Ending?
+        if let source = topology.map(MachineSource.file) ?? preset.map(MachineSource.preset) {
+            let toml = try source.topology().toml
+            ending = try TemporaryMachine.with(source) { path in try record(path, words, toml) }
+        } else {
+            ending = try record(try mount ?? onlyMount(for: "record"), words, nil)
+        }
+        ending?.imitate()
+    }
+
+    private func record(_ path: String, _ words: [String], _ toml: String?) throws -> SupervisedCommand.Ending? {
+        var recorder = try Recorder(
+            FilePath(path), to: output, interval: interval, command: words, topology: toml)
+        return try recorder.run()
+    }
+
+    /// The command without the `--` before it.
+    private func commandWords() throws -> [String] {
+        guard let first = command.first, first != "--" else { return Array(command.dropFirst()) }
+        if ["--help", "-h"].contains(first) { throw CleanExit.helpRequest(self) }
+        guard !first.hasPrefix("-") else {
+            throw Failure(.usage, "record: unknown option \(first); see cdmfs help record")
+        }
+        return command
+    }
+}
+
+/// A machine that is mounted on a directory of its own for as long as something is done with it.
+enum TemporaryMachine {
+    static func with<Result>(_ source: MachineSource, _ body: (String) throws -> Result) throws -> Result {
+        var template = Array("/tmp/cdmfs-XXXXXX".utf8CString)
+        guard unsafe mkdtemp(&template) != nil else { throw Failure(.mount, "mount: /tmp: \(Errno.last)") }
+        let path = String(decoding: template.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
+        defer { _ = unsafe rmdir(path) }
+        try Daemon.start([
+            "cdmfs", "mount", "--foreground", "--ready-fd", "\(Daemon.readyFD)", source.argument, "--", path,
+        ])
+        defer { unmount(path) }
+        return try body(path)
+    }
+
+    private static func unmount(_ path: String) {
+        var pid: pid_t = 0
+        let status = unsafe withArgumentVector(["cdmfs", "unmount", "--lazy", "--", path]) {
+            unsafe posix_spawn(&pid, "/proc/self/exe", nil, nil, $0, Glibc.environ)
+        }
+        if status == 0 { _ = try? SystemCall.waitForEnd(of: pid) }
+    }
+}

@@ -1,0 +1,148 @@
+import CLinux
+import Foundation
+import SystemPackage
+import Testing
+
+extension Mounts {
+    /// `cdmfs record` and `cdmfs report`.
+    @Suite("Record")
+    struct RecordTests {
+        /// The rows of a table of a text report, by their first column.
+        private func table(_ name: String, in text: String) -> [[String]] {
+            let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+            guard let start = lines.firstIndex(of: name[...]) else { return [] }
+            return lines[(start + 2)...].prefix { !$0.isEmpty }.map { $0.split(separator: " ").map(String.init) }
+        }
+
+        private func report(_ file: String, _ arguments: String...) throws -> String {
+            let outcome = try run([Host.cdmfs, "report", file] + arguments)
+            #expect(outcome.succeeded && outcome.errors.isEmpty, "\(outcome.errors)")
+            return outcome.output
+        }
+
+        @Test("What a command did is in the record, and agrees with the counters")
+        func command() throws {
+            try TestMount.with { mount in
+                let file = mount.topologyFile + ".trace"
+                let buffer = try mount.makeBuffer("a, b", size: 4 << 20, policy: "bind:1")
+                try mount.store("link_state", in: "sys/kernel/cdm/trace/events")
+                let script =
+                    "dd if=/dev/zero 'of=\(buffer)' bs=64k count=16 conv=notrunc 2>/dev/null; "
+                    + "echo 0 > '\(mount.path)/sys/kernel/cdm/buffers/a, b/migrate'; exit 7"
+                let outcome = try run(
+                    [Host.cdmfs, "record", "-o", file, "--mount", mount.path, "--", "sh", "-c", script],
+                    environment: mount.environment)
+                #expect(outcome.ending == .exited(7), "\(outcome)")
+                #expect(outcome.errors.contains("(0 lost)"))
+                // What was recorded before still is, and nothing else.
+                let enabled = try mount.text("sys/kernel/cdm/trace/events").split(separator: "\n")
+                #expect(enabled.filter { $0.hasPrefix("[") } == ["[link_state]"])
+
+                let text = try report(file)
+                #expect(table("touches", in: text) == [["1", "256", "0", "0"]])
+                let moves = table("moves", in: text)
+                #expect(moves.map { Array($0.prefix(4)) } == [["1", "0", "buffer", "256"]])
+                let modelled = try mount.text("sys/class/cdm/cdm0/dma/bytes")
+                #expect(modelled == "\(1 << 20)\n")
+                #expect(text.contains("\nlost 0\n") && text.contains("\nsamples 2\n"), "\(text)")
+                #expect(text.contains("command sh -c dd"))
+                #expect(table("buffers", in: text).first?.prefix(2) == ["a,", "b"])
+
+                let csv = try report(file, "--format", "csv").split(separator: "\r\n")
+                #expect(csv[0].hasPrefix("time_ns,event,cpu,pid,buffer,offset,length,node,policy"))
+                #expect(csv.contains { $0.contains(",touch_placed,") && $0.contains(",\"a, b\",0x0,") })
+
+                let json = try report(file, "--format", "perfetto")
+                let object = try #require(
+                    JSONSerialization.jsonObject(with: Data(json.utf8)) as? [String: Any])
+                let events = try #require(object["traceEvents"] as? [[String: Any]])
+                #expect(events.contains { $0["name"] as? String == "pages_migrated" && $0["ph"] as? String == "X" })
+                #expect(events.contains { $0["ph"] as? String == "C" })
+                try FileManager.default.removeItem(atPath: file)
+            }
+        }
+
+        @Test("A record that is killed is readable, and so is one of a machine that ends")
+        func killed() throws {
+            try TestMount.with(checkingLeaks: false, endsItself: true) { mount in
+                let file = mount.topologyFile + ".trace"
+                let buffer = try mount.makeBuffer("a", size: 4 << 20)
+                func start() throws -> Child {
+                    try? FileManager.default.removeItem(atPath: file)
+                    // Who is killed leaves the events switched on.
+                    try mount.store("0", in: "sys/kernel/cdm/trace/enable")
+                    let child = try Child([
+                        Host.cdmfs, "record", "-o", file, "--interval", "0.1", "--mount", mount.path,
+                    ])
+                    let isOn = try eventually { try mount.text("sys/kernel/cdm/trace/enable") == "1\n" }
+                    #expect(isOn)
+                    return child
+                }
+                func touch(_ count: Int) throws {
+                    let outcome = try run([
+                        "dd", "if=/dev/zero", "of=\(buffer)", "bs=4k", "count=\(count)", "conv=notrunc",
+                    ])
+                    #expect(outcome.succeeded)
+                    _ = try run(["truncate", "-s", "0", buffer])
+                    _ = try run(["truncate", "-s", "4M", buffer])
+                }
+                let first = try start()
+                try touch(10)
+                let isWritten = eventually {
+                    (try? run([Host.cdmfs, "report", file]))?.output.contains("touch_placed") == true
+                }
+                #expect(isWritten)
+                first.kill(SIGKILL)
+                _ = try first.finish()
+                let text = try run([Host.cdmfs, "report", file]).output
+                #expect(table("touches", in: text).first?.dropFirst().first == "10", "\(text)")
+
+                let second = try start()
+                try touch(20)
+                second.kill(SIGINT)
+                let outcome = try second.finish()
+                #expect(outcome.succeeded && outcome.errors.contains("cdmfs: recorded "), "\(outcome)")
+                #expect(try table("touches", in: report(file)).first?.dropFirst().first == "20")
+
+                let third = try start()
+                try touch(30)
+                for daemon in mount.daemons() where daemon != third.pid { kill(daemon, SIGKILL) }
+                let ended = try third.finish()
+                #expect(ended.ending == .exited(32) && ended.errors.contains("has ended"), "\(ended)")
+                #expect(try table("touches", in: report(file)).first?.dropFirst().first == "30")
+                _ = try run([Host.cdmfs, "unmount", mount.path])
+                try? FileManager.default.removeItem(atPath: file)
+            }
+        }
+
+        @Test("A machine made for a record; wrong words and other files are one line")
+        func words() throws {
+            let folder = try makeTemporaryDirectory()
+            defer { try? FileManager.default.removeItem(atPath: folder) }
+            let file = folder + "/t"
+            let outcome = try run([
+                Host.cdmfs, "record", "-o", file, "--preset", "default", "--", "sh", "-c",
+                "truncate -s 1M $CDMFS_MOUNTPOINT/buffers/a && dd if=/dev/zero of=$CDMFS_MOUNTPOINT/buffers/a bs=1M count=1 conv=notrunc 2>/dev/null",
+            ])
+            #expect(outcome.succeeded, "\(outcome)")
+            let text = try report(file)
+            #expect(table("touches", in: text).first?.dropFirst().first == "256", "\(text)")
+            func refusal(_ words: String...) throws -> (Ending, Int) {
+                let outcome = try run([Host.cdmfs] + words)
+                return (outcome.ending, outcome.errors.split(separator: "\n").count)
+            }
+            #expect(try refusal("record", "--mount", "/", "-o", file) == (.exited(32), 1))
+            #expect(try refusal("record", "--mount", "/", "--preset", "default") == (.exited(64), 1))
+            #expect(try refusal("record", "--interval", "0", "--mount", "/") == (.exited(64), 1))
+            #expect(try refusal("record", "-o", folder + "/none/t", "--preset", "default") == (.exited(1), 1))
+            #expect(try refusal("report", "/etc/hostname") == (.exited(65), 1))
+            #expect(try refusal("report", folder + "/none") == (.exited(66), 1))
+            #expect(try refusal("report", file, "--format", "what") == (.exited(64), 1))
+            #expect(try refusal("report", file, "-o", folder + "/none/t") == (.exited(1), 1))
+            let bytes = try Data(contentsOf: URL(filePath: file))
+            try bytes.dropLast(5).write(to: URL(filePath: folder + "/t2"))
+            let cut = try run([Host.cdmfs, "report", folder + "/t2"])
+            #expect(cut.succeeded && cut.errors.contains("cut off") && cut.output.contains("touch_placed"))
+        }
+    }
+}
