@@ -65,8 +65,8 @@ final class Services: Sendable {
     var processes: ProcTasks { base.processes }
 
     init(
-        machine: Machine, hugeMode: HugeMode?, limits: Limits, accessTimes: AccessTimes, logger: Logger,
-        notifier: Notifier
+        machine: Machine, hugeMode: HugeMode?, faultAround: UInt64, limits: Limits, accessTimes: AccessTimes,
+        logger: Logger, notifier: Notifier
     ) {
         self.accessTimes = accessTimes
         accounts = Accounts(limits, memory: UInt64(machine.nodes.reduce(0) { $0 + $1.usage.present }) * Page.size)
@@ -77,7 +77,9 @@ final class Services: Sendable {
         direct = DirectMappings(notifier: notifier, logger: logger)
         unmappable = Unmappable(notifier: notifier, logger: logger)
         base = TreeServices(machine: machine, hugeMode: hugeMode, logger: logger)
-        programs = MountedPrograms(machine: machine, inodes: inodes, processes: base.processes, tasks: base.tasks)
+        programs = MountedPrograms(
+            machine: machine, inodes: inodes, processes: base.processes, tasks: base.tasks, shares: accounts.frames,
+            faultAround: faultAround, logger: logger)
         machine.setInvalidator(pageCache)
         base.attach(self)
     }

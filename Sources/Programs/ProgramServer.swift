@@ -17,6 +17,10 @@ public final class ProgramServer: Sendable {
     private let isOver: Mutex<FileDescriptor?>
     private let listeners = Mutex<[UInt32: Int]>([:])
 
+    /// Whether anonymous memory of programs can be the machine's: that takes userfaultfd(2) with the events of Linux 6.6, an architecture that
+    /// agents know, and the right to trace.
+    public static var hasMemory: Bool { clistener_check_agents() == 0 }
+
     /// - Throws: where the host has no more descriptors.
     public init(_ world: any ProgramWorld) throws(Errno) {
         guard let pipe = try? FileDescriptor.pipe() else { throw Errno(rawValue: errno) }

@@ -65,17 +65,17 @@ struct Run: ParsableCommand {
         guard mount == nil || keep == nil else { throw Failure(.usage, "run: --mount and --keep exclude each other") }
         let machine = topology.map(MachineSource.file) ?? preset.map(MachineSource.preset) ?? .default
         if let mount {
-            let keeper = ProgramKeeper()
+            let keeper = ProgramKeeper(memory: !noMemory)
             try MachineView(of: mount).enter().execute(words, keeper)
         } else if let keep {
             try makeDirectory(keep)
             try Daemon.start([
                 "cdmfs", "mount", "--foreground", "--ready-fd", "\(Daemon.readyFD)", machine.argument, "--", keep,
             ])
-            let keeper = ProgramKeeper()
+            let keeper = ProgramKeeper(memory: !noMemory)
             try MachineView(of: keep).enter().execute(words, keeper)
         } else {
-            try PrivateMachine(machine).run(words)
+            try PrivateMachine(machine).run(words, memory: !noMemory)
         }
     }
 
