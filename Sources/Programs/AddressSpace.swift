@@ -31,6 +31,8 @@ final class AddressSpace: Sendable {
         var agent: FileDescriptor?
         /// The process, once it has made a call.
         var process: Int32?
+        /// A process of the PID namespace whose numbers its threads have; nil where those are the daemon's.
+        var namespace: Int32?
         var isOver = false
     }
 

@@ -96,9 +96,11 @@ final class AddressSpaces: Sendable {
         where old !== space && old.state.withLock({ $0.process }) == process {
             remove(old)
         }
+        let isForeign = (try? PIDNamespace(of: process) != nil) ?? false
         space.state.withLock { state in
             state.agent = agent
             state.process = process
+            state.namespace = isForeign ? process : nil
         }
         let watch = clistener_watch_end(process)
         guard watch >= 0 else { return false }
@@ -238,9 +240,9 @@ final class AddressSpaces: Sendable {
             try place(page, of: space, by: origin(of: thread, in: space))
         } catch .noMemory {
             // As the OOM killer does, whoever touches it ends, and not whoever only looks into it.
-            guard let process = space.state.withLock({ $0.process }), ProcStatus.process(of: thread) == process else {
-                return refuse(page, of: space)
-            }
+            guard let process = space.state.withLock({ $0.process }),
+                ProcStatus.process(of: number(of: thread, in: space)) == process
+            else { return refuse(page, of: space) }
             world.note("no memory for a page of process \(process), by its policy or its nodes: killed")
             kill(process, SIGKILL)
         } catch {
@@ -249,8 +251,15 @@ final class AddressSpaces: Sendable {
     }
 
     private func origin(of thread: Int32, in space: AddressSpace) -> Origin {
-        let task = served.withLock { $0[thread] } ?? thread
+        let task = number(of: thread, in: space)
         return Origin(pid: task, node: world.node(ofTask: task))
+    }
+
+    /// The daemon's number of a thread that touches something: of the one whose call is answered where the daemon itself does it.
+    private func number(of thread: Int32, in space: AddressSpace) -> Int32 {
+        if let task = served.withLock({ $0[thread] }) { return task }
+        guard let process = space.state.withLock({ $0.namespace }) else { return thread }
+        return (try? world.task(named: thread, by: process).task) ?? thread
     }
 
     /// A page that there is no frame for: SIGBUS, and EFAULT for a system call.

@@ -138,6 +138,33 @@ struct AddressSpaceTests {
         #expect(machine.copy(space, to: child) == 0)
     }
 
+    @Test("A space that is removed while its pages move keeps none")
+    func removedOnTheMove() throws {
+        let machine = try Machine(ram: 64, coherent: [64], isolation: .none)
+        for _ in 0..<40 {
+            let space = machine.makeAddressSpace()
+            // Every page is a run of frames of its own, so that it goes in many parts.
+            try machine.setPolicy(
+                MemoryPolicy(parsing: "interleave:0-1", available: machine.nodesWithMemory), of: space,
+                bytes: pages(0..<4096))
+            for start in stride(from: UInt64(0), to: 4096, by: 512) {
+                _ = try touch(start, of: space, on: machine, around: start..<start + 512)
+            }
+            let (first, second) = (pages(0..<2048), pages(2048..<4096))
+            let thread = try SystemThread {
+                for _ in 0..<8 {
+                    machine.move(second, of: space, to: 1 << 20)
+                    machine.move(1 << 20..<1 << 20 + UInt64(second.count), of: space, to: second.lowerBound)
+                }
+            }
+            machine.discard(space, bytes: first)
+            machine.remove(space)
+            thread.join()
+            #expect(machine.nodes.allSatisfy { $0.usage.free == $0.usage.present })
+        }
+        try machine.checkInvariants()
+    }
+
     /// Spaces against tables of where each page is.
     @Test("Random calls do what a table says", arguments: 1...6)
     func model(seed: UInt64) throws {

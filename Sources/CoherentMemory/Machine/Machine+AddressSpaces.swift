@@ -122,6 +122,8 @@ extension Machine {
         var freed = FreedFrames(isUnlimited: true)
         space.migrationTurn.withLock { _ in
             space.state.withLock { state in
+                // One that is being removed part by part must not get anything where that has been.
+                guard state.size > 0 else { return }
                 state.movePolicies(pages, to: address >> Page.shift, isCopy: keepsPolicy)
                 state.movePages(pages, to: address >> Page.shift, lost: &freed)
             }
