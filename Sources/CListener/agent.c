@@ -217,6 +217,9 @@ int clistener_inject(int listener, const struct clistener_call *call, int stop, 
     ends[1] = -1;
     int faults = receive_faults(ends[0], stop);
     if (faults < 0) goto failed;
+    // One that is frozen with its program keeps nobody for ever.
+    struct timeval patience = {.tv_sec = 30};
+    setsockopt(ends[0], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     *agent = (struct clistener_agent){.socket = ends[0], .faults = faults, .memory = memory};
     close(device);
     close(text);
@@ -287,7 +290,10 @@ int64_t clistener_command(int socket, long number, const uint64_t arguments[6]) 
     ssize_t count;
     while ((count = recv(socket, &result, sizeof result, 0)) < 0 && errno == EINTR)
         ;
-    return count == sizeof result ? result : -EPIPE;
+    if (count == sizeof result) return result;
+    // What it says later is not taken for the answer to another command.
+    shutdown(socket, SHUT_RDWR);
+    return -EPIPE;
 }
 
 int clistener_read_events(int faults, struct clistener_event *events, int capacity) {

@@ -26,6 +26,11 @@ final class MountedPrograms: Sendable {
     /// Whether anonymous memory of programs can be the machine's on this host.
     let hasMemory = ProgramServer.hasMemory
 
+    /// Takes pages of a program away whose frames failed.
+    func takeFailed(_ memory: Buffer, bytes: Range<UInt64>) {
+        server.withLock { $0 }?.takeFailed(memory, bytes: bytes)
+    }
+
     /// Answers no more calls.
     func close() { server.withLock { $0 }?.close() }
 

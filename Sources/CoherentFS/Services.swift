@@ -80,6 +80,7 @@ final class Services: Sendable {
         programs = MountedPrograms(
             machine: machine, inodes: inodes, processes: base.processes, tasks: base.tasks, shares: accounts.frames,
             faultAround: faultAround, logger: logger)
+        pageCache.setPrograms(programs)
         machine.setInvalidator(pageCache)
         base.attach(self)
     }

@@ -25,6 +25,8 @@ final class AddressSpace: Sendable {
         var areas = RangeSet<UInt64>()
         /// What an mremap(2) is about to move: the kernel tells that these addresses are unmapped, and their pages move.
         var moving: Range<UInt64>?
+        /// What is being taken away because its frames failed: the kernel tells that these addresses lose what they hold.
+        var failing: Range<UInt64>?
         /// The end of the heap (brk(2)).
         var heapEnd: UInt64 = 0
         /// The socket of the agent; nil for an address space that a fork has made and that has mapped nothing yet.
@@ -85,6 +87,31 @@ final class AddressSpace: Sendable {
         return UInt64(bitPattern: result)
     }
 
+    /// Takes pages away from the program whose frames failed: touches of them are SIGBUS from now on (memory_failure()).
+    ///
+    /// It waits for the agent. An address space without one keeps what it has.
+    ///
+    /// - Parameter range: whole pages, of which those go that have failed.
+    func takeFailed(_ range: Range<UInt64>, in machine: Machine) {
+        calls.withLock { _ in
+            var position = range.lowerBound
+            while position < range.upperBound, let run = machine.runs(of: memory, from: position, limit: 1).first {
+                let bytes = (run.offset..<run.offset + run.length).clamped(to: range)
+                position = run.offset + run.length
+                guard run.isPoisoned || run.isLost, !bytes.isEmpty else { continue }
+                state.withLock { $0.failing = bytes }
+                defer { state.withLock { $0.failing = nil } }
+                let arguments = [bytes.lowerBound, UInt64(bytes.count), Self.dontNeedLocked]
+                guard (try? execute(Int(CLISTENER_MADVISE), arguments)) != nil else { continue }
+                settle()
+                clistener_poison(faults.rawValue, bytes.lowerBound, UInt64(bytes.count))
+            }
+        }
+    }
+
+    /// MADV_DONTNEED_LOCKED (uapi/asm-generic/mman-common.h): also of memory that is locked.
+    private static let dontNeedLocked: UInt64 = 24
+
     /// Lets the agent end. Descriptors are closed when nobody uses them any more.
     func end() {
         let agent = state.withLock { state in
@@ -93,4 +120,15 @@ final class AddressSpace: Sendable {
         }
         if let agent { shutdown(agent.rawValue, Int32(SHUT_RDWR)) }
     }
+}
+
+/// The address spaces of all runs, by the numbers of their memory.
+final class SpaceDirectory: Sendable {
+    private let spaces = Mutex<[Buffer.ID: AddressSpace]>([:])
+
+    subscript(memory: Buffer) -> AddressSpace? { spaces.withLock { $0[memory.id] } }
+
+    func add(_ space: AddressSpace) { spaces.withLock { $0[space.memory.id] = space } }
+
+    func remove(_ space: AddressSpace) { _ = spaces.withLock { $0.removeValue(forKey: space.memory.id) } }
 }

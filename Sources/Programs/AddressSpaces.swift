@@ -10,6 +10,7 @@ import SystemPackage
 /// That thread waits for nothing but the machine: neither for an agent nor for memory of a program, which may wait for it.
 final class AddressSpaces: Sendable {
     private let world: any ProgramWorld
+    private let directory: SpaceDirectory
     private let poll: FileDescriptor
     /// Closed at the other end when the thread is to end.
     private let over: FileDescriptor
@@ -31,10 +32,11 @@ final class AddressSpaces: Sendable {
     private let served = Mutex<[Int32: Int32]>([:])
 
     /// - Throws: where the host has no more descriptors or threads.
-    init(_ world: any ProgramWorld) throws(Errno) {
+    init(_ world: any ProgramWorld, in directory: SpaceDirectory) throws(Errno) {
         let poll = clistener_make_poll()
         guard poll >= 0 else { throw .last }
         self.world = world
+        self.directory = directory
         self.poll = FileDescriptor(rawValue: poll)
         guard let pipe = try? FileDescriptor.pipe() else {
             Glibc.close(poll)
@@ -129,6 +131,7 @@ final class AddressSpaces: Sendable {
             edit(&state, token)
             return (token, true)
         }
+        if isNew { directory.add(space) }
         if let token, isNew { clistener_add_to_poll(poll.rawValue, space.faults.rawValue, token) }
         return token
     }
@@ -142,6 +145,7 @@ final class AddressSpaces: Sendable {
             return state.ends.removeValue(forKey: token)
         }
         space.end()
+        directory.remove(space)
         clistener_remove_from_poll(poll.rawValue, space.faults.rawValue)
         try? watch?.close()
         world.machine.remove(space.memory)
@@ -196,10 +200,16 @@ final class AddressSpaces: Sendable {
         switch event.kind {
         case CLISTENER_FAULT: touch(event.start & ~(Page.size - 1), of: space, by: event.thread)
         case CLISTENER_FORK: fork(space, FileDescriptor(rawValue: event.file))
-        case CLISTENER_REMOVE: world.machine.discard(space.memory, bytes: event.start..<event.end)
+        case CLISTENER_REMOVE: discard(event.start..<event.end, of: space)
         case CLISTENER_UNMAP: unmap(event.start..<event.end, of: space)
         default: break
         }
+    }
+
+    private func discard(_ range: Range<UInt64>, of space: AddressSpace) {
+        var gone = RangeSet(range)
+        if let failing = space.state.withLock({ $0.failing }) { gone.remove(contentsOf: failing) }
+        for range in gone.ranges { world.machine.discard(space.memory, bytes: range) }
     }
 
     private func unmap(_ range: Range<UInt64>, of space: AddressSpace) {

@@ -16,6 +16,7 @@ final class CallListener: Sendable {
     private let keeper: FileDescriptor
     private nonisolated(unsafe) let slots: UnsafeMutablePointer<UInt64>
     private let world: any ProgramWorld
+    private let directory: SpaceDirectory
     /// The address spaces of the programs; nil until the first call that maps memory, and where their memory is the host's.
     private let knownSpaces = Mutex<AddressSpaces?>(nil)
     /// Readable when the server ends.
@@ -41,6 +42,7 @@ final class CallListener: Sendable {
     /// - Throws: what the kernel says of `keeper`.
     init(
         _ file: FileDescriptor, keeper: FileDescriptor, stop: FileDescriptor, world: any ProgramWorld,
+        directory: SpaceDirectory,
         end: @escaping @Sendable () -> Void
     ) throws(Errno) {
         guard let slots = unsafe clistener_share_slots(keeper.rawValue) else { throw Errno(rawValue: errno) }
@@ -49,6 +51,7 @@ final class CallListener: Sendable {
         self.keeper = keeper
         self.stop = stop
         self.world = world
+        self.directory = directory
         self.end = end
         clistener_wake_in_place(file.rawValue)
     }
@@ -109,7 +112,9 @@ final class CallListener: Sendable {
 
     private func answer(_ call: clistener_call) {
         let spaces = knownSpaces.withLock { known -> AddressSpaces? in
-            if known == nil, call.mapsMemory, ProgramServer.hasMemory { known = try? AddressSpaces(world) }
+            if known == nil, call.mapsMemory, ProgramServer.hasMemory {
+                known = try? AddressSpaces(world, in: directory)
+            }
             return known
         }
         spaces?.serve(call.task)

@@ -4,6 +4,8 @@
 //   touch SIZE         touches memory of a size; `ok`
 //   exec NODE SIZE     touches 16 MiB, then becomes `place NODE SIZE`
 //   hold SIZE          touches memory of a size, `ok`, and waits for a line of input or SIGTERM; its bytes are what they were then
+//   fail SIZE          touches memory of a size on node 1, `ok`, and waits for SIGTERM; then `bus=N` pages are SIGBUS, of which `action=N` say
+//                      BUS_MCEERR_AR, each at its address, and all are good again once they are not needed
 //   calls              mbind, move_pages, get_mempolicy, mremap, madvise, munmap, brk, fork and vfork, one after the other
 //   special            mlockall, MAP_POPULATE, O_DIRECT, futex, pipes and growing stacks on memory that was not touched before
 //   storm THREADS SECONDS [host]  all of these at once on memory whose bytes are known; without mremap and node 1 where it may be the host's
@@ -305,6 +307,17 @@ static void jump(int signal) {
     siglongjmp(back, 1);
 }
 
+static volatile long failed, wants_action;
+static char *volatile failing;
+
+static void count_failure(int signal, siginfo_t *info, void *context) {
+    (void)signal, (void)context;
+    if (info->si_addr != failing) _exit(3);
+    failed++;
+    wants_action += info->si_code == BUS_MCEERR_AR;
+    siglongjmp(back, 1);
+}
+
 static void end(int signal) {
     (void)signal;
     is_over = 1;
@@ -345,6 +358,24 @@ int main(int count, char **arguments) {
         while (!is_over) pause();
         expect_bytes("what was held", memory, size);
         printf("end\n");
+        return 0;
+    } else if (!strcmp(what, "fail")) {
+        size_t size = number(arguments[2]);
+        char *memory = map(size);
+        bind_to(memory, size, 2, 0);
+        touch(memory, size);
+        struct sigaction action = {.sa_handler = end}, failure = {.sa_sigaction = count_failure, .sa_flags = SA_SIGINFO};
+        sigaction(SIGTERM, &action, NULL);
+        sigaction(SIGBUS, &failure, NULL);
+        printf("ok\n");
+        fflush(stdout);
+        while (!is_over) pause();
+        for (failing = memory; failing < memory + size; failing += PAGE)
+            if (sigsetjmp(back, 1) == 0 && *failing != (char)((failing - memory) >> 12)) fail("a byte that did not fail");
+        printf("bus=%ld action=%ld\n", failed, wants_action);
+        if (madvise(memory, size, MADV_DONTNEED)) fail("madvise");
+        for (failing = memory; failing < memory + size; failing += PAGE)
+            if (*failing) fail("a byte of a new page");
         return 0;
     } else if (!strcmp(what, "calls")) {
         calls();

@@ -120,6 +120,25 @@ extension Mounts {
             }
         }
 
+        @Test("A page that failed is SIGBUS at its address until it is not needed; others keep their bytes")
+        func failures() throws {
+            try TestMount.with { mount in
+                let program = try Child(command(mount, "fail", "1M"))
+                #expect(try program.line() == "ok")
+                #expect(try mount.meminfo(1)["AnonPages"] == 1024)
+                for page in 0..<64 {
+                    try mount.store("\(page * 8 << 12)", in: "sys/kernel/debug/cdm/cdm0/inject_poison")
+                }
+                let lost = try (1024 - #require(try mount.meminfo(1)["AnonPages"])) / 4
+                #expect(lost > 8)
+                program.kill(SIGTERM)
+                let outcome = try program.finish()
+                #expect(outcome.ending == .exited(0), "\(outcome.errors)")
+                #expect(outcome["bus"] == lost)
+                try expectNothingLeft(of: mount)
+            }
+        }
+
         @Test("Killed programs leave no frame and no agent behind")
         func killing() throws {
             try TestMount.with { mount in
