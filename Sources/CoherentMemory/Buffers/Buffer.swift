@@ -118,7 +118,7 @@ public final class Buffer: Sendable, Identifiable {
     public var hugeMode: HugeMode { state.withLock { $0.huge } }
 
     /// Whether the pages are one run of a node's contiguous share.
-    public var isContiguous: Bool { state.withLock { $0.contiguous != nil } }
+    var isContiguous: Bool { state.withLock { $0.contiguous != nil } }
 
     /// Whether it is the address space of a program: see ``Machine/makeAddressSpace()``.
     public let isAnonymous: Bool
