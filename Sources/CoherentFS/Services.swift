@@ -29,6 +29,11 @@ struct WeakTree {
     weak var cache: TreeCache?
 }
 
+/// Programs that somebody else keeps: they have the machine, which has the page cache.
+struct WeakPrograms {
+    weak var programs: MountedPrograms?
+}
+
 /// What the parts of a mount share: what the tree needs, and what files and directories need beside it.
 final class Services: Sendable {
     /// What the attributes of sys/ share.
