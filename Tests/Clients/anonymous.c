@@ -404,10 +404,15 @@ int main(int count, char **arguments) {
         if (madvise((void *)memory, WINDOW, MADV_DONTNEED)) fail("madvise");
     } else if (!strcmp(what, "sum")) {
         touch(map(8 << 20), 8 << 20);
-        FILE *maps = fopen("/proc/self/numa_maps", "r"), *figures = fopen("/proc/meminfo", "r");
-        if (!maps || !figures) fail("fopen");
-        long mapped = count_of(maps, "anon=", 1);
-        printf("maps=%ld figures=%ld\n", mapped, count_of(figures, "AnonPages:", 4));
+        long mapped = 0, counted = 0;
+        // The first time touches what these need themselves.
+        for (int i = 0; i < 2; i++) {
+            FILE *maps = fopen("/proc/self/numa_maps", "r"), *figures = fopen("/proc/meminfo", "r");
+            if (!maps || !figures) fail("fopen");
+            mapped = count_of(maps, "anon=", 1);
+            counted = count_of(figures, "AnonPages:", 4);
+        }
+        printf("maps=%ld figures=%ld\n", mapped, counted);
         return 0;
     } else {
         fail("anonymous: what?");
