@@ -210,14 +210,31 @@ public final class Node: Sendable {
     ///
     /// - Parameter isDevice: whether they are for the device's own memory, which a driver may keep to itself.
     func allocateRun(upTo count: Int, isDevice: Bool = false) -> FrameRun? {
-        zone.withLock { zone -> FrameRun? in
+        var first: FrameRun?
+        _ = allocateRuns(upTo: count, atMost: 1, isDevice: isDevice) { first = $0 }
+        return first
+    }
+
+    /// Takes up to `count` frames, in as many runs as that needs, under one hold of the zone's lock (alloc_pages_bulk()).
+    ///
+    /// - Parameter body: gets each run; must take no lock.
+    /// - Returns: how many it took.
+    func allocateRuns(
+        upTo count: Int, atMost runs: Int = .max, isDevice: Bool, _ body: (FrameRun) -> Void
+    ) -> Int {
+        zone.withLock { zone in
             // Asked under the lock: nothing may slip in while the memory passes to the driver.
-            guard isPresent, isDevice || allows(.node) else { return nil }
-            guard let run = zone.allocator.allocateRun(upTo: count) else { return nil }
-            zone.allocated += run.count
-            wakeKswapd(zone)
-            frames.setOwner(of: run, to: FrameTable.unmapped)
-            return FrameRun(start: span.pfn(at: run.lowerBound), count: run.count)
+            guard isPresent, isDevice || allows(.node) else { return 0 }
+            var (left, runs) = (count, runs)
+            while left > 0, runs > 0, let run = zone.allocator.allocateRun(upTo: left) {
+                zone.allocated += run.count
+                frames.setOwner(of: run, to: FrameTable.unmapped)
+                body(FrameRun(start: span.pfn(at: run.lowerBound), count: run.count))
+                left -= run.count
+                runs -= 1
+            }
+            if left < count { wakeKswapd(zone) }
+            return count - left
         }
     }
 

@@ -116,17 +116,15 @@ extension Placer {
                 continue
             }
             if intended == nil, node.hasMemory { intended = node }
-            var room = context.share?.room(on: node) ?? left
-            while left > 0, room > 0, let run = node.allocateRun(upTo: min(left, room), isDevice: context.isDevice) {
-                left -= run.count
-                room -= run.count
-                body(
-                    TakenRun(
-                        frames: run, intended: UInt16((intended ?? node).index),
-                        isInterleaved: context.policy.mode.traits.isInterleaving && index == preferred))
+            let room = context.share?.room(on: node) ?? left
+            let first = UInt16((intended ?? node).index)
+            let isInterleaved = context.policy.mode.traits.isInterleaving && index == preferred
+            let taken = node.allocateRuns(upTo: min(left, max(0, room)), isDevice: context.isDevice) { run in
+                body(TakenRun(frames: run, intended: first, isInterleaved: isInterleaved))
             }
+            left -= taken
             if left == 0 { break }
-            if room == 0 { result.isOverShare = true }
+            if taken >= room { result.isOverShare = true }
         }
         result.allocated += count - left
     }
