@@ -1,11 +1,13 @@
 #define _GNU_SOURCE
-#include "clistener.h"
+#include "agent.h"
+#include "cagent.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -53,12 +55,37 @@ static void report_open(struct program *program, int number, int argument) {
     leave(program, SECCOMP_RET_USER_NOTIF);
 }
 
+// Reports an mmap(2) of private anonymous memory in pages of the usual size.
+static void report_mmap(struct program *program) {
+    add(program, BPF_JMP | BPF_JEQ | BPF_K, CLISTENER_MMAP, 0, 5);
+    load(program, offsetof(struct seccomp_data, args) + 8 * 3);
+    add(program, BPF_JMP | BPF_JSET | BPF_K, MAP_ANONYMOUS, 0, 2);
+    add(program, BPF_JMP | BPF_JSET | BPF_K, MAP_SHARED | MAP_HUGETLB, 1, 0);
+    leave(program, SECCOMP_RET_USER_NOTIF);
+    leave(program, SECCOMP_RET_ALLOW);
+}
+
 int clistener_install(int calls) {
     struct program program = {.length = 0};
     load(&program, offsetof(struct seccomp_data, arch));
     add(&program, BPF_JMP | BPF_JEQ | BPF_K, NATIVE, 1, 0);
     leave(&program, SECCOMP_RET_ALLOW);
+#if defined(__x86_64__)
+    if (calls & CLISTENER_ANONYMOUS) {
+        // What agents do is not reported.
+        load(&program, offsetof(struct seccomp_data, instruction_pointer) + 4);
+        add(&program, BPF_JMP | BPF_JEQ | BPF_K, AGENT_CODE >> 32, 0, 1);
+        leave(&program, SECCOMP_RET_ALLOW);
+    }
+#else
+    calls &= ~CLISTENER_ANONYMOUS;
+#endif
     load(&program, offsetof(struct seccomp_data, nr));
+    if (calls & CLISTENER_ANONYMOUS) {
+        report(&program, CLISTENER_BRK);
+        report(&program, CLISTENER_MREMAP);
+        report_mmap(&program);
+    }
     if (calls & CLISTENER_MEMORY) {
         static const int numbers[] = {CLISTENER_MBIND,        CLISTENER_SET_MEMPOLICY, CLISTENER_GET_MEMPOLICY,
                                       CLISTENER_MIGRATE_PAGES, CLISTENER_MOVE_PAGES,    CLISTENER_SET_MEMPOLICY_HOME_NODE};

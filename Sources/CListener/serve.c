@@ -49,6 +49,7 @@ int clistener_receive(int listener, int stop, struct clistener_call *call) {
     call->id = notice.id;
     call->task = (int32_t)notice.pid;
     call->number = notice.data.nr;
+    call->instruction = notice.data.instruction_pointer;
     for (int i = 0; i < 6; i++) call->arguments[i] = notice.data.args[i];
     return 0;
 }

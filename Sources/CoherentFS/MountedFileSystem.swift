@@ -93,7 +93,8 @@ public final class MountedFileSystem: Sendable {
             throw MountFailure("the machine's memory cannot be reserved: \(error)")
         }
         fileSystem = CoherentFileSystem(
-            machine: machine, hugeMode: options.huge, devices: options.devices, limits: options.limits,
+            machine: machine, hugeMode: options.huge, faultAround: options.faultAround, devices: options.devices,
+            limits: options.limits,
             accessTimes: AccessTimes(mountedWith: options.kernel), logger: logger)
         var mount = MountOptions()
         mount.allowOther = options.allowOther || geteuid() == 0

@@ -2,6 +2,7 @@ import CoherentMemory
 import CoherentTree
 import Fuse
 import LinuxSupport
+import Logging
 import MachineTopology
 import Programs
 import SystemPackage
@@ -12,8 +13,22 @@ final class MountedPrograms: Sendable {
     /// Made for the first of them.
     private let server = Mutex<ProgramServer?>(nil)
 
-    init(machine: Machine, inodes: InodeTable, processes: ProcTasks, tasks: TaskLocator) {
-        world = MountedWorld(machine: machine, inodes: inodes, processes: processes, tasks: tasks)
+    init(
+        machine: Machine, inodes: InodeTable, processes: ProcTasks, tasks: TaskLocator, shares: FrameShares?,
+        faultAround: UInt64, logger: Logger
+    ) {
+        world = MountedWorld(
+            machine: machine, inodes: inodes, processes: processes, tasks: tasks, shares: shares,
+            faultAround: faultAround,
+            logger: logger)
+    }
+
+    /// Whether anonymous memory of programs can be the machine's on this host.
+    let hasMemory = ProgramServer.hasMemory
+
+    /// Takes pages of a program away whose frames failed.
+    func takeFailed(_ memory: Buffer, bytes: Range<UInt64>) {
+        server.withLock { $0 }?.takeFailed(memory, bytes: bytes)
     }
 
     /// Answers no more calls.
@@ -37,6 +52,9 @@ private struct MountedWorld: ProgramWorld {
     let inodes: InodeTable
     let processes: ProcTasks
     let tasks: TaskLocator
+    let shares: FrameShares?
+    let faultAround: UInt64
+    let logger: Logger
 
     var mountDevice: DeviceNumber? { processes.mount }
 
@@ -44,6 +62,10 @@ private struct MountedWorld: ProgramWorld {
         // What is mapped, the kernel has not forgotten.
         (inodes[InodeNumber(rawValue: inode)] as? MemoryFile)?.buffer
     }
+
+    func share(ofUser user: UInt32) -> FrameShare? { shares?[user] }
+
+    func note(_ message: String) { logger.notice("\(message)") }
 
     func node(ofTask task: Int32) -> Int { tasks.origin(ofTask: task).node }
 
@@ -62,6 +84,8 @@ private struct MountedWorld: ProgramWorld {
 }
 
 extension Services {
+    var hasMemoryOfPrograms: Bool { programs.hasMemory }
+
     func serve(listener: Int32, keeper: Int32, of process: Int32, user: UInt32) throws(Errno) {
         try programs.serve(listener: listener, keeper: keeper, of: process, user: user)
     }

@@ -29,6 +29,8 @@ final class PageCache: MappingInvalidator {
     private let logger: Logger
     private let files = Mutex(IDTable<CachedFile>())
     private let bulk = Mutex<WriteBack?>(nil)
+    /// Who has the memory of programs, of which the page cache has nothing.
+    private let programs = Mutex(WeakPrograms())
 
     init(notifier: Notifier, logger: Logger) {
         self.notifier = notifier
@@ -45,7 +47,16 @@ final class PageCache: MappingInvalidator {
     /// Lets dirty pages be written back in bulk.
     func setWriteBack(_ writeBack: WriteBack?) { bulk.withLock { $0 = writeBack } }
 
+    /// Has pages of programs taken away from these.
+    func setPrograms(_ programs: MountedPrograms) { self.programs.withLock { $0.programs = programs } }
+
     func invalidate(_ buffer: Buffer, pages: Range<UInt64>) {
+        if buffer.isAnonymous {
+            // Only failed pages are ever asked for: others are not in the page cache.
+            let programs = programs.withLock { $0.programs }
+            programs?.takeFailed(buffer, bytes: pages.lowerBound << Page.shift..<pages.upperBound << Page.shift)
+            return
+        }
         guard let inode = files.withLock({ $0[buffer.id] })?.number, !pages.isEmpty else { return }
         do throws(Errno) {
             _ = try notifier.invalidate(

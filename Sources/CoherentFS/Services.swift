@@ -29,6 +29,11 @@ struct WeakTree {
     weak var cache: TreeCache?
 }
 
+/// Programs that somebody else keeps: they have the machine, which has the page cache.
+struct WeakPrograms {
+    weak var programs: MountedPrograms?
+}
+
 /// What the parts of a mount share: what the tree needs, and what files and directories need beside it.
 final class Services: Sendable {
     /// What the attributes of sys/ share.
@@ -65,8 +70,8 @@ final class Services: Sendable {
     var processes: ProcTasks { base.processes }
 
     init(
-        machine: Machine, hugeMode: HugeMode?, limits: Limits, accessTimes: AccessTimes, logger: Logger,
-        notifier: Notifier
+        machine: Machine, hugeMode: HugeMode?, faultAround: UInt64, limits: Limits, accessTimes: AccessTimes,
+        logger: Logger, notifier: Notifier
     ) {
         self.accessTimes = accessTimes
         accounts = Accounts(limits, memory: UInt64(machine.nodes.reduce(0) { $0 + $1.usage.present }) * Page.size)
@@ -77,7 +82,10 @@ final class Services: Sendable {
         direct = DirectMappings(notifier: notifier, logger: logger)
         unmappable = Unmappable(notifier: notifier, logger: logger)
         base = TreeServices(machine: machine, hugeMode: hugeMode, logger: logger)
-        programs = MountedPrograms(machine: machine, inodes: inodes, processes: base.processes, tasks: base.tasks)
+        programs = MountedPrograms(
+            machine: machine, inodes: inodes, processes: base.processes, tasks: base.tasks, shares: accounts.frames,
+            faultAround: faultAround, logger: logger)
+        pageCache.setPrograms(programs)
         machine.setInvalidator(pageCache)
         base.attach(self)
     }

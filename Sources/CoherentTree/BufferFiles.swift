@@ -86,6 +86,9 @@ package protocol BufferFiles: AnyObject, Sendable {
     ///   - user: who asks.
     func serve(listener: Int32, keeper: Int32, of process: Int32, user: UInt32) throws(Errno)
 
+    /// Whether anonymous memory of programs can be the machine's.
+    var hasMemoryOfPrograms: Bool { get }
+
     /// A part of the machine has gone. Called from the thread that took it away, before anybody is told of it.
     func partsHaveGone()
 
@@ -118,6 +121,7 @@ package final class NoFiles: BufferFiles, BufferFolder {
         throw .operationNotSupportedByDevice
     }
 
+    package var hasMemoryOfPrograms: Bool { false }
     package let inode: UInt64 = 0
     package var lastPlace: UInt64? { nil }
     package var controlledCount: Int { 0 }

@@ -63,6 +63,8 @@ enum CallOutcome: Equatable {
     case pass
     /// It returns a descriptor of a file with these contents.
     case file([UInt8])
+    /// It has been answered.
+    case answered
 }
 
 extension CallContext {

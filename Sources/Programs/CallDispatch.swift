@@ -37,6 +37,7 @@ extension CallingTask {
     func outcome(of call: clistener_call) -> CallOutcome {
         // A thread of another PID namespace, which cannot be seen from here.
         guard task > 0 else { return .pass }
+        if let outcome = memoryOutcome(of: call) { return outcome }
         if let outcome = perform(call) { return isHidden ? .pass : outcome }
         switch call.number {
         case Int32(truncatingIfNeeded: CLISTENER_OPENAT):

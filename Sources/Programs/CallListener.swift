@@ -16,6 +16,9 @@ final class CallListener: Sendable {
     private let keeper: FileDescriptor
     private nonisolated(unsafe) let slots: UnsafeMutablePointer<UInt64>
     private let world: any ProgramWorld
+    private let directory: SpaceDirectory
+    /// The address spaces of the programs; nil until the first call that maps memory, and where their memory is the host's.
+    private let knownSpaces = Mutex<AddressSpaces?>(nil)
     /// Readable when the server ends.
     private let stop: FileDescriptor
     private let end: @Sendable () -> Void
@@ -39,6 +42,7 @@ final class CallListener: Sendable {
     /// - Throws: what the kernel says of `keeper`.
     init(
         _ file: FileDescriptor, keeper: FileDescriptor, stop: FileDescriptor, world: any ProgramWorld,
+        directory: SpaceDirectory,
         end: @escaping @Sendable () -> Void
     ) throws(Errno) {
         guard let slots = unsafe clistener_share_slots(keeper.rawValue) else { throw Errno(rawValue: errno) }
@@ -47,6 +51,7 @@ final class CallListener: Sendable {
         self.keeper = keeper
         self.stop = stop
         self.world = world
+        self.directory = directory
         self.end = end
         clistener_wake_in_place(file.rawValue)
     }
@@ -106,12 +111,20 @@ final class CallListener: Sendable {
     }
 
     private func answer(_ call: clistener_call) {
-        let task = CallingTask(call, of: file.rawValue, in: world)
+        let spaces = knownSpaces.withLock { known -> AddressSpaces? in
+            if known == nil, call.mapsMemory, ProgramServer.hasMemory {
+                known = try? AddressSpaces(world, in: directory)
+            }
+            return known
+        }
+        spaces?.serve(call.task)
+        let task = CallingTask(call, of: file.rawValue, in: world, spaces: spaces, stop: stop.rawValue)
         switch task.outcome(of: call) {
         case .value(let value): _ = clistener_answer(file.rawValue, call.id, value, 0)
         case .failure(let error): _ = clistener_answer(file.rawValue, call.id, 0, error.rawValue)
         case .pass: _ = clistener_pass(file.rawValue, call.id)
         case .file(let bytes): answer(call, with: bytes)
+        case .answered: break
         }
     }
 
@@ -128,6 +141,7 @@ final class CallListener: Sendable {
     }
 
     private func close() {
+        knownSpaces.withLock { $0.take() }?.close()
         unsafe clistener_unshare_slots(slots)
         try? file.close()
         try? keeper.close()

@@ -11,17 +11,26 @@ import SystemPackage
 /// call waits, for until then its number is nobody else's.
 final class CallingTask: CallContext {
     let task: Int32
-    private let world: any ProgramWorld
-    private let listener: Int32
+    let world: any ProgramWorld
+    let listener: Int32
     private let call: UInt64
+    /// The address spaces of its run, where these are the machine's.
+    let spaces: AddressSpaces?
+    /// Readable when nobody answers any more.
+    let stop: Int32
     /// Whether its memory may not be looked into from here.
     private(set) var isHidden = false
 
-    init(_ call: clistener_call, of listener: Int32, in world: any ProgramWorld) {
+    init(
+        _ call: clistener_call, of listener: Int32, in world: any ProgramWorld, spaces: AddressSpaces? = nil,
+        stop: Int32 = -1
+    ) {
         task = call.task
         self.call = call.id
         self.listener = listener
         self.world = world
+        self.spaces = spaces
+        self.stop = stop
     }
 
     var machine: Machine { world.machine }
@@ -92,7 +101,13 @@ final class CallingTask: CallContext {
 
     func areas(of process: Int32?, at addresses: Range<UInt64>) throws(Errno) -> [MemoryArea] {
         let device = world.mountDevice
+        let space = spaces?.space(of: process ?? task)
         return try MapsReader.mappings(of: process ?? task, at: addresses).map { mapping in
+            if let space, mapping.isOwnMemory {
+                // Its offsets are addresses.
+                return MemoryArea(
+                    addresses: mapping.addresses, content: .buffer(space.memory, offset: mapping.addresses.lowerBound))
+            }
             guard let device, mapping.device == device, let buffer = world.buffer(ofInode: mapping.inode) else {
                 return MemoryArea(addresses: mapping.addresses, content: .other)
             }

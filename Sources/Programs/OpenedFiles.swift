@@ -91,7 +91,7 @@ extension CallingTask {
         guard let lines = try? MapsReader.mappings(of: process, at: 0..<UInt64.max),
             let areas = try? areas(of: process, at: 0..<UInt64.max), let own = try? machine.policy(ofTask: process)
         else { return nil }
-        return lines.map { line in
+        return lines.filter { !$0.addresses.isAgents }.map { line in
             let part = areas.area(at: line.addresses.lowerBound)?.part(at: line.addresses)
             return numaLine(line, part, own) + "\n"
         }.joined()
@@ -115,8 +115,9 @@ extension CallingTask {
         if let part {
             let pages = machine.residentPages(of: part.buffer, bytes: part.bytes)
             if pages.total > 0 {
+                if part.buffer.isAnonymous { fields += ["anon=\(pages.total)", "dirty=\(pages.total)", "active=0"] }
                 if pages.written > 0 { fields.append("dirty=\(pages.written)") }
-                if pages.written != pages.total { fields.append("mapped=\(pages.total)") }
+                if pages.written != pages.total, !part.buffer.isAnonymous { fields.append("mapped=\(pages.total)") }
                 fields += pages.nodes.map { "N\($0.node)=\($0.pages)" } + ["kernelpagesize_kB=\(Page.size >> 10)"]
             }
         }

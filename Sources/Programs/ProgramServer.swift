@@ -1,4 +1,5 @@
 import CListener
+public import CoherentMemory
 import Glibc
 import LinuxSupport
 public import SystemPackage
@@ -12,10 +13,15 @@ public final class ProgramServer: Sendable {
     static let (limit, share, reserve) = (128, 32, 32)
 
     private let world: any ProgramWorld
+    private let directory = SpaceDirectory()
     /// Closed at the other end when the server ends.
     private let stop: FileDescriptor
     private let isOver: Mutex<FileDescriptor?>
     private let listeners = Mutex<[UInt32: Int]>([:])
+
+    /// Whether anonymous memory of programs can be the machine's: that takes userfaultfd(2) with the events of Linux 6.6, an architecture that
+    /// agents know, and the right to trace.
+    public static var hasMemory: Bool { clistener_check_agents() == 0 }
 
     /// - Throws: where the host has no more descriptors.
     public init(_ world: any ProgramWorld) throws(Errno) {
@@ -46,7 +52,9 @@ public final class ProgramServer: Sendable {
                 guard clistener_is_listener(file.rawValue) == 1 else { throw .invalidArgument }
                 let socket = try take(keeper, of: process)
                 do throws(Errno) {
-                    let calls = try CallListener(file, keeper: socket, stop: stop, world: world) { [self] in end(user) }
+                    let calls = try CallListener(file, keeper: socket, stop: stop, world: world, directory: directory) {
+                        [self] in end(user)
+                    }
                     try calls.start()
                 } catch {
                     try? socket.close()
@@ -85,6 +93,11 @@ public final class ProgramServer: Sendable {
             let own = listeners[user, default: 1] - 1
             listeners[user] = own > 0 ? own : nil
         }
+    }
+
+    /// Takes pages of an address space away from its program whose frames failed. It waits for a task that lives with the program.
+    public func takeFailed(_ memory: Buffer, bytes: Range<UInt64>) {
+        directory[memory]?.takeFailed(bytes, in: world.machine)
     }
 
     /// Answers no more calls: the keepers do.

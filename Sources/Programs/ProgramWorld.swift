@@ -23,4 +23,13 @@ public protocol ProgramWorld: Sendable {
     ///
     /// - Throws: ESRCH for no such task.
     func task(named number: Int32, by task: Int32) throws(Errno) -> (task: Int32, process: Int32)
+
+    /// The most bytes that get frames with one first touch; a power of two.
+    var faultAround: UInt64 { get }
+
+    /// The share of the nodes that pages of a user's programs count in; nil for none.
+    func share(ofUser user: UInt32) -> FrameShare?
+
+    /// Tells whoever runs the machine of something.
+    func note(_ message: String)
 }

@@ -35,8 +35,10 @@ struct MadeMount {
         process = getpid()
     }
 
-    /// Hands it over to who serves it.
+    /// Hands it over to who serves it, and closes it here: a connection whose device somebody holds does not end with who serves it, and
+    /// requests to it would wait for ever.
     func send(over socket: FileDescriptor) throws(Failure) {
+        defer { try? device.close() }
         var text = Array("\(minor) \(process)".utf8)
         let status = unsafe clinux_send_file(socket.rawValue, device.rawValue, &text, text.count)
         guard status == 0 else { throw Failure(.failure, "run: the daemon: \(Errno.last)") }

@@ -14,7 +14,9 @@ struct PrivateMachine {
     init(_ source: MachineSource) { self.source = source }
 
     /// Runs the command and ends as it ends.
-    func run(_ words: [String]) throws(Failure) -> Never {
+    ///
+    /// - Parameter memory: whether anonymous memory of the command is to be the machine's, too.
+    func run(_ words: [String], memory: Bool) throws(Failure) -> Never {
         let directory = try makeDirectory()
         let (daemon, command): (pid_t, SupervisedCommand)
         do {
@@ -27,7 +29,9 @@ struct PrivateMachine {
                 ], theirs)
             try theirs.close()
             command = try SupervisedCommand(
-                "run-inside", ["--socket", "\(ours.rawValue)", "--at", directory, "--"] + words, inheriting: ours)
+                "run-inside",
+                ["--socket", "\(ours.rawValue)", "--at", directory] + (memory ? [] : ["--no-memory"]) + ["--"] + words,
+                inheriting: ours)
             try ours.close()
         } catch {
             _ = unsafe rmdir(directory)
@@ -78,13 +82,16 @@ struct RunInside: ParsableCommand {
     @Option(help: .hidden)
     var at: String
 
+    @Flag(help: .hidden)
+    var noMemory = false
+
     @Argument(parsing: .captureForPassthrough)
     var command: [String]
 
     func run() throws {
         // Nothing outlives `cdmfs run` that was to end with it.
         _ = clinux_signal_with_parent(SIGKILL)
-        let keeper = ProgramKeeper()
+        let keeper = ProgramKeeper(memory: !noMemory)
         let daemon = FileDescriptor(rawValue: socket)
         for descriptor in [start, socket] { _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC) }
         try MachineView.enterNamespace()

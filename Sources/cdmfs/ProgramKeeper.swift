@@ -13,9 +13,14 @@ struct ProgramKeeper {
     private let socket: Int32
     /// The CPUs of the host, which the view hides.
     private let hostCPUs: IDSet
+    /// Whether anonymous memory of the command is to be the machine's, too.
+    private let memory: Bool
 
     /// Starts it. Without one the command has the view alone.
-    init() {
+    ///
+    /// - Parameter memory: whether anonymous memory of the command is to be the machine's, too.
+    init(memory: Bool) {
+        self.memory = memory
         hostCPUs = .onlineCPUs
         socket = clistener_start_keeper()
     }
@@ -31,6 +36,15 @@ struct ProgramKeeper {
         var calls = CLISTENER_MEMORY | CLISTENER_FILES
         let online = try? SmallFile.text(FilePath(mountPoint).appending("sys/devices/system/cpu/online"))
         if online.flatMap({ try? IDSet(list: $0, limit: IDSet.maxCPUs) }) != hostCPUs { calls |= CLISTENER_PROCESSORS }
+        if memory {
+            if (try? SmallFile.text(FilePath(mountPoint).appending("sys/kernel/cdm/programs"))) == "memory\n" {
+                calls |= CLISTENER_ANONYMOUS
+            } else {
+                cdmfs.complain(
+                    "run: memory of the command that is no buffer is the host's: the daemon has no userfaultfd that it may use"
+                )
+            }
+        }
         if clistener_begin(socket, file, Int32(calls)) != 0 {
             complain(about: .last)
         }

@@ -17,8 +17,11 @@ struct Run: ParsableCommand {
             are not mounted there. The variable CDMFS_MOUNTPOINT has the mount point of the machine.
 
             The system calls mbind, set_mempolicy, get_mempolicy, move_pages, migrate_pages and set_mempolicy_home_node of the \
-            command act on the buffers that it maps, and on nothing else: other memory of the command is the \
-            host's. CPU affinity is that of the machine if its CPUs differ from the host's.
+            command act on the buffers that it maps and on its anonymous memory (heap, stacks, private mappings without a file). \
+            Anonymous memory gets frames of the machine at its first touch, under the policy, cpuset and isolation of that moment. A \
+            touch for which the nodes of its policy have no frame kills the process, as in Linux; one that isolation refuses is \
+            SIGBUS. This needs x86-64, Linux 6.6 and a daemon that runs as root; elsewhere one line on stderr says so, and anonymous \
+            memory is the host's. CPU affinity is that of the machine if its CPUs differ from the host's.
 
             Without --mount a machine is made for the command: the one of --topology or --preset, or the default one. It is \
             mounted in the namespace of the command only, and ends with the last process of the command. With --keep it is \
@@ -48,8 +51,7 @@ struct Run: ParsableCommand {
 
     @Flag(
         help: """
-            Leave memory of the command that is no buffer to the host: it has the view, and calls on buffers. At present this is \
-            always so.
+            Leave anonymous memory of the command to the host: it has the view, and calls on buffers.
             """)
     var noMemory = false
 
@@ -65,17 +67,17 @@ struct Run: ParsableCommand {
         guard mount == nil || keep == nil else { throw Failure(.usage, "run: --mount and --keep exclude each other") }
         let machine = topology.map(MachineSource.file) ?? preset.map(MachineSource.preset) ?? .default
         if let mount {
-            let keeper = ProgramKeeper()
+            let keeper = ProgramKeeper(memory: !noMemory)
             try MachineView(of: mount).enter().execute(words, keeper)
         } else if let keep {
             try makeDirectory(keep)
             try Daemon.start([
                 "cdmfs", "mount", "--foreground", "--ready-fd", "\(Daemon.readyFD)", machine.argument, "--", keep,
             ])
-            let keeper = ProgramKeeper()
+            let keeper = ProgramKeeper(memory: !noMemory)
             try MachineView(of: keep).enter().execute(words, keeper)
         } else {
-            try PrivateMachine(machine).run(words)
+            try PrivateMachine(machine).run(words, memory: !noMemory)
         }
     }
 

@@ -113,9 +113,12 @@ struct SupervisedCommand {
         return nil
     }
 
-    /// Whether a process is left in the namespace of the child.
+    /// Whether a process is left in the namespace of the child. Agents of the daemon end by themselves.
     var hasLeftProcesses: Bool {
-        !namespace.isEmpty && ProcFile.processes.contains { Self.namespace(of: "\($0)") == namespace }
+        !namespace.isEmpty
+            && ProcFile.processes.contains {
+                Self.namespace(of: "\($0)") == namespace && ProcFile.name(of: $0) != "cdmfs-agent"
+            }
     }
 
     /// `mnt:[NUMBER]`; empty where it cannot be told.

@@ -118,6 +118,8 @@ final class NamedBuffers: BufferFiles, BufferFolder {
         return (place, all[place].name, all[place].buffer)
     }
 
+    var hasMemoryOfPrograms: Bool { false }
+
     func name(of buffer: Buffer.ID) -> Uevent.Value {
         first { $1.id == buffer }.map { .buffer(Place(name: $0.name)) } ?? .text("(deleted)")
     }

@@ -87,6 +87,8 @@ extension Mounts {
                 #expect(try program.line() == "ok")
                 try mount.killDaemon()
                 #expect(try run([Host.cdmfs, "unmount", mount.path]).succeeded)
+                // The keeper says nothing about a daemon that ends with the last program.
+                try program.waitForErrors()
                 program.kill(SIGTERM)
                 let outcome = try program.finish()
                 #expect(outcome.ending == .exited(0))

@@ -17,6 +17,8 @@ enum {
     CLISTENER_FILES = 1 << 1,
     /// The calls of CPUs, for a machine that has others than the host.
     CLISTENER_PROCESSORS = 1 << 2,
+    /// The calls that make, grow and move private anonymous memory; see cagent.h.
+    CLISTENER_ANONYMOUS = 1 << 3,
 };
 
 /// A call that waits for its answer (struct seccomp_notif).
@@ -25,6 +27,8 @@ struct clistener_call {
     /// The thread, by the number that it has for who receives it; 0 where it has none there.
     int32_t task;
     int32_t number;
+    /// The address behind its instruction.
+    uint64_t instruction;
     uint64_t arguments[6];
 };
 

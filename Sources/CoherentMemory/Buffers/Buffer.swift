@@ -89,10 +89,23 @@ public final class Buffer: Sendable, Identifiable {
     init(id: UInt64, tables: TablePool, policy: MemoryPolicy, effective: EffectivePolicy, fixedSize: UInt64?) {
         self.id = id
         self.fixedSize = fixedSize
+        isAnonymous = false
         state = Mutex(
             State(
                 size: fixedSize ?? 0, pages: PageSet(tables, owner: id), policy: policy, effective: effective,
                 isDevice: fixedSize != nil))
+    }
+
+    /// An address space, of which addresses are the offsets.
+    init(addressSpace id: UInt64, tables: TablePool, size: UInt64) {
+        self.id = id
+        fixedSize = nil
+        isAnonymous = true
+        var initial = State(
+            size: size, pages: PageSet(tables, owner: id), policy: .default, effective: .default, isDevice: false)
+        initial.storage = .anonymous
+        initial.pages.isAnonymous = true
+        state = Mutex(initial)
     }
 
     /// Bytes.
@@ -106,6 +119,9 @@ public final class Buffer: Sendable, Identifiable {
 
     /// Whether the pages are one run of a node's contiguous share.
     var isContiguous: Bool { state.withLock { $0.contiguous != nil } }
+
+    /// Whether it is the address space of a program: see ``Machine/makeAddressSpace(share:)``.
+    public let isAnonymous: Bool
 
     /// The counters of the buffer.
     public var counters: BufferCounters { state.withLock { $0.counters } }
@@ -127,6 +143,9 @@ public final class Buffer: Sendable, Identifiable {
 
     /// Counts the pages in a user's share of the nodes from now on, or in none. Pages above the share stay.
     public func setShare(_ share: FrameShare?) { state.withLock { $0.pages.setShare(share) } }
+
+    /// The user's share of the nodes that its pages count in; nil for none.
+    public var share: FrameShare? { state.withLock { $0.pages.share } }
 
     func pages(onNode index: Int) -> Int { state.withLock { $0.pages.count(onNode: index) } }
 

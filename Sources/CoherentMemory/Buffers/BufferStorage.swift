@@ -10,6 +10,8 @@ enum BufferStorage {
     /// Frames as if it were paged; each page within the size has a frame or is withheld. The bytes are in a file of the
     /// buffer's own.
     case file(BackingFile, HugeMode)
+    /// Frames of any node. The bytes are in the memory of the program whose address space it is, which the host's kernel has.
+    case anonymous
 }
 
 extension Buffer.State {
@@ -19,6 +21,7 @@ extension Buffer.State {
             switch storage {
             case .paged(let mode), .contiguous(_, let mode), .file(_, let mode): mode
             case .pooled: .pool
+            case .anonymous: .never
             }
         }
         set {
@@ -26,9 +29,17 @@ extension Buffer.State {
             case .contiguous(let run, _): storage = .contiguous(run, newValue)
             case .file(let file, _): storage = .file(file, newValue)
             case .paged, .pooled: storage = newValue == .pool ? .pooled : .paged(newValue)
+            // Its user's pages are of the size that the host's kernel gives them.
+            case .anonymous: break
             }
         }
     }
+
+    /// Whether the bytes are in the memory of a program.
+    var isAnonymous: Bool { if case .anonymous = storage { true } else { false } }
+
+    /// Whether the machine sees which pages are in use: those that come through the page cache.
+    var seesUse: Bool { backing == nil && !isAnonymous }
 
     /// The frames of all its pages, while it is contiguous.
     var contiguous: FrameRun? {

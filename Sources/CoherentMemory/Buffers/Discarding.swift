@@ -77,6 +77,8 @@ extension Buffer.State {
     ) -> UInt64? {
         // Asked for before the buffer was made contiguous.
         guard contiguous == nil else { return nil }
+        // What the machine does not see is not known to be unused.
+        if isAnonymous, case .all = choice {} else if isAnonymous { return nil }
         let pool = pages.pool
         var tally = PageTally(pages.nodes)
         defer { tally.flush(in: &pages) }

@@ -27,6 +27,8 @@ extension Memory {
             var next: UInt64?
             let backing = buffer.state.withLock { state -> BackingFile? in
                 let backing = file ?? state.backing
+                // The host's kernel has it where it likes.
+                guard !state.isAnonymous else { return nil }
                 next = state.pages.table.nextLeaf(from: end).map { max(end, $0.base) }
                 unsafe state.pages.forEachMatch(page..<end) { page, slot in
                     let node = nodes.node(of: PageTableEntry(rawValue: unsafe slot.pointee).pfn)
@@ -53,7 +55,7 @@ extension Buffer.State {
     /// The same for pages of a tracked buffer that have just got their frames, before anything is stored to them. The caller
     /// holds the buffer's lock.
     func settleFresh(_ range: Range<UInt64>) {
-        guard pages.nodes.hasHostNodes, backing == nil else { return }
+        guard pages.nodes.hasHostNodes, seesUse else { return }
         let (nodes, tables) = (pages.nodes, pages.pool)
         var base = range.lowerBound & ~UInt64(TablePool.entries - 1)
         while base < range.upperBound, let (leaf, start) = pages.table.nextLeaf(from: base), start < range.upperBound {

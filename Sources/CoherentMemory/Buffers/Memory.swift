@@ -42,6 +42,14 @@ final class Memory: Sendable {
         return buffer
     }
 
+    /// The address space of a program.
+    func makeAddressSpace(size: UInt64) -> Buffer {
+        let id = nextID.wrappingAdd(1, ordering: .relaxed).oldValue
+        let buffer = Buffer(addressSpace: id, tables: tables, size: size)
+        all.withLock { $0[id] = buffer }
+        return buffer
+    }
+
     /// Memory that a device's driver hands out, always bound to its node.
     func makeMemory(of node: Node, size: UInt64?) -> Buffer {
         makeBuffer(

@@ -44,10 +44,19 @@ extension Buffer.State {
     private mutating func fill(
         _ pages: Range<UInt64>, in memory: Memory, origin: Origin, policy shortage: Shortage
     ) throws(Errno) -> UInt64 {
+        guard self.pages.missing(of: pages) > 0 else { return pages.upperBound }
+        let context = memory.placer.context(for: self, at: pages.lowerBound, origin: origin)
+        return try fill(pages, in: memory, for: context, byDevice: origin.isDevice, policy: shortage)
+    }
+
+    /// The same where it is known what is in force.
+    mutating func fill(
+        _ pages: Range<UInt64>, in memory: Memory, for context: AllocationContext, byDevice isDevice: Bool,
+        policy shortage: Shortage
+    ) throws(Errno) -> UInt64 {
         let placer = memory.placer
         var missing = self.pages.missing(of: pages)
         guard missing > 0 else { return pages.upperBound }
-        let context = placer.context(for: self, at: pages.lowerBound, origin: origin)
         let local = context.local
         if huge != .never {
             if let end = try populateHuge(pages, in: memory, for: context, origin: origin, policy: shortage) {
@@ -107,7 +116,7 @@ extension Buffer.State {
             }
             settleFresh(pages)
             for index in 0..<count { unsafe placer.account(list[index], local: local) }
-            counters.count(got.allocated, byDevice: origin.isDevice)
+            counters.count(got.allocated, byDevice: isDevice)
             return .success(isComplete ? pages.upperBound : self.pages.firstMissing(of: pages))
         }
         return try result.get()

@@ -23,6 +23,7 @@ extension Machine {
         var written = [Int](repeating: 0, count: nodes.count)
         var huge = [Int](repeating: 0, count: nodes.count)
         var active = huge
+        var anonymous = huge
         var places = Set<UInt64>()
         var shares: [ObjectIdentifier: (share: FrameShare, frames: [Int])] = [:]
         for buffer in memory.buffers {
@@ -56,6 +57,10 @@ extension Machine {
                         cached[node.index] += entry.isCached ? 1 : 0
                         written[node.index] += entry.isWritten ? 1 : 0
                         active[node.index] += entry.isActive ? 1 : 0
+                        if buffer.isAnonymous {
+                            anonymous[node.index] += 1
+                            if entry.isCached || entry.isWritten { problem = "anonymous memory has bytes here" }
+                        }
                         if entry.isUnmapping { problem = "page \(base + UInt64(slot)) is left unmapping" }
                         if entry.isActive, state.huge == .pool { problem = "a reserved page is on a list" }
                         let isMapped = state.pages.contexts.contains { $0[base + UInt64(slot)].isPresent }
@@ -109,6 +114,9 @@ extension Machine {
                 node.counters.huge.load(ordering: .relaxed) == huge[node.index], "node \(node.id): huge pages")
             try require(
                 node.counters.active.load(ordering: .relaxed) == active[node.index], "node \(node.id): active pages")
+            try require(
+                node.counters.anonymous.load(ordering: .relaxed) == anonymous[node.index],
+                "node \(node.id): anonymous pages")
             let problem = node.zone.withLock { zone in node.check(zone, mapped: mapped[node.index]) }
             try require(problem == nil, "node \(node.id): \(problem ?? "")")
         }

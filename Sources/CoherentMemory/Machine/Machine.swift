@@ -145,7 +145,9 @@ public final class Machine: Sendable {
     /// Frees a buffer's memory for good. A reply that still reads from it keeps its part until it is done.
     public func remove(_ buffer: Buffer) {
         // Before any page goes, so that none can come back.
-        if buffer.fixedSize == nil {
+        if buffer.isAnonymous {
+            buffer.state.withLock { $0.size = 0 }
+        } else if buffer.fixedSize == nil {
             buffer.state.withLock { state in
                 state.size = 0
                 state.contiguous = nil

@@ -9,8 +9,10 @@ public struct NodeUsage: Sendable, Hashable {
     public var present: Int
     /// Pages that are free (MemFree). As in Linux, they include those of the contiguous share.
     public var free: Int
-    /// Pages of buffers and device files, without those of reserved huge pages (FilePages).
+    /// Pages of buffers, device files and programs' own memory, without those of reserved huge pages.
     public var allocated: Int
+    /// Those of programs' own memory (AnonPages); the others are FilePages.
+    public var anonymous: Int
     /// Allocated pages that the scanner found in use repeatedly (Active); the others are inactive.
     public var active: Int
     /// Pages that are in the kernel's page cache and may be mapped (Mapped).
@@ -166,11 +168,12 @@ public final class Node: Sendable {
         let (cached, written) = (counters.cached.load(ordering: .relaxed), counters.written.load(ordering: .relaxed))
         let huge = counters.huge.load(ordering: .relaxed)
         let active = counters.active.load(ordering: .relaxed)
+        let anonymous = counters.anonymous.load(ordering: .relaxed)
         return zone.withLock { zone in
             // What the driver has is nobody's memory to count.
             guard allows(.node), isPresent else {
                 return NodeUsage(
-                    present: 0, free: 0, allocated: 0, active: 0, cached: 0, written: 0, huge: 0,
+                    present: 0, free: 0, allocated: 0, anonymous: 0, active: 0, cached: 0, written: 0, huge: 0,
                     hugePool: HugePoolUsage(), contiguous: ContiguousUsage(),
                     poisoned: zone.failed.poisoned,
                     freeBlocks: Array(repeating: 0, count: BuddyAllocator.maximumOrder + 1))
@@ -178,6 +181,7 @@ public final class Node: Sendable {
             let inUse = zone.allocated + zone.pool.usage.used * HugePage.frames
             return NodeUsage(
                 present: zone.present, free: zone.free, allocated: zone.allocated,
+                anonymous: max(0, min(anonymous, zone.allocated)),
                 active: max(0, min(active, zone.allocated)),
                 cached: max(0, min(cached, inUse)), written: max(0, min(written, inUse)), huge: max(0, huge),
                 hugePool: zone.pool.usage, contiguous: zone.share.usage, poisoned: zone.failed.poisoned,

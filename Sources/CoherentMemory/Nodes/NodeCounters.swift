@@ -51,6 +51,8 @@ struct NodeCounters: ~Copyable, Sendable {
     let refusedHugePages = Atomic<UInt64>(0)
     /// Huge pages that buffers have, apart from reserved ones.
     let huge = Atomic<Int>(0)
+    /// Pages of programs' own memory.
+    let anonymous = Atomic<Int>(0)
     /// Pages on the active list.
     let active = Atomic<Int>(0)
     let pressure = PressureCounters()

@@ -8,6 +8,8 @@ struct PageSet: ~Copyable {
     private(set) var byNode: [Int] = []
     /// Pages whose memory failed: entries of the page table without a frame.
     private(set) var markers = 0
+    /// Whether they are a program's own memory. Set before there is a page.
+    var isAnonymous = false
     /// In whose share of the nodes they count; nil where they do not.
     private(set) var share: FrameShare?
     /// The devices whose MMUs map pages, or whose commands are at work on some.
@@ -32,6 +34,7 @@ struct PageSet: ~Copyable {
             byNode.append(contentsOf: repeatElement(0, count: node + 1 - byNode.count))
         }
         byNode[node] += count
+        if isAnonymous { nodes[node].counters.anonymous.add(count) }
         share?.add(count, node: node)
     }
 

@@ -195,7 +195,7 @@ extension NodeMap {
 
 extension Node {
     /// Notes whose page a frame was that failed.
-    fileprivate func noteVictim(_ pfn: PFN, buffer: UInt64, page: UInt64) {
+    func noteVictim(_ pfn: PFN, buffer: UInt64, page: UInt64) {
         let frame = index(of: pfn)
         zone.withLock { zone in zone.failed.update(frame) { ($0.buffer, $0.page) = (buffer, page) } }
     }

@@ -85,7 +85,7 @@ extension Balancer {
         let now = AccessHint.now
         buffer.state.withLock { state in
             guard !state.isDevice, !state.isPinned, state.huge != .pool, state.contiguous == nil,
-                state.backing == nil, state.hasNoPolicy
+                state.seesUse, state.hasNoPolicy
             else {
                 return
             }

@@ -62,8 +62,8 @@ extension Reclaimer {
         buffer.unmapTurn.wait()
         let found = buffer.state.withLock { state in
             // The buffer may have become one of reserved huge pages, or a contiguous one, meanwhile. Of a direct one nobody
-            // knows which pages are in use.
-            guard state.huge != .pool, state.contiguous == nil, state.backing == nil, !state.isPinned else {
+            // knows which pages are in use, nor of a program's own memory.
+            guard state.huge != .pool, state.contiguous == nil, state.seesUse, !state.isPinned else {
                 return Findings()
             }
             var found = Findings()

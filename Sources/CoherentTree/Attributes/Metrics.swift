@@ -81,12 +81,12 @@ enum MachineMetrics {
 
     private static func addMemory(of nodes: [CoherentMemory.Node], to metrics: inout Metrics) {
         metrics.gauge(
-            "node_memory_bytes", "Memory of a node: online, free, and used by buffers.",
+            "node_memory_bytes", "Memory of a node: online, free, and used by buffers and programs.",
             samples(
                 nodes, "state", of: \.usage,
                 [
-                    "present": \.present, "free": \.free, "allocated": \.allocated, "active": \.active,
-                    "cached": \.cached, "dirty": \.written, "poisoned": \.poisoned,
+                    "present": \.present, "free": \.free, "allocated": \.allocated, "anonymous": \.anonymous,
+                    "active": \.active, "cached": \.cached, "dirty": \.written, "poisoned": \.poisoned,
                 ], unit: Double(Page.size)))
         metrics.gauge(
             "node_huge_pages", "Reserved huge pages of a node.",
@@ -166,7 +166,7 @@ enum MachineMetrics {
 
     /// Of all buffers together: their names are not for everybody.
     private static func addBuffers(_ machine: Machine, to metrics: inout Metrics) {
-        let buffers = machine.buffers.filter { $0.fixedSize == nil }
+        let buffers = machine.buffers.filter { $0.fixedSize == nil && !$0.isAnonymous }
         metrics.gauge("buffers", "Number of buffers.", [([], Double(buffers.count))])
         metrics.gauge(
             "buffer_resident_bytes", "Resident bytes of all buffers.",

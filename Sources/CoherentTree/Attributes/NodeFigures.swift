@@ -10,12 +10,14 @@ enum NodeMeminfo {
         let node = subject.part
         let usage = node.usage
         let (active, inactive, unevictable) = usage.lists(pinned: subject.machine.pinnedPages(on: node))
+        let (anonymous, file) = (usage.anonymous, usage.allocated - usage.anonymous)
         var pages: [(String, Int)] = [
             ("MemTotal", usage.present), ("MemFree", usage.free), ("MemUsed", usage.present - usage.free),
-            ("SwapCached", 0), ("Active", active), ("Inactive", inactive), ("Active(anon)", 0),
-            ("Inactive(anon)", 0), ("Active(file)", active), ("Inactive(file)", inactive), ("Unevictable", unevictable),
-            ("Mlocked", unevictable), ("Dirty", usage.written), ("Writeback", 0), ("FilePages", usage.allocated),
-            ("Mapped", usage.cached), ("AnonPages", 0), ("Shmem", usage.allocated), ("KernelStack", 0),
+            ("SwapCached", 0), ("Active", active), ("Inactive", inactive + anonymous), ("Active(anon)", 0),
+            ("Inactive(anon)", anonymous), ("Active(file)", active), ("Inactive(file)", inactive),
+            ("Unevictable", unevictable),
+            ("Mlocked", unevictable), ("Dirty", usage.written), ("Writeback", 0), ("FilePages", file),
+            ("Mapped", usage.cached), ("AnonPages", anonymous), ("Shmem", file), ("KernelStack", 0),
             ("PageTables", 0), ("SecPageTables", 0), ("NFS_Unstable", 0), ("Bounce", 0), ("WritebackTmp", 0),
             ("KReclaimable", 0), ("Slab", 0), ("SReclaimable", 0), ("SUnreclaim", 0), ("AnonHugePages", 0),
             ("ShmemHugePages", usage.huge * HugePage.frames), ("ShmemPmdMapped", 0), ("FileHugePages", 0),
@@ -36,12 +38,14 @@ enum NodeMeminfo {
 }
 
 extension NodeUsage {
-    /// The node's pages by the list that they are on; pinned ones are on none that reclaim looks at.
+    /// The node's pages of files by the list that they are on; pinned ones are on none that reclaim looks at. Anonymous ones, whose
+    /// use nobody sees, are on the inactive list.
     func lists(pinned: Int) -> (active: Int, inactive: Int, unevictable: Int) {
         // Counted one after the other, while pages come and go.
-        let unevictable = min(pinned, allocated)
-        let active = min(active, allocated - unevictable)
-        return (active, allocated - unevictable - active, unevictable)
+        let file = allocated - anonymous
+        let unevictable = min(pinned, file)
+        let active = min(active, file - unevictable)
+        return (active, file - unevictable - active, unevictable)
     }
 }
 
@@ -63,6 +67,9 @@ enum NodeVmstat {
             // Pages in free blocks of at least a pageblock (order 9).
             "nr_free_pages_blocks": UInt64(usage.freeBlocks.enumerated().dropFirst(9).reduce(0) { $0 + $1.1 << $1.0 }),
             "nr_free_cma": UInt64(usage.contiguous.free),
+            "nr_zone_inactive_anon": UInt64(usage.anonymous),
+            "nr_inactive_anon": UInt64(usage.anonymous),
+            "nr_anon_pages": UInt64(usage.anonymous),
             "nr_zone_inactive_file": UInt64(inactive),
             "nr_zone_active_file": UInt64(active),
             "nr_zone_unevictable": UInt64(unevictable),
@@ -70,8 +77,8 @@ enum NodeVmstat {
             "nr_inactive_file": UInt64(inactive),
             "nr_active_file": UInt64(active),
             "nr_unevictable": UInt64(unevictable),
-            "nr_file_pages": UInt64(usage.allocated),
-            "nr_shmem": UInt64(usage.allocated),
+            "nr_file_pages": UInt64(usage.allocated - usage.anonymous),
+            "nr_shmem": UInt64(usage.allocated - usage.anonymous),
             "nr_mapped": UInt64(usage.cached),
             "nr_dirty": UInt64(usage.written),
             // In huge pages, as every key of them (vmstat_item_print_in_thp()).

@@ -58,15 +58,18 @@ enum ProcTree {
         func sum(_ figure: (NodeUsage) -> Int) -> Int { usages.reduce(0) { $0 + figure($1) } }
         let (active, inactive) = (lists.reduce(0) { $0 + $1.active }, lists.reduce(0) { $0 + $1.inactive })
         let unevictable = lists.reduce(0) { $0 + $1.unevictable }
+        let anonymous = sum(\.anonymous)
+        let file = sum(\.allocated) - anonymous
         let (total, free, huge) = (sum(\.present), sum(\.free), sum(\.hugePool.total))
         let reserve = nodes.reduce(0) { $0 + $1.watermarks.low }
         let pages: [(String, Int)] = [
             ("MemTotal", total), ("MemFree", free), ("MemAvailable", max(0, free - reserve)), ("Buffers", 0),
-            ("Cached", sum(\.allocated)), ("SwapCached", 0), ("Active", active), ("Inactive", inactive),
-            ("Active(anon)", 0), ("Inactive(anon)", 0), ("Active(file)", active), ("Inactive(file)", inactive),
+            ("Cached", file), ("SwapCached", 0), ("Active", active), ("Inactive", inactive + anonymous),
+            ("Active(anon)", 0), ("Inactive(anon)", anonymous), ("Active(file)", active), ("Inactive(file)", inactive),
             ("Unevictable", unevictable), ("Mlocked", unevictable), ("SwapTotal", 0), ("SwapFree", 0), ("Zswap", 0),
-            ("Zswapped", 0), ("Dirty", sum(\.written)), ("Writeback", 0), ("AnonPages", 0), ("Mapped", sum(\.cached)),
-            ("Shmem", sum(\.allocated)), ("KReclaimable", 0), ("Slab", 0), ("SReclaimable", 0), ("SUnreclaim", 0),
+            ("Zswapped", 0), ("Dirty", sum(\.written)), ("Writeback", 0), ("AnonPages", anonymous),
+            ("Mapped", sum(\.cached)),
+            ("Shmem", file), ("KReclaimable", 0), ("Slab", 0), ("SReclaimable", 0), ("SUnreclaim", 0),
             ("KernelStack", 0), ("PageTables", 0), ("SecPageTables", 0), ("NFS_Unstable", 0), ("Bounce", 0),
             ("WritebackTmp", 0),
             // vm_commit_limit() with overcommit_ratio at its default of 50.

@@ -3,9 +3,11 @@ import SystemPackage
 
 /// Programs in sys/kernel/cdm.
 enum ProgramAttributes {
-    static let programs = Attribute<TreeServices>.writeOnly(
-        "programs", permissions: [.ownerWrite, .groupWrite, .otherWrite],
-        summary: "Write LISTENER SOCKET, descriptors of the writer: the reported system calls act on the machine.",
+    static let programs = Attribute<TreeServices>.readWrite(
+        "programs", permissions: [.ownerReadWrite, .groupReadWrite, .otherReadWrite],
+        summary:
+            "Write LISTENER SOCKET, descriptors of the writer: the reported system calls act on the machine. Read: what else there is for programs.",
+        show: { services throws(Errno) in services.files.hasMemoryOfPrograms ? "memory" : "" },
         store: { services, text throws(Errno) in
             let words = text.words
             guard words.count == 2, let listener = Int32(exactly: try words[0].integer()),

@@ -58,6 +58,7 @@ enum CallFilter {
             "wait4",
             "waitid",
         ],
+        "agents in programs, which send descriptors": ["recvfrom", "recvmsg", "shutdown"],
         "syslog": ["connect", "sendto", "sendmsg", "getsockname", "getpeername", "getsockopt", "setsockopt"],
         "unmounting, and removal of a directory that was made for the mount": ["umount2", "rmdir"],
     ]
@@ -68,6 +69,8 @@ enum CallFilter {
         ("clone", 0, UInt64(CLINUX_CLONE_THREAD), UInt64(CLINUX_CLONE_THREAD)),
         // Syslog's. A family takes 32 bits.
         ("socket", 0, 0xffff_ffff, UInt64(AF_UNIX)),
+        // Agents'.
+        ("socketpair", 0, 0xffff_ffff, UInt64(AF_UNIX)),
         // A directory of its own, for write-back; no namespaces.
         ("unshare", 0, ~UInt64(CLINUX_CLONE_FS), 0),
         // Mounts that it leaves are to stay elsewhere; it makes none (fsmount(2) aside).

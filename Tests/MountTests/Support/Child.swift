@@ -116,6 +116,14 @@ final class Child {
         }
     }
 
+    /// Waits until the program, or what it has left behind, has written a line to its standard error. The line stays among the errors.
+    func waitForErrors(within seconds: Double = 30) throws {
+        let deadline = Date(timeIntervalSinceNow: seconds)
+        while !errorText.contains(UInt8(ascii: "\n")) {
+            guard ending == nil, gather(until: deadline) else { throw Failure("no line within \(seconds) s") }
+        }
+    }
+
     /// Waits until the program has ended.
     func finish(within seconds: Double = 30) throws -> Outcome {
         let deadline = Date(timeIntervalSinceNow: seconds)

@@ -4,7 +4,7 @@ import Testing
 
 /// The C programs of Tests/Clients, each compiled once a run.
 enum Client: String, CaseIterable {
-    case asynchronous, calls, dmirror, engine, fault, fsx, hostile, increment, numa, openmany, pattern, poison,
+    case anonymous, asynchronous, calls, dmirror, engine, fault, fsx, hostile, increment, numa, openmany, pattern, poison,
         policies, pollpri
     case pollstorm, rename, scale, share, sigbus, sparse, stale, stall, stuck, witness
 

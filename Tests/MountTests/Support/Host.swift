@@ -8,6 +8,12 @@ enum Host {
     static let isContinuousIntegration = ProcessInfo.processInfo.environment["CI"] != nil
     static let hasFuse = unsafe access("/dev/fuse", R_OK | W_OK) == 0
     static let canMount = isRoot && hasFuse
+    #if arch(x86_64)
+        /// Whether memory of programs can be the machine's.
+        static let watchesAddressSpaces = unsafe access("/dev/userfaultfd", R_OK | W_OK) == 0
+    #else
+        static let watchesAddressSpaces = false
+    #endif
 
     /// The folder of the build: that of the test bundle.
     static let products = FilePath(resolving: "/proc/self/exe").removingLastComponent()

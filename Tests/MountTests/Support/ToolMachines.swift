@@ -33,11 +33,11 @@ extension Topology {
     func distances(from node: NodeDescription) -> [Int] { nodes.map { distance(from: node.id, to: $0.id) } }
 }
 
-/// Runs a command that sees a mount in place of the host, and expects it to succeed.
+/// Runs a command that sees a mount in place of the host, and expects it to succeed. Its own memory is not among what it sees.
 func tool(
     _ mount: TestMount, _ command: String..., sourceLocation: SourceLocation = #_sourceLocation
 ) throws -> String {
-    let outcome = try run([Host.cdmfs, "run", "--mount", mount.path, "--"] + command)
+    let outcome = try run([Host.cdmfs, "run", "--no-memory", "--mount", mount.path, "--"] + command)
     try #require(
         outcome.succeeded && outcome.errors.isEmpty, "\(command): \(outcome.ending) \(outcome.errors)",
         sourceLocation: sourceLocation)

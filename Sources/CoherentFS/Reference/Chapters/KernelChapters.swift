@@ -124,6 +124,8 @@ extension Manual {
                         "It applies to buffers whose own policy is `default`. Later children of the task inherit it; `default` removes it. \(numbers)",
                     linux: "set_mempolicy(2)"),
                 "programs": ManualPage(
+                    reads:
+                        "`memory` where anonymous memory of programs can be the machine's, else an empty line",
                     writes:
                         "`LISTENER SOCKET`, two descriptor numbers of the writer: a listener of seccomp_unotify(2), and a Unix socket that the daemon closes when it no longer answers the listener",
                     errors: [
@@ -132,7 +134,7 @@ extension Manual {
                         "EAGAIN": "the writer's user, or all users, have too many listeners",
                     ],
                     text:
-                        "`cdmfs run` writes here; anybody may. The reported system calls about memory policies, page locations and CPU affinity act on the buffers that the caller maps, with the caller's rights. The kernel executes all other calls.",
+                        "`cdmfs run` writes here; anybody may. The reported system calls about memory policies, page locations and CPU affinity act on the memory of the machine that the caller has, with the caller's rights. Reported calls that map anonymous memory make that the machine's. The kernel executes all other calls.",
                     linux: "none"),
                 "migrate_pages": ManualPage(
                     writes: "`PID FROM TO`, lists of nodes; 0 is the writer",

@@ -1,0 +1,387 @@
+#define _GNU_SOURCE
+#include "cagent.h"
+#include "agent.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/seccomp.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+const uint64_t clistener_agent_start = AGENT_CODE, clistener_agent_end = AGENT_MARK + 0x1000, clistener_mark = AGENT_MARK;
+
+// Of linux/userfaultfd.h since 6.6.
+#ifndef UFFDIO_POISON
+#define UFFD_FEATURE_POISON (1 << 14)
+struct uffdio_poison {
+    struct uffdio_range range;
+    __u64 mode;
+    __s64 updated;
+};
+#define UFFDIO_POISON _IOWR(UFFDIO, 0x08, struct uffdio_poison)
+#endif
+#ifndef USERFAULTFD_IOC_NEW
+#define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
+#endif
+#ifndef UFFD_FEATURE_EXACT_ADDRESS
+#define UFFD_FEATURE_EXACT_ADDRESS (1 << 11)
+#endif
+
+#if defined(__x86_64__)
+extern const char clistener_agent_code[], clistener_agent_code_end[];
+
+struct agent_data {
+    int32_t waits;
+    uint32_t text_protection;
+    uint64_t number, resume, text, text_page, text_length;
+    int32_t device, socket;
+    uint64_t all_signals, old_signals;
+    struct msghdr message;
+    struct iovec vector;
+    // struct cmsghdr, whose data follow.
+    struct {
+        size_t length;
+        int level, type;
+    } control;
+    int32_t faults, unused;
+    int64_t result;
+    uint64_t command[7];
+    char name[16];
+    char root[8];
+    unsigned char saved[AGENT_STUB_LENGTH];
+};
+
+#define CHECK_OFFSET(member, offset) _Static_assert(offsetof(struct agent_data, member) == (offset), #member)
+CHECK_OFFSET(text_protection, AGENT_TEXT_PROTECTION);
+CHECK_OFFSET(number, AGENT_NUMBER);
+CHECK_OFFSET(resume, AGENT_RESUME);
+CHECK_OFFSET(text, AGENT_TEXT);
+CHECK_OFFSET(text_page, AGENT_TEXT_PAGE);
+CHECK_OFFSET(text_length, AGENT_TEXT_LENGTH);
+CHECK_OFFSET(device, AGENT_DEVICE);
+CHECK_OFFSET(socket, AGENT_SOCKET);
+CHECK_OFFSET(all_signals, AGENT_ALL_SIGNALS);
+CHECK_OFFSET(old_signals, AGENT_OLD_SIGNALS);
+CHECK_OFFSET(message, AGENT_MESSAGE);
+CHECK_OFFSET(vector, AGENT_VECTOR);
+CHECK_OFFSET(control, AGENT_CONTROL);
+CHECK_OFFSET(faults, AGENT_FAULTS);
+CHECK_OFFSET(result, AGENT_RESULT);
+CHECK_OFFSET(command, AGENT_COMMAND);
+CHECK_OFFSET(name, AGENT_NAME);
+CHECK_OFFSET(root, AGENT_ROOT);
+CHECK_OFFSET(saved, AGENT_SAVED);
+
+static uint64_t in_data(size_t offset) { return AGENT_DATA + offset; }
+
+// Below the red zone: pushes the registers of a call, maps a page of `memory` at AGENT_CODE and jumps there with `memory` in r8d.
+static void write_stub(unsigned char stub[AGENT_STUB_LENGTH], int memory) {
+    static const unsigned char instructions[AGENT_STUB_LENGTH] = {
+        0x48, 0x8d, 0xa4, 0x24, 0x00, 0xff, 0xff, 0xff,              // lea -256(%rsp), %rsp
+        0x57, 0x56, 0x52, 0x41, 0x52, 0x41, 0x50, 0x41, 0x51,        // push %rdi, %rsi, %rdx, %r10, %r8, %r9
+        0x48, 0xbf, 0, 0, 0, 0, 0, 0, 0, 0,                          // movabs $AGENT_CODE, %rdi
+        0xbe, 0x00, 0x10, 0x00, 0x00,                                // mov $0x1000, %esi
+        0xba, 0x05, 0x00, 0x00, 0x00,                                // mov $(PROT_READ | PROT_EXEC), %edx
+        0x41, 0xba, 0x11, 0x00, 0x00, 0x00,                          // mov $(MAP_SHARED | MAP_FIXED), %r10d
+        0x41, 0xb8, 0, 0, 0, 0,                                      // mov $memory, %r8d
+        0x45, 0x31, 0xc9,                                            // xor %r9d, %r9d
+        0xb8, 0x09, 0x00, 0x00, 0x00,                                // mov $SYS_mmap, %eax
+        0x0f, 0x05,                                                  // syscall
+        0xff, 0xe0,                                                  // jmp *%rax
+        0x90, 0x90, 0x90,                                            // nop
+    };
+    uint64_t code = AGENT_CODE;
+    memcpy(stub, instructions, AGENT_STUB_LENGTH);
+    memcpy(stub + 19, &code, sizeof code);
+    memcpy(stub + 45, &memory, sizeof memory);
+}
+
+// The protection of the mapping of an address; 0 for none.
+static uint32_t protection_at(int32_t task, uint64_t address) {
+    char path[64], line[512];
+    snprintf(path, sizeof path, "/proc/%d/maps", task);
+    FILE *maps = fopen(path, "re");
+    if (!maps) return 0;
+    uint32_t protection = 0;
+    while (fgets(line, sizeof line, maps)) {
+        unsigned long start, end;
+        char permissions[8];
+        if (sscanf(line, "%lx-%lx %7s", &start, &end, permissions) != 3 || address < start || address >= end) continue;
+        protection = (permissions[0] == 'r' ? PROT_READ : 0) | (permissions[1] == 'w' ? PROT_WRITE : 0) |
+                     (permissions[2] == 'x' ? PROT_EXEC : 0);
+        break;
+    }
+    fclose(maps);
+    return protection;
+}
+
+// Opens a file in the process that waits. The number that it has there, or -1 and errno.
+static int give(int listener, uint64_t id, int file) {
+    struct seccomp_notif_addfd request = {.id = id, .srcfd = (uint32_t)file, .newfd_flags = O_CLOEXEC};
+    return ioctl(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &request);
+}
+
+static int prepare(int memory, const struct clistener_call *call, struct agent_data *data) {
+    size_t length = (size_t)(clistener_agent_code_end - clistener_agent_code);
+    if (length > 0x1000 || ftruncate(memory, 0x2000)) return -1;
+    if (pwrite(memory, clistener_agent_code, length, 0) != (ssize_t)length) return -1;
+    data->waits = 1;
+    data->number = (uint64_t)(int64_t)call->number;
+    data->resume = call->instruction - 2;
+    data->text = call->instruction;
+    data->text_page = call->instruction & ~0xfffull;
+    data->text_length = ((call->instruction + AGENT_STUB_LENGTH - 1) & ~0xfffull) + 0x1000 - data->text_page;
+    data->text_protection = protection_at(call->task, call->instruction);
+    data->all_signals = ~0ull;
+    data->vector = (struct iovec){(void *)in_data(AGENT_ROOT), 1};
+    data->message = (struct msghdr){
+        .msg_iov = (void *)in_data(AGENT_VECTOR),
+        .msg_iovlen = 1,
+        .msg_control = (void *)in_data(AGENT_CONTROL),
+        .msg_controllen = CMSG_SPACE(sizeof(int)),
+    };
+    data->control.length = CMSG_LEN(sizeof(int));
+    data->control.level = SOL_SOCKET;
+    data->control.type = SCM_RIGHTS;
+    strcpy(data->name, "cdmfs-agent");
+    strcpy(data->root, "/");
+    return data->text_protection & PROT_EXEC ? 0 : (errno = EFAULT, -1);
+}
+
+// Receives the userfaultfd that the agent sends, or -1.
+static int receive_faults(int socket, int stop) {
+    struct pollfd entries[2] = {{.fd = socket, .events = POLLIN}, {.fd = stop, .events = POLLIN}};
+    while (poll(entries, 2, -1) < 0)
+        if (errno != EINTR) return -1;
+    if (entries[1].revents) return -1;
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control;
+    char byte;
+    struct iovec vector = {&byte, 1};
+    struct msghdr message = {
+        .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    if (recvmsg(socket, &message, MSG_CMSG_CLOEXEC) != 1) return -1;
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    if (!header || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS ||
+        header->cmsg_len != CMSG_LEN(sizeof(int)))
+        return -1;
+    int faults;
+    memcpy(&faults, CMSG_DATA(header), sizeof faults);
+    return faults;
+}
+
+int clistener_inject(int listener, const struct clistener_call *call, int stop, struct clistener_agent *agent) {
+    int result = -1, ends[2] = {-1, -1}, text = -1;
+    int memory = memfd_create("cdmfs-agent", MFD_CLOEXEC);
+    int device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+    struct agent_data data;
+    memset(&data, 0, sizeof data);
+    if (memory < 0 || device < 0 || prepare(memory, call, &data)) goto failed;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends)) goto failed;
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/mem", call->task);
+    text = open(path, O_RDWR | O_CLOEXEC);
+    if (text < 0 || pread(text, data.saved, AGENT_STUB_LENGTH, (off_t)call->instruction) != AGENT_STUB_LENGTH) goto failed;
+    // The instruction of the call, which is to be repeated.
+    unsigned char instruction[2];
+    if (pread(text, instruction, 2, (off_t)data.resume) != 2 || instruction[0] != 0x0f || instruction[1] != 0x05) {
+        errno = EFAULT;
+        goto failed;
+    }
+    int there = give(listener, call->id, memory);
+    data.device = there < 0 ? -1 : give(listener, call->id, device);
+    data.socket = data.device < 0 ? -1 : give(listener, call->id, ends[1]);
+    if (data.socket < 0) goto failed;
+    unsigned char stub[AGENT_STUB_LENGTH];
+    write_stub(stub, there);
+    if (pwrite(memory, &data, sizeof data, 0x1000) != sizeof data) goto failed;
+    // The memory is that of the thread that waits if it still does.
+    if (!clistener_is_waiting(listener, call->id) ||
+        pwrite(text, stub, AGENT_STUB_LENGTH, (off_t)call->instruction) != AGENT_STUB_LENGTH)
+        goto failed;
+    if (clistener_answer(listener, call->id, call->number, 0)) {
+        // Killed meanwhile.
+        if (pwrite(text, data.saved, AGENT_STUB_LENGTH, (off_t)call->instruction) < 0) errno = EFAULT;
+        goto failed;
+    }
+    result = 1;
+    close(ends[1]);
+    ends[1] = -1;
+    int faults = receive_faults(ends[0], stop);
+    if (faults < 0) goto failed;
+    // One that is frozen with its program keeps nobody for ever.
+    struct timeval patience = {.tv_sec = 30};
+    setsockopt(ends[0], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    *agent = (struct clistener_agent){.socket = ends[0], .faults = faults, .memory = memory};
+    close(device);
+    close(text);
+    return 0;
+
+failed:;
+    int error = errno;
+    if (memory >= 0) close(memory);
+    if (device >= 0) close(device);
+    if (text >= 0) close(text);
+    for (int i = 0; i < 2; i++)
+        if (ends[i] >= 0) close(ends[i]);
+    errno = error;
+    return result;
+}
+
+void clistener_release_agent(struct clistener_agent *agent) {
+    int32_t waits = 0;
+    if (pwrite(agent->memory, &waits, sizeof waits, 0x1000 + AGENT_WAITS) == sizeof waits) {
+        uint64_t arguments[6] = {in_data(AGENT_WAITS), 1, 1};
+        clistener_command(agent->socket, SYS_futex, arguments);
+    }
+    close(agent->memory);
+    agent->memory = -1;
+}
+#else
+int clistener_inject(int listener, const struct clistener_call *call, int stop, struct clistener_agent *agent) {
+    errno = ENOSYS;
+    return -1;
+}
+
+void clistener_release_agent(struct clistener_agent *agent) {}
+#endif
+
+static int begin(int faults) {
+    struct uffdio_api request = {
+        .api = UFFD_API,
+        .features = UFFD_FEATURE_EXACT_ADDRESS | UFFD_FEATURE_THREAD_ID | UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMOVE |
+                    UFFD_FEATURE_EVENT_UNMAP | UFFD_FEATURE_POISON,
+    };
+    return ioctl(faults, UFFDIO_API, &request);
+}
+
+int clistener_check_agents(void) {
+#if defined(__x86_64__)
+    int device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+    if (device < 0) return -1;
+    int faults = ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
+    int result = faults < 0 ? -1 : begin(faults);
+    int error = errno;
+    close(device);
+    if (faults >= 0) close(faults);
+    errno = error;
+    return result ? -1 : 0;
+#else
+    errno = ENOSYS;
+    return -1;
+#endif
+}
+
+int clistener_begin_faults(int faults) { return begin(faults) ? -errno : 0; }
+
+int64_t clistener_command(int socket, long number, const uint64_t arguments[6]) {
+    uint64_t command[7] = {(uint64_t)number};
+    memcpy(command + 1, arguments, 6 * sizeof *arguments);
+    if (send(socket, command, sizeof command, MSG_NOSIGNAL) != sizeof command) return -EPIPE;
+    int64_t result;
+    ssize_t count;
+    while ((count = recv(socket, &result, sizeof result, 0)) < 0 && errno == EINTR)
+        ;
+    if (count == sizeof result) return result;
+    // What it says later is not taken for the answer to another command.
+    shutdown(socket, SHUT_RDWR);
+    return -EPIPE;
+}
+
+int clistener_read_events(int faults, struct clistener_event *events, int capacity) {
+    struct uffd_msg messages[16];
+    if (capacity > 16) capacity = 16;
+    ssize_t count = read(faults, messages, sizeof *messages * (size_t)capacity);
+    if (count < 0) return errno == EAGAIN || errno == EINTR ? 0 : -1;
+    int number = (int)((size_t)count / sizeof *messages);
+    for (int i = 0; i < number; i++) {
+        struct clistener_event event = {.kind = CLISTENER_OTHER, .file = -1};
+        switch (messages[i].event) {
+        case UFFD_EVENT_PAGEFAULT:
+            event.kind = CLISTENER_FAULT;
+            event.start = messages[i].arg.pagefault.address;
+            event.thread = (int32_t)messages[i].arg.pagefault.feat.ptid;
+            break;
+        case UFFD_EVENT_FORK:
+            event.kind = CLISTENER_FORK;
+            event.file = (int)messages[i].arg.fork.ufd;
+            fcntl(event.file, F_SETFD, FD_CLOEXEC);
+            fcntl(event.file, F_SETFL, O_NONBLOCK);
+            break;
+        case UFFD_EVENT_REMOVE:
+        case UFFD_EVENT_UNMAP:
+            event.kind = messages[i].event == UFFD_EVENT_REMOVE ? CLISTENER_REMOVE : CLISTENER_UNMAP;
+            event.start = messages[i].arg.remove.start;
+            event.end = messages[i].arg.remove.end;
+            break;
+        }
+        events[i] = event;
+    }
+    return number;
+}
+
+int clistener_register(int faults, uint64_t start, uint64_t length) {
+    struct uffdio_register request = {.range = {start, length}, .mode = UFFDIO_REGISTER_MODE_MISSING};
+    return ioctl(faults, UFFDIO_REGISTER, &request) ? -errno : 0;
+}
+
+static int64_t copy(int faults, uint64_t start, const void *bytes, uint64_t length) {
+    struct uffdio_copy request = {.dst = start, .src = (uint64_t)(uintptr_t)bytes, .len = length};
+    if (!ioctl(faults, UFFDIO_COPY, &request)) return (int64_t)length;
+    return request.copy > 0 ? request.copy : -errno;
+}
+
+int64_t clistener_fill(int faults, uint64_t start, uint64_t length) {
+    static const char zeros[1 << 20] __attribute__((aligned(4096)));
+    return copy(faults, start, zeros, length < sizeof zeros ? length : sizeof zeros);
+}
+
+int64_t clistener_fill_mark(int faults, uint64_t mark) {
+    uint64_t page[512] __attribute__((aligned(4096))) = {mark};
+    return copy(faults, clistener_mark, page, sizeof page);
+}
+
+int clistener_poison(int faults, uint64_t start, uint64_t length) {
+    struct uffdio_poison request = {.range = {start, length}};
+    return ioctl(faults, UFFDIO_POISON, &request) ? -errno : 0;
+}
+
+void clistener_wake(int faults, uint64_t start, uint64_t length) {
+    struct uffdio_range range = {start, length};
+    ioctl(faults, UFFDIO_WAKE, &range);
+}
+
+int clistener_has_ended(int faults) {
+    // Addresses that are never registered: who still has them says ENOENT.
+    struct uffdio_zeropage request = {.range = {clistener_agent_start, 0x1000}};
+    return ioctl(faults, UFFDIO_ZEROPAGE, &request) && errno == ESRCH;
+}
+
+int clistener_watch_end(int32_t process) { return (int)syscall(SYS_pidfd_open, process, 0); }
+
+int32_t clistener_own_thread(void) { return (int32_t)syscall(SYS_gettid); }
+
+int clistener_make_poll(void) { return epoll_create1(EPOLL_CLOEXEC); }
+
+int clistener_add_to_poll(int poll, int file, uint64_t token) {
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = token};
+    return epoll_ctl(poll, EPOLL_CTL_ADD, file, &event);
+}
+
+int clistener_remove_from_poll(int poll, int file) { return epoll_ctl(poll, EPOLL_CTL_DEL, file, NULL); }
+
+int clistener_poll(int poll, uint64_t *tokens, int capacity, int milliseconds) {
+    struct epoll_event events[16];
+    int count = epoll_wait(poll, events, capacity < 16 ? capacity : 16, milliseconds);
+    if (count < 0) return 0;
+    for (int i = 0; i < count; i++) tokens[i] = events[i].data.u64;
+    return count;
+}

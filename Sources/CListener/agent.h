@@ -1,0 +1,34 @@
+#ifndef CDMFS_AGENT_H
+#define CDMFS_AGENT_H
+
+// Where an agent is in the address space of a program, and the layout of its data; for agent.S, too.
+
+// The code, the data behind it, and the page that tells address spaces apart.
+#define AGENT_CODE 0x3cd000000000
+#define AGENT_DATA (AGENT_CODE + 0x1000)
+#define AGENT_MARK (AGENT_CODE + 0x10000)
+
+// struct agent_data
+#define AGENT_WAITS 0
+#define AGENT_TEXT_PROTECTION 4
+#define AGENT_NUMBER 8
+#define AGENT_RESUME 16
+#define AGENT_TEXT 24
+#define AGENT_TEXT_PAGE 32
+#define AGENT_TEXT_LENGTH 40
+#define AGENT_DEVICE 48
+#define AGENT_SOCKET 52
+#define AGENT_ALL_SIGNALS 56
+#define AGENT_OLD_SIGNALS 64
+#define AGENT_MESSAGE 72
+#define AGENT_VECTOR 128
+#define AGENT_CONTROL 144
+#define AGENT_FAULTS 160
+#define AGENT_RESULT 168
+#define AGENT_COMMAND 176
+#define AGENT_NAME 232
+#define AGENT_ROOT 248
+#define AGENT_SAVED 256
+#define AGENT_STUB_LENGTH 64
+
+#endif

@@ -1,0 +1,219 @@
+import LinuxSupport
+import MachineTopology
+import SystemPackage
+
+/// What a first touch of an address space came to.
+public struct TouchedPages: Sendable, Hashable {
+    /// The addresses that have frames now, among them those of the page that was touched.
+    public var bytes: Range<UInt64>
+    /// Whether they had none before.
+    public var isFresh: Bool
+
+    fileprivate init(_ pages: Range<UInt64>, isFresh: Bool) {
+        bytes = pages.lowerBound << Page.shift..<pages.upperBound << Page.shift
+        self.isFresh = isFresh
+    }
+}
+
+/// Memory of programs that no file has: heaps, stacks and anonymous mappings.
+extension Machine {
+    /// Where the addresses of a program end, with five levels of page tables.
+    public static let addressLimit = UInt64(1) << 56
+
+    /// The memory of a program's own (struct mm_struct): a buffer whose offsets are addresses, and whose bytes are the program's. The machine has
+    /// the frames, and moves and counts them as those of other buffers; it neither reads nor writes them.
+    ///
+    /// Parts have policies as ranges of other buffers do; elsewhere that of the task holds.
+    ///
+    /// - Parameter share: the user's share of the nodes that its frames count in; nil for none.
+    public func makeAddressSpace(share: FrameShare? = nil) -> Buffer {
+        let space = memory.makeAddressSpace(size: Self.addressLimit)
+        space.setShare(share)
+        return space
+    }
+
+    /// Gives the page of an address its frame, and those around it that have none (handle_mm_fault()).
+    ///
+    /// - Parameters:
+    ///   - window: the addresses around that may get frames with it; all of it or none of it does.
+    ///   - origin: who touches it.
+    /// - Throws: ENOMEM, EPERM and EDQUOT where there is no frame for it, as of a touch of a buffer; EIO where its frame failed; ENXIO
+    ///   where the space is no more.
+    public func touch(
+        _ space: Buffer, at address: UInt64, around window: Range<UInt64>, origin: Origin
+    ) throws(Errno) -> TouchedPages {
+        let page = address >> Page.shift
+        let origin = memory.resolvingAccess(origin, for: space, pages: page..<page + 1)
+        return try space.state.withLock { state throws(Errno) -> TouchedPages in
+            // A space that has been removed has no size.
+            guard page < Page.count(of: state.size) else { throw .noSuchAddressOrDevice }
+            let entry = state.pages.table[page]
+            guard entry.marker == nil else { throw .ioError }
+            guard entry.isNone else { return TouchedPages(page..<page + 1, isFresh: false) }
+            let around = window.lowerBound >> Page.shift..<Page.count(of: window.upperBound)
+            let missing = state.missing(around: page, within: around.clamped(to: 0..<Page.count(of: state.size)))
+            if missing.count > 1 {
+                do throws(Errno) {
+                    try state.populate(missing, in: memory, origin: origin, policy: .all)
+                    return TouchedPages(missing, isFresh: true)
+                } catch {
+                    // There may be one for this page all the same.
+                }
+            }
+            try state.populate(page..<page + 1, in: memory, origin: origin, policy: .all)
+            return TouchedPages(page..<page + 1, isFresh: true)
+        }
+    }
+
+    /// Frees the frames of addresses, whose policy stays (madvise(2) with MADV_DONTNEED).
+    ///
+    /// - Parameter bytes: whole pages.
+    public func discard(_ space: Buffer, bytes: Range<UInt64>) {
+        memory.discard(space, pages: bytes.lowerBound >> Page.shift..<bytes.upperBound >> Page.shift)
+    }
+
+    /// Forgets what addresses had, their policy too (munmap(2)).
+    ///
+    /// - Parameter bytes: whole pages.
+    public func unmap(_ space: Buffer, bytes: Range<UInt64>) {
+        let pages = bytes.lowerBound >> Page.shift..<bytes.upperBound >> Page.shift
+        space.state.withLock { state in
+            if !state.ranges.isEmpty { _ = state.ranges.set(nil, for: pages) }
+        }
+        memory.discard(space, pages: pages)
+    }
+
+    /// Gives a new address space what another one has: its policies, and for each page a frame of its own, on the same node as far as that
+    /// has one, else by distance (dup_mmap()).
+    ///
+    /// The copy of Linux is made page by page, at the first store to each; nobody sees that here, so that all are counted at once. A
+    /// page for which there is no frame is left without one.
+    ///
+    /// - Returns: how many pages were left without a frame.
+    @discardableResult
+    public func copy(_ space: Buffer, to child: Buffer) -> Int {
+        let ranges = space.state.withLock { $0.ranges }
+        child.state.withLock { $0.ranges = ranges }
+        var missing = 0
+        var position: UInt64 = 0
+        while let next = space.nextPage(from: position) {
+            let part = next..<HugePage.pages(around: next).upperBound
+            position = part.upperBound
+            for run in space.state.withLock({ $0.stretches(in: part) }) {
+                missing += child.state.withLock { $0.copy(run.pages, to: nodes[run.node], in: memory) }
+            }
+        }
+        return missing
+    }
+
+    /// Moves what addresses have to others (move_vma()): the frames, failed ones too, and the policies.
+    ///
+    /// Waits for a move of these pages between nodes.
+    ///
+    /// - Parameters:
+    ///   - bytes: whole pages.
+    ///   - address: where they begin from now on; what was there is forgotten.
+    ///   - keepsPolicy: whether the old addresses keep their policies, too (MREMAP_DONTUNMAP).
+    public func move(_ bytes: Range<UInt64>, of space: Buffer, to address: UInt64, keepsPolicy: Bool = false) {
+        let (end, overflow) = address.addingReportingOverflow(UInt64(bytes.count))
+        guard !bytes.isEmpty, !overflow, end <= Self.addressLimit, !bytes.overlaps(address..<end) else { return }
+        unmap(space, bytes: address..<end)
+        let pages = bytes.lowerBound >> Page.shift..<bytes.upperBound >> Page.shift
+        var freed = FreedFrames(isUnlimited: true)
+        space.migrationTurn.withLock { _ in
+            space.state.withLock { state in
+                // One that is being removed part by part must not get anything where that has been.
+                guard state.size > 0 else { return }
+                state.movePolicies(pages, to: address >> Page.shift, isCopy: keepsPolicy)
+                state.movePages(pages, to: address >> Page.shift, lost: &freed)
+            }
+        }
+        freed.release(to: memory.tables)
+    }
+}
+
+extension Buffer.State {
+    /// The pages without frames around one that has none.
+    fileprivate func missing(around page: UInt64, within window: Range<UInt64>) -> Range<UInt64> {
+        guard window.contains(page) else { return page..<page + 1 }
+        var start = page
+        while start > window.lowerBound, pages.table[start - 1].isNone { start -= 1 }
+        var end = page + 1
+        while end < window.upperBound, pages.table[end].isNone { end += 1 }
+        return start..<end
+    }
+
+    /// The pages with frames of a range, in stretches that are each on one node, by its place.
+    fileprivate func stretches(in range: Range<UInt64>) -> [(pages: Range<UInt64>, node: Int)] {
+        var found: [(pages: Range<UInt64>, node: Int)] = []
+        unsafe pages.forEachMatch(range) { page, slot in
+            let node = pages.nodes.index(of: unsafe PageTableEntry(rawValue: slot.pointee).pfn)
+            if let last = found.last, last.pages.upperBound == page, last.node == node {
+                found[found.count - 1].pages = last.pages.lowerBound..<page + 1
+            } else {
+                found.append((page..<page + 1, node))
+            }
+        }
+        return found
+    }
+
+    /// Gives pages frames of a node, or of others by distance; how many have none.
+    fileprivate mutating func copy(_ range: Range<UInt64>, to node: Node, in memory: Memory) -> Int {
+        guard range.upperBound <= Page.count(of: size) else { return range.count }
+        var context = AllocationContext(
+            policy: EffectivePolicy(mode: .prefer, nodes: NodeMask([node.index])), local: node.index, process: 0)
+        // It may have what it has.
+        context.access[node.index] = true
+        context.share = pages.share
+        do throws(Errno) {
+            return Int(
+                range.upperBound - (try fill(range, in: memory, for: context, byDevice: false, policy: .prefix)))
+        } catch {
+            return range.count
+        }
+    }
+
+    fileprivate mutating func movePolicies(_ range: Range<UInt64>, to page: UInt64, isCopy: Bool) {
+        guard !ranges.isEmpty else { return }
+        let parts = ranges.overlapping(range).map { part in (part, part.pages.clamped(to: range)) }
+        if !isCopy { _ = ranges.set(nil, for: range) }
+        for (part, old) in parts {
+            let start = page + (old.lowerBound - range.lowerBound)
+            _ = ranges.set((part.policy, part.effective), for: start..<start + UInt64(old.count))
+        }
+    }
+
+    /// Moves entries to where none are.
+    fileprivate mutating func movePages(_ range: Range<UInt64>, to page: UInt64, lost freed: inout FreedFrames) {
+        var tally = PageTally(pages.nodes)
+        var position = range.lowerBound
+        while position < range.upperBound {
+            guard let (leaf, base) = pages.table.nextLeaf(from: position), base < range.upperBound else { break }
+            let part = max(position, base)..<min(range.upperBound, base + UInt64(TablePool.entries))
+            position = part.upperBound
+            var entries: [(page: UInt64, entry: PageTableEntry)] = []
+            pages.table.remove(part, leaf: leaf) { page, entry in
+                entries.append((page, entry))
+                return true
+            }
+            for (old, entry) in entries {
+                let new = page + (old - range.lowerBound)
+                do throws(Errno) {
+                    let leaf = try pages.table.makeLeaf(of: new)
+                    pages.table.insert(entry, at: new, leaf: leaf)
+                    let node = pages.nodes.node(of: entry.pfn)
+                    guard entry.isPresent else {
+                        node.noteVictim(entry.pfn, buffer: pages.table.owner, page: new)
+                        continue
+                    }
+                    node.frames.setOwner(of: node.index(of: entry.pfn), to: leaf)
+                } catch {
+                    // No table: the page is there, and counts no more.
+                    tally.count(entry, .none)
+                    if entry.isPresent { pages.nodes.disown(entry.pfn, into: &freed) }
+                }
+            }
+        }
+        tally.flush(in: &pages)
+    }
+}

@@ -1,0 +1,134 @@
+import CListener
+import CoherentMemory
+import Glibc
+import LinuxSupport
+import SystemPackage
+
+/// The address space of a program (struct mm_struct): the frames that the machine has for it, and those who act in it.
+///
+/// First touches of its anonymous memory come through a userfaultfd(2), and so does what a fork, munmap(2) and madvise(2) do to it. An
+/// agent, a task that shares it, executes the calls that map memory there, so that what they map is registered before anybody can
+/// touch it.
+///
+/// No lock of this class is held while memory of the program is read: the read may be a first touch, which waits for the thread that
+/// deals with events.
+final class AddressSpace: Sendable {
+    /// The mark of an address space, which a program can read and cannot guess of another one.
+    struct Mark: Hashable, Sendable { let rawValue: UInt64 }
+
+    let mark: Mark
+    let memory: Buffer
+    let faults: FileDescriptor
+
+    struct State {
+        /// What is registered. Neighbours are one range, whether or not they are one mapping.
+        var areas = RangeSet<UInt64>()
+        /// What an mremap(2) is about to move: the kernel tells that these addresses are unmapped, and their pages move.
+        var moving: Range<UInt64>?
+        /// What is being taken away because its frames failed: the kernel tells that these addresses lose what they hold.
+        var failing: Range<UInt64>?
+        /// The end of the heap (brk(2)).
+        var heapEnd: UInt64 = 0
+        /// The socket of the agent; nil for an address space that a fork has made and that has mapped nothing yet.
+        var agent: FileDescriptor?
+        /// The process, once it has made a call.
+        var process: Int32?
+        /// A process of the PID namespace whose numbers its threads have; nil where those are the daemon's.
+        var namespace: Int32?
+        var isOver = false
+    }
+
+    let state: Mutex<State>
+    /// Held while a call is executed and what follows from it is done.
+    let calls = Mutex<Void>(())
+    /// Held while events are read and dealt with: who has had it knows that what the kernel had told before is done.
+    let events = Mutex<Void>(())
+
+    init(memory: Buffer, faults: FileDescriptor, state: State = State()) {
+        mark = Mark(rawValue: .random(in: 1 ... .max))
+        self.memory = memory
+        self.faults = faults
+        self.state = Mutex(state)
+    }
+
+    deinit {
+        try? faults.close()
+        try? state.withLock { $0.agent }?.close()
+    }
+
+    /// What is registered of some addresses.
+    func areas(in range: Range<UInt64>) -> RangeSet<UInt64> {
+        state.withLock { $0.areas.intersection(RangeSet(range)) }
+    }
+
+    /// Has first touches of addresses reported from now on. What is there already stays as it is.
+    ///
+    /// - Returns: false for memory that is not anonymous, or that somebody else has registered.
+    @discardableResult
+    func register(_ range: Range<UInt64>) -> Bool {
+        guard !range.isEmpty, clistener_register(faults.rawValue, range.lowerBound, UInt64(range.count)) == 0 else {
+            return false
+        }
+        state.withLock { $0.areas.insert(contentsOf: range) }
+        return true
+    }
+
+    /// Waits until events that the kernel has told are dealt with.
+    func settle() { events.withLock { _ in } }
+
+    /// Has the agent execute a call. EPIPE where it has ended. The caller holds the calls' lock.
+    func execute(_ number: Int, _ arguments: [UInt64]) throws(Errno) -> UInt64 {
+        guard let agent = state.withLock({ $0.isOver ? nil : $0.agent }) else { throw .brokenPipe }
+        let padded = arguments + Array(repeating: 0, count: 6 - arguments.count)
+        let result = unsafe padded.withUnsafeBufferPointer {
+            unsafe clistener_command(agent.rawValue, number, $0.baseAddress!)
+        }
+        guard !(-4095..<0).contains(result) else { throw Errno(rawValue: Int32(-result)) }
+        return UInt64(bitPattern: result)
+    }
+
+    /// Takes pages away from the program whose frames failed: touches of them are SIGBUS from now on (memory_failure()).
+    ///
+    /// It waits for the agent. An address space without one keeps what it has.
+    ///
+    /// - Parameter range: whole pages, of which those go that have failed.
+    func takeFailed(_ range: Range<UInt64>, in machine: Machine) {
+        calls.withLock { _ in
+            var position = range.lowerBound
+            while position < range.upperBound, let run = machine.runs(of: memory, from: position, limit: 1).first {
+                let bytes = (run.offset..<run.offset + run.length).clamped(to: range)
+                position = run.offset + run.length
+                guard run.isPoisoned || run.isLost, !bytes.isEmpty else { continue }
+                state.withLock { $0.failing = bytes }
+                defer { state.withLock { $0.failing = nil } }
+                let arguments = [bytes.lowerBound, UInt64(bytes.count), Self.dontNeedLocked]
+                guard (try? execute(Int(CLISTENER_MADVISE), arguments)) != nil else { continue }
+                settle()
+                clistener_poison(faults.rawValue, bytes.lowerBound, UInt64(bytes.count))
+            }
+        }
+    }
+
+    /// MADV_DONTNEED_LOCKED (uapi/asm-generic/mman-common.h): also of memory that is locked.
+    private static let dontNeedLocked: UInt64 = 24
+
+    /// Lets the agent end. Descriptors are closed when nobody uses them any more.
+    func end() {
+        let agent = state.withLock { state in
+            state.isOver = true
+            return state.agent
+        }
+        if let agent { shutdown(agent.rawValue, Int32(SHUT_RDWR)) }
+    }
+}
+
+/// The address spaces of all runs, by the numbers of their memory.
+final class SpaceDirectory: Sendable {
+    private let spaces = Mutex<[Buffer.ID: AddressSpace]>([:])
+
+    subscript(memory: Buffer) -> AddressSpace? { spaces.withLock { $0[memory.id] } }
+
+    func add(_ space: AddressSpace) { spaces.withLock { $0[space.memory.id] = space } }
+
+    func remove(_ space: AddressSpace) { _ = spaces.withLock { $0.removeValue(forKey: space.memory.id) } }
+}

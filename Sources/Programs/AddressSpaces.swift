@@ -1,0 +1,326 @@
+import CListener
+import CoherentMemory
+import Glibc
+import LinuxSupport
+import Synchronization
+import SystemPackage
+
+/// The address spaces of the programs of one run, and the thread that deals with what happens in them.
+///
+/// That thread waits for nothing but the machine: neither for an agent nor for memory of a program, which may wait for it.
+final class AddressSpaces: Sendable {
+    private let world: any ProgramWorld
+    private let directory: SpaceDirectory
+    private let poll: FileDescriptor
+    /// Closed at the other end when the thread is to end.
+    private let over: FileDescriptor
+    private let end: Mutex<FileDescriptor?>
+
+    private struct State {
+        var spaces: [UInt64: AddressSpace] = [:]
+        var tokens: [AddressSpace.Mark: UInt64] = [:]
+        /// Descriptors that become readable at the end of the process of a space, by its token.
+        var ends: [UInt64: FileDescriptor] = [:]
+        var nextToken: UInt64 = 2
+        /// Processes that can have no agent, with the times at which they began.
+        var refused: [Int32: UInt64] = [:]
+        var isOver = false
+    }
+
+    private let state = Mutex(State())
+    /// Whom the threads of this process serve that read memory of programs: their touches are those of the callers.
+    private let served = Mutex<[Int32: Int32]>([:])
+
+    /// - Throws: where the host has no more descriptors or threads.
+    init(_ world: any ProgramWorld, in directory: SpaceDirectory) throws(Errno) {
+        let poll = clistener_make_poll()
+        guard poll >= 0 else { throw .last }
+        self.world = world
+        self.directory = directory
+        self.poll = FileDescriptor(rawValue: poll)
+        guard let pipe = try? FileDescriptor.pipe() else {
+            Glibc.close(poll)
+            throw .last
+        }
+        for end in [pipe.readEnd, pipe.writeEnd] { _ = fcntl(end.rawValue, F_SETFD, FD_CLOEXEC) }
+        over = pipe.readEnd
+        end = Mutex(pipe.writeEnd)
+        clistener_add_to_poll(poll, over.rawValue, 0)
+        try SystemThread { [self] in run() }.detach()
+    }
+
+    deinit {
+        try? poll.close()
+        try? over.close()
+    }
+
+    /// Ends all: the programs that are left go on with memory of the host.
+    func close() { try? end.withLock { $0.take() }?.close() }
+
+    /// Notes whose calls the calling thread answers now.
+    func serve(_ task: Int32) { served.withLock { $0[clistener_own_thread()] = task } }
+
+    // MARK: Finding
+
+    /// The address space of a task; nil for one that has no mark of this run. It may wait for the thread that deals with events.
+    func space(of task: Int32) -> AddressSpace? {
+        var mark: UInt64 = 0
+        let count = unsafe withUnsafeMutableBytes(of: &mark) {
+            unsafe clistener_peek(task, clistener_mark, $0.baseAddress!, 8)
+        }
+        guard count == 8 else { return nil }
+        return state.withLock { state in
+            state.tokens[AddressSpace.Mark(rawValue: mark)].flatMap { state.spaces[$0] }
+        }
+    }
+
+    // MARK: Coming and going
+
+    /// Whether a process may have an agent: not one of those that could not have one.
+    func isRefused(_ process: Int32, startTime: UInt64) -> Bool {
+        state.withLock { $0.refused[process] == startTime }
+    }
+
+    /// Notes that a process can have no agent.
+    func refuse(_ process: Int32, startTime: UInt64) {
+        state.withLock { state in
+            if state.refused.count > 4096 { state.refused = [:] }
+            state.refused[process] = startTime
+        }
+    }
+
+    /// Takes an address space up that has got an agent, or one more.
+    ///
+    /// - Returns: false where it is too late.
+    func add(_ space: AddressSpace, agent: FileDescriptor, process: Int32) -> Bool {
+        // What the process had before an exec.
+        for old in state.withLock({ Array($0.spaces.values) })
+        where old !== space && old.state.withLock({ $0.process }) == process {
+            remove(old)
+        }
+        let isForeign = (try? PIDNamespace(of: process) != nil) ?? false
+        space.state.withLock { state in
+            state.agent = agent
+            state.process = process
+            state.namespace = isForeign ? process : nil
+        }
+        let watch = clistener_watch_end(process)
+        guard watch >= 0 else { return false }
+        let token = enter(space) { state, token in state.ends[token] = FileDescriptor(rawValue: watch) }
+        guard let token else {
+            Glibc.close(watch)
+            return false
+        }
+        return clistener_add_to_poll(poll.rawValue, watch, token | Self.isEnd) == 0
+    }
+
+    private static let isEnd: UInt64 = 1 << 63
+
+    /// Gives a space a token, if it has none, and waits for its events; nil where all is over.
+    private func enter(_ space: AddressSpace, _ edit: (inout State, UInt64) -> Void = { _, _ in }) -> UInt64? {
+        let (token, isNew) = state.withLock { state -> (UInt64?, Bool) in
+            guard !state.isOver else { return (nil, false) }
+            if let token = state.tokens[space.mark] {
+                edit(&state, token)
+                return (token, false)
+            }
+            let token = state.nextToken
+            state.nextToken += 1
+            state.spaces[token] = space
+            state.tokens[space.mark] = token
+            edit(&state, token)
+            return (token, true)
+        }
+        if isNew { directory.add(space) }
+        if let token, isNew { clistener_add_to_poll(poll.rawValue, space.faults.rawValue, token) }
+        return token
+    }
+
+    /// Forgets an address space, and frees what it had.
+    func remove(_ space: AddressSpace) {
+        let watch = state.withLock { state -> FileDescriptor? in
+            // One that had no room has none.
+            guard let token = state.tokens.removeValue(forKey: space.mark) else { return nil }
+            state.spaces[token] = nil
+            return state.ends.removeValue(forKey: token)
+        }
+        space.end()
+        directory.remove(space)
+        clistener_remove_from_poll(poll.rawValue, space.faults.rawValue)
+        try? watch?.close()
+        world.machine.remove(space.memory)
+    }
+
+    // MARK: Events
+
+    /// How long, in milliseconds, an address space is kept after its end that a fork has made and that has made no call: nobody tells.
+    private static let sweepInterval: Int32 = 100
+
+    private func run() {
+        var tokens = [UInt64](repeating: 0, count: 16)
+        while true {
+            let orphans = state.withLock { state in
+                state.spaces.values.filter { $0.state.withLock { $0.process == nil } }
+            }
+            let timeout = orphans.isEmpty ? -1 : Self.sweepInterval
+            let count = unsafe tokens.withUnsafeMutableBufferPointer {
+                unsafe clistener_poll(poll.rawValue, $0.baseAddress!, Int32($0.count), timeout)
+            }
+            for space in orphans where clistener_has_ended(space.faults.rawValue) == 1 { remove(space) }
+            for token in tokens.prefix(Int(count)) {
+                if token == 0 { return finish() }
+                guard let space = state.withLock({ $0.spaces[token & ~Self.isEnd] }) else { continue }
+                if token & Self.isEnd != 0 { remove(space) } else { read(space) }
+            }
+        }
+    }
+
+    private func finish() {
+        let left = state.withLock { state in
+            state.isOver = true
+            return Array(state.spaces.values)
+        }
+        for space in left { remove(space) }
+    }
+
+    /// Reads events of a space and deals with them.
+    private func read(_ space: AddressSpace) {
+        var events = [clistener_event](repeating: clistener_event(), count: 16)
+        let isOver = space.events.withLock { _ in
+            let count = unsafe events.withUnsafeMutableBufferPointer {
+                unsafe clistener_read_events(space.faults.rawValue, $0.baseAddress!, Int32($0.count))
+            }
+            for event in events.prefix(Int(max(0, count))) { handle(event, of: space) }
+            return count < 0
+        }
+        if isOver { remove(space) }
+    }
+
+    private func handle(_ event: clistener_event, of space: AddressSpace) {
+        switch event.kind {
+        case CLISTENER_FAULT: touch(event.start & ~(Page.size - 1), of: space, by: event.thread)
+        case CLISTENER_FORK: fork(space, FileDescriptor(rawValue: event.file))
+        case CLISTENER_REMOVE: discard(event.start..<event.end, of: space)
+        case CLISTENER_UNMAP: unmap(event.start..<event.end, of: space)
+        default: break
+        }
+    }
+
+    private func discard(_ range: Range<UInt64>, of space: AddressSpace) {
+        var gone = RangeSet(range)
+        if let failing = space.state.withLock({ $0.failing }) { gone.remove(contentsOf: failing) }
+        for range in gone.ranges { world.machine.discard(space.memory, bytes: range) }
+    }
+
+    private func unmap(_ range: Range<UInt64>, of space: AddressSpace) {
+        let gone = space.state.withLock { state in
+            var gone = RangeSet(range)
+            if let moving = state.moving { gone.remove(contentsOf: moving) }
+            state.areas.remove(contentsOf: range)
+            return gone
+        }
+        for range in gone.ranges { world.machine.unmap(space.memory, bytes: range) }
+    }
+
+    /// dup_mmap(): what the child has, the parent has had at that moment.
+    private func fork(_ space: AddressSpace, _ faults: FileDescriptor) {
+        let memory = world.machine.makeAddressSpace(share: space.memory.share)
+        world.machine.copy(space.memory, to: memory)
+        var inherited = space.state.withLock { $0 }
+        (inherited.agent, inherited.process, inherited.moving) = (nil, nil, nil)
+        let child = AddressSpace(memory: memory, faults: faults, state: inherited)
+        guard enter(child) != nil else {
+            world.machine.remove(memory)
+            return
+        }
+        clistener_fill_mark(faults.rawValue, child.mark.rawValue)
+    }
+
+    // MARK: First touches
+
+    /// Gives a page that was touched its frame, those around it too, and the program its memory (handle_mm_fault()).
+    private func touch(_ page: UInt64, of space: AddressSpace, by thread: Int32) {
+        if page == clistener_mark {
+            if clistener_fill_mark(space.faults.rawValue, space.mark.rawValue) < 0 {
+                clistener_wake(space.faults.rawValue, page, Page.size)
+            }
+            return
+        }
+        do throws(Errno) {
+            try place(page, of: space, by: origin(of: thread, in: space))
+        } catch .noMemory {
+            // As the OOM killer does, whoever touches it ends, and not whoever only looks into it.
+            guard let process = space.state.withLock({ $0.process }),
+                ProcStatus.process(of: number(of: thread, in: space)) == process
+            else { return refuse(page, of: space) }
+            world.note("no memory for a page of process \(process), by its policy or its nodes: killed")
+            kill(process, SIGKILL)
+        } catch {
+            refuse(page, of: space)
+        }
+    }
+
+    private func origin(of thread: Int32, in space: AddressSpace) -> Origin {
+        let task = number(of: thread, in: space)
+        return Origin(pid: task, node: world.node(ofTask: task))
+    }
+
+    /// The daemon's number of a thread that touches something: of the one whose call is answered where the daemon itself does it.
+    private func number(of thread: Int32, in space: AddressSpace) -> Int32 {
+        if let task = served.withLock({ $0[thread] }) { return task }
+        guard let process = space.state.withLock({ $0.namespace }) else { return thread }
+        return (try? world.task(named: thread, by: process).task) ?? thread
+    }
+
+    /// A page that there is no frame for: SIGBUS, and EFAULT for a system call.
+    private func refuse(_ page: UInt64, of space: AddressSpace) {
+        if clistener_poison(space.faults.rawValue, page, Page.size) < 0 {
+            clistener_wake(space.faults.rawValue, page, Page.size)
+        }
+    }
+
+    /// Gives the page of an address its frame and the program its memory.
+    ///
+    /// - Throws: what the machine has against it.
+    @discardableResult
+    func place(_ page: UInt64, of space: AddressSpace, by origin: Origin) throws(Errno) -> Range<UInt64> {
+        let window = window(around: page, of: space)
+        let touched = try world.machine.touch(space.memory, at: page, around: window, origin: origin)
+        fill(touched.bytes, page: page, isFresh: touched.isFresh, of: space)
+        return touched.bytes
+    }
+
+    private func window(around page: UInt64, of space: AddressSpace) -> Range<UInt64> {
+        let size = world.faultAround
+        let start = page & ~(size - 1)
+        let whole = start..<start + size
+        // A stack grows to lower addresses, and nobody tells.
+        return space.areas(in: whole).ranges.first { $0.contains(page) } ?? page..<whole.upperBound
+    }
+
+    /// Fills pages that have frames with zeros; those that cannot be filled have none afterwards.
+    private func fill(_ bytes: Range<UInt64>, page: UInt64, isFresh: Bool, of space: AddressSpace) {
+        let faults = space.faults.rawValue
+        var position = bytes.lowerBound
+        func giveUp(_ range: Range<UInt64>) { if isFresh { world.machine.discard(space.memory, bytes: range) } }
+        var isFilled = false
+        while position < bytes.upperBound {
+            var count = clistener_fill(faults, position, bytes.upperBound - position)
+            // Not all of it is one mapping.
+            if count == -Int64(ENOENT) { count = clistener_fill(faults, position, Page.size) }
+            if count > 0 {
+                if position <= page, page < position + UInt64(count) { isFilled = true }
+                position += UInt64(count)
+            } else if count == -Int64(EEXIST) || count == -Int64(ENOENT) {
+                // It is there, and known, or not ours.
+                if position != page || count == -Int64(ENOENT) { giveUp(position..<position + Page.size) }
+                position += Page.size
+            } else {
+                giveUp(position..<bytes.upperBound)
+                break
+            }
+        }
+        // Who was woken without a page touches it again.
+        if !isFilled { clistener_wake(faults, page, Page.size) }
+    }
+}

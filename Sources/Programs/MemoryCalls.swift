@@ -1,0 +1,241 @@
+import CListener
+import CoherentMemory
+import Glibc
+import LinuxSupport
+import SystemPackage
+
+/// The calls that make, grow and move anonymous memory: brk(2), mmap(2) and mremap(2).
+extension CallingTask {
+    /// What becomes of a call of these; nil for one that is about something else.
+    func memoryOutcome(of call: clistener_call) -> CallOutcome? {
+        guard call.mapsMemory else { return nil }
+        let number = Int(call.number)
+        guard let spaces else { return .pass }
+        let space = spaces.space(of: task)
+        guard let space, space.state.withLock({ $0.agent != nil }) else {
+            return inject(call, space, spaces) ? .answered : .pass
+        }
+        let (a, b, c, d, e, f) = call.arguments
+        do throws(Errno) {
+            return try space.calls.withLock { _ throws(Errno) in
+                switch number {
+                case Int(CLISTENER_BRK): try grow(space, to: a)
+                case Int(CLISTENER_MMAP): try map(space, spaces, [a, b, c, d, e, f])
+                default: try move(space, a, oldLength: b, length: c, flags: d, to: e)
+                }
+            }
+        } catch .brokenPipe {
+            // Somebody has killed the agent: what the kernel maps now it maps unseen.
+            return .pass
+        } catch {
+            return .failure(error)
+        }
+    }
+
+    private func pages(from start: UInt64, length: UInt64) -> Range<UInt64>? {
+        let (end, overflow) = start.addingReportingOverflow(length)
+        guard !overflow, end <= Machine.addressLimit else { return nil }
+        return start & ~(Page.size - 1)..<(end + Page.size - 1) & ~(Page.size - 1)
+    }
+
+    private func grow(_ space: AddressSpace, to end: UInt64) throws(Errno) -> CallOutcome {
+        guard end != 0 else { return .pass }
+        let old = space.state.withLock { $0.heapEnd }
+        let new = try space.execute(Int(CLISTENER_BRK), [end])
+        space.settle()
+        space.state.withLock { $0.heapEnd = new }
+        if new > old, let range = pages(from: old, length: new - old) {
+            // The page that the old end lies in belongs to what there was.
+            let start = (old + Page.size - 1) & ~(Page.size - 1)
+            if start < range.upperBound { take(start..<range.upperBound, of: space) }
+        }
+        return .value(Int64(bitPattern: new))
+    }
+
+    private func map(_ space: AddressSpace, _ spaces: AddressSpaces, _ arguments: [UInt64]) throws(Errno) -> CallOutcome
+    {
+        var arguments = arguments
+        // Once it is registered, it is filled from here.
+        let populates = arguments[3] & UInt64(MAP_POPULATE) != 0
+        arguments[3] &= ~UInt64(MAP_POPULATE)
+        let start = try space.execute(Int(CLISTENER_MMAP), arguments)
+        space.settle()
+        if let range = pages(from: start, length: arguments[1]) {
+            take(range, of: space)
+            if populates { populate(range, of: space, spaces) }
+        }
+        return .value(Int64(bitPattern: start))
+    }
+
+    /// MREMAP_FIXED and MREMAP_DONTUNMAP (uapi/linux/mman.h).
+    private static let (isFixed, keepsOld) = (UInt64(2), UInt64(4))
+
+    private func move(
+        _ space: AddressSpace, _ start: UInt64, oldLength: UInt64, length: UInt64, flags: UInt64, to target: UInt64
+    ) throws(Errno) -> CallOutcome {
+        let isPlain = length <= oldLength && flags & (Self.isFixed | Self.keepsOld) == 0
+        guard !isPlain, let old = pages(from: start, length: min(oldLength, length)), start & (Page.size - 1) == 0,
+            !space.areas(in: start..<max(start &+ 1, old.upperBound)).isEmpty
+        else { return .pass }
+        space.state.withLock { $0.moving = old }
+        defer { space.state.withLock { $0.moving = nil } }
+        let new = try space.execute(Int(CLISTENER_MREMAP), [start, oldLength, length, flags, target])
+        space.settle()
+        guard new & (Page.size - 1) == 0, let range = pages(from: new, length: length) else {
+            return .value(Int64(bitPattern: new))
+        }
+        if new != start {
+            machine.move(old, of: space.memory, to: new, keepsPolicy: flags & Self.keepsOld != 0)
+            if flags & Self.keepsOld == 0 { space.state.withLock { $0.areas.remove(contentsOf: old) } }
+        } else if let policy = grownPolicy(of: space, old) {
+            // A mapping has one policy, which what it grows by has, too.
+            try? machine.setPolicy(policy, of: space.memory, bytes: old.upperBound..<range.upperBound)
+        }
+        if new != start, range.count > old.count, let policy = grownPolicy(of: space, new..<new + UInt64(old.count)) {
+            try? machine.setPolicy(policy, of: space.memory, bytes: new + UInt64(old.count)..<range.upperBound)
+        }
+        take(range, of: space)
+        return .value(Int64(bitPattern: new))
+    }
+
+    /// The policy of the last page of addresses, if it has one of its own.
+    private func grownPolicy(of space: AddressSpace, _ range: Range<UInt64>) -> MemoryPolicy? {
+        guard !range.isEmpty else { return nil }
+        let policy = machine.policy(of: space.memory, at: range.upperBound - 1)
+        return policy == .default ? nil : policy
+    }
+
+    /// Has first touches of addresses reported, and gives those pages frames that are there already (mlockall(2) with MCL_FUTURE).
+    private func take(_ range: Range<UInt64>, of space: AddressSpace) {
+        guard space.register(range) else { return }
+        adopt(range, of: space)
+    }
+
+    /// Gives pages that are there frames, as if they were touched now.
+    func adopt(_ range: Range<UInt64>, of space: AddressSpace) {
+        let origin = Origin(pid: task, node: node)
+        for page in PresentPages.of(task, in: range) where machine.nodeID(of: space.memory, at: page) == nil {
+            _ = try? machine.touch(space.memory, at: page, around: page..<page + Page.size, origin: origin)
+        }
+    }
+
+    /// Gives all pages of a range frames as far as there are any (mm_populate()).
+    private func populate(_ range: Range<UInt64>, of space: AddressSpace, _ spaces: AddressSpaces) {
+        let origin = Origin(pid: task, node: node)
+        var page = range.lowerBound
+        while page < range.upperBound, !isOver {
+            guard let bytes = try? spaces.place(page, of: space, by: origin) else { return }
+            page = max(page + Page.size, bytes.upperBound)
+        }
+    }
+
+    // MARK: Agents
+
+    /// Gives the address space of the task an agent; false where it cannot have one, and the call still waits for its answer.
+    ///
+    /// - Parameter known: its address space, if a fork has made it.
+    private func inject(_ call: clistener_call, _ known: AddressSpace?, _ spaces: AddressSpaces) -> Bool {
+        guard let stat = ProcStat(task: task), let status, mayHaveAgent(status) else { return false }
+        guard !spaces.isRefused(status.process, startTime: stat.startTime) else { return false }
+        var agent = clistener_agent()
+        var call = call
+        let result = unsafe clistener_inject(listener, &call, stop, &agent)
+        guard result == 0 else {
+            spaces.refuse(status.process, startTime: stat.startTime)
+            return result > 0
+        }
+        let (faults, socket) = (FileDescriptor(rawValue: agent.faults), FileDescriptor(rawValue: agent.socket))
+        let space =
+            known
+            ?? AddressSpace(
+                memory: machine.makeAddressSpace(share: world.share(ofUser: status.users.first ?? 0)), faults: faults)
+        // The thread goes on before the agent has said that it wakes it.
+        space.calls.withLock { _ in
+            if known != nil {
+                // The one that the fork has made goes on.
+                try? faults.close()
+            } else {
+                clistener_begin_faults(faults.rawValue)
+            }
+            if spaces.add(space, agent: socket, process: status.process) {
+                mark(space)
+                if known == nil { takeAll(of: space) }
+            } else {
+                spaces.remove(space)
+            }
+            unsafe clistener_release_agent(&agent)
+        }
+        return true
+    }
+
+    /// Takes up what a program begins with. The caller holds the calls' lock.
+    private func takeAll(of space: AddressSpace) {
+        let end = try? space.execute(Int(CLISTENER_BRK), [])
+        space.state.withLock { $0.heapEnd = end ?? 0 }
+        for mapping in (try? MapsReader.mappings(of: task, at: 0..<UInt64.max)) ?? [] where mapping.isOwnMemory {
+            take(mapping.addresses, of: space)
+        }
+    }
+
+    private func mark(_ space: AddressSpace) {
+        clistener_register(space.faults.rawValue, clistener_mark, Page.size)
+        clistener_fill_mark(space.faults.rawValue, space.mark.rawValue)
+    }
+
+    /// Whether the text of the process can be changed for a moment: nobody else executes it, and no handler of a signal will.
+    private func mayHaveAgent(_ status: TaskStatus) -> Bool {
+        guard let text = try? ProcStatus(task: task), text.words("Threads").first == "1" else { return false }
+        // What becomes the command, and maps memory until then, is no program of the machine.
+        guard linkTarget("/proc/\(task)/exe") != linkTarget("/proc/self/exe") else { return false }
+        func signals(_ key: StaticString) -> UInt64 { text.words(key).first.flatMap { UInt64($0, radix: 16) } ?? 0 }
+        return (signals("SigPnd") | signals("ShdPnd")) & signals("SigCgt") & ~signals("SigBlk") == 0
+    }
+}
+
+extension ProcMapping {
+    /// Whether it is a program's anonymous memory, as the machine counts it.
+    var isOwnMemory: Bool {
+        guard !isShared, inode == 0, !addresses.isAgents
+        else { return false }
+        return path.isEmpty || path == "[heap]" || path == "[stack]" || path.hasPrefix("[anon:")
+    }
+}
+
+/// Pages that a process has.
+enum PresentPages {
+    /// Pages of a range that are there, by their addresses (Documentation/admin-guide/mm/pagemap.rst).
+    static func of(_ task: Int32, in range: Range<UInt64>) -> [UInt64] {
+        let file = unsafe open("/proc/\(task)/pagemap", O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else { return [] }
+        defer { close(file) }
+        var found: [UInt64] = []
+        var entries = [UInt64](repeating: 0, count: 512)
+        var page = range.lowerBound >> Page.shift
+        let end = range.upperBound >> Page.shift
+        while page < end {
+            let wanted = Int(min(512, end - page))
+            let count = unsafe pread(file, &entries, wanted * 8, off_t(page * 8)) / 8
+            guard count > 0 else { break }
+            // Present, or swapped.
+            for index in 0..<count where entries[index] >> 62 != 0 {
+                found.append((page + UInt64(index)) << Page.shift)
+            }
+            // New memory is all there or not at all.
+            if page << Page.shift == range.lowerBound, found.isEmpty, range.count > 512 << 12 { break }
+            page += UInt64(count)
+        }
+        return found
+    }
+}
+
+extension Range<UInt64> {
+    /// Whether the addresses are those of an agent.
+    var isAgents: Bool { lowerBound >= clistener_agent_start && lowerBound < clistener_agent_end }
+}
+
+extension clistener_call {
+    /// Whether it is brk(2), mmap(2) or mremap(2).
+    var mapsMemory: Bool {
+        [Int(CLISTENER_BRK), Int(CLISTENER_MMAP), Int(CLISTENER_MREMAP)].contains(Int(number))
+    }
+}

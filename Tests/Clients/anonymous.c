@@ -1,0 +1,422 @@
+// anonymous WHAT …: memory of a program's own, in a `cdmfs run` of a machine with the nodes 0 and 1.
+//
+//   place NODE SIZE    touches memory of a size, all of which is to be on a node then
+//   touch SIZE         touches memory of a size; `ok`
+//   exec NODE SIZE     touches 16 MiB, then becomes `place NODE SIZE`
+//   hold SIZE          touches memory of a size, `ok`, and waits for a line of input or SIGTERM; its bytes are what they were then
+//   fail SIZE          touches memory of a size on node 1, `ok`, and waits for SIGTERM; then `bus=N` pages are SIGBUS, of which `action=N` say
+//                      BUS_MCEERR_AR, each at its address, and all are good again once they are not needed
+//   calls              mbind, move_pages, get_mempolicy, mremap, madvise, munmap, brk, fork and vfork, one after the other
+//   special            mlockall, MAP_POPULATE, O_DIRECT, futex, pipes and growing stacks on memory that was not touched before
+//   storm THREADS SECONDS [host]  all of these at once on memory whose bytes are known; without mremap and node 1 where it may be the host's
+//   refused            a touch under a policy of node 1 is SIGBUS
+//   sum                the pages of numa_maps and of meminfo, `maps=N figures=N`
+#include "client.h"
+#include <linux/futex.h>
+#include <linux/mempolicy.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#define WINDOW (128UL << 10)
+
+static void expect(const char *what, long value, long expected) {
+    errno = 0;
+    if (value != expected) fail("%s: %ld, not %ld", what, value, expected);
+}
+
+static char *map(size_t length) {
+    char *memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) fail("mmap");
+    return memory;
+}
+
+static int node_of(void *page) {
+    int status = -1;
+    if (syscall(SYS_move_pages, 0, 1UL, &page, NULL, &status, 0)) fail("move_pages");
+    return status;
+}
+
+static void expect_nodes(const char *what, char *memory, size_t length, int node) {
+    for (size_t page = 0; page < length; page += PAGE) expect(what, node_of(memory + page), node);
+}
+
+static void bind_to(char *memory, size_t length, unsigned long nodes, unsigned flags) {
+    if (syscall(SYS_mbind, memory, length, nodes ? MPOL_BIND : MPOL_DEFAULT, &nodes, 64, flags)) fail("mbind");
+}
+
+static void touch(char *memory, size_t length) {
+    for (size_t page = 0; page < length; page += PAGE) memory[page] = (char)(page >> 12);
+}
+
+static void expect_bytes(const char *what, char *memory, size_t length) {
+    for (size_t page = 0; page < length; page += PAGE) expect(what, memory[page], (char)(page >> 12));
+}
+
+static void place(int node, size_t size) {
+    char *memory = map(size);
+    touch(memory, size);
+    void *pages[512];
+    int status[512];
+    for (size_t start = 0; start < size; start += sizeof pages / 8 * PAGE) {
+        unsigned long count = 0;
+        for (size_t page = start; page < size && count < 512; page += PAGE) pages[count++] = memory + page;
+        if (syscall(SYS_move_pages, 0, count, pages, NULL, status, 0)) fail("move_pages");
+        for (unsigned long i = 0; i < count; i++) expect("a page", status[i], node);
+    }
+}
+
+static int wait_for(pid_t child) {
+    int status;
+    if (waitpid(child, &status, 0) != child) fail("waitpid");
+    return status;
+}
+
+static void calls(void) {
+    const size_t size = 4 * WINDOW;
+    char *memory = map(size);
+    expect("an untouched page", node_of(memory), -ENOENT);
+    memory[0] = 0;
+    expect("a touched page", node_of(memory), 0);
+    bind_to(memory + 2 * WINDOW, WINDOW, 2, 0);
+    touch(memory, size);
+    expect_nodes("before the bound part", memory, 2 * WINDOW, 0);
+    expect_nodes("the bound part", memory + 2 * WINDOW, WINDOW, 1);
+    expect_nodes("behind the bound part", memory + 3 * WINDOW, WINDOW, 0);
+    int found = -1;
+    unsigned long nodes = 0;
+    if (syscall(SYS_get_mempolicy, &found, &nodes, 64UL, memory + 2 * WINDOW, MPOL_F_ADDR)) fail("get_mempolicy");
+    expect("the mode", found, MPOL_BIND);
+    expect("the nodes", (long)nodes, 2);
+
+    bind_to(memory, WINDOW, 2, MPOL_MF_MOVE | MPOL_MF_STRICT);
+    expect_nodes("moved by mbind", memory, WINDOW, 1);
+    void *pages[2] = {memory, memory + WINDOW};
+    int targets[2] = {0, 1}, status[2];
+    expect("move_pages", syscall(SYS_move_pages, 0, 2UL, pages, targets, status, MPOL_MF_MOVE), 0);
+    expect("moved to 0", node_of(memory), 0);
+    expect("moved to 1", node_of(memory + WINDOW), 1);
+    unsigned long from = 2, to = 1;
+    expect("migrate_pages", syscall(SYS_migrate_pages, 0, 64UL, &from, &to), 0);
+    expect_nodes("migrated", memory, size, 0);
+    expect_bytes("after moves", memory, size);
+
+    if (madvise(memory + WINDOW, WINDOW, MADV_DONTNEED)) fail("madvise");
+    expect_nodes("not needed", memory + WINDOW, WINDOW, -ENOENT);
+    expect("the first byte of what was not needed", memory[WINDOW + PAGE], 0);
+    touch(memory, size);
+
+    // Policy, place and bytes go with a mapping that moves.
+    syscall(SYS_migrate_pages, 0, 64UL, &to, &from);
+    char *moved = mremap(memory, size, 2 * size, MREMAP_MAYMOVE);
+    if (moved == MAP_FAILED) fail("mremap");
+    expect_nodes("moved by mremap", moved, size, 1);
+    expect_bytes("moved by mremap", moved, size);
+    expect("behind it", node_of(moved + size), -ENOENT);
+    if (syscall(SYS_get_mempolicy, &found, &nodes, 64UL, moved + 2 * WINDOW, MPOL_F_ADDR)) fail("get_mempolicy");
+    expect("the mode after mremap", found, MPOL_BIND);
+    char *place = map(2 * size);
+    char *fixed = mremap(moved, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, place);
+    expect("mremap to an address", fixed - place, 0);
+    expect_nodes("moved to an address", fixed, size, 1);
+    expect_bytes("moved to an address", fixed, size);
+    if (mremap(fixed, size, WINDOW, 0) != fixed) fail("mremap to less");
+    expect_bytes("what is left", fixed, WINDOW);
+
+    // The child has what the parent had, and each its own from then on.
+    pid_t child = fork();
+    if (child < 0) fail("fork");
+    if (child == 0) {
+        expect_bytes("the child's", fixed, WINDOW);
+        expect_nodes("the child's", fixed, WINDOW, 1);
+        memset(fixed, 77, WINDOW);
+        char *own = map(WINDOW);
+        touch(own, WINDOW);
+        expect_nodes("the child's own", own, WINDOW, 0);
+        pid_t second = fork();
+        if (second == 0) {
+            expect("the child's child's", fixed[PAGE], 77);
+            char *own = malloc(1 << 20);
+            memset(own, 1, 1 << 20);
+            expect("its own", node_of(own + (1 << 19)), 0);
+            _exit(0);
+        }
+        _exit(wait_for(second) ? 1 : 0);
+    }
+    expect("the child's end", wait_for(child), 0);
+    expect_bytes("after the child's stores", fixed, WINDOW);
+    munmap(fixed, WINDOW);
+
+    char *heap = sbrk(1 << 20);
+    if (heap == (void *)-1) fail("sbrk");
+    memset(heap, 5, 1 << 20);
+    expect("the heap", node_of(heap + (1 << 19)), 0);
+    if (sbrk(-(1 << 20)) == (void *)-1) fail("sbrk back");
+    unsigned long second = 2;
+    if (syscall(SYS_set_mempolicy, MPOL_BIND, &second, 64UL)) fail("set_mempolicy");
+    char *bound = map(WINDOW);
+    touch(bound, WINDOW);
+    expect_nodes("by the policy of the task", bound, WINDOW, 1);
+    child = vfork();
+    if (child == 0) {
+        execl("/bin/true", "true", (char *)NULL);
+        _exit(9);
+    }
+    expect("vfork and exec", wait_for(child), 0);
+}
+
+static void *grow_stack(void *unused) {
+    volatile char bytes[200 << 10];
+    for (size_t i = 0; i < sizeof bytes; i += PAGE) bytes[i] = 3;
+    (void)unused;
+    return NULL;
+}
+
+static void special(void) {
+    if (mlockall(MCL_CURRENT | MCL_FUTURE)) fail("mlockall");
+    char *memory = malloc(1 << 20);
+    memory = realloc(memory, 8 << 20);
+    memory[7 << 20] = 1;
+    memory = realloc(memory, 64 << 20);
+    expect("what realloc took along", memory[7 << 20], 1);
+    char *locked = map(WINDOW);
+    expect("a page that is locked", node_of(locked + PAGE), 0);
+    munlockall();
+    char *filled = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    unsigned char resident[256];
+    if (mincore(filled, 1 << 20, resident)) fail("mincore");
+    for (int i = 0; i < 256; i++) expect("resident", resident[i] & 1, 1);
+    expect("a page that is populated", node_of(filled + (1 << 19)), 0);
+    char *untouched = map(4 << 20);
+    expect("futex", syscall(SYS_futex, (int *)untouched, FUTEX_WAKE, 1, NULL, NULL, 0), 0);
+    int ends[2];
+    if (pipe(ends) || write(ends[1], "hello", 5) != 5) fail("pipe");
+    expect("read of a pipe", read(ends[0], untouched + 2 * WINDOW, 5), 5);
+    if (mlock(untouched + (1 << 20), 1 << 20)) fail("mlock");
+    if (madvise(untouched + (2 << 20), 1 << 20, 23)) fail("MADV_POPULATE_WRITE");
+    char *shared = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    shared[0] = 1;
+    char *growing = mmap(NULL, 2 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN, -1, 0);
+    growing[0] = 1;
+    char *protected = mmap(NULL, WINDOW, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mprotect(protected, WINDOW, PROT_READ | PROT_WRITE)) fail("mprotect");
+    touch(protected, WINDOW);
+    expect_bytes("what was protected", protected, WINDOW);
+    pthread_t threads[8];
+    for (int i = 0; i < 8; i++)
+        if (pthread_create(threads + i, NULL, grow_stack, NULL)) fail("pthread_create");
+    for (int i = 0; i < 8; i++) pthread_join(threads[i], NULL);
+    grow_stack(NULL);
+    char name[] = "/var/tmp/cdmfs-direct-XXXXXX";
+    int file = mkostemp(name, O_DIRECT);
+    if (file >= 0) {
+        unlink(name);
+        char *bytes = map(1 << 20);
+        expect("a direct write of what was not touched", write(file, bytes, 65536), 65536);
+        lseek(file, 0, SEEK_SET);
+        expect("a direct read", read(file, bytes + (1 << 19), 65536), 65536);
+    }
+}
+
+static volatile int is_over, is_host;
+
+static void *storm(void *argument) {
+    unsigned seed = (unsigned)(uintptr_t)argument;
+    struct {
+        char *start;
+        size_t length;
+        char value;
+    } parts[32] = {0};
+    int zeros = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+    while (!is_over) {
+        typeof(parts[0]) *part = parts + rand_r(&seed) % 32;
+        if (!part->start) {
+            part->length = (1 + (size_t)rand_r(&seed) % 64) * PAGE;
+            part->start = map(part->length);
+            part->value = 0;
+            continue;
+        }
+        for (size_t page = 0; page < part->length; page += PAGE) expect("a byte", part->start[page], part->value);
+        switch (rand_r(&seed) % 9) {
+        case 0:
+            munmap(part->start, part->length);
+            part->start = NULL;
+            break;
+        case 1:
+            if (madvise(part->start, part->length, MADV_DONTNEED)) fail("madvise");
+            part->value = 0;
+            break;
+        case 2: {
+            if (is_host) break;
+            size_t length = part->length * 2;
+            char *moved = mremap(part->start, part->length, length, MREMAP_MAYMOVE);
+            if (moved == MAP_FAILED) fail("mremap");
+            memset(moved + part->length, part->value, length - part->length);
+            part->start = moved;
+            part->length = length;
+            if (length <= 1 << 20) break;
+            munmap(moved, length);
+            part->start = NULL;
+            break;
+        }
+        case 3: bind_to(part->start, part->length, (unsigned long)rand_r(&seed) % (is_host ? 2 : 4), MPOL_MF_MOVE); break;
+        case 4: {
+            if (rand_r(&seed) % 10) break;
+            pid_t child = fork();
+            if (child == 0) {
+                for (size_t page = 0; page < part->length; page += PAGE)
+                    if (part->start[page] != part->value) _exit(1);
+                memset(part->start, 77, part->length);
+                memset(map(1 << 16), 1, 1 << 16);
+                _exit(0);
+            }
+            if (child > 0) expect("a child", wait_for(child), 0);
+            break;
+        }
+        case 5:
+            if (read(zeros, part->start, part->length) != (ssize_t)part->length) fail("read");
+            part->value = 0;
+            break;
+        case 6: {
+            if (is_host) break;
+            void *pages[64];
+            int nodes[64], status[64];
+            unsigned long count = 0;
+            for (; count < 64 && count * PAGE < part->length; count++) {
+                pages[count] = part->start + count * PAGE;
+                nodes[count] = rand_r(&seed) % 2;
+            }
+            if (syscall(SYS_move_pages, 0, count, pages, nodes, status, MPOL_MF_MOVE) < 0) fail("move_pages");
+            for (unsigned long i = 0; i < count; i++)
+                if (status[i] >= 0) expect("a page that moved", status[i], nodes[i]);
+            break;
+        }
+        default: part->value = (char)rand_r(&seed); memset(part->start, part->value, part->length);
+        }
+    }
+    return NULL;
+}
+
+static jmp_buf back;
+
+static void jump(int signal) {
+    (void)signal;
+    siglongjmp(back, 1);
+}
+
+static volatile long failed, wants_action;
+static char *volatile failing;
+
+static void count_failure(int signal, siginfo_t *info, void *context) {
+    (void)signal, (void)context;
+    if (info->si_addr != failing) _exit(3);
+    failed++;
+    wants_action += info->si_code == BUS_MCEERR_AR;
+    siglongjmp(back, 1);
+}
+
+static void end(int signal) {
+    (void)signal;
+    is_over = 1;
+}
+
+static long count_of(FILE *file, const char *word, long unit) {
+    char line[4096];
+    long sum = 0;
+    while (fgets(line, sizeof line, file))
+        for (char *found = line; (found = strstr(found, word)); found++) {
+            char *digits = found + strlen(word);
+            while (*digits == ' ') digits++;
+            sum += strtol(digits, NULL, 10);
+        }
+    fclose(file);
+    return sum / unit;
+}
+
+int main(int count, char **arguments) {
+    const char *what = count > 1 ? arguments[1] : "";
+    if (!strcmp(what, "place")) {
+        place(atoi(arguments[2]), number(arguments[3]));
+    } else if (!strcmp(what, "touch")) {
+        size_t size = number(arguments[2]);
+        touch(map(size), size);
+    } else if (!strcmp(what, "exec")) {
+        touch(map(16 << 20), 16 << 20);
+        execl("/proc/self/exe", "anonymous", "place", arguments[2], arguments[3], (char *)NULL);
+        fail("exec");
+    } else if (!strcmp(what, "hold")) {
+        size_t size = number(arguments[2]);
+        char *memory = map(size);
+        touch(memory, size);
+        struct sigaction action = {.sa_handler = end};
+        sigaction(SIGTERM, &action, NULL);
+        printf("ok\n");
+        fflush(stdout);
+        while (!is_over) pause();
+        expect_bytes("what was held", memory, size);
+        printf("end\n");
+        return 0;
+    } else if (!strcmp(what, "fail")) {
+        size_t size = number(arguments[2]);
+        char *memory = map(size);
+        bind_to(memory, size, 2, 0);
+        touch(memory, size);
+        struct sigaction action = {.sa_handler = end}, failure = {.sa_sigaction = count_failure, .sa_flags = SA_SIGINFO};
+        sigaction(SIGTERM, &action, NULL);
+        sigaction(SIGBUS, &failure, NULL);
+        printf("ok\n");
+        fflush(stdout);
+        while (!is_over) pause();
+        for (failing = memory; failing < memory + size; failing += PAGE)
+            if (sigsetjmp(back, 1) == 0 && *failing != (char)((failing - memory) >> 12)) fail("a byte that did not fail");
+        printf("bus=%ld action=%ld\n", failed, wants_action);
+        if (madvise(memory, size, MADV_DONTNEED)) fail("madvise");
+        for (failing = memory; failing < memory + size; failing += PAGE)
+            if (*failing) fail("a byte of a new page");
+        return 0;
+    } else if (!strcmp(what, "calls")) {
+        calls();
+    } else if (!strcmp(what, "special")) {
+        special();
+    } else if (!strcmp(what, "storm")) {
+        pthread_t threads[64];
+        int number = atoi(arguments[2]);
+        is_host = count > 4;
+        printf("begin\n");
+        fflush(stdout);
+        for (long i = 0; i < number; i++)
+            if (pthread_create(threads + i, NULL, storm, (void *)(i + 1))) fail("pthread_create");
+        struct timespec duration = {atoi(arguments[3]), 0};
+        nanosleep(&duration, NULL);
+        is_over = 1;
+        for (int i = 0; i < number; i++) pthread_join(threads[i], NULL);
+    } else if (!strcmp(what, "refused")) {
+        struct sigaction action = {.sa_handler = jump};
+        sigaction(SIGBUS, &action, NULL);
+        volatile char *memory = map(WINDOW);
+        if (sigsetjmp(back, 1) == 0) {
+            memory[0] = 1;
+            fail("a page that there is no frame for");
+        }
+        if (madvise((void *)memory, WINDOW, MADV_DONTNEED)) fail("madvise");
+    } else if (!strcmp(what, "sum")) {
+        touch(map(8 << 20), 8 << 20);
+        long mapped = 0, counted = 0;
+        // The first time touches what these need themselves.
+        for (int i = 0; i < 2; i++) {
+            FILE *maps = fopen("/proc/self/numa_maps", "r"), *figures = fopen("/proc/meminfo", "r");
+            if (!maps || !figures) fail("fopen");
+            mapped = count_of(maps, "anon=", 1);
+            counted = count_of(figures, "AnonPages:", 4);
+        }
+        printf("maps=%ld figures=%ld\n", mapped, counted);
+        return 0;
+    } else {
+        fail("anonymous: what?");
+    }
+    printf("ok\n");
+    return 0;
+}

@@ -1,0 +1,205 @@
+import Foundation
+import SystemPackage
+import Testing
+
+extension Mounts {
+    /// Memory of programs under `cdmfs run`; Tests/Clients/anonymous.c has them.
+    @Suite("Memory of programs", .enabled(if: Host.isRoot && Host.watchesAddressSpaces))
+    struct ProgramMemoryTests {
+        private func command(_ mount: TestMount, _ arguments: Any..., numactl: [String] = []) throws -> [String] {
+            let policy = numactl.isEmpty ? [] : ["numactl"] + numactl
+            return [Host.cdmfs, "run", "--mount", mount.path, "--"] + policy + (try Client.anonymous.command(arguments))
+        }
+
+        private func expect(_ outcome: Outcome, _ output: String = "ok\n") {
+            #expect(outcome.ending == .exited(0), "\(outcome.errors)")
+            #expect(outcome.output == output)
+            #expect(outcome.errors == "")
+        }
+
+        /// The frames of all programs, once they have ended.
+        private func expectNothingLeft(of mount: TestMount) throws {
+            let isFree = try eventually {
+                try (0...1).allSatisfy { try mount.meminfo($0)["AnonPages"] == 0 }
+            }
+            let left = try (0...1).map { try mount.meminfo($0)["AnonPages"] ?? -1 }
+            #expect(isFree, "\(left) kB are left")
+            // Agents have the environments of their programs.
+            let mark = "CDMFS_MOUNTPOINT=\(mount.path)"
+            let isQuiet = try eventually { try processes(with: mark).isEmpty }
+            let others = try processes(with: mark)
+            #expect(isQuiet, "\(others)")
+        }
+
+        private func processes(with mark: String) throws -> [String] {
+            try FileManager.default.contentsOfDirectory(atPath: "/proc").filter { name in
+                guard Int(name) != nil, let file = FileManager.default.contents(atPath: "/proc/\(name)/environ") else {
+                    return false
+                }
+                return String(decoding: file, as: UTF8.self).split(separator: "\0").contains { $0 == mark }
+            }
+        }
+
+        @Test("Each page that a bound program touches is on its node, also behind fork and exec; figures agree")
+        func placement() throws {
+            try TestMount.with { mount in
+                expect(try run(command(mount, "place", 1, "64M", numactl: ["--membind=1"])))
+                expect(try run(command(mount, "place", 0, "64M")))
+                expect(try run(command(mount, "exec", 1, "16M", numactl: ["--membind=1"])))
+                try expectNothingLeft(of: mount)
+                let sum = try run(command(mount, "sum"))
+                let mapped = try #require(sum["maps"], "\(sum.errors)")
+                #expect(mapped >= 2048)
+                #expect(sum["maps"] == sum["figures"])
+                try expectNothingLeft(of: mount)
+            }
+        }
+
+        @Test("Policies, moves, mremap, madvise, munmap, brk, fork and vfork act on it")
+        func calls() throws {
+            try TestMount.with { mount in
+                expect(try run(command(mount, "calls")))
+                expect(try run(command(mount, "special")))
+                try expectNothingLeft(of: mount)
+            }
+        }
+
+        @Test("Threads that map, move, fork and store at once find their bytes")
+        func storm() throws {
+            try TestMount.with { mount in
+                expect(try run(command(mount, "storm", 6, 5), within: 120), "begin\nok\n")
+                try expectNothingLeft(of: mount)
+            }
+        }
+
+        @Test("A program that asks for more than its nodes have is killed, as Linux does it, and others are not")
+        func exhaustion() throws {
+            try TestMount.with(Machines.make(device: "64M")) { mount in
+                let other = try Child(command(mount, "hold", "32M"))
+                #expect(try other.line() == "ok")
+                let greedy = try run(command(mount, "touch", "128M", numactl: ["--membind=1"]))
+                #expect(greedy.ending == .killed(SIGKILL), "\(greedy.output) \(greedy.errors)")
+                // A preference is no demand.
+                expect(try run(command(mount, "touch", "128M", numactl: ["--preferred=1"])))
+                other.kill(SIGTERM)
+                #expect(try other.finish().output == "end\n")
+                try expectNothingLeft(of: mount)
+            }
+        }
+
+        @Test("Isolation refuses as it does for buffers")
+        func isolation() throws {
+            try TestMount.with(Machines.make(ram: "64M", isolation: "exclusive")) { mount in
+                // Not in the fallback list of node 0.
+                let greedy = try run(command(mount, "touch", "128M"))
+                #expect(greedy.ending == .killed(SIGKILL), "\(greedy.output) \(greedy.errors)")
+                #expect(try mount.meminfo(1)["AnonPages"] == 0)
+                let refused = try mount.values("sys/devices/system/node/node1/cdm/refused")
+                #expect(refused["fallback", default: 0] > 0)
+                try expectNothingLeft(of: mount)
+                try mount.store("restricted", in: "sys/devices/system/node/node1/cdm/isolation")
+                let restricted = try run(command(mount, "touch", "1M", numactl: ["--membind=1"]))
+                #expect(!restricted.succeeded)
+            }
+        }
+
+        @Test("A node gives up the memory of programs that run, and their bytes stay")
+        func migration() throws {
+            try TestMount.with { mount in
+                let program = try Child(command(mount, "hold", "48M", numactl: ["--membind=1"]))
+                #expect(try program.line() == "ok")
+                let before = try #require(try mount.meminfo(1)["AnonPages"])
+                #expect(before >= 48 << 10)
+                try mount.store("0", in: "sys/devices/system/node/node1/cdm/migrate")
+                #expect(try mount.meminfo(1)["AnonPages"] == 0)
+                try mount.store("offline", in: "sys/class/cdm/cdm0/state")
+                try mount.store("online", in: "sys/class/cdm/cdm0/state")
+                program.kill(SIGTERM)
+                #expect(try program.finish().output == "end\n")
+                try expectNothingLeft(of: mount)
+            }
+        }
+
+        @Test("A page that failed is SIGBUS at its address until it is not needed; others keep their bytes")
+        func failures() throws {
+            // Frames that failed are free no more.
+            try TestMount.with(checkingLeaks: false) { mount in
+                let program = try Child(command(mount, "fail", "1M"))
+                #expect(try program.line() == "ok")
+                #expect(try mount.meminfo(1)["AnonPages"] == 1024)
+                for page in 0..<64 {
+                    try mount.store("\(page * 8 << 12)", in: "sys/kernel/debug/cdm/cdm0/inject_poison")
+                }
+                let lost = try (1024 - #require(try mount.meminfo(1)["AnonPages"])) / 4
+                #expect(lost > 8)
+                program.kill(SIGTERM)
+                let outcome = try program.finish()
+                #expect(outcome.ending == .exited(0), "\(outcome.errors)")
+                #expect(outcome["bus"] == lost)
+                try expectNothingLeft(of: mount)
+            }
+        }
+
+        @Test("Killed programs leave no frame and no agent behind")
+        func killing() throws {
+            try TestMount.with { mount in
+                for round in 0..<12 {
+                    let program = try Child(command(mount, "storm", 4, 30, numactl: ["--interleave=all"]))
+                    // In the midst of its start, too.
+                    if round % 3 > 0 { #expect(try program.line() == "begin") }
+                    usleep(UInt32(round * 7919 % 120) * 1000)
+                    program.kill(SIGKILL)
+                    #expect(try program.finish().ending == .killed(SIGKILL))
+                }
+                try expectNothingLeft(of: mount)
+            }
+        }
+
+        @Test("Programs whose daemon is killed go on with memory of the host")
+        func orphans() throws {
+            try TestMount.with(endsItself: true) { mount in
+                let programs = try (0..<3).map { _ in try Child(command(mount, "storm", 4, 4, "host")) }
+                let holder = try Child(command(mount, "hold", "16M"))
+                for program in programs { #expect(try program.line() == "begin") }
+                #expect(try holder.line() == "ok")
+                try mount.killDaemon()
+                #expect(try run([Host.cdmfs, "unmount", mount.path]).succeeded)
+                for program in programs {
+                    let outcome = try program.finish(within: 60)
+                    #expect(outcome.ending == .exited(0), "\(outcome.errors)")
+                }
+                holder.kill(SIGTERM)
+                #expect(try holder.finish().output == "end\n")
+                let mark = "CDMFS_MOUNTPOINT=\(mount.path)"
+                let isQuiet = try eventually { try processes(with: mark).isEmpty }
+                #expect(isQuiet)
+            }
+        }
+
+        @Test("Without memory of programs it is the host's")
+        func noMemory() throws {
+            try TestMount.with { mount in
+                let program = try Child(
+                    [Host.cdmfs, "run", "--no-memory", "--mount", mount.path, "--"]
+                        + Client.anonymous.command(["hold", "16M"]))
+                #expect(try program.line() == "ok")
+                #expect(try mount.meminfo(0)["AnonPages"] == 0)
+                program.kill(SIGTERM)
+                #expect(try program.finish().output == "end\n")
+            }
+        }
+
+        @Test("Static programs, shells, interpreters and programs of a PID namespace of their own are at home")
+        func programs() throws {
+            try TestMount.with { mount in
+                let shell = "for i in $(seq 20); do x=$(echo $i | cat); done; echo $x"
+                let tools = [Host.cdmfs, "run", "--mount", mount.path, "--"]
+                #expect(try run(tools + ["sh", "-c", shell]).output == "20\n")
+                #expect(try run(tools + ["python3", "-c", "print(sum(range(10 ** 6)))"]).output == "499999500000\n")
+                let client = try Client.anonymous.command(["place", 1, "16M"])
+                expect(try run(tools + ["numactl", "--membind=1", "unshare", "-pf", "--mount-proc"] + client))
+                try expectNothingLeft(of: mount)
+            }
+        }
+    }
+}
