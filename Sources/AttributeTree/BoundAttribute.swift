@@ -156,12 +156,16 @@ public struct BoundAttribute: Sendable {
 
     /// Stores `bytes`, the content of one write(2), or validates them and returns the remaining work.
     ///
-    /// - Parameter client: the writer.
+    /// - Parameters:
+    ///   - client: the writer.
+    ///   - reason: where the reason of a refusal is noted, by the store or by the job that it returns.
     /// - Throws: EACCES if it cannot be written, EINVAL if the bytes are not an ``AttributeText``, or an error of the
     ///   store.
-    public func store(_ bytes: [UInt8], by client: Client = .nobody) throws(Errno) -> StoreOutcome {
-        guard let storeText else { throw .permissionDenied }
-        return try storeText(AttributeText(bytes, by: client))
+    public func store(
+        _ bytes: [UInt8], by client: Client = .nobody, reason: ErrorReason = ErrorReason()
+    ) throws(Errno) -> StoreOutcome {
+        guard let storeText else { throw reason.note(.permissionDenied, "the file cannot be written") }
+        return try storeText(AttributeText(bytes, by: client, reason: reason))
     }
 }
 
