@@ -26,6 +26,11 @@ let fuzzer: Target =
         name: "fuzzer", dependencies: fuzzed, path: "Tests/FuzzTests", exclude: ["FuzzTests.swift"],
         swiftSettings: settings + [.unsafeFlags(["-parse-as-library"])])
 
+/// The plugin that builds the documentation, for `mount-scripts/documentation` alone: others need not fetch it.
+let documentation: [Package.Dependency] =
+    Context.environment["CDMFS_DOCUMENTATION"] == nil
+    ? [] : [.package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.5.0")]
+
 let package = Package(
     name: "cdmfs",
     products: [
@@ -38,7 +43,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
         .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
-    ],
+    ] + documentation,
     targets: [
         .systemLibrary(name: "CFuse3", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
         .target(name: "CURing", linkerSettings: [.linkedLibrary("uring")]),

@@ -121,7 +121,9 @@ public struct BoundAttribute: Sendable {
 
     /// The content without a newline at its end, as in an extended attribute.
     ///
-    /// - Parameter client: the reader.
+    /// - Parameters:
+    ///   - client: the reader.
+    ///   - limit: the maximum number of bytes.
     /// - Throws: EACCES if it cannot be read, E2BIG if it has more than `limit` bytes, or an error of the show.
     public func value(for client: Client = .nobody, atMost limit: Int = .max) throws(Errno) -> String {
         let text = try text(for: client, atMost: limit).withoutNewline
@@ -157,6 +159,7 @@ public struct BoundAttribute: Sendable {
     /// Stores `bytes`, the content of one write(2), or validates them and returns the remaining work.
     ///
     /// - Parameters:
+    ///   - bytes: the content of one write(2).
     ///   - client: the writer.
     ///   - reason: where the reason of a refusal is noted, by the store or by the job that it returns.
     /// - Throws: EACCES if it cannot be written, EINVAL if the bytes are not an ``AttributeText``, or an error of the

@@ -13,7 +13,7 @@ import Testing
     @Test("A path leads to its page of the manual")
     func pages() throws {
         var count = 0
-        for entry in try Reference().entries where entry.kind == .attribute && !entry.errors.isEmpty {
+        for entry in try FileReference().entries where entry.kind == .attribute && !entry.errors.isEmpty {
             let page = Manual.page(of: entry.path.split(separator: "/").map(String.init))
             #expect(page?.errors.map(\.value) == entry.errors.map(\.reason), "\(entry.path)")
             count += 1
