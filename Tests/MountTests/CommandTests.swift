@@ -184,8 +184,7 @@ extension Mounts {
 
         @Test("The help of each command fits a terminal of 80 columns, and names the exit statuses")
         func help() throws {
-            let main = try run([Host.cdmfs, "--help"])
-            let commands = main.output.matches(of: /(?m)^  ([a-z_]+)(, [a-z_]+)?  +\S/).map { String($0.1) }
+            let commands = try commandNames()
             #expect(commands.count >= 8 && commands.contains("set"), "\(commands)")
             for arguments in [[]] + commands.map({ [$0] }) {
                 let outcome = try run([Host.cdmfs] + arguments + ["--help"])
