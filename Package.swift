@@ -49,6 +49,7 @@ let package = Package(
         .target(name: "CURing", linkerSettings: [.linkedLibrary("uring")]),
         .systemLibrary(name: "CSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+        .systemLibrary(name: "CHwloc", pkgConfig: "hwloc", providers: [.apt(["libhwloc-dev"])]),
         .target(name: "CLinux"),
         .target(name: "CListener"),
         .target(name: "LinuxSupport", dependencies: ["CLinux", system], swiftSettings: settings),
@@ -59,6 +60,9 @@ let package = Package(
                 .product(name: "TOMLKit", package: "TOMLKit"),
                 .product(name: "BitCollections", package: "swift-collections"),
             ],
+            swiftSettings: settings),
+        .target(
+            name: "TopologyImport", dependencies: ["CHwloc", "LinuxSupport", "MachineTopology", system],
             swiftSettings: settings),
         .target(
             name: "CoherentMemory",
@@ -106,8 +110,7 @@ let package = Package(
             name: "cdmfs",
             dependencies: [
                 "CLinux", "CListener", "CSeccomp", "CoherentFS", "CoherentMemory", "Fuse", "LinuxSupport",
-                "MachineTopology",
-                system,
+                "MachineTopology", "TopologyImport", system,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -119,6 +122,9 @@ let package = Package(
             name: "LinuxSupportTests", dependencies: ["LinuxSupport", system], swiftSettings: settings),
         .testTarget(
             name: "MachineTopologyTests", dependencies: ["MachineTopology", system], swiftSettings: settings),
+        .testTarget(
+            name: "TopologyImportTests", dependencies: ["TopologyImport", "LinuxSupport", "MachineTopology", system],
+            swiftSettings: settings),
         .testTarget(
             name: "CoherentMemoryTests", dependencies: ["CoherentMemory", "LinuxSupport", "MachineTopology", system],
             swiftSettings: settings),

@@ -48,8 +48,9 @@ struct LayerTests {
         "Programs": ["CListener", "CoherentMemory", "LinuxSupport", "MachineTopology"],
         "cdmfs": [
             "CLinux", "CListener", "CSeccomp", "CoherentFS", "CoherentMemory", "Fuse", "LinuxSupport",
-            "MachineTopology",
+            "MachineTopology", "TopologyImport",
         ],
+        "TopologyImport": ["CHwloc", "LinuxSupport", "MachineTopology"],
     ]
 
     private struct Source {
