@@ -56,7 +56,7 @@ public struct Attribute<Subject: Sendable>: Sendable {
     public let summary: String
 
     /// Whether the text is shown unchanged, so that an empty text is an empty file. Otherwise it ends in a newline.
-    public private(set) var isVerbatim = false
+    private(set) var isVerbatim = false
 
     /// Whether a show may have to wait for programs. It then runs in a job, not on the thread that took the read.
     public private(set) var showsInJob = false

@@ -66,7 +66,7 @@ public final class Directory: Sendable {
         public let last: @Sendable () -> UInt64
         /// Names in a range of places, in order. It may omit some if there are many, but has at least one if there is
         /// any.
-        public let list: @Sendable (ClosedRange<UInt64>) -> [(place: UInt64, name: String, kind: Node.Kind)]
+        public let list: @Sendable (ClosedRange<UInt64>) -> [(place: UInt64, name: String, kind: Item.Kind)]
 
         private let countDirectories: (@Sendable () -> Int)?
 
@@ -74,7 +74,7 @@ public final class Directory: Sendable {
         /// may be called on any thread at any time.
         public init(
             last: @escaping @Sendable () -> UInt64,
-            list: @escaping @Sendable (ClosedRange<UInt64>) -> [(place: UInt64, name: String, kind: Node.Kind)],
+            list: @escaping @Sendable (ClosedRange<UInt64>) -> [(place: UInt64, name: String, kind: Item.Kind)],
             countDirectories: (@Sendable () -> Int)? = nil
         ) {
             self.last = last
@@ -84,9 +84,9 @@ public final class Directory: Sendable {
 
         fileprivate var directoryCount: Int { countDirectories?() ?? all.count { $0.kind == .directory } }
 
-        fileprivate var all: [(name: String, kind: Node.Kind)] {
+        fileprivate var all: [(name: String, kind: Item.Kind)] {
             let last = last()
-            var all: [(name: String, kind: Node.Kind)] = []
+            var all: [(name: String, kind: Item.Kind)] = []
             var next: UInt64 = 0
             while next <= last {
                 let some = list(next...last)
@@ -101,15 +101,15 @@ public final class Directory: Sendable {
     /// Children that are found when asked for.
     struct Source: Sendable {
         /// What every child is, where a name stands for the same child for as long as the directory exists.
-        let lastingKind: Node.Kind?
+        let lastingKind: Item.Kind?
         let list: @Sendable () -> [String]
-        let lookup: @Sendable (String) -> (node: Node, lifetime: Lifetime?)?
+        let lookup: @Sendable (String) -> (item: Item, lifetime: Lifetime?)?
         /// The places of the names.
         var places: Places?
 
-        var entries: [(name: String, kind: Node.Kind)] {
+        var entries: [(name: String, kind: Item.Kind)] {
             if let places { return places.all }
-            return list().compactMap { name in (lastingKind ?? lookup(name)?.node.kind).map { (name, $0) } }
+            return list().compactMap { name in (lastingKind ?? lookup(name)?.item.kind).map { (name, $0) } }
         }
 
         var directoryCount: Int {
@@ -139,24 +139,24 @@ public final class Directory: Sendable {
 
     /// Children that are there as long as the directory, made when they are found: there may be a million directories.
     struct Fixed: Sendable {
-        let list: @Sendable () -> [(name: String, kind: Node.Kind)]
-        let lookup: @Sendable (String) -> Node?
+        let list: @Sendable () -> [(name: String, kind: Item.Kind)]
+        let lookup: @Sendable (String) -> Item?
         let directoryCount: Int
 
         /// Files.
         init(
-            list: @escaping @Sendable () -> [(name: String, kind: Node.Kind)],
-            lookup: @escaping @Sendable (String) -> Node?
+            list: @escaping @Sendable () -> [(name: String, kind: Item.Kind)],
+            lookup: @escaping @Sendable (String) -> Item?
         ) {
             self.list = list
             self.lookup = lookup
             directoryCount = 0
         }
 
-        init(_ name: String, _ node: Node) {
-            directoryCount = node.kind == .directory ? 1 : 0
-            list = { [(name, node.kind)] }
-            lookup = { $0 == name ? node : nil }
+        init(_ name: String, _ item: Item) {
+            directoryCount = item.kind == .directory ? 1 : 0
+            list = { [(name, item.kind)] }
+            lookup = { $0 == name ? item : nil }
         }
     }
 
@@ -183,22 +183,19 @@ public final class Directory: Sendable {
 
     private var order: [String] { fixedEntries.map(\.name) }
 
-    private var fixedEntries: [(name: String, kind: Node.Kind)] { fixed.flatMap { $0.list() } }
-
-    /// Whether a name always means the same child as long as the directory exists, so that it may be cached.
-    public func isFixed(_ name: String) -> Bool { find(name)?.isLasting ?? false }
+    private var fixedEntries: [(name: String, kind: Item.Kind)] { fixed.flatMap { $0.list() } }
 
     /// The child of a name, `nil` if there is none. A fixed child hides a dynamic one.
-    public func lookup(_ name: String) -> Node? { find(name)?.node }
+    public func lookup(_ name: String) -> Item? { find(name)?.item }
 
     /// The child of a name; whether the name means it as long as the directory exists, or until the end of the child's
     /// lifetime, so that it may be cached; and that lifetime, `nil` for the directory's own.
-    public func find(_ name: String) -> (node: Node, isLasting: Bool, lifetime: Lifetime?)? {
+    public func find(_ name: String) -> (item: Item, isLasting: Bool, lifetime: Lifetime?)? {
         for part in fixed {
-            if let node = part.lookup(name) { return (node, true, nil) }
+            if let item = part.lookup(name) { return (item, true, nil) }
         }
         for source in sources {
-            if let found = source.lookup(name) { return (found.node, source.lastingKind != nil, found.lifetime) }
+            if let found = source.lookup(name) { return (found.item, source.lastingKind != nil, found.lifetime) }
         }
         return nil
     }
@@ -213,7 +210,7 @@ public final class Directory: Sendable {
     }
 
     /// The names and kinds of all children, in the order of ``names``. Lasting children are not made for it.
-    public var entries: [(name: String, kind: Node.Kind)] {
+    public var entries: [(name: String, kind: Item.Kind)] {
         if sources.isEmpty { return fixedEntries }
         let fixedEntries = fixedEntries
         var seen = Set(fixedEntries.lazy.map(\.name))
@@ -233,13 +230,13 @@ public final class Directory: Sendable {
     public var places: Places? { fixed.isEmpty && sources.count == 1 ? sources[0].places : nil }
 
     /// All children with their names, in the order of ``names``. A dynamic child that disappears meanwhile is left out.
-    public var children: [(name: String, node: Node)] {
+    public var children: [(name: String, item: Item)] {
         names.compactMap { name in lookup(name).map { (name, $0) } }
     }
 }
 
-/// A child of a directory.
-public enum Node: Sendable {
+/// What a directory holds.
+public enum Item: Sendable {
     /// An attribute file.
     case attribute(BoundAttribute)
     /// A file that is read as a stream.
@@ -249,7 +246,7 @@ public enum Node: Sendable {
     /// A symbolic link with its target, relative to its directory.
     case link(String)
 
-    /// The kind of a node, without its content.
+    /// The kind of an item, without its content.
     public enum Kind: Sendable, Hashable {
         /// An attribute or a stream.
         case file
@@ -259,7 +256,7 @@ public enum Node: Sendable {
         case link
     }
 
-    /// The kind of the node.
+    /// The kind of the item.
     public var kind: Kind {
         switch self {
         case .attribute, .stream: .file
@@ -274,8 +271,8 @@ public struct Child: Sendable {
     let fixed: Directory.Fixed?
     let source: Directory.Source?
 
-    private init(_ name: String, _ node: Node) {
-        fixed = Directory.Fixed(name, node)
+    private init(_ name: String, _ item: Item) {
+        fixed = Directory.Fixed(name, item)
         source = nil
     }
 
@@ -328,7 +325,7 @@ public struct Child: Sendable {
     ///
     /// Both may be called on any thread at any time. `lookup` decides: a listed name that it does not find is left out.
     public static func dynamic(
-        list: @escaping @Sendable () -> [String], lookup: @escaping @Sendable (String) -> Node?
+        list: @escaping @Sendable () -> [String], lookup: @escaping @Sendable (String) -> Item?
     ) -> Child {
         Child(Directory.Source(lastingKind: nil, list: list) { name in lookup(name).map { ($0, nil) } })
     }
@@ -336,7 +333,7 @@ public struct Child: Sendable {
     /// Children that come and go, in any number: `places` lists them in parts, `lookup` finds one by its name.
     ///
     /// `lookup` may be called on any thread at any time, and decides.
-    public static func dynamic(places: Directory.Places, lookup: @escaping @Sendable (String) -> Node?) -> Child {
+    public static func dynamic(places: Directory.Places, lookup: @escaping @Sendable (String) -> Item?) -> Child {
         Child(
             Directory.Source(
                 lastingKind: nil, list: { places.all.map(\.name) }, lookup: { name in lookup(name).map { ($0, nil) } },
@@ -347,7 +344,7 @@ public struct Child: Sendable {
     ///
     /// Both may be called on any thread at any time. `lookup` finds every name that is listed, and no other.
     public static func lasting(
-        _ kind: Node.Kind, list: @escaping @Sendable () -> [String], lookup: @escaping @Sendable (String) -> Node?
+        _ kind: Item.Kind, list: @escaping @Sendable () -> [String], lookup: @escaping @Sendable (String) -> Item?
     ) -> Child {
         Child(Directory.Source(lastingKind: kind, list: list) { name in lookup(name).map { ($0, nil) } })
     }
@@ -358,8 +355,8 @@ public struct Child: Sendable {
     /// Both may be called on any thread at any time. `lookup` finds every name that is listed, except one whose subject
     /// has gone meanwhile. The caller caches the children, and must be notified when a subject has gone.
     public static func mortal(
-        _ kind: Node.Kind, list: @escaping @Sendable () -> [String],
-        lookup: @escaping @Sendable (String) -> (node: Node, lifetime: Lifetime?)?
+        _ kind: Item.Kind, list: @escaping @Sendable () -> [String],
+        lookup: @escaping @Sendable (String) -> (item: Item, lifetime: Lifetime?)?
     ) -> Child {
         Child(Directory.Source(lastingKind: kind, list: list, lookup: lookup))
     }

@@ -23,12 +23,11 @@ struct TOMLDocument {
         if let (line, found) = document.locator.excess {
             throw document.error(line: line, found: found, expected: "nodes, their links and caches, and distances")
         }
-        var headers = TOMLHeaders(bytes)
-        let malformed = headers.firstMalformed()
+        let fault = document.locator.fault
         let table: TOMLTable
         do {
-            // What is before such a header may be malformed, too.
-            table = try TOMLTable(string: malformed.map { String(decoding: bytes[..<$0], as: UTF8.self) } ?? text)
+            // What is before it may be malformed, too.
+            table = try TOMLTable(string: fault.map { String(decoding: bytes[..<$0.position], as: UTF8.self) } ?? text)
         } catch let error as TOMLParseError {
             // What it quotes may be a control character; its own quotation marks stay as they are.
             let reason = error.description.unicodeScalars.map { scalar in
@@ -40,10 +39,9 @@ struct TOMLDocument {
         } catch {
             throw document.error(line: 1, found: "malformed TOML", expected: "KEY = VALUE, [TABLE] or [[ARRAY]]")
         }
-        if let malformed {
+        if let fault {
             throw document.error(
-                line: document.lineNumber(at: malformed),
-                found: "malformed TOML (a table header that does not begin with a key)",
+                line: fault.line, found: "malformed TOML (\(fault.found))",
                 expected: "KEY = VALUE, [TABLE] or [[ARRAY]]")
         }
         return try body(TOMLReader(table: table, path: [], document: document))

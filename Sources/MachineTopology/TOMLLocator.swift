@@ -1,6 +1,7 @@
 /// Where the keys of a TOML document stand. The TOML library tells the line of what is malformed but not of what
 /// is well-formed and wrong, so this walks the document once more; and before the library does, for that searches its lists of
-/// tables from end to end at each key. It walks well-formed text right; of what is malformed, up to the fault.
+/// tables from end to end at each key. It walks well-formed text right; of what is malformed, up to the fault. Some faults the
+/// library asserts that there are none of, which would be the end of the process: it must not see these.
 struct TOMLLocator {
     /// A key, or an element of an array.
     private struct Place {
@@ -30,8 +31,12 @@ struct TOMLLocator {
         static let blanks = ByteSet([0x20] + (0x09...0x0d))
         static let comment = ByteSet(allBut: [0x0a])
         static let bareKey = ByteSet(allBut: Array(0...0x20) + Array(".=]".utf8))
-        static let scalar = ByteSet(allBut: Array(",]}#\n".utf8))
+        static let scalar = ByteSet(allBut: Array(",]}#\n".utf8) + (0x80...0xff))
         static let headerEnd = ByteSet(Array("] \t".utf8))
+        static let headerStart = ByteSet(
+            Array("_-\"'".utf8) + (0x30...0x39) + (0x41...0x5a) + (0x61...0x7a))
+        /// What ends a value in the library's eyes, though the walk takes it for none: white space of Unicode, too.
+        static let noValue = ByteSet(Array("}".utf8) + (0x80...0xff))
     }
 
     /// The most keys of a table: there is none that may have half as many.
@@ -48,6 +53,8 @@ struct TOMLLocator {
     private var tables = 0
     /// What there is too much of, and the line of the first that is: the walk ends there.
     private(set) var excess: (line: Int, found: String)?
+    /// The first fault that the library must not see: where it begins, and what it is.
+    private(set) var fault: (position: Int, line: Int, found: String)?
 
     /// Walks a document.
     ///
@@ -103,6 +110,11 @@ struct TOMLLocator {
     /// Ends the walk where the library ends, too: what follows is malformed.
     private mutating func end() { position = bytes.count }
 
+    private mutating func end(at start: Int, _ line: Int, found: String) {
+        fault = fault ?? (start, line, found)
+        end()
+    }
+
     /// Skips white space, newlines and comments; false at the end.
     private mutating func skipBlank() -> Bool {
         while true {
@@ -141,10 +153,16 @@ struct TOMLLocator {
 
     /// `[table]` or `[[array.of.tables]]`: the table that it opens.
     private mutating func header() -> Int {
-        let start = line
+        let (begin, start) = (position, line)
         advance()
         let isArray = current == UInt8(ascii: "[")
         if isArray { advance() }
+        skipSpaces()
+        // An empty one the library refuses itself.
+        if let current, current != UInt8(ascii: "]"), !ByteSet.headerStart.contains(current) {
+            end(at: begin, start, found: "a table header that does not begin with a key")
+            return 0
+        }
         let keys = keyPath()
         skip(.headerEnd)
         var place = 0
@@ -153,6 +171,11 @@ struct TOMLLocator {
             if isArray, index == keys.count - 1 {
                 place = addElement(to: place, at: start)
             } else if let last = places[place].elements.last {
+                guard last >= 0 else {
+                    // The key has a value, and no table.
+                    end()
+                    return 0
+                }
                 place = last
             }
             if excess != nil { break }
@@ -205,6 +228,9 @@ struct TOMLLocator {
                 if !hasParts { places[place].elements.append(-line) }
                 let start = position
                 value(of: element, depth: depth + 1)
+                if position == start, let current, ByteSet.noValue.contains(current) {
+                    return end(at: start, line, found: "an array with something that is no value")
+                }
                 guard position > start, skipBlank() else { return end() }
                 if current == UInt8(ascii: ",") { advance() } else if current != UInt8(ascii: "]") { return end() }
             }

@@ -96,7 +96,10 @@ def frames(name, policy, way, count):
         yield int(count)
         return
     file = os.open(f"{buffers}/{name}", os.O_RDWR)
-    if way == "touch":
+    if way == "allocate":
+        os.posix_fallocate(file, 0, int(count) * 4096)
+        yield int(count)
+    elif way == "touch":
         os.ftruncate(file, int(count) * 4096)
         yield from touches(file, int(count))
     else:

@@ -30,7 +30,7 @@ import Testing
     private func sentences(of text: String, _ scene: Scene) throws -> [(path: String, sentence: String)] {
         var said: [(String, String)] = []
         func visit(_ inode: Inode, _ path: [String]) throws {
-            if case .attribute(let attribute)? = (inode as? TreeInode)?.node, attribute.isWritable {
+            if case .attribute(let attribute)? = (inode as? TreeInode)?.item, attribute.isWritable {
                 let reason = ErrorReason()
                 do throws(Errno) {
                     _ = try attribute.store(Array(text.utf8), by: Client(task: 1, user: 0), reason: reason)

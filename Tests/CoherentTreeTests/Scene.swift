@@ -43,19 +43,19 @@ final class Scene {
     }
 
     /// What stands at a path below sys/.
-    func node(_ path: String) throws -> AttributeTree.Node {
-        var node = AttributeTree.Node.directory(root)
+    func item(_ path: String) throws -> Item {
+        var item = Item.directory(root)
         for name in path.split(separator: "/") {
-            guard case .directory(let directory) = node, let next = directory.lookup(String(name)) else {
+            guard case .directory(let directory) = item, let next = directory.lookup(String(name)) else {
                 throw Errno.noSuchFileOrDirectory
             }
-            node = next
+            item = next
         }
-        return node
+        return item
     }
 
     func attribute(_ path: String) throws -> BoundAttribute {
-        guard case .attribute(let attribute) = try node(path) else { throw Errno.isDirectory }
+        guard case .attribute(let attribute) = try item(path) else { throw Errno.isDirectory }
         return attribute.opened()
     }
 
@@ -84,18 +84,18 @@ final class Scene {
     }
 
     /// Every path below sys/ with what stands there; links are not followed.
-    func walk(_ body: (String, AttributeTree.Node) throws -> Void) rethrows { try walk(root, "", body) }
+    func walk(_ body: (String, Item) throws -> Void) rethrows { try walk(root, "", body) }
 
-    private func walk(_ directory: Directory, _ path: String, _ body: (String, AttributeTree.Node) throws -> Void)
+    private func walk(_ directory: Directory, _ path: String, _ body: (String, Item) throws -> Void)
         rethrows
     {
         for name in directory.names {
-            guard let node = directory.lookup(name) else {
+            guard let item = directory.lookup(name) else {
                 Issue.record("\(path)/\(name) is listed and not there")
                 continue
             }
-            try body("\(path)/\(name)", node)
-            if case .directory(let child) = node { try walk(child, "\(path)/\(name)", body) }
+            try body("\(path)/\(name)", item)
+            if case .directory(let child) = item { try walk(child, "\(path)/\(name)", body) }
         }
     }
 }

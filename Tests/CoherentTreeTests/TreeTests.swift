@@ -16,8 +16,8 @@ private let memory = "devices/system/memory"
         try scene.makeBuffer("a", pages: 8)
         let formats = TextFormats()
         var count = 0
-        try scene.walk { path, node in
-            switch node {
+        try scene.walk { path, item in
+            switch item {
             case .attribute(let attribute):
                 #expect(attribute.size == 4096, "\(path)")
                 guard attribute.permissions.contains(.ownerRead) else { return }
@@ -30,21 +30,21 @@ private let memory = "devices/system/memory"
             }
         }
         #expect(count > 100)
-        #expect(throws: Errno.noSuchFileOrDirectory) { try scene.node("devices/system/node/node3") }
-        #expect(throws: Errno.noSuchFileOrDirectory) { try scene.node("devices/system/node/node01") }
+        #expect(throws: Errno.noSuchFileOrDirectory) { try scene.item("devices/system/node/node3") }
+        #expect(throws: Errno.noSuchFileOrDirectory) { try scene.item("devices/system/node/node01") }
     }
 
     @Test("A link leads somewhere inside the tree")
     func links() throws {
         let scene = try Scene()
-        scene.walk { path, node in
-            guard case .link(let target) = node else { return }
+        scene.walk { path, item in
+            guard case .link(let target) = item else { return }
             var names = path.split(separator: "/").dropLast()
             for part in target.split(separator: "/") {
                 if part == ".." { names.removeLast() } else { names.append(part) }
             }
             // Out of sys/ lead those to dev/ and buffers/, which are not this tree's.
-            #expect(throws: Never.self, "\(path) -> \(target)") { try scene.node(names.joined(separator: "/")) }
+            #expect(throws: Never.self, "\(path) -> \(target)") { try scene.item(names.joined(separator: "/")) }
         }
     }
 
@@ -64,6 +64,37 @@ private let memory = "devices/system/memory"
             #expect(try scene.text("\(controls)/\(file)") == before)
         }
         #expect(throws: Errno.permissionDenied) { try scene.store("1", in: "\(controls)/size") }
+    }
+
+    private static let inputs: [(name: String, text: String)] = [
+        ("a word", "garbage\n"), ("a newline", "\n"), ("a NUL byte", "\0"), ("a NUL byte inside", "1\u{0}2"),
+        ("a negative number", "-1\n"), ("a number of 20 digits", "99999999999999999999\n"), ("half a number", "0x\n"),
+        ("a number and a word", "1x\n"), ("a format", "%s%n%p\n"), ("spaces", "   \n"),
+    ]
+
+    @Test("Garbage to every writable attribute is refused and changes nothing", arguments: inputs)
+    func garbage(name: String, text: String) throws {
+        let scene = try Scene()
+        try scene.makeBuffer("a", pages: 256)
+        // kstrtobool() looks at the first letters only.
+        let truths = ["/online", "/demotion_enabled", "/weighted_interleave/auto"]
+        let isTruth = text.utf8.first.map { "01".utf8.contains($0) } == true && !text.utf8.contains(0)
+        var count = 0
+        try scene.walk { path, item in
+            guard case .attribute(let attribute) = item, attribute.isWritable else { return }
+            // Whatever is written to compact asks for it, as in Linux.
+            if attribute.name == "compact" || isTruth && truths.contains(where: path.hasSuffix) { return }
+            count += 1
+            let isReadable = attribute.permissions.contains(.ownerRead)
+            let before = isReadable ? try scene.text(path) : ""
+            let error = #expect(throws: Errno.self, "\(path) took \(name)") { try scene.store(text, in: path) }
+            #expect(error == nil || error == .invalidArgument || error == .outOfRange, "\(path), \(name): \(error!)")
+            // The root group's tasks are the host's, which come and go.
+            guard isReadable, path != "/fs/cgroup/cgroup.procs" else { return }
+            #expect(try scene.text(path) == before, "\(path), \(name)")
+        }
+        #expect(count > 30)
+        #expect(try scene.word("kernel/cdm/buffers/a/placement") == "N0=256")
     }
 
     @Test("Pages move to a node and back, and the job is in the list")

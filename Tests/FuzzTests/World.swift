@@ -74,7 +74,7 @@ final class World {
 
     /// One write(2), whose work, if it leaves some, is done at once.
     func store(_ bytes: [UInt8], in path: String) {
-        guard let inode = try? inode(path) as? TreeInode, case .attribute(let attribute) = inode.node else { return }
+        guard let inode = try? inode(path) as? TreeInode, case .attribute(let attribute) = inode.item else { return }
         do throws(Errno) {
             if case .job(let job) = try attribute.opened().store(bytes, by: Client(task: getpid(), user: geteuid())) {
                 try job.run(Cancellation())
@@ -90,7 +90,7 @@ final class World {
 
     /// The text of an attribute; nil where there is none.
     func show(_ path: String) -> String? {
-        guard let inode = try? inode(path) as? TreeInode, case .attribute(let attribute) = inode.node else {
+        guard let inode = try? inode(path) as? TreeInode, case .attribute(let attribute) = inode.item else {
             return nil
         }
         return try? attribute.opened().show()
@@ -100,7 +100,7 @@ final class World {
     static let writable: [String] = {
         var paths: [String] = []
         func visit(_ inode: CoherentFS.Inode, _ path: String) throws {
-            if let tree = inode as? TreeInode, case .attribute(let attribute) = tree.node, attribute.isWritable {
+            if let tree = inode as? TreeInode, case .attribute(let attribute) = tree.item, attribute.isWritable {
                 paths.append(path)
             }
             guard inode.attributes.type == .directory else { return }

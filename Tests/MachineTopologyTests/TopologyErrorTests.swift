@@ -162,7 +162,10 @@ private func manyNodes(_ count: Int) -> String {
             // Where the library asserts what it should look for.
             (1, "[~]"), (2, "a = 1\n[[ é]]"), (1, "[\n"), (1, "[[[a]]]"),
             (5, "a = [\n[+1],\n['''\n[~''']] # [~\n[=]"), (1, "a = \"x\n[~]"),
-            (3, "a = \"\"\"\n[~ \\\"\"\"\"\n[#"),
+            (3, "a = \"\"\"\n[~ \\\"\"\"\"\n[#"), (1, "a = [}"), (1, "a = [1, }"), (1, "a = { b = [[}"),
+            (1, "a = [\u{2028}1]"), (1, "a = [\u{a0}}"), (1, "a = [\u{85}]"),
+            // A key that has a value is no table.
+            (2, "a = [1]\n[a]\nb = 1"), (2, "a = [1]\n[[a]]\nb = 1"), (3, "a = [1]\n[a.b]\nc = 1"),
         ])
     func malformed(line: Int, text: String) {
         let error = #expect(throws: TopologyError.self) { try Topology(toml: text, file: "t.toml") }

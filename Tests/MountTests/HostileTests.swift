@@ -7,17 +7,14 @@ extension Mounts {
     /// Bad input gets a clear errno, and hurts nobody.
     @Suite("Hostile input")
     struct HostileTests {
+        /// Longer than an attribute; what fits is tried without a mount.
         private static let inputs: [(name: String, bytes: [UInt8])] = [
-            ("a word", Array("garbage\n".utf8)), ("a newline", [10]), ("a NUL byte", [0]),
-            ("a NUL byte inside", Array("1\u{0}2".utf8)), ("100 KiB", [UInt8](repeating: 65, count: 100 << 10)),
-            ("100 KiB of NUL bytes", [UInt8](repeating: 0, count: 100 << 10)), ("no UTF-8", [0xff, 0xfe, 0x80]),
-            ("a negative number", Array("-1\n".utf8)), ("a number of 20 digits", Array("99999999999999999999\n".utf8)),
-            ("half a number", Array("0x\n".utf8)), ("a number and a word", Array("1x\n".utf8)),
-            ("a format", Array("%s%n%p\n".utf8)), ("spaces", Array("   \n".utf8)),
+            ("100 KiB of NUL bytes", [UInt8](repeating: 0, count: 100 << 10)),
             ("100 KiB of digits", [UInt8](repeating: 49, count: 100 << 10)),
         ]
 
-        @Test("Garbage to every writable attribute is refused and changes nothing", arguments: inputs.indices)
+        @Test(
+            "More than an attribute holds is refused by every attribute and changes nothing", arguments: inputs.indices)
         func garbage(index: Int) throws {
             let (name, bytes) = HostileTests.inputs[index]
             try TestMount.with { mount in
@@ -25,13 +22,8 @@ extension Mounts {
                 try mount.fill(mount.path + "/buffers/a", limit: 1 << 20)
                 let writable = try mount.walk("sys").filter { $0.kind == S_IFREG && $0.permissions & 0o222 != 0 }
                 #expect(writable.count > 30)
-                // kstrtobool() looks at the first letters only.
-                let truths = ["/online", "/demotion_enabled", "/weighted_interleave/auto"]
-                let isTruth =
-                    bytes.count <= 4096 && bytes.first.map { "01".utf8.contains($0) } == true && !bytes.contains(0)
                 // Whatever is written to compact asks for it, as in Linux.
                 for attribute in writable where !attribute.file.hasSuffix("/compact") {
-                    if isTruth, truths.contains(where: attribute.file.hasSuffix) { continue }
                     let isReadable = attribute.permissions & 0o444 != 0
                     let before = isReadable ? try mount.text(attribute.file) : ""
                     do {

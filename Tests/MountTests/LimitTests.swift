@@ -118,8 +118,10 @@ extension Mounts {
                         try take("frames", as: 1234, mount, "g\(UInt32.random(in: 0..<1 << 30))", "bind:1", "write", 1)
                             == "taken=1 error=-"
                     })
-                #expect(try take("frames", as: 1237, mount, "h", "bind:1", "direct", 656) == "taken=0 error=ENOSPC")
+                #expect(try take("frames", as: 1237, mount, "h", "bind:1", "direct", 656) == "taken=0 error=EDQUOT")
                 #expect(try take("frames", as: 1237, mount, "i", "bind:1", "direct", 655) == "\(all) error=-")
+                #expect(try take("frames", as: 1238, mount, "j", "bind:1", "allocate", 656) == "taken=0 error=EDQUOT")
+                #expect(try take("frames", as: 1238, mount, "k", "bind:1", "allocate", 655) == "\(all) error=-")
             }
         }
 

@@ -21,7 +21,7 @@ final class TreeCache: Sendable {
     private struct Entry {
         var inode: TreeInode
         var identity: Directory.Identity?
-        var kind: AttributeTree.Node.Kind
+        var kind: Item.Kind
         var isLasting: Bool
         var startsJob: Bool
         /// The subject's own lifetime; what is below goes with it.
@@ -99,14 +99,14 @@ final class TreeCache: Sendable {
 
     /// The inode of a child: the one the kernel knows, unless the name stands for another subject by now.
     func inode(
-        of node: AttributeTree.Node, name: FileName, parent: InodeNumber, shownAs shownNumber: InodeNumber,
+        of item: Item, name: FileName, parent: InodeNumber, shownAs shownNumber: InodeNumber,
         in shownParent: InodeNumber, isLasting: Bool = true, lifetime: Lifetime? = nil, inherited: Lifetime? = nil,
         ownership: (@Sendable () -> Directory.Ownership)? = nil
     ) -> TreeInode {
-        let kind = node.kind
-        let startsJob = node.startsJob
+        let kind = item.kind
+        let startsJob = item.startsJob
         var identity: Directory.Identity?
-        if case .directory(let directory) = node { identity = directory.identity }
+        if case .directory(let directory) = item { identity = directory.identity }
         return state.withLock { state in
             let key = Key(parent: parent, name: name)
             if let entry = state.byKey[key], entry.kind == kind, entry.identity == identity, !entry.isGone {
@@ -115,18 +115,18 @@ final class TreeCache: Sendable {
                 }
                 return TreeInode(
                     number: services.inodes.makeNumber(), name: name, parent: parent, shownAs: shownNumber,
-                    in: shownParent, isUnshared: true, node: node, tree: self, lifetime: lifetime ?? inherited,
+                    in: shownParent, isUnshared: true, item: item, tree: self, lifetime: lifetime ?? inherited,
                     inherited: ownership)
             }
             let inode = TreeInode(
                 number: services.inodes.makeNumber(), name: name, parent: parent, shownAs: shownNumber, in: shownParent,
-                node: node, tree: self, lifetime: lifetime ?? inherited, inherited: ownership)
+                item: item, tree: self, lifetime: lifetime ?? inherited, inherited: ownership)
             state.byKey[key] = Entry(
                 inode: inode, identity: identity, kind: kind, isLasting: isLasting, startsJob: startsJob,
                 lifetime: lifetime)
             state.keys[inode.number] = key
             if let controlled = state.byKey[key]?.controlled { state.controls[controlled] = key }
-            if case .directory(let directory) = node, directory.ownership == nil, directory.hasChangingDirectories {
+            if case .directory(let directory) = item, directory.ownership == nil, directory.hasChangingDirectories {
                 state.changing.insert(inode.number)
             }
             return inode

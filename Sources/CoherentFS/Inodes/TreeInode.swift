@@ -7,7 +7,7 @@ import SystemPackage
 
 /// A file, directory or link of the sys/ tree.
 final class TreeInode: Inode, @unchecked Sendable {
-    let node: AttributeTree.Node
+    let item: Item
     /// Its name, and what the kernel calls the directory that has it.
     let name: FileName
     let parentNumber: InodeNumber
@@ -25,12 +25,12 @@ final class TreeInode: Inode, @unchecked Sendable {
 
     init(
         number: InodeNumber, name: FileName, parent parentNumber: InodeNumber, shownAs shownNumber: InodeNumber,
-        in parent: InodeNumber, isUnshared: Bool = false, node: AttributeTree.Node, tree: TreeCache,
+        in parent: InodeNumber, isUnshared: Bool = false, item: Item, tree: TreeCache,
         lifetime: Lifetime? = nil,
         inherited: (@Sendable () -> Directory.Ownership)? = nil
     ) {
-        self.node = node
-        if case .directory(let directory) = node {
+        self.item = item
+        if case .directory(let directory) = item {
             ownership = directory.ownership ?? inherited
         } else {
             ownership = inherited
@@ -40,14 +40,14 @@ final class TreeInode: Inode, @unchecked Sendable {
         self.lifetime = lifetime
         self.tree = tree
         self.shownNumber = shownNumber
-        if case .directory = node { group = shownNumber } else { group = parent }
+        if case .directory = item { group = shownNumber } else { group = parent }
         self.isUnshared = isUnshared
         super.init(number: number)
     }
 
     override var attributes: FileAttributes {
         var attributes =
-            switch node {
+            switch item {
             case .attribute(let attribute):
                 FileAttributes(inode: shownNumber, type: .regular, permissions: UInt32(attribute.permissions.rawValue))
             case .stream(let stream):
@@ -58,7 +58,7 @@ final class TreeInode: Inode, @unchecked Sendable {
             case .link:
                 FileAttributes(inode: shownNumber, type: .symbolicLink, permissions: 0o777)
             }
-        switch node {
+        switch item {
         case .attribute(let attribute): attributes.size = Int64(attribute.size)
         case .stream(let stream): attributes.size = Int64(stream.size)
         case .directory(let directory): attributes.linkCount = 2 + UInt32(clamping: directory.directoryCount)
@@ -74,7 +74,7 @@ final class TreeInode: Inode, @unchecked Sendable {
     /// Makes it whose the subject is, and no more open.
     private func adopt(_ attributes: inout FileAttributes) {
         guard let ownership = ownership?() else { return }
-        switch node {
+        switch item {
         case .attribute(let attribute) where attribute.isAdministrative: return
         case .directory(let directory) where directory.ownership != nil:
             attributes.permissions = UInt32(ownership.permissions.rawValue)
@@ -88,16 +88,16 @@ final class TreeInode: Inode, @unchecked Sendable {
     override var attributeTimeout: Double { ownership == nil ? TreeCache.forever : 0 }
 
     override var linkTarget: String? {
-        if case .link(let target) = node { target } else { nil }
+        if case .link(let target) = item { target } else { nil }
     }
 
     override func child(_ name: FileName) throws(Errno) -> (inode: Inode, timeout: Double)? {
-        guard case .directory(let directory) = node else { throw .notDirectory }
+        guard case .directory(let directory) = item else { throw .notDirectory }
         if isGone { return nil }
         if let inode = tree.lasting(name, parent: number) { return (inode, TreeCache.forever) }
         guard let found = directory.find(name.string) else { return nil }
         let inode = tree.inode(
-            of: found.node, name: name, parent: number, shownAs: shownNumber(of: name, found.node), in: shownNumber,
+            of: found.item, name: name, parent: number, shownAs: shownNumber(of: name, found.item), in: shownNumber,
             isLasting: found.isLasting, lifetime: found.lifetime, inherited: lifetime, ownership: ownership)
         // If it went meanwhile, the sweep may have missed it, and the kernel must not come to trust it.
         if inode.isGone { return nil }
@@ -110,7 +110,7 @@ final class TreeInode: Inode, @unchecked Sendable {
     override var parent: Inode? { tree.parent(of: self) }
 
     override func entries() throws(Errno) -> [DirectoryEntry] {
-        guard case .directory(let directory) = node else { throw .notDirectory }
+        guard case .directory(let directory) = item else { throw .notDirectory }
         if isGone { return [] }
         return directory.entries.map {
             let name = FileName($0.name)
@@ -119,7 +119,7 @@ final class TreeInode: Inode, @unchecked Sendable {
     }
 
     /// What stat(2) calls a child: the same at every lookup. The directory of what may get another name is called by what it controls.
-    private func shownNumber(of name: FileName, _ child: AttributeTree.Node?) -> InodeNumber {
+    private func shownNumber(of name: FileName, _ child: Item?) -> InodeNumber {
         if case .directory(let directory) = child, let controlled = directory.identity?.subject(as: ControlledFile.self)
         {
             return TreeCache.number(ofControlsOf: InodeNumber(rawValue: controlled.inode))
@@ -128,13 +128,13 @@ final class TreeInode: Inode, @unchecked Sendable {
     }
 
     private var places: Directory.Places? {
-        if case .directory(let directory) = node, !isGone { directory.places } else { nil }
+        if case .directory(let directory) = item, !isGone { directory.places } else { nil }
     }
 
     override var lastPlace: UInt64? { places?.last() }
 
     override func entries(at places: ClosedRange<UInt64>) -> [(place: UInt64, entry: DirectoryEntry)] {
-        guard case .directory(let directory) = node, let listed = self.places?.list(places) else { return [] }
+        guard case .directory(let directory) = item, let listed = self.places?.list(places) else { return [] }
         return listed.map {
             let name = FileName($0.name)
             let number = shownNumber(of: name, directory.lookup($0.name))
@@ -146,8 +146,8 @@ final class TreeInode: Inode, @unchecked Sendable {
         flags: Int32, caller: Caller
     ) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) {
         let opener = Opener(task: Client(caller).task, uid: caller.uid, gid: caller.gid)
-        if case .stream(let stream) = node { return try open(stream, flags: flags, by: opener) }
-        guard case .attribute(let attribute) = node else { throw .isDirectory }
+        if case .stream(let stream) = item { return try open(stream, flags: flags, by: opener) }
+        guard case .attribute(let attribute) = item else { throw .isDirectory }
         if isGone { throw .operationNotSupportedByDevice }
         // The mode keeps ordinary users out; this is for root, whom sysfs refuses, too.
         let access = flags & O_ACCMODE
@@ -165,7 +165,7 @@ final class TreeInode: Inode, @unchecked Sendable {
 
     /// A handle that `open` gave is closed.
     func closed() {
-        if node.startsJob { tree.close(self) }
+        if item.startsJob { tree.close(self) }
     }
 
     private func open(
@@ -178,7 +178,7 @@ final class TreeInode: Inode, @unchecked Sendable {
     }
 
     override func change(_ changes: AttributeChanges, caller: Caller, isOpen: Bool) throws(Errno) {
-        if case .directory = node, changes.size != nil { throw .isDirectory }
+        if case .directory = item, changes.size != nil { throw .isDirectory }
         // `echo >` truncates and touch(1) sets times: both change nothing here.
         guard changes.mode != nil || changes.uid != nil || changes.gid != nil else { return }
         // As in sysfs, where everything is root's. Who else has files here may not make the daemon keep things.
@@ -187,7 +187,7 @@ final class TreeInode: Inode, @unchecked Sendable {
     }
 
     override func makeDirectory(_ name: FileName, permissions: UInt32, caller: Caller) throws(Errno) -> Inode {
-        guard case .directory(let directory) = node, let maker = directory.maker else { throw .notPermitted }
+        guard case .directory(let directory) = item, let maker = directory.maker else { throw .notPermitted }
         guard name.string.utf8.count <= 255 else { throw .fileNameTooLong }
         try maker.make(name.string)
         guard let found = try child(name) else { throw .noSuchFileOrDirectory }
@@ -195,7 +195,7 @@ final class TreeInode: Inode, @unchecked Sendable {
     }
 
     override func remove(_ name: FileName, isDirectory: Bool) throws(Errno) {
-        guard isDirectory, case .directory(let directory) = node, let maker = directory.maker else {
+        guard isDirectory, case .directory(let directory) = item, let maker = directory.maker else {
             throw .notPermitted
         }
         try maker.remove(name.string)
@@ -206,7 +206,7 @@ final class TreeInode: Inode, @unchecked Sendable {
 }
 
 extension FileType {
-    fileprivate init(_ kind: AttributeTree.Node.Kind) {
+    fileprivate init(_ kind: Item.Kind) {
         switch kind {
         case .file: self = .regular
         case .directory: self = .directory
@@ -215,7 +215,7 @@ extension FileType {
     }
 }
 
-extension AttributeTree.Node {
+extension Item {
     /// Whether this is an attribute whose writes may take long.
     var startsJob: Bool {
         if case .attribute(let attribute) = self { attribute.startsJob } else { false }

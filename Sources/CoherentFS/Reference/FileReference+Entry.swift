@@ -74,7 +74,7 @@ extension FileReference {
             let page = path.isEmpty ? nil : chapters.lazy.compactMap { $0.pages[name] }.first
             var declared = ""
             var (isPollable, startsJob) = (false, false)
-            switch (inode as? TreeInode)?.node {
+            switch (inode as? TreeInode)?.item {
             case .attribute(let attribute)?:
                 kind = .attribute
                 declared = attribute.summary

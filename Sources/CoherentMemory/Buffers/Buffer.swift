@@ -105,7 +105,7 @@ public final class Buffer: Sendable, Identifiable {
     public var hugeMode: HugeMode { state.withLock { $0.huge } }
 
     /// Whether the pages are one run of a node's contiguous share.
-    public var isContiguous: Bool { state.withLock { $0.contiguous != nil } }
+    var isContiguous: Bool { state.withLock { $0.contiguous != nil } }
 
     /// The counters of the buffer.
     public var counters: BufferCounters { state.withLock { $0.counters } }

@@ -45,7 +45,7 @@ extension Memory {
             backing.zero(bytes)
             return restored
         }
-        for pages in restored?.ranges ?? RangeSet().ranges { settle(pages, of: buffer, moving: true) }
+        for pages in restored?.ranges ?? RangeSet().ranges { placeOnHost(pages, of: buffer, moving: true) }
         return restored != nil
     }
 }
@@ -97,7 +97,7 @@ extension Buffer.State {
     }
 
     /// Gives the pages of a direct buffer that were withheld back, as zeros; those for which there is no frame stay away. The
-    /// caller holds the buffer's lock, and then has what came back where it belongs (``Memory/settle(_:of:in:moving:)``).
+    /// caller holds the buffer's lock, and then has what came back where it belongs (``Memory/placeOnHost(_:of:in:moving:)``).
     ///
     /// - Returns: the pages that were withheld.
     @discardableResult

@@ -16,7 +16,7 @@ extension Memory {
     /// - Parameters:
     ///   - pages: may reach behind the end.
     ///   - file: what is about to become the buffer's; nil for what is.
-    func settle(_ pages: Range<UInt64>, of buffer: Buffer, in file: BackingFile? = nil, moving: Bool) {
+    func placeOnHost(_ pages: Range<UInt64>, of buffer: Buffer, in file: BackingFile? = nil, moving: Bool) {
         guard nodes.hasHostNodes else { return }
         // The file forgets nothing, so what was said of the pages around is not to be in ever more pieces.
         var page = HugePage.pages(around: pages.lowerBound).lowerBound

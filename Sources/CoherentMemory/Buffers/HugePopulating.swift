@@ -51,7 +51,7 @@ extension Buffer.State {
         }
         let isComplete = end == pages.upperBound
         // The kernel asks for each page of a failed read-ahead again: only that is counted.
-        if isComplete || pages.count == 1 || shortage == .prefix {
+        if isComplete || pages.count == 1 || shortage != .all {
             refused.forEach { memory.nodes[$0].counters.refusedHugePages.add(1) }
             if !isComplete { counters.refused += 1 }
         }

@@ -4,6 +4,8 @@ import SystemPackage
 enum Shortage {
     /// No page gets one: the kernel asks again, page by page, and only the touched page must fail.
     case all
+    /// No page gets one, and nobody asks again for less: what was refused counts now.
+    case whole
     /// The pages before the first that cannot get one keep theirs.
     case prefix
 }
@@ -65,10 +67,10 @@ extension Buffer.State {
                 return part.allocated == stretch.count
             }
             let isComplete = got.allocated == missing
-            if isComplete || missing == 1 || shortage == .prefix { placer.countRefusals(got) }
+            if isComplete || missing == 1 || shortage != .all { placer.countRefusals(got) }
             let list = unsafe UnsafeBufferPointer(start: buffer, count: count)
             if !isComplete {
-                if missing == 1 || shortage == .prefix { counters.refused += 1 }
+                if missing == 1 || shortage != .all { counters.refused += 1 }
                 guard shortage == .prefix, got.allocated > 0 else {
                     for index in 0..<count { unsafe memory.release(list[index].frames) }
                     // Pages before the first missing one are there all the same.

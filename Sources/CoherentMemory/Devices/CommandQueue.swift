@@ -23,7 +23,7 @@ public final class CommandQueue: Sendable {
         case command(UInt64, Command)
         case invalidation(@Sendable () -> Void)
         /// An invalidation that another device waits for during a command.
-        case surrender(@Sendable () -> Void)
+        case handOver(@Sendable () -> Void)
     }
 
     private struct Entry: Sendable {
@@ -115,8 +115,8 @@ public final class CommandQueue: Sendable {
     }
 
     /// The same for another device, of which a command waits for it: see ``serve(until:)``.
-    func surrender(_ body: @escaping @Sendable () -> Void) {
-        append(.surrender(body))
+    func handOver(_ body: @escaping @Sendable () -> Void) {
+        append(.handOver(body))
         ring()
     }
 
@@ -145,7 +145,7 @@ public final class CommandQueue: Sendable {
         while let entry = next() {
             wait(for: entry)
             switch entry.work {
-            case .invalidation(let body), .surrender(let body): body()
+            case .invalidation(let body), .handOver(let body): body()
             case .command(let sequence, let command): execute(sequence, command, isLate: isLate(entry))
             }
         }
@@ -187,7 +187,7 @@ public final class CommandQueue: Sendable {
                 var next = DispatchTime.distantFuture
                 for place in state.waiting.indices {
                     let entry = state.waiting[place]
-                    guard case .surrender(let body) = entry.work else { continue }
+                    guard case .handOver(let body) = entry.work else { continue }
                     guard let start = start(of: entry, state) else {
                         state.waiting.remove(at: place)
                         return (body, next)

@@ -114,7 +114,7 @@ extension Device {
     var stall: Duration? { condition.stall }
 
     /// Whether the device is gone because its link was cut, and has not been added again.
-    public internal(set) var isSevered: Bool {
+    internal(set) var isSevered: Bool {
         get { condition.isSevered.load(ordering: .acquiring) }
         set { condition.isSevered.store(newValue, ordering: .releasing) }
     }

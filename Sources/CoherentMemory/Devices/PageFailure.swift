@@ -41,7 +41,7 @@ public struct FailedRange: Sendable, Hashable {
 
 extension Errno {
     /// EHWPOISON: the page has failed before.
-    public static var hardwarePoisoned: Errno { Errno(rawValue: EHWPOISON) }
+    static var hardwarePoisoned: Errno { Errno(rawValue: EHWPOISON) }
 }
 
 extension PageFailure {

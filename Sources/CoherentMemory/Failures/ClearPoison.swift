@@ -32,7 +32,7 @@ extension Failures {
                 if isMarked { state.restoreDirect(record.page..<record.page + 1, in: memory) }
             }
             memory.tables.punchEmptied()
-            if buffer.isDirect { memory.settle(record.page..<record.page + 1, of: buffer, moving: true) }
+            if buffer.isDirect { memory.placeOnHost(record.page..<record.page + 1, of: buffer, moving: true) }
             return record
         }
         guard let record else { return false }

@@ -31,7 +31,7 @@ extension Machine {
                 guard memory.empty(buffer, pages: 0..<UInt64.max >> Page.shift) else { throw Errno.resourceBusy }
                 let size = buffer.size
                 if size > 0 { try allocate(buffer, bytes: 0..<size, keepsSize: true, origin: origin) }
-                memory.settle(0..<Page.count(of: size), of: buffer, in: backing, moving: false)
+                memory.placeOnHost(0..<Page.count(of: size), of: buffer, in: backing, moving: false)
                 try buffer.state.withLock { state throws(Errno) in
                     guard state.size == size, state.contiguous == nil, state.huge != .pool, state.pages.markers == 0
                     else {
@@ -68,13 +68,13 @@ extension Machine {
 
     /// Makes a direct buffer longer, after every page up to the new end got its frame.
     ///
-    /// - Throws: ENOSPC or EPERM where not all could get one; then nothing has changed.
+    /// - Throws: ENOSPC, EDQUOT or EPERM where not all could get one; then nothing has changed.
     func grow(_ buffer: Buffer, to size: UInt64, origin: Origin) throws(Errno) {
         while true {
             let old = buffer.size
             guard size > old else { return }
             try allocate(buffer, bytes: old..<size, keepsSize: true, origin: origin)
-            memory.settle(old >> Page.shift..<Page.count(of: size), of: buffer, moving: false)
+            memory.placeOnHost(old >> Page.shift..<Page.count(of: size), of: buffer, moving: false)
             let isDone = try buffer.state.withLock { state throws(Errno) in
                 // Somebody may have made it shorter, and freed what was just taken.
                 guard state.size >= old else { return false }
@@ -93,7 +93,7 @@ extension Machine {
     func growPartly(_ buffer: Buffer, from offset: UInt64, to end: UInt64, origin: Origin) throws(Errno) {
         do throws(Errno) {
             try grow(buffer, to: end, origin: origin)
-        } catch .noSpace {
+        } catch  where error == .noSpace || error == .diskQuotaExceeded {
             var isFirst = true
             var next = min(end, (offset / Page.size + 1) * Page.size)
             while true {

@@ -50,7 +50,7 @@ extension Machine {
                 var outcome = MigrationResult()
                 if let wanted = mover.select(batch, of: buffer, filter: filter, &outcome) {
                     outcome = mover.move(wanted, in: batch, of: buffer, filter: filter, targets: [node], prepaid: nil)
-                    if outcome.moved > 0 { memory.settle(batch, of: buffer, moving: true) }
+                    if outcome.moved > 0 { memory.placeOnHost(batch, of: buffer, moving: true) }
                     note(outcome)
                 }
                 part.add(outcome)

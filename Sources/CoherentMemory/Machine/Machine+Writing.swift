@@ -75,8 +75,8 @@ extension Machine {
     ///   - keepsSize: whether the size of the buffer stays.
     ///   - origin: the task that asks, and its node.
     ///   - isCancelled: checked repeatedly.
-    /// - Throws: ENOSPC if there are not enough frames, EINTR if cancelled; pages that had no frame then have none
-    ///   again. EINVAL for an empty range, EFBIG beyond the largest offset, EPERM behind the end of a contiguous
+    /// - Throws: ENOSPC if there are not enough frames, EDQUOT if the buffer's user has had its share of them, EINTR if
+    ///   cancelled; pages that had no frame then have none again. EINVAL for an empty range, EFBIG beyond the largest offset, EPERM behind the end of a contiguous
     ///   buffer.
     public func allocate(
         _ buffer: Buffer, bytes: Range<UInt64>, keepsSize: Bool, origin: Origin, isCancelled: () -> Bool = { false }
@@ -105,10 +105,8 @@ extension Machine {
                     // The whole of a huge page comes, and goes, with any part of it.
                     let unit = HugePage.pages(around: part.lowerBound)
                     if state.huge != .never, state.pages.isEmpty(unit) { missing = [unit] }
-                    // Nobody asks again for less: what isolation refuses is counted now.
                     fresh += missing
-                    let end = try state.populate(part, in: memory, origin: origin, policy: .prefix)
-                    guard end == part.upperBound else { throw .noMemory }
+                    try state.populate(part, in: memory, origin: origin, policy: .whole)
                 }
             } catch {
                 for range in fresh { memory.discard(buffer, pages: range, .untouched) }

@@ -46,11 +46,11 @@ extension Mover {
         guard let (target, new) = takeRun(of: run.count, from: open) else { return refuse(pinned: false) }
         let all = 0..<UInt64(run.count)
         var outcome: MigrationResult?
-        defer { letGo(of: buffer) }
+        defer { releaseHold(of: buffer) }
         do throws(Errno) {
             try recall(all, of: buffer, moving: .all, isCancelled: isCancelled)
             let isPaced = devices.contains { $0.pace == .real && ($0.node === target || $0.node === source) }
-            if isPaced { try takeOut(all, of: buffer, isCancelled: isCancelled) }
+            if isPaced { try uncacheAndHold(all, of: buffer, isCancelled: isCancelled) }
             outcome = relabel(buffer, from: run, to: new, of: target)
         } catch {
             target.release(new)
@@ -61,7 +61,7 @@ extension Mover {
             guard target.isPresent else { throw .operationNotSupportedByDevice }
             return buffer.isPinned ? refuse(pinned: true) : MigrationResult()
         }
-        memory.settle(all, of: buffer, moving: true)
+        memory.placeOnHost(all, of: buffer, moving: true)
         // Over the links they go batch by batch, as others do.
         var part = outcome
         var left = outcome.moved
@@ -85,7 +85,7 @@ extension Mover {
 
     /// Takes the pages of a contiguous buffer out of the page cache, batch by batch, and holds touches of them back. EINTR when
     /// cancelled; then none is held.
-    private func takeOut(_ pages: Range<UInt64>, of buffer: Buffer, isCancelled: () -> Bool) throws(Errno) {
+    private func uncacheAndHold(_ pages: Range<UInt64>, of buffer: Buffer, isCancelled: () -> Bool) throws(Errno) {
         for first in stride(from: pages.lowerBound, to: pages.upperBound, by: Int(Self.batch)) {
             if isCancelled() { throw .interrupted }
             buffer.unmapTurn.withLock { _ in
@@ -124,8 +124,7 @@ extension Mover {
                     state.pages.seize(page)
                     entry.isDeviceMapped = false
                 }
-                PageSet.relabel(&entry, in: old, by: new.start + page, of: target, freed: &freed)
-                unsafe tally.set(slot, to: entry)
+                unsafe tally.relabel(slot, entry, in: old, by: new.start + page, of: target, freed: &freed)
                 outcome.moved += 1
             }
             tally.flush(in: &state.pages)

@@ -6,7 +6,7 @@ extension Mover {
     /// How often pages that somebody brings back into the page cache are taken out again.
     private static let attempts = 8
 
-    /// Takes pages that are about to move out of the page cache, and holds touches of them back until ``letGo(of:)``.
+    /// Takes pages that are about to move out of the page cache, and holds touches of them back until ``releaseHold(of:)``.
     ///
     /// Called with the buffer's migration turn, by a thread that the page cache does not wait for. Reads are held back only
     /// once no invalidation of theirs is under way: that waits for the lock of a page, which the kernel holds for a read. Of
@@ -29,7 +29,7 @@ extension Mover {
     }
 
     /// Lets those who wait for pages that were on their way have them.
-    func letGo(of buffer: Buffer) {
+    func releaseHold(of buffer: Buffer) {
         let waiters = buffer.state.withLock { state -> [@Sendable () -> Void] in
             guard let hold = state.hold else { return [] }
             state.pages.putBack(hold.pages, filter: .migrating)

@@ -103,15 +103,14 @@ extension Mover {
                 preconditionFailure("a huge page is incomplete")
             }
             var entry = PageTableEntry(rawValue: unsafe slot.pointee)
-            PageSet.relabel(
-                &entry, in: old, by: destination.run.start + page - unit.lowerBound, of: new, freed: &freed)
             entry.isMigrating = entry.isMigrating && isHeld
-            unsafe tally.set(slot, to: entry)
+            unsafe tally.relabel(
+                slot, entry, in: old, by: destination.run.start + page - unit.lowerBound, of: new, freed: &freed)
         }
         if destination.growsPool, old.leavePool(FrameRun(start: oldStart, count: HugePage.frames)) {
             new.zone.withLock { $0.pool.usage.surplus += 1 }
         }
         tally.flush(in: &state.pages)
-        outcome.crossings = [Crossing(from: old.index, to: new.index, pages: HugePage.frames)]
+        outcome.crossings = tally.crossings
     }
 }

@@ -188,11 +188,11 @@ final class Mover: Sendable {
             if isPaced { holdBack(pages, of: buffer, filter: filter) }
             var outcome = move(
                 wanted, in: pages, of: buffer, filter: filter, targets: targets, prepaid: prepaid, isHeld: isPaced)
-            if outcome.moved > 0 { memory.settle(pages, of: buffer, moving: true) }
+            if outcome.moved > 0 { memory.placeOnHost(pages, of: buffer, moving: true) }
             outcome.add(refused)
             return outcome
         } arrived: {
-            letGo(of: buffer)
+            releaseHold(of: buffer)
         }
         guard let outcome else {
             leave(pages, of: buffer, filter: filter)

@@ -131,36 +131,33 @@ extension Mover {
         if !isPinned { splitMatch(pages, filter: filter, in: &state, from: &frames) }
         let hasDevices = !state.pages.contexts.isEmpty
         var tally = PageTally(nodes)
-        var crossings = Crossings()
         var (old, new) = (nodes[0], nodes[0])
         unsafe state.pages.forEachMatch(pages, filter: filter) { page, slot in
             var entry = PageTableEntry(rawValue: unsafe slot.pointee)
             let wasMarked = entry.isMigrating
             entry.isMigrating = false
-            defer { unsafe tally.set(slot, to: entry) }
             // A device may have taken the page up meanwhile.
             if isPinned || entry.isDeviceMapped || hasDevices && isBusy(page, entry, in: state) {
                 outcome.failed += 1
                 outcome.pinned += 1
-                return
+                return unsafe tally.set(slot, to: entry)
             }
             // A reserved huge page, if one came here meanwhile, moves as a whole or not at all.
             guard !entry.isHuge, let pfn = frames.next() else {
                 outcome.failed += 1
                 if frames.isOverShare { outcome.overShare += 1 }
-                return
+                return unsafe tally.set(slot, to: entry)
             }
             if !old.span.contains(entry.pfn) { old = nodes.node(of: entry.pfn) }
             if !new.span.contains(pfn) { new = nodes.node(of: pfn) }
-            PageSet.relabel(&entry, in: old, by: pfn, of: new, freed: &freed)
-            crossings.add(from: old.index, to: new.index)
             entry.isMigrating = wasMarked && isHeld
+            unsafe tally.relabel(slot, entry, in: old, by: pfn, of: new, freed: &freed)
             outcome.moved += 1
         }
         tally.flush(in: &state.pages)
-        outcome.crossings = crossings.all
+        outcome.crossings = tally.crossings
         if frames.isPrepaid { return }
-        for crossing in crossings.all {
+        for crossing in tally.crossings {
             let node = nodes[crossing.to]
             memory.placer.account(crossing.pages, on: node, intended: frames.targets[0], isLocal: node === local)
         }

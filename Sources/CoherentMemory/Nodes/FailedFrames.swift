@@ -10,7 +10,7 @@ public enum FailureReason: String, Sendable, Hashable, CaseIterable {
     case offlined
 
     /// Whether its contents are lost.
-    public var isPoison: Bool { self != .offlined }
+    var isPoison: Bool { self != .offlined }
 }
 
 /// The frames of one node that failed (PG_hwpoison), whether somebody still has them or they are out of use. The node's

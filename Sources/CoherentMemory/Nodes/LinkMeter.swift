@@ -33,8 +33,8 @@ final class LinkMeter: Sendable {
 
 extension Link {
     /// The modelled time in nanoseconds to read bytes from the device.
-    public func readTime(of bytes: UInt64) -> UInt64 { readLatency + bytes * 1000 / readBandwidth }
+    func readTime(of bytes: UInt64) -> UInt64 { readLatency + bytes * 1000 / readBandwidth }
 
     /// The modelled time in nanoseconds to write bytes to the device.
-    public func writeTime(of bytes: UInt64) -> UInt64 { writeLatency + bytes * 1000 / writeBandwidth }
+    func writeTime(of bytes: UInt64) -> UInt64 { writeLatency + bytes * 1000 / writeBandwidth }
 }

@@ -50,15 +50,3 @@ final class TransferMatrix: Sendable {
         }
     }
 }
-
-/// The crossings of a batch, gathered.
-struct Crossings {
-    private(set) var all: [Crossing] = []
-
-    /// Adds a page.
-    mutating func add(from: Int, to: Int) {
-        if let last = all.indices.last, all[last].from == from, all[last].to == to { return all[last].pages += 1 }
-        if let known = all.firstIndex(where: { $0.from == from && $0.to == to }) { return all[known].pages += 1 }
-        all.append(Crossing(from: from, to: to, pages: 1))
-    }
-}

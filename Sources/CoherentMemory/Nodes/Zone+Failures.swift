@@ -35,17 +35,17 @@ extension Zone {
             // A reserved page on its way back is pooled, too, until all of it has come.
             guard pool.isFree(unit), pool.dissolve(unit) != nil else { return .inUse }
             if pool.usage.surplus > 0 { pool.usage.surplus -= 1 }
-            surrender(unit, table: table)
+            freeHugePage(unit, table: table)
             return .free
         }
         guard owner == FrameTable.free else { return .inUse }
-        takeOut(frame)
+        isolateFree(frame)
         retire(frame, table: table)
         return .free
     }
 
     /// Takes a free frame out of where it is free.
-    private mutating func takeOut(_ frame: Int) {
+    private mutating func isolateFree(_ frame: Int) {
         let block = frame / framesPerBlock
         if state(of: block) == .goingOffline {
             addIsolated(-1, in: block)

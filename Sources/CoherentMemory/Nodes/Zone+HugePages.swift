@@ -35,7 +35,7 @@ extension Zone {
         }
         var given = 0
         while max(count, pool.usage.used) < pool.usage.persistent, let unit = pool.dissolve() {
-            surrender(unit, table: table)
+            freeHugePage(unit, table: table)
             given += 1
             guard given < limit else { return (taken, false) }
         }
@@ -48,11 +48,11 @@ extension Zone {
         guard pool.usage.free > 0 else { return }
         let frames = frames(of: block)
         for unit in frames.lowerBound / HugePage.frames..<frames.upperBound / HugePage.frames where pool.isFree(unit) {
-            if pool.dissolve(unit) != nil { surrender(unit, table: table) }
+            if pool.dissolve(unit) != nil { freeHugePage(unit, table: table) }
         }
     }
 
-    mutating func surrender(_ unit: Int, table: FrameTable) {
+    mutating func freeHugePage(_ unit: Int, table: FrameTable) {
         table.setOwner(of: Self.frames(of: unit), to: FrameTable.free)
         putBack(Self.frames(of: unit), table: table)
     }
@@ -71,7 +71,7 @@ extension Zone {
                 switch pool.takeBack(part.count, of: unit, stays: !hasFailed) {
                 case .incomplete: break
                 case .pooled: table.setOwner(of: Self.frames(of: unit), to: FrameTable.pooled)
-                case .released: surrender(unit, table: table)
+                case .released: freeHugePage(unit, table: table)
                 }
             }
             start = part.upperBound

@@ -68,19 +68,6 @@ extension PageSet {
         return count
     }
 
-    /// Gives a page another frame; sees to the old one, and to no counters.
-    @inline(__always)
-    static func relabel(
-        _ entry: inout PageTableEntry, in old: Node, by pfn: PFN, of new: Node, freed: inout FreedFrames
-    ) {
-        let frame = old.index(of: entry.pfn)
-        new.frames.setOwner(of: new.index(of: pfn), to: old.frames.owner(of: frame))
-        old.frames.setOwner(of: frame, to: FrameTable.unmapped)
-        freed.append(entry.pfn, node: old)
-        entry.pfn = pfn
-        entry.hasHint = false
-    }
-
     /// Takes the frames of pages that failed away, and leaves markers in their place: from now on touches of these pages
     /// fail, and what comes back from the page cache is let go. No device maps them any more.
     ///

@@ -3,9 +3,8 @@
 ///
 /// Must be flushed before the owner's lock is given up.
 struct PageTally: ~Copyable {
-    /// Changes of one node's counters.
-    private struct Part {
-        var node: Node?
+    /// What some pages add to the counters of a node.
+    private struct Sums {
         var (pages, active, cached, written, huge) = (0, 0, 0, 0, 0)
 
         @inline(__always)
@@ -17,17 +16,37 @@ struct PageTally: ~Copyable {
             if entry.isHuge, !entry.isPooled, entry.pfn % UInt64(HugePage.frames) == 0 { huge += sign }
         }
 
+        func apply(to node: Node, _ sign: Int) {
+            if active != 0 { node.counters.active.add(sign * active) }
+            if cached != 0 { node.counters.cached.add(sign * cached) }
+            if written != 0 { node.counters.written.add(sign * written) }
+            if huge != 0 { node.counters.huge.add(sign * huge) }
+        }
+    }
+
+    /// Changes of one node's counters.
+    private struct Part {
+        var node: Node?
+        var sums = Sums()
+
+        @inline(__always)
+        mutating func add(_ entry: PageTableEntry, _ sign: Int) { sums.add(entry, sign) }
+
         /// Changes the node's counters, and returns how many pages it got.
         mutating func flush() -> (node: Int, pages: Int)? {
             guard let node else { return nil }
-            if active != 0 { node.counters.active.add(active) }
-            if cached != 0 { node.counters.cached.add(cached) }
-            if written != 0 { node.counters.written.add(written) }
-            if huge != 0 { node.counters.huge.add(huge) }
-            let result = (node.index, pages)
+            sums.apply(to: node, 1)
+            let result = (node.index, sums.pages)
             self = Part()
             return result.1 == 0 ? nil : result
         }
+    }
+
+    /// Pages that went from one node to another, with what they count for on either.
+    private struct Moved {
+        var from: Node
+        var to: Node
+        var sums = Sums()
     }
 
     private let nodes: NodeMap
@@ -38,7 +57,14 @@ struct PageTally: ~Copyable {
     /// Pages that nodes got before the present ones, by the nodes' places.
     private var earlier: [(node: Int, pages: Int)] = []
 
-    init(_ nodes: NodeMap) { self.nodes = nodes }
+    private var moved: Moved
+    /// The pages that got other frames, by the nodes that they went from and to; complete once the tally is flushed.
+    private(set) var crossings: [Crossing] = []
+
+    init(_ nodes: NodeMap) {
+        self.nodes = nodes
+        moved = Moved(from: nodes[0], to: nodes[0])
+    }
 
     /// Changes an entry.
     @inline(__always)
@@ -72,8 +98,47 @@ struct PageTally: ~Copyable {
     /// Counts pages that got frames that follow each other.
     mutating func count(_ pages: Int, from first: PageTableEntry, of node: Node) {
         if came.node !== node { Self.select(node, &came, &earlier) }
-        came.pages += pages
-        if first.isHuge, !first.isPooled { came.huge += pages / HugePage.frames }
+        came.sums.pages += pages
+        if first.isHuge, !first.isPooled { came.sums.huge += pages / HugePage.frames }
+    }
+
+    /// Gives a page another frame; sees to the old one.
+    ///
+    /// - Parameter entry: what the slot becomes, but for the frame; it counts as what the slot holds does.
+    @inline(__always)
+    mutating func relabel(
+        _ slot: UnsafeMutablePointer<UInt64>, _ entry: PageTableEntry, in old: Node, by pfn: PFN, of new: Node,
+        freed: inout FreedFrames
+    ) {
+        var entry = entry
+        let frame = old.index(of: entry.pfn)
+        new.frames.setOwner(of: new.index(of: pfn), to: old.frames.owner(of: frame))
+        old.frames.setOwner(of: frame, to: FrameTable.unmapped)
+        freed.append(entry.pfn, node: old)
+        entry.pfn = pfn
+        entry.hasHint = false
+        if moved.from !== old || moved.to !== new { selectCrossing(from: old, to: new) }
+        moved.sums.add(entry, 1)
+        unsafe slot.pointee = entry.rawValue
+    }
+
+    private mutating func selectCrossing(from old: Node, to new: Node) {
+        endCrossing()
+        (moved.from, moved.to) = (old, new)
+    }
+
+    private mutating func endCrossing() {
+        let pages = moved.sums.pages
+        guard pages > 0 else { return }
+        moved.sums.apply(to: moved.from, -1)
+        moved.sums.apply(to: moved.to, 1)
+        moved.sums = Sums()
+        let (from, to) = (moved.from.index, moved.to.index)
+        if let known = crossings.firstIndex(where: { $0.from == from && $0.to == to }) {
+            crossings[known].pages += pages
+        } else {
+            crossings.append(Crossing(from: from, to: to, pages: pages))
+        }
     }
 
     private static func select(_ node: Node, _ part: inout Part, _ earlier: inout [(node: Int, pages: Int)]) {
@@ -81,8 +146,13 @@ struct PageTally: ~Copyable {
         part.node = node
     }
 
-    /// Changes the counters.
+    /// Changes the counters. Once for a tally that pages were moved with.
     mutating func flush(in set: inout PageSet) {
+        endCrossing()
+        for crossing in crossings {
+            set.add(-crossing.pages, node: crossing.from)
+            set.add(crossing.pages, node: crossing.to)
+        }
         if let done = left.flush() { set.add(done.pages, node: done.node) }
         if let done = came.flush() { set.add(done.pages, node: done.node) }
         if !earlier.isEmpty {

@@ -36,10 +36,10 @@ public struct MemoryPolicy: Sendable, Hashable {
     /// The named nodes; empty for ``Mode/default`` and ``Mode/local``, exactly one for ``Mode/prefer``.
     public let nodes: IDSet
     /// The meaning of the nodes, if the policy has a flag.
-    public let flag: NodeFlag?
+    let flag: NodeFlag?
 
     /// Whether automatic balancing may move pages among the nodes (MPOL_F_NUMA_BALANCING), as a program has set it.
-    public let isBalanced: Bool
+    let isBalanced: Bool
     /// The node from which ``Mode/bind`` and ``Mode/preferMany`` look for the nearest one (set_mempolicy_home_node(2)); nil for the
     /// node of the CPU that touches a page.
     public let home: Int?

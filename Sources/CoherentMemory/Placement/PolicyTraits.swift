@@ -79,7 +79,7 @@ extension MemoryPolicy.Mode {
     }
 
     /// The constant of set_mempolicy(2), MPOL_DEFAULT to MPOL_WEIGHTED_INTERLEAVE.
-    public var constant: Int32 { traits.constant }
+    var constant: Int32 { traits.constant }
 
     /// The mode of a constant of set_mempolicy(2), without its flags; nil for an unknown one.
     public init?(constant: Int32) {

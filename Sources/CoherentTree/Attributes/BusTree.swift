@@ -29,7 +29,7 @@ enum BusTree {
         ]
     }
 
-    private static func device(_ folder: String, _ name: String) -> AttributeTree.Node {
+    private static func device(_ folder: String, _ name: String) -> Item {
         .link("../../../\(folder)/\(name)")
     }
 
@@ -38,7 +38,7 @@ enum BusTree {
         _ name: String, at folder: String, isLasting: Bool = true, list: @escaping @Sendable () -> [String],
         contains: @escaping @Sendable (String) -> Bool
     ) -> Child {
-        let lookup: @Sendable (String) -> AttributeTree.Node? = { name in
+        let lookup: @Sendable (String) -> Item? = { name in
             contains(name) ? device(folder, name) : nil
         }
         return bus(

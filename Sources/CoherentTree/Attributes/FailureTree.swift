@@ -31,16 +31,16 @@ enum FailureTree {
 
     /// The children of a directory, for as long as a device can be reached.
     static func reachable(_ directory: Directory, over device: Device) -> [Child] {
-        [AttributeTree.Node.Kind.file, .directory, .link].map { kind in
+        [Item.Kind.file, .directory, .link].map { kind in
             .mortal(
                 kind,
                 list: {
                     device.node.lifetime == nil ? [] : directory.entries.filter { $0.kind == kind }.map(\.name)
                 },
                 lookup: { name in
-                    guard let lifetime = device.node.lifetime, let node = directory.lookup(name), node.kind == kind
+                    guard let lifetime = device.node.lifetime, let item = directory.lookup(name), item.kind == kind
                     else { return nil }
-                    return (node, lifetime)
+                    return (item, lifetime)
                 })
         }
     }

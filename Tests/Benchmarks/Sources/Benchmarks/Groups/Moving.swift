@@ -97,6 +97,8 @@ extension Group {
         _ = try timed(site.path) { unsafe clients_store(mapped, bytes, 1, 0, &$0) }
         /// Seconds of a sample; those of a run are more than the six that 2,000 moves may take.
         let length = 1.0
+        /// Moves a second that the writers are asked to bear.
+        let asked = 2000.0 / 6
         func increments(meanwhile: () throws -> Double) throws -> [Double] {
             var begun: OpaquePointer?
             try unsafe Failure.check(clients_begin_increments(mapped, bytes, 2, &begun), "increments")
@@ -104,8 +106,8 @@ extension Group {
             let rate = try timed("increments") { unsafe clients_end_increments(begun, &$0) }
             return [rate, try moves.get()]
         }
-        func moves() throws -> Double {
-            let mover = Mover(migrate)
+        func moves(_ pace: Double? = nil) throws -> Double {
+            let mover = Mover(migrate, roundsPerSecond: pace.map { $0 / 2 })
             Thread.sleep(forTimeInterval: length)
             return 2 * Double(try mover.end()) / length
         }
@@ -113,11 +115,11 @@ extension Group {
             Trial(
                 [
                     Row(
-                        "atomic increments by two threads of 64 MiB that moves", .perSecond,
+                        "atomic increments by two threads of 64 MiB that moves 333 times a second", .perSecond,
                         .ratio(site.contestant, to: alone, 0.9)),
                     Row(
                         "moves of 64 MiB under two threads of atomic increments", .perSecond,
-                        .figure(site.contestant, beside: alone, 2000.0 / 6)),
+                        .figure(site.contestant, beside: alone, asked)),
                 ],
                 [
                     Trial.Entrant(contestant: alone) {
@@ -127,7 +129,12 @@ extension Group {
                         }[0]
                         return [rate, try moves()]
                     },
-                    Trial.Entrant(contestant: site.contestant) { try increments(meanwhile: moves) },
+                    Trial.Entrant(contestant: site.contestant) {
+                        // As many moves as the CPUs allow leave the writers what is over: that tells of the CPUs.
+                        let paced = try increments { try moves(asked) }
+                        guard paced[1] > 0.9 * asked else { throw Failure("\(paced[1]) moves a second, not \(asked)") }
+                        return [paced[0], try increments { try moves() }[1]]
+                    },
                 ])
         ])
     }
@@ -194,13 +201,15 @@ private final class Mover: @unchecked Sendable {
     private var isEnding = false
     private var outcome: Result<Int, any Error>?
 
-    init(_ migrate: String) {
+    init(_ migrate: String, roundsPerSecond: Double? = nil) {
         Thread.detachNewThread { [self] in
             let outcome = Result {
                 var rounds = 0
+                let start = Date()
                 while !(lock.withLock { isEnding }) {
                     _ = try there(migrate)
                     rounds += 1
+                    if let roundsPerSecond { Thread.sleep(until: start + Double(rounds) / roundsPerSecond) }
                 }
                 return rounds
             }

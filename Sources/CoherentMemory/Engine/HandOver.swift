@@ -30,10 +30,10 @@ extension Engine {
     /// - Returns: whether any had to.
     /// - Throws: ENODEV when the device has gone meanwhile, ECANCELED when its queue was closed.
     func takeFromDevices(_ buffer: Buffer, pages: Range<UInt64>, for actor: DeviceActor) throws(Errno) -> Bool {
-        final class Surrendered: Sendable {
+        final class HandedOver: Sendable {
             let isOver = Atomic(false)
         }
-        let surrendered = Surrendered()
+        let handedOver = HandedOver()
         let queue = actor.device.queue
         let isNeeded = buffer.state.withLock { state in
             guard let context = state.pages.context(of: actor.device.mmu) else { return false }
@@ -50,11 +50,11 @@ extension Engine {
                 // Here rather than when the device has woken: or one that is at work on them all the time might have them
                 // back by then, again and again.
                 buffer.state.withLock { state in try? state.map(pages, for: actor) }
-                surrendered.isOver.store(true, ordering: .releasing)
+                handedOver.isOver.store(true, ordering: .releasing)
                 queue.ring()
             }
             for holder in holders {
-                holder.queue.surrender {
+                holder.queue.handOver {
                     buffer.state.withLock { state in
                         state.pages.unmap(pages, from: holder.mmu) { _, _, mapping in
                             actor.touch == .exclusive || mapping.isExclusive
@@ -67,7 +67,7 @@ extension Engine {
         }
         guard isNeeded else { return false }
         queue.serve {
-            surrendered.isOver.load(ordering: .acquiring) || !actor.isPresent || queue.isClosed
+            handedOver.isOver.load(ordering: .acquiring) || !actor.isPresent || queue.isClosed
         }
         try check(actor)
         return true

@@ -7,7 +7,7 @@ import Testing
 
 /// Devices that take pages from each other, and those who wait for devices.
 @Suite("Exclusive access of devices", .timeLimit(.minutes(5)))
-struct SurrenderTests {
+struct HandOverTests {
     private func scene() throws -> (machine: Machine, buffer: Buffer, first: Device, second: Device) {
         let machine = try Machine(ram: 16, coherent: [8, 8, 8], isolation: .none)
         let buffer = try machine.makeBuffer("bind:0", size: 128 * 4096)
