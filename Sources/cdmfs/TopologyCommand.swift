@@ -9,6 +9,10 @@ struct TopologyCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "topology",
         abstract: "Print a machine as a topology file, or check one.",
+        usage: """
+            cdmfs topology [--preset <name> | --check <file> | --from <source>]
+            cdmfs topology --list | --keys
+            """,
         discussion: """
             Without options it prints the default machine, which `cdmfs mount` takes if no topology is given. --keys \
             explains what a topology file may contain. --check prints the machine of a file with every default filled in, \
