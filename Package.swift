@@ -26,6 +26,11 @@ let fuzzer: Target =
         name: "fuzzer", dependencies: fuzzed, path: "Tests/FuzzTests", exclude: ["FuzzTests.swift"],
         swiftSettings: settings + [.unsafeFlags(["-parse-as-library"])])
 
+/// The plugin that builds the documentation, for `mount-scripts/documentation` alone: others need not fetch it.
+let documentation: [Package.Dependency] =
+    Context.environment["CDMFS_DOCUMENTATION"] == nil
+    ? [] : [.package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.5.0")]
+
 let package = Package(
     name: "cdmfs",
     products: [
@@ -38,12 +43,13 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
         .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
-    ],
+    ] + documentation,
     targets: [
         .systemLibrary(name: "CFuse3", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
         .target(name: "CURing", linkerSettings: [.linkedLibrary("uring")]),
         .systemLibrary(name: "CSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+        .systemLibrary(name: "CHwloc", pkgConfig: "hwloc", providers: [.apt(["libhwloc-dev"])]),
         .target(name: "CLinux"),
         .target(name: "CListener"),
         .target(name: "LinuxSupport", dependencies: ["CLinux", system], swiftSettings: settings),
@@ -54,6 +60,9 @@ let package = Package(
                 .product(name: "TOMLKit", package: "TOMLKit"),
                 .product(name: "BitCollections", package: "swift-collections"),
             ],
+            swiftSettings: settings),
+        .target(
+            name: "TopologyImport", dependencies: ["CHwloc", "LinuxSupport", "MachineTopology", system],
             swiftSettings: settings),
         .target(
             name: "CoherentMemory",
@@ -103,8 +112,7 @@ let package = Package(
             name: "cdmfs",
             dependencies: [
                 "CLinux", "CListener", "CSeccomp", "CoherentFS", "CoherentMemory", "Fuse", "LinuxSupport",
-                "MachineTopology", "TraceFormat",
-                system,
+                "MachineTopology", "TopologyImport", "TraceFormat", system,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -116,6 +124,9 @@ let package = Package(
             name: "LinuxSupportTests", dependencies: ["LinuxSupport", system], swiftSettings: settings),
         .testTarget(
             name: "MachineTopologyTests", dependencies: ["MachineTopology", system], swiftSettings: settings),
+        .testTarget(
+            name: "TopologyImportTests", dependencies: ["TopologyImport", "LinuxSupport", "MachineTopology", system],
+            swiftSettings: settings),
         .testTarget(
             name: "CoherentMemoryTests", dependencies: ["CoherentMemory", "LinuxSupport", "MachineTopology", system],
             swiftSettings: settings),

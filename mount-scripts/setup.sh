@@ -26,6 +26,7 @@ set_up_build() {
     { command -v pkg-config >/dev/null && pkg-config --exists liburing; } || missing+=(liburing-dev)
     { command -v pkg-config >/dev/null && pkg-config --exists libseccomp; } || missing+=(libseccomp-dev)
     { command -v pkg-config >/dev/null && pkg-config --exists zlib; } || missing+=(zlib1g-dev)
+    { command -v pkg-config >/dev/null && pkg-config --exists hwloc; } || missing+=(libhwloc-dev)
     command -v fusermount3 >/dev/null || missing+=(fuse3)
     # What Swift itself takes from the system: the libraries of its programs, git for the packages that the build fetches, and the
     # headers and start files that its C++ compiler looks for in that of GCC.
@@ -63,6 +64,7 @@ set_up_tests() {
         command -v "$tool" >/dev/null || { missing+=(util-linux); break; }
     done
     command -v lstopo-no-graphics >/dev/null || missing+=(hwloc-nox)
+    { command -v aspell >/dev/null && aspell dicts | grep -qx en; } || missing+=(aspell aspell-en)
     [ -e /usr/include/numa.h ] || missing+=(libnuma-dev)
     python3 -c 'import numpy' 2>/dev/null || missing+=(python3 python3-numpy)
     # For lmdb the tests always start Debian's Python.

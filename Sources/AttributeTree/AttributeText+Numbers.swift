@@ -6,7 +6,7 @@ extension AttributeText {
     /// - Parameter base: 0, 8, 10 or 16; 16 accepts the number with or without `0x`.
     /// - Throws: EINVAL if the text is not a number, ERANGE if it does not fit in 64 bits.
     public func unsigned(base: Int = 0) throws(Errno) -> UInt64 {
-        try Self.parse(text.utf8.first == UInt8(ascii: "+") ? text.utf8.dropFirst() : text.utf8[...], base: base)
+        try parse(text.utf8.first == UInt8(ascii: "+") ? text.utf8.dropFirst() : text.utf8[...], base: base)
     }
 
     /// A hexadecimal number, with or without `0x`.
@@ -19,11 +19,11 @@ extension AttributeText {
     /// - Throws: EINVAL if the text is not a number, ERANGE if it does not fit in 64 bits.
     public func integer(base: Int = 0) throws(Errno) -> Int {
         if text.utf8.first == UInt8(ascii: "-") {
-            let magnitude = try Self.parse(text.utf8.dropFirst(), base: base)
-            guard magnitude <= UInt64(Int.max) + 1 else { throw .outOfRange }
+            let magnitude = try parse(text.utf8.dropFirst(), base: base)
+            guard magnitude <= UInt64(Int.max) + 1 else { throw isTooLarge }
             return Int(truncatingIfNeeded: 0 &- magnitude)
         }
-        guard let value = Int(exactly: try unsigned(base: base)) else { throw .outOfRange }
+        guard let value = Int(exactly: try unsigned(base: base)) else { throw isTooLarge }
         return value
     }
 
@@ -32,7 +32,9 @@ extension AttributeText {
     /// - Throws: EINVAL if the text is not a number, ERANGE if it is outside the range.
     public func integer(in range: ClosedRange<Int>, base: Int = 0) throws(Errno) -> Int {
         let value = try integer(base: base)
-        guard range.contains(value) else { throw .outOfRange }
+        guard range.contains(value) else {
+            throw refused(.outOfRange, "\(value) is not in the range \(range.lowerBound) to \(range.upperBound)")
+        }
         return value
     }
 
@@ -50,33 +52,37 @@ extension AttributeText {
         switch letters {
         case "on": return true
         case "of": return false
-        default: throw .invalidArgument
+        default: throw refused(.invalidArgument, "\(quoted) is not a truth value, such as 0 or 1")
         }
     }
 
-    private static func parse(_ digits: Substring.UTF8View, base: Int) throws(Errno) -> UInt64 {
+    private func parse(_ digits: Substring.UTF8View, base: Int) throws(Errno) -> UInt64 {
         var digits = digits
         var base = base
         let zero = UInt8(ascii: "0")
         if base == 0 || base == 16 {
             let prefix = Array(digits.prefix(3))
-            if prefix.count == 3, prefix[0] == zero, prefix[1] | 0x20 == UInt8(ascii: "x"), digit(prefix[2]) < 16 {
+            if prefix.count == 3, prefix[0] == zero, prefix[1] | 0x20 == UInt8(ascii: "x"), Self.digit(prefix[2]) < 16 {
                 digits = digits.dropFirst(2)
                 base = 16
             } else if base == 0 {
                 base = prefix.first == zero ? 8 : 10
             }
         }
-        guard !digits.isEmpty, digits.allSatisfy({ digit($0) < base }) else { throw .invalidArgument }
+        guard !digits.isEmpty, digits.allSatisfy({ Self.digit($0) < base }) else {
+            throw refused(.invalidArgument, "\(quoted) is not a number\(base == 16 ? " in hexadecimal" : "")")
+        }
         var value: UInt64 = 0
         for byte in digits {
-            let (product, isTooLarge) = value.multipliedReportingOverflow(by: UInt64(base))
-            let (sum, isAboveMax) = product.addingReportingOverflow(UInt64(digit(byte)))
-            guard !isTooLarge, !isAboveMax else { throw .outOfRange }
+            let (product, overflows) = value.multipliedReportingOverflow(by: UInt64(base))
+            let (sum, isAboveMax) = product.addingReportingOverflow(UInt64(Self.digit(byte)))
+            guard !overflows, !isAboveMax else { throw isTooLarge }
             value = sum
         }
         return value
     }
+
+    private var isTooLarge: Errno { refused(.outOfRange, "\(quoted) has more than 64 bits") }
 
     /// The value of a digit, a large one for other characters.
     private static func digit(_ byte: UInt8) -> Int {

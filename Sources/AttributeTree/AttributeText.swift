@@ -15,28 +15,61 @@ public struct AttributeText: Sendable, Hashable {
     /// The writer.
     public let client: Client
 
+    /// Where the reason of a refusal is noted.
+    public let reason: ErrorReason
+
     /// The thread of the writer; 0 if there is none in particular, -1 if it has no number.
     public var writer: Int32 { client.task }
 
     /// The text of the bytes of a write.
     ///
     /// - Throws: EINVAL for more than ``maxSize`` bytes, a NUL byte before the end, or bytes that are not UTF-8.
-    public init(_ bytes: [UInt8], by client: Client = .nobody) throws(Errno) {
-        guard bytes.count <= Self.maxSize else { throw .invalidArgument }
+    public init(_ bytes: [UInt8], by client: Client = .nobody, reason: ErrorReason = ErrorReason()) throws(Errno) {
+        guard bytes.count <= Self.maxSize else {
+            throw reason.note(.invalidArgument, "one write has at most \(Self.maxSize) bytes")
+        }
         let end = bytes.firstIndex(of: 0) ?? bytes.count
         // NUL bytes alone are no text, and what stands behind one is none of it.
-        guard end == bytes.count || end > 0 && bytes[end...].allSatisfy({ $0 == 0 }) else { throw .invalidArgument }
+        guard end == bytes.count || end > 0 && bytes[end...].allSatisfy({ $0 == 0 }) else {
+            throw reason.note(.invalidArgument, "a NUL byte precedes the end of the text")
+        }
         // The newline is left out before there is a string: no second one is made.
         let length = end > 0 && bytes[end - 1] == UInt8(ascii: "\n") ? end - 1 : end
-        guard let span = try? UTF8Span(validating: bytes.span.extracting(first: length)) else { throw .invalidArgument }
+        guard let span = try? UTF8Span(validating: bytes.span.extracting(first: length)) else {
+            throw reason.note(.invalidArgument, "the text is not UTF-8")
+        }
         text = String(copying: span)
         self.client = client
+        self.reason = reason
     }
 
-    /// A text as if it were written, for tests and for a store that passes on a part of its text.
-    public init(_ text: String, by client: Client = .nobody) {
+    /// A text as if it were written, for tests.
+    public init(_ text: String, by client: Client = .nobody, reason: ErrorReason = ErrorReason()) {
         self.text = text.withoutNewline
         self.client = client
+        self.reason = reason
+    }
+
+    /// A part of the text, of the same writer. Reasons of its refusal are those of the whole.
+    public func part(_ text: some StringProtocol) -> AttributeText {
+        AttributeText(String(text), by: client, reason: reason)
+    }
+
+    /// The error to throw for a refusal, with its reason: a clause without a full stop.
+    public func refused(_ error: Errno, _ reason: String) -> Errno { self.reason.note(error, reason) }
+
+    /// The text in quotes, as reasons show it: shortened, without control characters.
+    public var quoted: String { ErrorReason.quoted(text) }
+
+    /// Whether both have the same text and writer.
+    public static func == (left: AttributeText, right: AttributeText) -> Bool {
+        left.text == right.text && left.client == right.client
+    }
+
+    /// Hashes the text and the writer.
+    public func hash(into hasher: inout Hasher) {
+        hasher.combine(text)
+        hasher.combine(client)
     }
 
     /// The text if it is one word: not empty, no white space.
@@ -44,27 +77,29 @@ public struct AttributeText: Sendable, Hashable {
     /// - Throws: EINVAL otherwise.
     public var word: String {
         get throws(Errno) {
-            guard !text.isEmpty, !text.utf8.contains(where: isSpace) else { throw .invalidArgument }
+            guard !text.isEmpty, !text.utf8.contains(where: isSpace) else {
+                throw refused(.invalidArgument, "\(quoted) is not one word")
+            }
             return text
         }
     }
 
     /// The words between white space; empty for an empty text.
     public var words: [AttributeText] {
-        text.utf8.split(whereSeparator: isSpace).map { AttributeText(String(Substring($0)), by: client) }
+        text.utf8.split(whereSeparator: isSpace).map { part(Substring($0)) }
     }
 
     /// The lines of the text, without their newlines; empty lines are included.
     public var lines: [AttributeText] {
         text.utf8.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
-            .map { AttributeText(String(Substring($0)), by: client) }
+            .map { part(Substring($0)) }
     }
 
     /// One of some words, compared exactly (`sysfs_match_string()`).
     ///
     /// - Throws: EINVAL for any other text.
     public func keyword(of words: [String]) throws(Errno) -> String {
-        guard words.contains(text) else { throw .invalidArgument }
+        guard words.contains(text) else { throw isNone(of: words) }
         return text
     }
 
@@ -72,9 +107,14 @@ public struct AttributeText: Sendable, Hashable {
     ///
     /// - Throws: EINVAL for any other text.
     public func keyword<Word>(as type: Word.Type = Word.self) throws(Errno) -> Word
-    where Word: RawRepresentable, Word.RawValue == String {
-        guard let word = Word(rawValue: text) else { throw .invalidArgument }
+    where Word: CaseIterable & RawRepresentable, Word.RawValue == String {
+        guard let word = Word(rawValue: text) else { throw isNone(of: Word.allCases.map(\.rawValue)) }
         return word
+    }
+
+    private func isNone(of words: [String]) -> Errno {
+        refused(
+            .invalidArgument, "\(quoted) is not \(words.count == 1 ? "" : "one of ")\(words.joined(separator: ", "))")
     }
 }
 

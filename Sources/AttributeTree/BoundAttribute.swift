@@ -121,7 +121,9 @@ public struct BoundAttribute: Sendable {
 
     /// The content without a newline at its end, as in an extended attribute.
     ///
-    /// - Parameter client: the reader.
+    /// - Parameters:
+    ///   - client: the reader.
+    ///   - limit: the maximum number of bytes.
     /// - Throws: EACCES if it cannot be read, E2BIG if it has more than `limit` bytes, or an error of the show.
     public func value(for client: Client = .nobody, atMost limit: Int = .max) throws(Errno) -> String {
         let text = try text(for: client, atMost: limit).withoutNewline
@@ -156,12 +158,17 @@ public struct BoundAttribute: Sendable {
 
     /// Stores `bytes`, the content of one write(2), or validates them and returns the remaining work.
     ///
-    /// - Parameter client: the writer.
+    /// - Parameters:
+    ///   - bytes: the content of one write(2).
+    ///   - client: the writer.
+    ///   - reason: where the reason of a refusal is noted, by the store or by the job that it returns.
     /// - Throws: EACCES if it cannot be written, EINVAL if the bytes are not an ``AttributeText``, or an error of the
     ///   store.
-    public func store(_ bytes: [UInt8], by client: Client = .nobody) throws(Errno) -> StoreOutcome {
-        guard let storeText else { throw .permissionDenied }
-        return try storeText(AttributeText(bytes, by: client))
+    public func store(
+        _ bytes: [UInt8], by client: Client = .nobody, reason: ErrorReason = ErrorReason()
+    ) throws(Errno) -> StoreOutcome {
+        guard let storeText else { throw reason.note(.permissionDenied, "the file cannot be written") }
+        return try storeText(AttributeText(bytes, by: client, reason: reason))
     }
 }
 

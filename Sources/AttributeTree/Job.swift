@@ -18,8 +18,13 @@ public struct Job: Sendable {
 
     /// A job; its work checks the cancellation and ends early with EINTR.
     ///
-    /// - Parameter attempt: does the work on the thread that took the write, if it is short and needs no waiting;
-    ///   otherwise returns false and does nothing.
+    /// - Parameters:
+    ///   - name: what it does, for logs and the name of its thread.
+    ///   - details: further details for the runner of the jobs.
+    ///   - isShort: whether it ends soon.
+    ///   - attempt: does the work on the thread that took the write, if it is short and needs no waiting; otherwise
+    ///     returns false and does nothing.
+    ///   - work: does the work, on another thread.
     public init(
         _ name: String, details: (any Sendable)? = nil, isShort: Bool = false,
         attempt: (@Sendable () throws(Errno) -> Bool)? = nil,

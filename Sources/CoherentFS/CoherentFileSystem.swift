@@ -417,17 +417,25 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     override func setxattr(
         _ request: consuming Request, inode: InodeNumber, name: String, value: RawSpan, flags: Int32
     ) {
-        let bytes = unsafe value.withUnsafeBytes { unsafe [UInt8]($0) }
-        var outcome = StoreOutcome.done
-        let left = withInode(inode, request) { inode, request throws(Errno) in
-            outcome = try inode.storeExtendedAttribute(name, bytes, flags: flags, caller: request.caller)
+        guard let inode = services.inodes[inode] else {
+            request.error(.staleNFSFileHandle)
+            return
         }
-        guard let left else { return }
-        switch outcome {
-        case .done:
-            services.changes.kick()
-            left.ok()
-        case .job(let job): services.run(job, for: left) { $0.ok() }
+        let bytes = unsafe value.withUnsafeBytes { unsafe [UInt8]($0) }
+        let caller = request.caller
+        let control = inode.controlName(name)
+        let write = ControlWrite(
+            services: services, client: Client(caller), place: .attribute(control ?? "", of: inode), bytes: bytes)
+        do throws(Errno) {
+            switch try inode.storeExtendedAttribute(name, bytes, flags: flags, caller: caller, reason: write.reason) {
+            case .done:
+                services.changes.kick()
+                request.ok()
+            case .job(let job): services.run(job, of: write, for: request) { $0.ok() }
+            }
+        } catch {
+            if control != nil { write.refused(error) }
+            request.error(error)
         }
     }
 

@@ -93,7 +93,8 @@ final class Services: Sendable {
     /// Runs a job that a request asked for; the thread that does the work answers with `success` or the job's error, and
     /// an interrupt of the caller cancels it.
     func run(
-        _ job: Job, for request: consuming Request, _ success: @escaping @Sendable (consuming Request) -> Bool
+        _ job: Job, of write: ControlWrite, for request: consuming Request,
+        _ success: @escaping @Sendable (consuming Request) -> Bool
     ) {
         do throws(Errno) {
             if try jobs.runAtOnce(job) {
@@ -103,6 +104,7 @@ final class Services: Sendable {
             }
         } catch {
             changes.kick()
+            write.refused(error)
             request.error(error)
             return
         }
@@ -111,9 +113,19 @@ final class Services: Sendable {
         deferred.onInterrupt { cancellation.cancel() }
         let isStarted = jobs.start(job, for: deferred.caller.uid, cancellation) { [changes] error in
             changes.kick()
-            if let error { deferred.error(error) } else { deferred.answer(success) }
+            if let error {
+                write.refused(error)
+                deferred.error(error)
+            } else {
+                deferred.answer(success)
+            }
         }
-        if !isStarted { deferred.error(.resourceTemporarilyUnavailable) }
+        if !isStarted {
+            let error = write.reason.note(
+                .resourceTemporarilyUnavailable, "too many jobs of the user, or of all users, run already")
+            write.refused(error)
+            deferred.error(error)
+        }
         changes.kick()
     }
 

@@ -28,6 +28,8 @@ package final class TreeServices: Sendable {
     package let tasks: TaskLocator
     /// The processes of the host.
     package let processes = ProcTasks()
+    /// Why writes to controls were refused.
+    package let lastErrors = LastErrors()
     let censuses = Censuses()
     let numaMaps = NumaMapsQuestion.Last()
 

@@ -22,7 +22,11 @@ public struct DirectoryBuffer: ~Copyable {
 
     /// Adds a name without attributes, in READDIRPLUS too: for `.` and `..`, which must not count as lookups.
     ///
-    /// - Parameter next: the offset at which a later READDIR continues after this name; not 0.
+    /// - Parameters:
+    ///   - name: the name.
+    ///   - inode: the inode.
+    ///   - type: the kind of file.
+    ///   - next: the offset at which a later READDIR continues after this name; not 0.
     /// - Returns: false if it does not fit. The buffer is then full; send it.
     public mutating func append(_ name: FileName, inode: InodeNumber, type: FileType, next: Int64) -> Bool {
         let bare = FileAttributes(inode: inode, type: type, permissions: 0)
@@ -39,7 +43,10 @@ public struct DirectoryBuffer: ~Copyable {
 
     /// Adds a name with its entry. In READDIRPLUS that counts as one lookup, as the answer to LOOKUP does.
     ///
-    /// - Parameter next: the offset at which a later READDIR continues after this name; not 0.
+    /// - Parameters:
+    ///   - name: the name.
+    ///   - entry: what a lookup of the name would answer.
+    ///   - next: the offset at which a later READDIR continues after this name; not 0.
     /// - Returns: false if it does not fit; then no lookup is counted.
     public mutating func append(_ name: FileName, entry: Entry, next: Int64) -> Bool {
         if isPlus { return append(name, entry, next) }

@@ -32,6 +32,7 @@ public final class Notifier: Sendable {
     /// attributes. Dirty pages arrive as WRITE first.
     ///
     /// - Parameters:
+    ///   - inode: the inode.
     ///   - offset: in bytes; negative: the attributes only.
     ///   - length: in bytes; 0: to the end.
     /// - Returns: false if the kernel does not know the inode, and so has cached nothing of it.

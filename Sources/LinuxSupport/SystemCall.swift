@@ -1,9 +1,16 @@
-public import Glibc
+public import CLinux
+import Glibc
 public import SystemPackage
 
 extension Errno {
     /// The error of the last C call that failed on this thread (errno(3)).
     public static var last: Errno { Errno(rawValue: unsafe __errno_location().pointee) }
+
+    /// The name of the number, such as `EIO`; the number itself if it has none.
+    public var name: String {
+        guard let name = unsafe clinux_errno_name(rawValue) else { return "\(rawValue)" }
+        return unsafe String(cString: name)
+    }
 }
 
 /// Conversion of the results of C calls to values and errors.

@@ -38,7 +38,9 @@ extension IDSet: CustomStringConvertible {
     /// first USED ids of every GROUP), `all` or `N` for the largest id, with commas or white space around them; the
     /// text ends at a newline.
     ///
-    /// - Parameter limit: ids must be below it.
+    /// - Parameters:
+    ///   - text: the text.
+    ///   - limit: ids must be below it.
     /// - Throws: EINVAL for malformed text, ERANGE for an id at or above the limit, EOVERFLOW for a number of more than
     ///   32 bits.
     public init(list text: some StringProtocol, limit: Int = IDSet.maxNodes) throws(Errno) {

@@ -39,7 +39,7 @@ public struct Link: Sendable, Hashable {
     }
 
     /// The figures by the names they have in files, in the order of a topology file.
-    static let names: [(name: String, figure: any WritableKeyPath<Link, UInt64> & Sendable)] = [
+    public static let names: [(name: String, figure: any WritableKeyPath<Link, UInt64> & Sendable)] = [
         ("read_latency", \.readLatency), ("write_latency", \.writeLatency),
         ("read_bandwidth", \.readBandwidth), ("write_bandwidth", \.writeBandwidth),
     ]

@@ -5,7 +5,9 @@ import TOMLKit
 extension Topology {
     /// Reads a topology from TOML text.
     ///
-    /// - Parameter file: the name of the text in messages.
+    /// - Parameters:
+    ///   - text: the text.
+    ///   - file: the name of the text in messages.
     /// - Throws: a ``TopologyError`` with `file`, the line, the error and the expectation.
     public init(toml text: some StringProtocol, file: String = "topology") throws(TopologyError) {
         try self.init(toml: Array(text.utf8), file: file)

@@ -1,6 +1,6 @@
 /// The description of a simulated machine: its nodes, their distances, and the memory block size.
 ///
-/// A topology is always valid: each initializer (``init(blockSize:nodes:distances:possible:)``, ``init(toml:file:)``,
+/// A topology is always valid: each initializer (``init(blockSize:nodes:distances:possible:)``, ``init(toml:file:)-(StringProtocol,_)``,
 /// ``init(contentsOf:)``) checks it.
 public struct Topology: Sendable, Hashable {
     /// A distance of the file: `[[distance]]`.

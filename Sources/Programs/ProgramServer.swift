@@ -39,6 +39,7 @@ public final class ProgramServer: Sendable {
     /// Takes over a listener.
     ///
     /// - Parameters:
+    ///   - process: the process that made the listener.
     ///   - listener: the number of its descriptor in `process`.
     ///   - keeper: the number there of a socket that is closed when nobody answers any more.
     ///   - user: who asks.

@@ -17,7 +17,7 @@ extension CompletionKind {
 
     /// The commands, and the files of a mount.
     static let helpTopics = CompletionKind.custom { _, _, typed in
-        let files = try? Reference().completions(of: typed)
+        let files = try? FileReference().completions(of: typed)
         return Cdmfs.commandNames.filter { $0.hasPrefix(typed) } + (files ?? [])
     }
 }

@@ -44,9 +44,9 @@ struct Help: ParsableCommand {
             guard let first = subjects.first else { throw CleanExit.helpRequest() }
             if let command = Cdmfs.command(named: first) { throw CleanExit.helpRequest(command) }
         }
-        let reference: Reference
+        let reference: FileReference
         do throws(Errno) {
-            reference = try Reference()
+            reference = try FileReference()
         } catch {
             throw Failure(.failure, "help: \(error)")
         }

@@ -13,6 +13,8 @@ struct MetricsCommand: ParsableCommand {
             collector takes it as it is:
 
               cdmfs metrics /mnt/cdm > /var/lib/prometheus/node-exporter/cdmfs.prom
+
+            Exit status: 0 on success, 64 if there is not exactly one machine to choose, 32 if no machine is mounted at the given place.
             """)
 
     @Argument(help: "Where the machine is mounted. Optional if only one machine is mounted.")

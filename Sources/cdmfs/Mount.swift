@@ -8,6 +8,10 @@ import SystemPackage
 struct Mount: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Mount a simulated machine.",
+        usage: """
+            cdmfs mount [--topology <file> | --preset <name>] [-o <options> ...]
+                [--foreground] [--source <name>] [--log <file>] <mountpoint>
+            """,
         discussion: """
             Returns after the file system answers. A daemon serves it until it is unmounted, or until the daemon gets SIGTERM \
             or SIGINT. If the mount fails, one line says why, and nothing is left behind.

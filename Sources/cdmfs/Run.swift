@@ -8,8 +8,10 @@ import SystemPackage
 struct Run: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Run a command that sees the simulated machine in place of the host's.",
-        usage:
-            "cdmfs run [--mount <mountpoint> | --topology <file> | --preset <name>] [--no-memory] [--] <command> [<argument> ...]",
+        usage: """
+            cdmfs run [--mount <mountpoint> | --topology <file> | --preset <name>]
+                [--keep <directory>] [--no-memory] [--] <command> [<argument> ...]
+            """,
         discussion: """
             The command runs in a mount namespace of its own. In it, files of the simulated machine replace the host's: the \
             nodes, memory blocks, tiers, interleave weights and huge page pools of /sys, meminfo, vmstat, zoneinfo and \

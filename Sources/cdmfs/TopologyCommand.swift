@@ -2,16 +2,25 @@ import ArgumentParser
 import CoherentMemory
 import MachineTopology
 import SystemPackage
+import TopologyImport
 
 /// `cdmfs topology`
 struct TopologyCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "topology",
         abstract: "Print a machine as a topology file, or check one.",
+        usage: """
+            cdmfs topology [--preset <name> | --check <file> | --from <source>]
+            cdmfs topology --list | --keys
+            """,
         discussion: """
             Without options it prints the default machine, which `cdmfs mount` takes if no topology is given. --keys \
             explains what a topology file may contain. --check prints the machine of a file with every default filled in, \
             or one line with the error and its place.
+
+            --from prints a machine that is described elsewhere: an XML file of hwloc (`lstopo --of xml`), a directory with a \
+            sys/ tree (/ is this host), an archive of one (hwloc-gather-topology), a file with the text of `numactl -H`, or \
+            `synthetic:` and a string of hwloc. Comments mark what is guessed. What a topology cannot express is listed on stderr.
 
             Exit status: 0 on success, 64 for wrong usage, 65 for an invalid file, 66 for a file that cannot be read.
             """)
@@ -26,6 +35,10 @@ struct TopologyCommand: ParsableCommand {
         completion: .file(extensions: ["toml"]))
     var check: String?
 
+    @Option(
+        help: ArgumentHelp("Print a machine that is described elsewhere.", valueName: "source"), completion: .file())
+    var from: String?
+
     @Flag(help: "List the names of all presets.")
     var list = false
 
@@ -33,12 +46,13 @@ struct TopologyCommand: ParsableCommand {
     var keys = false
 
     func validate() throws {
-        guard [preset != nil, check != nil, list, keys].count(where: { $0 }) <= 1 else {
-            throw ValidationError("--preset, --check, --list and --keys exclude each other.")
+        guard [preset != nil, check != nil, from != nil, list, keys].count(where: { $0 }) <= 1 else {
+            throw ValidationError("--preset, --check, --from, --list and --keys exclude each other.")
         }
     }
 
     func run() throws {
+        if let from { return try importMachine(from) }
         do throws(TopologyError) {
             if list {
                 for preset in Topology.presets { print(preset.name) }
@@ -54,6 +68,16 @@ struct TopologyCommand: ParsableCommand {
             }
         } catch {
             throw Failure(error)
+        }
+    }
+
+    private func importMachine(_ source: String) throws {
+        do throws(ImportError) {
+            let machine = try ImportedTopology(try TopologySource(source))
+            print(machine.toml, terminator: "")
+            for omission in machine.omissions { complain("topology: \(source): left out: \(omission)") }
+        } catch {
+            throw Failure(Failure.Status(rawValue: error.kind.rawValue) ?? .failure, "topology: \(error)")
         }
     }
 }

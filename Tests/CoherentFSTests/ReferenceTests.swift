@@ -6,14 +6,14 @@ import Testing
 
 /// The reference says of every file what there is to say, and of nothing else.
 @Suite("Reference") struct ReferenceTests {
-    private let reference: Reference
+    private let reference: FileReference
 
-    init() throws { reference = try Reference() }
+    init() throws { reference = try FileReference() }
 
     @Test("Every file, directory and link has its entry")
     func complete() {
         for entry in reference.entries {
-            let place = Reference.Entry.parent(of: entry.path)
+            let place = FileReference.Entry.parent(of: entry.path)
             let add =
                 "add to the page \"\(entry.name)\" of the chapter \"\(place)\" in Sources/CoherentFS/Reference/Chapters"
             switch entry.kind {

@@ -51,8 +51,9 @@ struct LayerTests {
         "TraceFormat": ["CZlib", "CoherentMemory"],
         "cdmfs": [
             "CLinux", "CListener", "CSeccomp", "CoherentFS", "CoherentMemory", "Fuse", "LinuxSupport",
-            "MachineTopology", "TraceFormat",
+            "MachineTopology", "TopologyImport", "TraceFormat",
         ],
+        "TopologyImport": ["CHwloc", "LinuxSupport", "MachineTopology"],
     ]
 
     private struct Source {

@@ -81,7 +81,7 @@ struct Inputs {
     /// For each attribute that can be written what the reference says of its format, with something in place of the capitals, and
     /// the text that it shows.
     private static let examples: [[[UInt8]]] = {
-        guard let reference = try? Reference(), let world = try? World() else { fatalError("no reference") }
+        guard let reference = try? FileReference(), let world = try? World() else { fatalError("no reference") }
         defer { world.end() }
         return World.writable.map { path in
             let writes = reference.entries(for: path).map(\.writes).joined(separator: ", ")

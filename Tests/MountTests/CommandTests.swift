@@ -182,13 +182,17 @@ extension Mounts {
             }
         }
 
-        @Test("--help and --version")
+        @Test("The help of each command fits a terminal of 80 columns, and names the exit statuses")
         func help() throws {
-            for arguments in [
-                ["--help"], ["mount", "--help"], ["unmount", "--help"], ["topology", "--help"], ["run", "--help"],
-            ] {
-                let outcome = try run([Host.cdmfs] + arguments)
+            let commands = try commandNames()
+            #expect(commands.count >= 8 && commands.contains("set"), "\(commands)")
+            for arguments in [[]] + commands.map({ [$0] }) {
+                let outcome = try run([Host.cdmfs] + arguments + ["--help"])
                 #expect(outcome.succeeded && outcome.output.contains("USAGE"), "\(arguments)")
+                let wide = outcome.output.split(separator: "\n").filter { $0.count > 80 }
+                #expect(wide.isEmpty, "\(arguments): \(wide)")
+                let words = outcome.output.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+                #expect(words.contains("Exit status: 0 ") || words.contains("exit status is "), "\(arguments)")
             }
         }
 

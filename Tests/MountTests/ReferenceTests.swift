@@ -54,7 +54,7 @@ extension Mounts {
                         Issue.record(
                             """
                             \(mode) \(path) has the entry \(listed[place] ?? "none") \(place). Where a topology brings it, \
-                            Reference.machine needs that; where its name has a number, Placeholder and this test need it
+                            FileReference.machine needs that; where its name has a number, Placeholder and this test need it
                             """)
                     }
                 }

@@ -93,6 +93,28 @@ struct ShellTests {
         #expect(outcome.succeeded && outcome.output.isEmpty && outcome.errors.isEmpty, "\(outcome)")
     }
 
+    @Test(
+        "The documentation and the help are spelled as a dictionary has it, or Tests/words.txt", .timeLimit(.minutes(1))
+    )
+    func spelling() throws {
+        try #require(Host.has("aspell"), "mount-scripts/test installs aspell")
+        let folder = try makeTemporaryDirectory()
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        var help = ""
+        for arguments in try [["topology", "--keys"], ["--help"]] + commandNames().map({ [$0, "--help"] }) {
+            let outcome = try run([Host.cdmfs] + arguments)
+            // What is indented deeply would be code.
+            help += outcome.output.split(separator: "\n").map { $0.drop { $0 == " " } }.joined(separator: "\n") + "\n"
+        }
+        try help.write(toFile: "\(folder)/help", atomically: false, encoding: .utf8)
+        let script = """
+            cd "$0"
+            exec python3 Tests/Clients/spelling.py Tests/words.txt "$1" *.md Tests/Benchmarks/README.md $(find Sources -name '*.md')
+            """
+        let outcome = try run(["bash", "-c", script, Host.package.string, "\(folder)/help"])
+        #expect(outcome.succeeded, "\(outcome.output)\(outcome.errors)")
+    }
+
     @Test("They say what the help says, and what the reader of topologies knows")
     func pagesAreComplete() throws {
         func text(_ page: String) throws -> String {
@@ -180,7 +202,7 @@ struct ShellTests {
         #expect(start.contains("\nset_up_tour\n"))
         guard Host.has("dpkg-query") else { return }
         // The shell's own, and what the build makes.
-        let own: Set = ["cd", "do", "echo", "for", "cdmfs", "cdmfs-pipeline"]
+        let own: Set = ["cd", "do", "echo", "for", "read", "cdmfs", "cdmfs-pipeline"]
         for name in named.subtracting(own) {
             let query = """
                 file=$(readlink -f "$(command -v "$0")") && [ -n "$file" ] || exit 1

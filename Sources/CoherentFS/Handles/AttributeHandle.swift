@@ -108,17 +108,20 @@ final class AttributeHandle: OpenHandle, WatchedText, @unchecked Sendable {
 
     override func write(_ request: consuming Request, data: RawSpan, offset: Int64, isWriteBack: Bool) {
         let count = data.byteCount
+        let write = ControlWrite(
+            services: services, client: Client(request.caller), place: .tree(inode),
+            bytes: unsafe data.withUnsafeBytes { unsafe [UInt8]($0) })
         do throws(Errno) {
             try checkLifetime()
-            let bytes = unsafe data.withUnsafeBytes { unsafe [UInt8]($0) }
-            switch try attribute.store(bytes, by: Client(request.caller)) {
+            switch try attribute.store(write.bytes, by: write.client, reason: write.reason) {
             case .done:
                 services.changes.kick()
                 request.written(count)
             case .job(let job):
-                services.run(job, for: request) { $0.written(count) }
+                services.run(job, of: write, for: request) { $0.written(count) }
             }
         } catch {
+            write.refused(error)
             request.error(error)
         }
     }

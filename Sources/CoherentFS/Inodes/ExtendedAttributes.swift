@@ -20,6 +20,11 @@ extension Inode {
         return extendedAttributes.first { $0.name.utf8.elementsEqual(rest) }
     }
 
+    /// What stands behind `user.cdm.` in a name of the first kind; nil for another name.
+    func controlName(_ name: String) -> String? {
+        Self.isVirtual(name) ? String(name.dropFirst(Self.prefix.count)) : nil
+    }
+
     /// The names of what is stored, each with a NUL behind it.
     func extendedAttributeNames(for caller: Caller) -> [UInt8] {
         var names: [FileName] = []
@@ -44,25 +49,32 @@ extension Inode {
 
     /// Stores a value, or does what a write to the attribute's file does.
     ///
+    /// - Parameter reason: where the reason is noted why a control refuses it.
     /// - Throws: EOPNOTSUPP for a name that none can have, EEXIST for one that shall be new, ENODATA for one that shall be there
     ///   and is not, EPERM for who may not, EACCES for an attribute that cannot be written, ENOSPC beyond what a file may have, or
     ///   what the attribute's store throws.
     func storeExtendedAttribute(
-        _ name: String, _ value: [UInt8], flags: Int32, caller: Caller
+        _ name: String, _ value: [UInt8], flags: Int32, caller: Caller, reason: ErrorReason = ErrorReason()
     ) throws(Errno) -> StoreOutcome {
         try StoredAttributes.check(name)
         guard Self.isVirtual(name) else {
             try changeStored(by: caller) { stored throws(Errno) in try stored.set(value, for: name, flags: flags) }
             return .done
         }
-        guard let attribute = attribute(name) else { throw flags & XATTR_REPLACE != 0 ? .noData : .notSupported }
-        guard flags & XATTR_CREATE == 0 else { throw .fileExists }
-        guard mayStore(caller) else { throw .notPermitted }
+        guard let attribute = attribute(name) else {
+            throw reason.note(
+                flags & XATTR_REPLACE != 0 ? .noData : .notSupported, "the file has no control of that name")
+        }
+        guard flags & XATTR_CREATE == 0 else { throw reason.note(.fileExists, "a control is always there") }
+        guard mayStore(caller) else {
+            throw reason.note(.notPermitted, "only the owner of the file, or root, may write its controls")
+        }
         do throws(Errno) {
-            return try attribute.store(value, by: Client(caller))
+            return try attribute.store(value, by: Client(caller), reason: reason)
         } catch .resourceTemporarilyUnavailable {
             // setxattr(2) makes EOPNOTSUPP of it (fs/xattr.c).
-            throw .diskQuotaExceeded
+            let clause = reason.clause(of: .resourceTemporarilyUnavailable)
+            throw reason.note(.diskQuotaExceeded, clause ?? "a limit of the user is reached")
         }
     }
 

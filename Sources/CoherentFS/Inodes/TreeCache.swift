@@ -114,12 +114,13 @@ final class TreeCache: Sendable {
                     return entry.inode
                 }
                 return TreeInode(
-                    number: services.inodes.makeNumber(), shownAs: shownNumber, in: shownParent, isUnshared: true,
-                    item: item, tree: self, lifetime: lifetime ?? inherited, inherited: ownership)
+                    number: services.inodes.makeNumber(), name: name, parent: parent, shownAs: shownNumber,
+                    in: shownParent, isUnshared: true, item: item, tree: self, lifetime: lifetime ?? inherited,
+                    inherited: ownership)
             }
             let inode = TreeInode(
-                number: services.inodes.makeNumber(), shownAs: shownNumber, in: shownParent, item: item, tree: self,
-                lifetime: lifetime ?? inherited, inherited: ownership)
+                number: services.inodes.makeNumber(), name: name, parent: parent, shownAs: shownNumber, in: shownParent,
+                item: item, tree: self, lifetime: lifetime ?? inherited, inherited: ownership)
             state.byKey[key] = Entry(
                 inode: inode, identity: identity, kind: kind, isLasting: isLasting, startsJob: startsJob,
                 lifetime: lifetime)

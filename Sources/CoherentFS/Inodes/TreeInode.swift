@@ -8,6 +8,9 @@ import SystemPackage
 /// A file, directory or link of the sys/ tree.
 final class TreeInode: Inode, @unchecked Sendable {
     let item: Item
+    /// Its name, and what the kernel calls the directory that has it.
+    let name: FileName
+    let parentNumber: InodeNumber
     private let tree: TreeCache
     /// What stat(2) and readdir(3) show; the kernel's own name for the inode may change from lookup to lookup.
     let shownNumber: InodeNumber
@@ -21,8 +24,9 @@ final class TreeInode: Inode, @unchecked Sendable {
     private let ownership: (@Sendable () -> Directory.Ownership)?
 
     init(
-        number: InodeNumber, shownAs shownNumber: InodeNumber, in parent: InodeNumber, isUnshared: Bool = false,
-        item: Item, tree: TreeCache, lifetime: Lifetime? = nil,
+        number: InodeNumber, name: FileName, parent parentNumber: InodeNumber, shownAs shownNumber: InodeNumber,
+        in parent: InodeNumber, isUnshared: Bool = false, item: Item, tree: TreeCache,
+        lifetime: Lifetime? = nil,
         inherited: (@Sendable () -> Directory.Ownership)? = nil
     ) {
         self.item = item
@@ -31,6 +35,8 @@ final class TreeInode: Inode, @unchecked Sendable {
         } else {
             ownership = inherited
         }
+        self.name = name
+        self.parentNumber = parentNumber
         self.lifetime = lifetime
         self.tree = tree
         self.shownNumber = shownNumber
@@ -146,7 +152,11 @@ final class TreeInode: Inode, @unchecked Sendable {
         // The mode keeps ordinary users out; this is for root, whom sysfs refuses, too.
         let access = flags & O_ACCMODE
         if access != O_WRONLY, !attribute.isReadable { throw .permissionDenied }
-        if access != O_RDONLY, !attribute.isWritable { throw .permissionDenied }
+        if access != O_RDONLY, !attribute.isWritable {
+            ControlWrite(services: tree.services, client: Client(caller), place: .tree(self), bytes: [])
+                .refused(.permissionDenied)
+            throw .permissionDenied
+        }
         if attribute.startsJob { try tree.open(self, by: caller.pid) }
         let handle = AttributeHandle(attribute.opened(by: opener), inode: self, services: tree.services)
         handle.backing = tree.services.unmappable.backing

@@ -9,7 +9,10 @@ public protocol MappingInvalidator: Sendable {
     /// Writes back dirty pages of a buffer, if that makes ``invalidate(_:pages:)`` faster (filemap_fdatawrite_range()).
     /// Called before it, and never replaces it.
     ///
-    /// - Parameter next: pages whose write-back may start; the caller requests them again later.
+    /// - Parameters:
+    ///   - buffer: the buffer.
+    ///   - pages: the pages.
+    ///   - next: pages whose write-back may start; the caller requests them again later.
     func writeBack(_ buffer: Buffer, pages: Range<UInt64>, next: Range<UInt64>)
 }
 

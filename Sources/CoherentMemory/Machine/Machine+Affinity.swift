@@ -29,7 +29,9 @@ extension Machine {
 
     /// The CPU of the machine that a thread runs on.
     ///
-    /// - Parameter host: the CPU of the host; where the thread may not run on one of that number, it has another one by turns.
+    /// - Parameters:
+    ///   - id: the number of the thread.
+    ///   - host: the CPU of the host; where the thread may not run on one of that number, it has another one by turns.
     /// - Returns: nil where nothing has been said of the thread, and the machine has no CPU of that number.
     public func cpu(ofTask id: Int32, on host: Int) -> Int? {
         guard memory.placer.affinities.isActive.load(ordering: .acquiring), let affinity = try? affinity(ofTask: id)

@@ -21,6 +21,9 @@ extension Machine {
     /// none of its pages is cached.
     ///
     /// - Parameters:
+    ///   - buffer: the buffer.
+    ///   - offset: the start of the range in bytes.
+    ///   - length: the length of the range in bytes.
     ///   - isLocked: whether the kernel holds the locks of the pages meanwhile, as it does except for O_DIRECT.
     ///   - isWrite: whether the pages are stored to as a whole: then a write that may not wait continues.
     ///   - body: called if the request must wait. It runs on the thread of a device, at the place of the invalidation
@@ -55,7 +58,10 @@ extension Machine {
 
     /// Queues commands for a device; they run in this order and after all earlier ones.
     ///
-    /// - Parameter process: the calling thread: its policy and cpuset apply to pages that are touched first.
+    /// - Parameters:
+    ///   - commands: the commands, in order.
+    ///   - device: the device.
+    ///   - process: the calling thread: its policy and cpuset apply to pages that are touched first.
     /// - Returns: the numbers of the commands, which also identify their results.
     /// - Throws: ENODEV if the device is gone, EAGAIN if its queue has no room for all of them; then none is queued.
     @discardableResult

@@ -5,7 +5,10 @@ extension Machine {
     /// How many pages of a range are on nodes that a policy does not name (queue_pages_range() of mm/mempolicy.c); with a policy that
     /// names none, all of them.
     ///
-    /// - Parameter bytes: of the buffer, widened to whole pages.
+    /// - Parameters:
+    ///   - buffer: the buffer.
+    ///   - bytes: of the buffer, widened to whole pages.
+    ///   - policy: the policy that names the nodes.
     public func misplacedPages(of buffer: Buffer, bytes: Range<UInt64>, under policy: MemoryPolicy) -> Int {
         let named = nodes(namedBy: policy)
         var count = 0
@@ -25,8 +28,12 @@ extension Machine {
     /// MPOL_MF_MOVE). Blocks as ``migrate(_:bytes:to:account:isCancelled:)`` does.
     ///
     /// - Parameters:
+    ///   - buffer: the buffer.
     ///   - bytes: of the buffer, widened to whole pages.
+    ///   - policy: the policy that names the nodes.
     ///   - local: the id of the node of who asks.
+    ///   - account: what the moved pages are added to.
+    ///   - isCancelled: checked repeatedly.
     /// - Returns: how many pages could not be moved.
     public func conform(
         _ buffer: Buffer, bytes: Range<UInt64>, to policy: MemoryPolicy, local: Int,

@@ -24,6 +24,7 @@ extension Machine {
     /// for.
     ///
     /// - Parameters:
+    ///   - buffer: the buffer.
     ///   - id: the node's id.
     ///   - task: the calling task, 0 for none in particular.
     /// - Throws: ENODEV for a node that does not exist or has no memory online; EINVAL for one that is not coherent,

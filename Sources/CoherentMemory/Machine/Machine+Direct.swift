@@ -9,7 +9,10 @@ extension Machine {
     /// Only the machine may use the buffer meanwhile. Waits while a migration of the buffer moves a batch; never call
     /// it from a thread that the page cache may wait for.
     ///
-    /// - Parameter backing: a file without bytes, which the buffer owns from then on.
+    /// - Parameters:
+    ///   - buffer: the buffer.
+    ///   - backing: a file without bytes, which the buffer owns from then on.
+    ///   - origin: the task that asks, and its node.
     /// - Throws: EBUSY if it is direct already, or in use; EOPNOTSUPP for a contiguous buffer, or one of reserved huge
     ///   pages; EIO if memory of it has failed; ENOSPC or EPERM if not every page can get a frame, and then the buffer
     ///   is not changed.

@@ -33,8 +33,10 @@ extension Machine {
     /// have failed before are skipped. Blocks as ``poison(address:reason:isCancelled:)`` does.
     ///
     /// - Parameters:
+    ///   - buffer: the buffer.
     ///   - bytes: page-aligned, within the buffer.
     ///   - origin: the toucher of pages without a frame.
+    ///   - isCancelled: checked repeatedly.
     /// - Throws: EINVAL for a bad range, ENOMEM or EPERM if a page cannot get a frame, EINTR when cancelled. Pages
     ///   before the one that failed stay poisoned.
     public func poison(
@@ -74,7 +76,9 @@ extension Machine {
     /// Blocks until the page has moved; never call it from a thread that the page cache may wait for. A page that has
     /// failed already is not changed.
     ///
-    /// - Parameter address: any byte of the page.
+    /// - Parameters:
+    ///   - address: any byte of the page.
+    ///   - isCancelled: checked repeatedly.
     /// - Throws: ENXIO if no memory can be there, EIO if none is online, EBUSY for a page that is pinned, ENOMEM if
     ///   there is no other frame, or no other run for a contiguous buffer, which moves as a whole; EINTR when
     ///   cancelled; then the frame stays in use.
@@ -89,8 +93,9 @@ extension Machine {
     /// Blocks until the pages have left the page cache; never call it from a thread that the page cache may wait for.
     /// Does nothing while the link is down.
     ///
-    /// - Parameter onLoss: called with the lost memory after touches no longer find it, before the page cache releases
-    ///   it.
+    /// - Parameters:
+    ///   - device: the device.
+    ///   - onLoss: called with the lost memory after touches no longer find it, before the page cache releases it.
     public func cutLink(of device: Device, _ onLoss: ([LostMemory]) -> Void = { _ in }) {
         failures.cutLink(of: device, onLoss)
     }
@@ -131,6 +136,8 @@ extension Machine {
     /// - Parameters:
     ///   - count: the number of errors, at least 1.
     ///   - address: a device address; nil for random ones.
+    ///   - device: the device.
+    ///   - isCancelled: checked repeatedly.
     /// - Throws: EINVAL for a bad address, EINTR when cancelled.
     public func injectCorrectable(
         _ count: UInt64, at address: UInt64? = nil, of device: Device, isCancelled: () -> Bool = { false }
@@ -147,7 +154,9 @@ extension Machine {
     /// Injects errors of the link of a device: the errors are counted, and until the link is retrained, reads of the
     /// device's memory that are not cached, and copies to and from it, wait, even if the link is not paced.
     ///
-    /// - Parameter count: the number of consecutive errors, at most 1000.
+    /// - Parameters:
+    ///   - count: the number of consecutive errors, at most 1000.
+    ///   - device: the device.
     /// - Throws: ERANGE for a bad count, ENODEV if the device is gone.
     public func injectLinkErrors(_ count: UInt64, of device: Device) throws(Errno) {
         try failures.injectLinkErrors(count, of: device)

@@ -16,7 +16,9 @@ extension Machine {
 
     /// Brings an offline block online (online_pages()).
     ///
-    /// - Parameter type: the zone; memory of a device never enters the ordinary one.
+    /// - Parameters:
+    ///   - block: the memory block.
+    ///   - type: the zone; memory of a device never enters the ordinary one.
     /// - Throws: EINVAL if it is online already or cannot have the zone, EBUSY while it is going offline, ENODEV if it
     ///   is gone, EPERM while the memory belongs to the driver, EHWPOISON if frames of it have failed.
     public func online(_ block: MemoryBlock, as type: OnlineType = .online) throws(Errno) {
@@ -29,7 +31,10 @@ extension Machine {
     /// Blocks until then; never call it from a thread that the page cache may wait for. All or nothing: on an error the
     /// block is online with all its data, though some of its pages may have moved.
     ///
-    /// - Parameter account: the account of the moved pages.
+    /// - Parameters:
+    ///   - block: the memory block.
+    ///   - account: the account of the moved pages.
+    ///   - isCancelled: checked repeatedly.
     /// - Throws: EINVAL if it is offline already, EBUSY if it is going offline or a page cannot or may not move, EINTR
     ///   when cancelled, ENODEV if it is gone.
     public func offline(
@@ -69,8 +74,12 @@ extension Machine {
     ///
     /// Blocks while the page cache releases the pages; never call it from a thread that the page cache may wait for.
     ///
-    /// - Parameter isForced: whether to take its memory offline first. If that fails, the blocks that were online are
-    ///   online again.
+    /// - Parameters:
+    ///   - device: the device.
+    ///   - isForced: whether to take its memory offline first. If that fails, the blocks that were online are online
+    ///     again.
+    ///   - account: what the moved pages are added to.
+    ///   - isCancelled: checked repeatedly.
     /// - Throws: EBUSY unless every block is offline, or if one cannot be taken offline; ENODEV if it is gone already;
     ///   EINTR when cancelled.
     public func remove(

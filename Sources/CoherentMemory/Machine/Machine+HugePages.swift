@@ -36,7 +36,9 @@ extension Machine {
     /// If there is not enough room, the count stays lower; see ``NodeUsage/hugePool``. Huge pages in use above `count`
     /// become surplus. The request names the node; a node that may not be named gets none.
     ///
-    /// - Parameter count: the number of huge pages, 0 or more.
+    /// - Parameters:
+    ///   - count: the number of huge pages, 0 or more.
+    ///   - node: the node.
     public func setHugePages(_ count: Int, of node: Node) {
         let isLocal = nodeMap.current === node
         node.poolTurn.withLock { _ in

@@ -8,6 +8,7 @@ extension Machine {
     /// Blocks until the pages have moved; never call it from a thread that the page cache may wait for.
     ///
     /// - Parameters:
+    ///   - buffer: the buffer.
     ///   - bytes: page-aligned, within the buffer; nil for all of it.
     ///   - target: the node's id.
     ///   - account: what moves is added to.
@@ -46,8 +47,11 @@ extension Machine {
     /// Blocks as ``migrate(_:bytes:to:account:isCancelled:)`` does. Ranges behind the end of the buffer are ignored.
     ///
     /// - Parameters:
+    ///   - buffer: the buffer.
     ///   - ranges: bytes, widened to whole pages.
-    ///   - steps: ids of nodes; see ``IDSet/migrationSteps(to:)``.
+    ///   - steps: ids of nodes; see `IDSet.migrationSteps(to:)`.
+    ///   - account: what the moved pages are added to.
+    ///   - isCancelled: checked repeatedly.
     /// - Throws: ENODEV for a target that does not exist or has no memory online, ENOMEM if one is full, EBUSY if pages
     ///   are pinned, EINTR when cancelled. Pages that have moved stay moved.
     public func migrate(

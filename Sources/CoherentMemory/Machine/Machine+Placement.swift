@@ -6,7 +6,10 @@ import SystemPackage
 extension Machine {
     /// Sets the policy of pages of a buffer that are allocated later, and removes those of ranges; present pages do not move.
     ///
-    /// - Parameter task: the calling task, 0 for none in particular.
+    /// - Parameters:
+    ///   - policy: the new policy.
+    ///   - buffer: the buffer.
+    ///   - task: the calling task, 0 for none in particular.
     /// - Throws: EPERM for a device's memory, which is always bound to its node, and for a restricted node that the
     ///   task may not use; EINVAL for a node without memory.
     public func setPolicy(_ policy: MemoryPolicy, of buffer: Buffer, by task: Int32 = 0) throws(Errno) {
@@ -111,7 +114,10 @@ extension Machine {
     /// Sets the policy of a task and of its later children (set_mempolicy(2)). It applies to buffers whose own policy
     /// is `default`.
     ///
-    /// - Parameter startTime: the start time of the task, to exclude a later one with the same number.
+    /// - Parameters:
+    ///   - policy: the new policy.
+    ///   - id: the number of the task.
+    ///   - startTime: the start time of the task, to exclude a later one with the same number.
     /// - Throws: ESRCH if there is no such task, EINVAL for nodes that have no memory or that its cpuset does not allow
     ///   at all, EPERM for a restricted node that it may not use.
     public func setPolicy(_ policy: MemoryPolicy, ofTask id: Int32, startTime: UInt64? = nil) throws(Errno) {
@@ -136,7 +142,11 @@ extension Machine {
     /// Allows a process to use a restricted node, or revokes that. ESRCH if there is no such process, or it was not
     /// allowed.
     ///
-    /// - Parameter startTime: the start time of the process, to exclude a later one with the same number.
+    /// - Parameters:
+    ///   - isPermitted: whether the process may.
+    ///   - process: the process.
+    ///   - startTime: the start time of the process, to exclude a later one with the same number.
+    ///   - node: the node.
     public func setPermitted(
         _ isPermitted: Bool, process: Int32, startTime: UInt64? = nil, on node: Node
     ) throws(Errno) {
@@ -190,7 +200,10 @@ extension Machine {
 
     /// Moves a process into a group; returns its old group. ESRCH if there is no such process.
     ///
-    /// - Parameter startTime: the start time of the process, to exclude a later one with the same number.
+    /// - Parameters:
+    ///   - process: the process.
+    ///   - startTime: the start time of the process, to exclude a later one with the same number.
+    ///   - group: the group.
     public func attach(
         process: Int32, startTime: UInt64? = nil, to group: ControlGroup
     ) throws(Errno) -> ControlGroup {

@@ -52,8 +52,10 @@ extension Machine {
     ///
     /// - Parameters:
     ///   - pages: the number of pages to free; slightly exceeded if a huge page moves.
+    ///   - node: the node.
     ///   - targets: nodes of slower tiers, the nearest first; empty to demote nothing.
     ///   - account: the account of the freed pages.
+    ///   - isCancelled: checked repeatedly.
     ///   - waitForUse: waits so that programs can touch the pages again.
     /// - Returns: the number of freed pages; it is smaller than requested if the others are in use, or no target has
     ///   room; 0 of a node that does not allow reclaim.

@@ -22,6 +22,8 @@ extension Machine {
     /// Sets where pages of a part of a buffer are allocated from now on (mbind(2) of a shared mapping); pages that are there stay.
     ///
     /// - Parameters:
+    ///   - policy: the new policy.
+    ///   - buffer: the buffer.
     ///   - bytes: widened to whole pages; the buffer need not be that long.
     ///   - task: who sets it, 0 for nobody in particular.
     /// - Throws: EPERM for a device's memory, which is always bound to its node, and for a restricted node that the task
@@ -83,7 +85,9 @@ extension Machine {
 
     /// The node that a page of a buffer is on.
     ///
-    /// - Parameter offset: a byte of the page.
+    /// - Parameters:
+    ///   - buffer: the buffer.
+    ///   - offset: a byte of the page.
     /// - Returns: nil for a page without a frame.
     public func nodeID(of buffer: Buffer, at offset: UInt64) -> Int? {
         let entry = buffer.state.withLock { $0.pages.table[offset >> Page.shift] }

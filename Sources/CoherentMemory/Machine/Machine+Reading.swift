@@ -10,8 +10,10 @@ extension Machine {
     /// Reads bytes of a buffer in place, as a touch that gives every page of the range its frame.
     ///
     /// - Parameters:
+    ///   - buffer: the buffer.
     ///   - offset: a byte offset; a range that is not page-aligned touches the pages at its ends.
     ///   - length: bytes, limited to the end of the buffer and to ``maximumRead``.
+    ///   - origin: the task that asks, and its node.
     ///   - isTouch: whether the pages enter the page cache, and so mappings. If false, pages without a frame read as
     ///     zeros and get none.
     ///   - body: gets the bytes as a list of pieces of the storage, valid until it returns. Concurrent stores may be

@@ -4,7 +4,10 @@ import SystemPackage
 extension Machine {
     /// Changes the size of a buffer (ftruncate(2)); pages behind a smaller size are freed.
     ///
-    /// - Parameter origin: the toucher, which determines where a direct buffer's pages get their frames.
+    /// - Parameters:
+    ///   - buffer: the buffer.
+    ///   - size: the new size in bytes.
+    ///   - origin: the toucher, which determines where a direct buffer's pages get their frames.
     /// - Throws: ENOSPC and EPERM if a direct buffer cannot get them, EFBIG beyond the largest file offset, EPERM of a
     ///   contiguous buffer, EINVAL for a device's memory, or under ``HugeMode/pool`` for a size that is not a multiple
     ///   of a huge page (hugetlbfs_setattr()).

@@ -8,11 +8,14 @@ extension Machine {
     /// Stores bytes into a buffer, as a touch that gives every page of the range its frame.
     ///
     /// - Parameters:
+    ///   - bytes: what is stored.
+    ///   - buffer: the buffer.
     ///   - offset: a byte offset.
+    ///   - origin: the task that asks, and its node.
     ///   - isGrowing: whether bytes behind the end make the buffer larger, as with write(2). If false, they are
     ///     dropped, as for a write-back that lost a race with a truncation.
-    ///   - waitsForDevices: whether the write must wait for pages that devices map, if the range has no others, and for
-    ///     pages that are on their way over a link.
+    ///   - waitsForDevices: whether the write must wait for pages that devices map, if the range has no others, and
+    ///     for pages that are on their way over a link.
     /// - Returns: the number of bytes stored. It is smaller than requested if no frame is available, before a page that
     ///   has failed, or at the end of a device.
     /// - Throws: ENOSPC if no frame is available for the first byte, or it is behind the end of a device; EIO if the
@@ -67,7 +70,10 @@ extension Machine {
     /// Allocates a frame for every page of a range in advance (fallocate(2)).
     ///
     /// - Parameters:
+    ///   - buffer: the buffer.
+    ///   - bytes: the range of bytes.
     ///   - keepsSize: whether the size of the buffer stays.
+    ///   - origin: the task that asks, and its node.
     ///   - isCancelled: checked repeatedly.
     /// - Throws: ENOSPC if there are not enough frames, EDQUOT if the buffer's user has had its share of them, EINTR if
     ///   cancelled; pages that had no frame then have none again. EINVAL for an empty range, EFBIG beyond the largest offset, EPERM behind the end of a contiguous

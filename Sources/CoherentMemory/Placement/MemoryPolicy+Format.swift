@@ -4,8 +4,10 @@ import SystemPackage
 extension MemoryPolicy {
     /// Parses `MODE[=FLAG][:NODES]` (mpol_parse_str() and mpol_new() of mm/mempolicy.c).
     ///
-    /// - Parameter available: the nodes that have memory; all named nodes must be among them, and interleaving without
-    ///   nodes means all of them.
+    /// - Parameters:
+    ///   - text: the text.
+    ///   - available: the nodes that have memory; all named nodes must be among them, and interleaving without nodes
+    ///     means all of them.
     /// - Throws: EINVAL for an unknown word, a bad list, a node without memory, or a list or flag that the mode does
     ///   not take.
     public init(parsing text: String, available: @autoclosure () -> IDSet) throws(Errno) {

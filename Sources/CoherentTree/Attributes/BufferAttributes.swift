@@ -36,7 +36,7 @@ package enum BufferAttributes {
                 guard word != "none" else {
                     return Job("contiguous") { _ throws(Errno) in try machine.releaseContiguous(buffer) }
                 }
-                let node = try AttributeText(word).nodeID()
+                let node = try text.nodeID()
                 return Job("contiguous") { _ throws(Errno) in
                     try machine.makeContiguous(buffer, on: node, by: text.writer)
                 }
@@ -101,15 +101,17 @@ package enum BufferAttributes {
     @Sendable private static func setPolicy(_ subject: Subject<Buffer>, _ text: AttributeText) throws(Errno) {
         let (machine, buffer) = (subject.machine, subject.part)
         guard text.text.utf8.first.map({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) ?? false else {
-            let policy = try MemoryPolicy(parsing: text.text, available: machine.nodesWithMemory)
+            let policy = try text.policy(of: machine)
             return try machine.setPolicy(policy, of: buffer, by: text.writer)
         }
-        let words = text.text.split(separator: " ", maxSplits: 2).map(String.init)
-        guard words.count == 3 else { throw .invalidArgument }
-        let start = try AttributeText(words[0]).unsigned()
-        let (end, overflow) = start.addingReportingOverflow(try AttributeText(words[1]).unsigned())
-        guard !overflow, start < end, (start | end) & (Page.size - 1) == 0 else { throw .invalidArgument }
-        let policy = try MemoryPolicy(parsing: words[2], available: machine.nodesWithMemory)
+        let words = text.text.split(separator: " ", maxSplits: 2).map { text.part($0) }
+        guard words.count == 3 else { throw text.refused(.invalidArgument, "expected OFFSET LENGTH POLICY") }
+        let start = try words[0].unsigned()
+        let (end, overflow) = start.addingReportingOverflow(try words[1].unsigned())
+        guard !overflow, start < end, (start | end) & (Page.size - 1) == 0 else {
+            throw text.refused(.invalidArgument, "the range is empty, or OFFSET or LENGTH is not a multiple of 4096")
+        }
+        let policy = try words[2].policy(of: machine)
         try machine.setPolicy(policy, of: buffer, bytes: start..<end, by: text.writer)
     }
 
@@ -129,12 +131,15 @@ package enum BufferAttributes {
         case 1: bytes = nil
         case 3:
             let (end, overflow) = try words[0].unsigned().addingReportingOverflow(try words[1].unsigned())
-            guard !overflow else { throw .invalidArgument }
+            guard !overflow else { throw text.refused(.invalidArgument, "OFFSET plus LENGTH has more than 64 bits") }
             bytes = try words[0].unsigned()..<end
-        default: throw .invalidArgument
+        default: throw text.refused(.invalidArgument, "expected NODE, or OFFSET LENGTH NODE")
         }
-        let target = try words[words.count - 1].nodeID()
         let (machine, buffer, services) = (subject.machine, subject.part, subject.services)
+        let target = try words[words.count - 1].nodeID(of: machine)
+        if let bytes, (bytes.lowerBound | bytes.upperBound) & (Page.size - 1) != 0 {
+            throw text.refused(.invalidArgument, "OFFSET or LENGTH is not a multiple of 4096")
+        }
         try machine.checkMigration(of: buffer, bytes: bytes, to: target)
         if let node = machine.node(target) { try machine.checkAccess(to: node, by: text.writer) }
         let sources = machine.placement(of: buffer).map(\.node).filter { $0 != target }
@@ -152,7 +157,7 @@ package enum BufferAttributes {
             guard
                 services.jobs.start(job, for: text.client.user, Cancellation(), done: { _ in services.changes.kick() })
             else {
-                throw .resourceTemporarilyUnavailable
+                throw text.refused(.resourceTemporarilyUnavailable, "too many jobs run")
             }
         }
     }
@@ -161,6 +166,46 @@ package enum BufferAttributes {
 extension AttributeText {
     /// A node's number, of a node that may not exist. EINVAL for what is no number.
     func nodeID() throws(Errno) -> Int { Int(clamping: try unsigned()) }
+
+    /// The number of a node of a machine that has memory online. EINVAL for what is no number, ENODEV for another node.
+    func nodeID(of machine: Machine) throws(Errno) -> Int {
+        let id = try nodeID()
+        guard let node = machine.node(id), node.isPresent else {
+            throw refused(.operationNotSupportedByDevice, "there is no node \(id)")
+        }
+        guard node.hasMemory else {
+            throw refused(.operationNotSupportedByDevice, "no memory of node \(id) is online")
+        }
+        return id
+    }
+
+    /// A list of nodes; what IDSet throws for another text.
+    func nodes() throws(Errno) -> IDSet {
+        do throws(Errno) {
+            return try IDSet(list: text)
+        } catch {
+            throw refused(error, "\(quoted) is not a list of nodes")
+        }
+    }
+
+    /// A policy in the words of numa_maps. EINVAL for anything else, and for nodes without memory.
+    func policy(of machine: Machine) throws(Errno) -> MemoryPolicy {
+        let available = machine.nodesWithMemory
+        do throws(Errno) {
+            return try MemoryPolicy(parsing: text, available: available)
+        } catch {
+            let parts = text.split(separator: ":", maxSplits: 1)
+            guard parts.count == 2, let nodes = try? IDSet(list: parts[1]) else {
+                throw refused(error, "\(quoted) is not a memory policy, such as default, bind:0 or interleave:0-1")
+            }
+            let missing = nodes.subtracting(available)
+            throw refused(
+                error,
+                missing.isEmpty
+                    ? "\(quoted) is not a memory policy"
+                    : "nodes that do not exist, or whose memory is not open to policies: \(missing)")
+        }
+    }
 }
 
 extension MigrationResult {

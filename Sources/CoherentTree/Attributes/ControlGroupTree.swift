@@ -53,7 +53,9 @@ enum ControlGroupAttributes {
     ) throws(Errno) -> Job {
         let (services, machine, group) = (subject.services, subject.machine, try subject.living)
         // cgroup_procs_write_start() has one errno for whatever is no process's number.
-        guard let task = try? AttributeText(text.stripped, by: text.client).task() else { throw .invalidArgument }
+        guard let task = try? text.part(text.stripped).task() else {
+            throw text.refused(.invalidArgument, "\(text.quoted) is not the number of a process")
+        }
         let process = try services.process(of: task)
         return Job(.cpuset, to: machine.effectiveMems(of: group)) { cancellation, account throws(Errno) in
             let from = machine.effectiveMems(
@@ -66,8 +68,9 @@ enum ControlGroupAttributes {
         _ subject: Subject<ControlGroup>, _ text: AttributeText
     ) throws(Errno) -> Job {
         let (services, machine, group) = (subject.services, subject.machine, try subject.living)
-        let nodes = try IDSet(list: text.stripped)
-        guard nodes.isSubset(of: machine.topology.possible) else { throw .invalidArgument }
+        let nodes = try text.part(text.stripped).nodes()
+        let missing = nodes.subtracting(machine.topology.possible)
+        guard missing.isEmpty else { throw text.refused(.invalidArgument, "not possible nodes: \(missing)") }
         return Job(.cpuset, from: machine.effectiveMems(of: group), to: nodes) {
             cancellation, account throws(Errno) in
             for (group, old, new) in try machine.setMems(nodes, of: group) {

@@ -1,5 +1,4 @@
 import AttributeTree
-import CLinux
 import CoherentMemory
 import LinuxSupport
 import SystemPackage
@@ -14,7 +13,7 @@ enum QueueAttributes {
                 for line in text.lines where !line.words.isEmpty {
                     commands.append(try command(line, subject.services))
                 }
-                guard !commands.isEmpty else { throw .invalidArgument }
+                guard !commands.isEmpty else { throw text.refused(.invalidArgument, "there is no command") }
                 try subject.machine.submit(commands, to: subject.part, by: text.writer)
             }),
         .readOnly(
@@ -38,31 +37,40 @@ enum QueueAttributes {
     private static func command(_ line: AttributeText, _ services: TreeServices) throws(Errno) -> DeviceCommand {
         var words = line.words[...]
         func take() throws(Errno) -> AttributeText {
-            guard let word = words.popFirst() else { throw .invalidArgument }
+            guard let word = words.popFirst() else {
+                throw line.refused(.invalidArgument, "\(line.quoted) lacks a word")
+            }
             return word
         }
         let name = try take().text
         func range() throws(Errno) -> BufferRange {
-            let (file, offset, length) = (try take().text, try take().unsigned(), try take().unsigned())
-            return try BufferRange(try services.files.memory(named: file), at: offset, length: length)
+            let (file, offset, length) = (try take(), try take().unsigned(), try take().unsigned())
+            return try BufferRange(try memory(file), at: offset, length: length)
+        }
+        func memory(_ name: AttributeText) throws(Errno) -> Buffer {
+            do throws(Errno) {
+                return try services.files.memory(named: name.text)
+            } catch {
+                throw name.refused(error, "there is no buffer \(name.quoted)")
+            }
         }
         let command: DeviceCommand
         switch name {
         case "fill": command = .fill(try range(), UInt8(try take().integer(in: 0...255)))
         case "copy":
-            let (source, from) = (try take().text, try take().unsigned())
-            let (target, to, length) = (try take().text, try take().unsigned(), try take().unsigned())
+            let (source, from) = (try take(), try take().unsigned())
+            let (target, to, length) = (try take(), try take().unsigned(), try take().unsigned())
             command = .copy(
-                from: try BufferRange(try services.files.memory(named: source), at: from, length: length),
-                to: try BufferRange(try services.files.memory(named: target), at: to, length: length))
+                from: try BufferRange(try memory(source), at: from, length: length),
+                to: try BufferRange(try memory(target), at: to, length: length))
         case "crc32": command = .crc32(try range())
         case "read": command = .read(try range())
         case "write": command = .write(try range())
         case "exclusive": command = .exclusive(try range())
         case "fence": command = .fence
-        default: throw .invalidArgument
+        default: throw line.refused(.invalidArgument, "there is no command \(ErrorReason.quoted(name))")
         }
-        guard words.isEmpty else { throw .invalidArgument }
+        guard words.isEmpty else { throw line.refused(.invalidArgument, "\(line.quoted) has too many words") }
         return command
     }
 }
@@ -109,12 +117,4 @@ enum DeviceLRUAttributes {
         DeviceMMUAttributes.figure(
             "referenced", \.referenced, "Pages of both lists that the device has used since the last scan."),
     ]
-}
-
-extension Errno {
-    /// The name of the number, as `EIO`.
-    fileprivate var name: String {
-        guard let name = unsafe clinux_errno_name(rawValue) else { return "\(rawValue)" }
-        return unsafe String(cString: name)
-    }
 }

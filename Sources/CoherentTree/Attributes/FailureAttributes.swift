@@ -40,7 +40,9 @@ enum FaultInjectionAttributes {
             start: { subject, text throws(Errno) in
                 let (machine, device) = (subject.machine, subject.part)
                 let words = text.words
-                guard (1...2).contains(words.count) else { throw .invalidArgument }
+                guard (1...2).contains(words.count) else {
+                    throw text.refused(.invalidArgument, "expected COUNT, or COUNT and an address")
+                }
                 let count = UInt64(try words[0].integer(in: 1...1_000_000))
                 let address = words.count == 2 ? try words[1].unsigned() : nil
                 if let address { _ = try machine.physicalAddress(address, of: device) }
@@ -157,7 +159,7 @@ enum HardwarePoisonAttributes {
 
     private static func address(_ text: AttributeText) throws(Errno) -> UInt64 {
         let (address, overflow) = try text.unsigned().multipliedReportingOverflow(by: Page.size)
-        guard !overflow else { throw .noSuchAddressOrDevice }
+        guard !overflow else { throw text.refused(.noSuchAddressOrDevice, "no physical address has 64 bits") }
         return address
     }
 }
@@ -171,19 +173,25 @@ package enum BufferFailureAttributes {
             start: { subject, text throws(Errno) in
                 let (machine, buffer) = (subject.machine, subject.part)
                 let words = text.words
-                guard (1...2).contains(words.count) else { throw .invalidArgument }
+                guard (1...2).contains(words.count) else {
+                    throw text.refused(.invalidArgument, "expected OFFSET, or OFFSET and LENGTH")
+                }
                 let start = try words[0].unsigned()
                 let length = words.count == 2 ? try words[1].unsigned() : Page.size
                 let (end, overflow) = start.addingReportingOverflow(length)
                 guard !overflow, length > 0, start % Page.size == 0, length % Page.size == 0,
                     start < buffer.size, end <= (buffer.size + Page.size - 1) / Page.size * Page.size
-                else { throw .invalidArgument }
+                else {
+                    throw text.refused(
+                        .invalidArgument,
+                        "the range does not consist of pages of the buffer, which has \(buffer.size) bytes")
+                }
                 let origin = subject.services.tasks.origin(ofTask: text.writer)
                 return Job("poison") { cancellation throws(Errno) in
                     do throws(Errno) {
                         try machine.poison(buffer, bytes: start..<end, origin: origin) { cancellation.isCancelled }
                     } catch .noMemory {
-                        throw .noSpace
+                        throw text.refused(.noSpace, "no frame is available for a page of the range")
                     }
                 }
             }
@@ -197,7 +205,7 @@ extension AttributeText {
         let digits = text.utf8
         guard digits.count <= 32, digits.allSatisfy({ (0x30...0x39).contains($0) || $0 == UInt8(ascii: ".") }),
             digits.first != UInt8(ascii: "."), digits.last != UInt8(ascii: "."), let value = Double(text)
-        else { throw .invalidArgument }
+        else { throw refused(.invalidArgument, "\(quoted) is not a decimal number") }
         return value
     }
 }

@@ -12,9 +12,13 @@ enum JobAttributes {
             store: { services, text throws(Errno) in
                 let words = text.words
                 guard words.count == 2, words[0].text == "cancel", let id = try? words[1].unsigned() else {
-                    throw .invalidArgument
+                    throw text.refused(.invalidArgument, "expected cancel ID")
                 }
-                try services.jobs.cancel(Int(clamping: id))
+                do throws(Errno) {
+                    try services.jobs.cancel(Int(clamping: id))
+                } catch {
+                    throw text.refused(error, "no job with the number \(id) runs")
+                }
             }
         ).verbatim().changingSteadily(),
         .readOnly(

@@ -31,8 +31,8 @@ enum MemoryAttributes {
                     return Job("soft-offline") { cancellation throws(Errno) in
                         try machine.softOffline(address: address) { cancellation.isCancelled }
                     }
-                case .offline: throw .ioError
-                case .none: throw .noSuchAddressOrDevice
+                case .offline: throw text.refused(.ioError, "the memory at this address is offline")
+                case .none: throw text.refused(.noSuchAddressOrDevice, "there is no memory at this address")
                 }
             }),
         .writeOnly(
@@ -45,7 +45,8 @@ enum MemoryAttributes {
                     return Job("poison") { cancellation throws(Errno) in
                         try machine.poison(address: address) { cancellation.isCancelled }
                     }
-                case .offline, .none: throw .noSuchAddressOrDevice
+                case .offline, .none:
+                    throw text.refused(.noSuchAddressOrDevice, "no memory is online at this address")
                 }
             }),
     ]
@@ -55,7 +56,7 @@ enum MemoryAttributes {
         do throws(Errno) {
             return try text.unsigned()
         } catch {
-            throw .invalidArgument
+            throw text.refused(.invalidArgument, "\(text.quoted) is not an address of at most 64 bits")
         }
     }
 }

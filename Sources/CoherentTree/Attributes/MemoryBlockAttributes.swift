@@ -18,9 +18,13 @@ enum MemoryBlockAttributes {
             start: { subject, text throws(Errno) in
                 let type = try text.keyword(as: OnlineType.self)
                 // Memory of a device is never in the ordinary zone.
-                if type == .onlineKernel, subject.part.node.kind == .coherent { throw .invalidArgument }
+                if type == .onlineKernel, subject.part.node.kind == .coherent {
+                    throw text.refused(.invalidArgument, "memory of a device is never in zone Normal")
+                }
                 // Setting what is set is an error here, and fine through `online`.
-                if subject.part.state == (type == .offline ? .offline : .online) { throw .invalidArgument }
+                if subject.part.state == (type == .offline ? .offline : .online) {
+                    throw text.refused(.invalidArgument, "the block is \(subject.part.state.word) already")
+                }
                 return change(subject, to: type)
             }),
         .readWrite(

@@ -61,7 +61,9 @@ enum MemoryManagementTree {
             show: { _ in "\(node.interleaveWeight)" },
             store: { services, text throws(Errno) in
                 // What does not fit is EINVAL here, too.
-                guard let weight = try? text.integer() else { throw .invalidArgument }
+                guard let weight = try? text.integer(), (1...255).contains(weight) else {
+                    throw text.refused(.invalidArgument, "\(text.quoted) is not a number from 1 to 255")
+                }
                 try services.machine.setInterleaveWeight(weight, of: node)
             })
     }

@@ -120,7 +120,7 @@ enum CoherentNodeAttributes {
                     node.cancelMigrations()
                     return Job("migrate-cancel") { _ in }
                 }
-                let target = try AttributeText(word).nodeID()
+                let target = try text.nodeID(of: machine)
                 try machine.checkMigration(ofNode: node, to: target)
                 if let node = machine.node(target) { try machine.checkAccess(to: node, by: text.writer) }
                 return Job(.node, from: [node.id], to: [target], subject: node) {
@@ -136,17 +136,22 @@ enum CoherentNodeAttributes {
         _ text: AttributeText
     ) throws(Errno) -> (given: NodeCapabilities, taken: NodeCapabilities) {
         let words = text.words
-        guard !words.isEmpty, words.count.isMultiple(of: 2) else { throw .invalidArgument }
+        guard !words.isEmpty, words.count.isMultiple(of: 2) else {
+            throw text.refused(.invalidArgument, "expected NAME 0 or NAME 1")
+        }
         var (given, taken) = (NodeCapabilities(), NodeCapabilities())
         for place in stride(from: 0, to: words.count, by: 2) {
             let name = words[place].text
-            guard let row = NodeCapabilities.table.first(where: { $0.name == name }),
-                given.union(taken).isDisjoint(with: row.capability)
-            else { throw .invalidArgument }
+            guard let row = NodeCapabilities.table.first(where: { $0.name == name }) else {
+                throw text.refused(.invalidArgument, "\(words[place].quoted) is not a right")
+            }
+            guard given.union(taken).isDisjoint(with: row.capability) else {
+                throw text.refused(.invalidArgument, "\(name) is given twice")
+            }
             switch words[place + 1].text {
             case "1": given.formUnion(row.capability)
             case "0": taken.formUnion(row.capability)
-            default: throw .invalidArgument
+            default: throw text.refused(.invalidArgument, "\(words[place + 1].quoted) is not 0 or 1")
             }
         }
         return (given, taken)
@@ -158,14 +163,16 @@ enum CoherentNodeAttributes {
         let (machine, node) = (subject.machine, subject.part)
         let word = try text.word
         guard word.utf8.first == UInt8(ascii: "-") else {
-            let task = try subject.services.task(try AttributeText(word, by: text.client).task())
+            let task = try subject.services.task(try text.part(word).task())
             try machine.setPermitted(true, process: task.id, startTime: task.startTime, on: node)
             return
         }
         let process = try subject.services.process(
-            of: try AttributeText(String(word.dropFirst()), by: text.client).task())
+            of: try text.part(word.dropFirst()).task())
         // It is there, but not in the list.
-        guard machine.permittedProcesses(on: node).contains(process.id) else { throw .invalidArgument }
+        guard machine.permittedProcesses(on: node).contains(process.id) else {
+            throw text.refused(.invalidArgument, "the process is not in the list")
+        }
         try machine.setPermitted(false, process: process.id, on: node)
     }
 }

@@ -87,7 +87,11 @@ enum PressureAttributes {
         .readWrite(
             name, summary: summary, show: { "\(get($0.balancing))" },
             store: { machine, text throws(Errno) in
-                guard let value = try? text.sysctl(), range.contains(value) else { throw .invalidArgument }
+                guard let value = try? text.sysctl(), range.contains(value) else {
+                    throw text.refused(
+                        .invalidArgument,
+                        "\(text.quoted) is not a number from \(range.lowerBound) to \(range.upperBound)")
+                }
                 machine.updateBalancing { set(&$0, value) }
             })
     }
@@ -99,7 +103,9 @@ extension AttributeText {
     /// - Throws: EINVAL for anything else, ERANGE for what does not fit in 64 bits.
     func sysctl() throws(Errno) -> Int {
         let words = words
-        guard words.count == 1, !words[0].text.hasPrefix("+") else { throw .invalidArgument }
+        guard words.count == 1, !words[0].text.hasPrefix("+") else {
+            throw refused(.invalidArgument, "\(quoted) is not a number")
+        }
         return try words[0].integer()
     }
 }

@@ -20,7 +20,12 @@ enum ReclaimAttributes {
             start: { subject, text throws(Errno) in
                 let bytes = try amount(text)
                 return Job(.reclaim, from: [subject.part.id]) { cancellation, account throws(Errno) in
-                    try reclaim(Int(clamping: bytes / Page.size), subject, account) { cancellation.isCancelled }
+                    let pages = Int(clamping: bytes / Page.size)
+                    let freed = try reclaim(pages, subject, account) { cancellation.isCancelled }
+                    if freed < pages {
+                        throw text.refused(
+                            .resourceTemporarilyUnavailable, "\(freed) of \(pages) pages could be reclaimed")
+                    }
                 }
             }),
     ]
@@ -28,13 +33,15 @@ enum ReclaimAttributes {
     /// The size to reclaim (user_proactive_reclaim()). There is no swap: how willing to swap is checked only.
     private static func amount(_ text: AttributeText) throws(Errno) -> UInt64 {
         let words = text.words
-        guard let size = words.first else { throw .invalidArgument }
+        guard let size = words.first else { throw text.refused(.invalidArgument, "no SIZE is given") }
         for word in words.dropFirst() {
             let parts = word.text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-            guard parts.count == 2, parts[0] == "swappiness" else { throw .invalidArgument }
+            guard parts.count == 2, parts[0] == "swappiness" else {
+                throw text.refused(.invalidArgument, "\(word.quoted) is not swappiness=VALUE")
+            }
             if parts[1] == "max" { continue }
-            guard let value = try? AttributeText(String(parts[1])).integer(), (0...200).contains(value) else {
-                throw .invalidArgument
+            guard let value = try? word.part(parts[1]).integer(), (0...200).contains(value) else {
+                throw text.refused(.invalidArgument, "\(word.quoted): the value is not max or a number from 0 to 200")
             }
         }
         return try size.memorySize()
@@ -42,12 +49,11 @@ enum ReclaimAttributes {
 
     private static func reclaim(
         _ pages: Int, _ subject: Subject<CoherentMemory.Node>, _ account: MigrationAccount, isCancelled: () -> Bool
-    ) throws(Errno) {
+    ) throws(Errno) -> Int {
         let (machine, node) = (subject.machine, subject.part)
         let targets = machine.isDemotionEnabled ? machine.demotionTargets(of: node) : []
-        let freed = try machine.reclaim(
+        return try machine.reclaim(
             pages, of: node, demotingTo: targets, account: account, isCancelled: isCancelled)
-        if freed < pages { throw .resourceTemporarilyUnavailable }
     }
 }
 
@@ -61,13 +67,13 @@ extension AttributeText {
         // In hexadecimal E is a digit.
         let isHex = text.lowercased().hasPrefix("0x") && text.last?.isHexDigit == true
         guard let place, !isHex else {
-            guard let value = try? unsigned() else { throw .invalidArgument }
+            guard let value = try? unsigned() else { throw isNoSize }
             return value
         }
         let shift = 10 * (suffixes.distance(from: suffixes.startIndex, to: place) + 1)
-        guard let value = try? AttributeText(String(text.dropLast())).unsigned(), value <= UInt64.max >> shift else {
-            throw .invalidArgument
-        }
+        guard let value = try? part(text.dropLast()).unsigned(), value <= UInt64.max >> shift else { throw isNoSize }
         return value << shift
     }
+
+    private var isNoSize: Errno { refused(.invalidArgument, "\(quoted) is not a size of at most 64 bits") }
 }

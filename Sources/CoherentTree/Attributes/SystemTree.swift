@@ -58,6 +58,7 @@ package struct SystemTree {
                             .attributes(MountAttributes.table, of: ()),
                             .attributes(TaskAttributes.table, of: services),
                             .attributes([ProgramAttributes.programs], of: services),
+                            .attributes([LastErrors.attribute], of: services),
                             .attributes(JobAttributes.table, of: services),
                             .attributes(PressureAttributes.table, of: services.machine),
                             .attributes([MachineMetrics.attribute], of: services.machine),

@@ -44,30 +44,32 @@ enum TaskAttributes {
 
     @Sendable private static func setPolicy(_ services: TreeServices, _ text: AttributeText) throws(Errno) {
         let line = text.text.drop { $0 == " " }
-        guard let blank = line.firstIndex(of: " ") else { throw .invalidArgument }
-        let task = try AttributeText(String(line[..<blank]), by: text.client).task()
+        guard let blank = line.firstIndex(of: " ") else { throw text.refused(.invalidArgument, "expected PID POLICY") }
+        let task = try text.part(line[..<blank]).task()
         let words = line[blank...].drop { $0 == " " }
         let machine = services.machine
-        let policy = try MemoryPolicy(parsing: String(words), available: machine.nodesWithMemory)
+        let policy = try text.part(words).policy(of: machine)
         let target = try services.task(task)
         try machine.setPolicy(policy, ofTask: target.id, startTime: target.startTime)
     }
 
     @Sendable private static func migratePages(_ services: TreeServices, _ text: AttributeText) throws(Errno) -> Job {
         let words = text.words
-        guard words.count == 3 else { throw .invalidArgument }
+        guard words.count == 3 else { throw text.refused(.invalidArgument, "expected PID FROM TO") }
         let machine = services.machine
         let task = try words[0].task()
-        let old = try IDSet(list: words[1].text)
-        var new = try IDSet(list: words[2].text)
-        guard !old.isEmpty, !new.isEmpty else { throw .invalidArgument }
+        let old = try words[1].nodes()
+        var new = try words[2].nodes()
+        guard !old.isEmpty, !new.isEmpty else { throw text.refused(.invalidArgument, "a list has no node") }
         let process = try services.process(of: task)
         // What the writer may not use, and what has no memory, is left out; something must be left.
         new.formIntersection(machine.nodesWithMemory)
         if let group = try? machine.group(ofProcess: text.writer) {
             new.formIntersection(machine.allowedNodes(of: group))
         }
-        guard !new.isEmpty else { throw .invalidArgument }
+        guard !new.isEmpty else {
+            throw text.refused(.invalidArgument, "no node of TO has memory and is allowed for the writer")
+        }
         try machine.checkAccess(to: new, by: text.writer)
         return Job(.task, from: old, to: new) { [new] cancellation, account throws(Errno) in
             try services.moveMemory(of: process, from: old, to: new, account) { cancellation.isCancelled }
@@ -79,14 +81,18 @@ enum TaskAttributes {
         _ services: TreeServices, _ text: AttributeText
     ) throws(Errno) -> Job {
         let fields = text.text.split(separator: ",", omittingEmptySubsequences: false).map {
-            AttributeText(String($0), by: text.client)
+            text.part($0)
         }
-        guard fields.count == 4 else { throw .invalidArgument }
+        guard fields.count == 4 else { throw text.refused(.invalidArgument, "expected pid,0xstart,0xend,nid") }
         let task = try fields[0].task()
         let (start, end) = (try fields[1].hexadecimal(), try fields[2].hexadecimal())
         let target = try fields[3].nodeID()
-        guard start < end, (start | end) & (Page.size - 1) == 0 else { throw .invalidArgument }
-        guard let node = services.machine.node(target), node.hasMemory else { throw .operationNotSupportedByDevice }
+        guard start < end, (start | end) & (Page.size - 1) == 0 else {
+            throw text.refused(.invalidArgument, "the range is empty, or does not consist of pages")
+        }
+        guard let node = services.machine.node(target), node.hasMemory else {
+            throw text.refused(.operationNotSupportedByDevice, "node \(target) does not exist or has no memory online")
+        }
         try services.machine.checkAccess(to: node, by: text.writer)
         let process = try services.process(of: task)
         return Job(.range, to: [target]) { cancellation, account throws(Errno) in

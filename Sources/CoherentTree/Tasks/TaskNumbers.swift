@@ -15,8 +15,8 @@ extension AttributeText {
     /// - Throws: EINVAL for what is no number or negative, ERANGE for what does not fit.
     func task() throws(Errno) -> WrittenTask {
         let number = try integer()
-        guard number >= 0 else { throw .invalidArgument }
-        guard let id = Int32(exactly: number) else { throw .outOfRange }
+        guard number >= 0 else { throw refused(.invalidArgument, "\(quoted) is not the number of a task") }
+        guard let id = Int32(exactly: number) else { throw refused(.outOfRange, "\(quoted) has more than 32 bits") }
         return WrittenTask(number: id, client: client)
     }
 }

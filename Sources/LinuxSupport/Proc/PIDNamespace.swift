@@ -15,7 +15,9 @@ public struct PIDNamespace: ~Copyable {
 
     /// The namespace of a task; nil if it is the daemon's.
     ///
-    /// - Parameter asksKernel: false for the method of kernels before Linux 6.11, through /proc.
+    /// - Parameters:
+    ///   - task: the number of the task.
+    ///   - asksKernel: false for the method of kernels before Linux 6.11, through /proc.
     /// - Throws: ESRCH if there is no such task, EACCES or EPERM if it may not be inspected.
     public init?(of task: Int32, asksKernel: Bool = true) throws(Errno) {
         guard let numbers = Self.numbers(of: task) else { throw .noSuchProcess }

@@ -9,7 +9,9 @@ public struct ProcDescriptor: ~Copyable, Sendable {
 
     /// Opens a file.
     ///
-    /// - Parameter flags: of open(2); the descriptor is closed on exec in any case.
+    /// - Parameters:
+    ///   - path: the path of the file.
+    ///   - flags: of open(2); the descriptor is closed on exec in any case.
     /// - Throws: EACCES or EPERM if the process may not be inspected, ESRCH if there is none.
     public init(_ path: String, flags: Int32 = O_RDONLY) throws(Errno) {
         do throws(Errno) {

@@ -4,7 +4,10 @@ import Glibc
 public enum ProcFile {
     /// Calls `body` with the start of a file; nil if it does not exist, or the task has ended.
     ///
-    /// - Parameter capacity: the maximum number of bytes.
+    /// - Parameters:
+    ///   - path: the path of the file.
+    ///   - capacity: the maximum number of bytes.
+    ///   - body: gets the bytes; its result is the result.
     public static func read<Result>(
         _ path: String, capacity: Int = 1024, _ body: (Span<UInt8>) -> Result?
     ) -> Result? {
@@ -65,7 +68,9 @@ public enum ProcFile {
 
     /// The inode of a namespace of a task, or of this process (namespaces(7)); nil if the task may not be inspected.
     ///
-    /// - Parameter kind: a name in /proc/PID/ns.
+    /// - Parameters:
+    ///   - kind: a name in /proc/PID/ns.
+    ///   - task: the number of the task; nil for this process.
     public static func namespace(_ kind: String, of task: Int32? = nil) -> UInt64? {
         var status = stat()
         let path = "/proc/\(task.map(String.init) ?? "self")/ns/\(kind)"

@@ -21,7 +21,9 @@ public struct ProcMapping: Sendable, Hashable {
 
     /// Parses START-END PERMISSIONS OFFSET DEVICE INODE, blanks, PATH; nil if the line is malformed.
     ///
-    /// - Parameter wanted: a device; the result for a mapping of another device is nil, at little cost.
+    /// - Parameters:
+    ///   - line: the line.
+    ///   - wanted: a device; the result for a mapping of another device is nil, at little cost.
     public init?(_ line: borrowing Span<UInt8>, on wanted: DeviceNumber? = nil) {
         var place = 0
         guard let start = Self.number(line, &place, hexadecimal: true, to: "-"),

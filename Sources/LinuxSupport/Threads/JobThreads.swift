@@ -19,8 +19,9 @@ public final class JobThreads: Sendable {
     /// It starts on the CPU of the caller, which usually only waits for the next request: a switch between threads
     /// takes a few microseconds, waking an idle CPU ten times as long. Afterwards it may move to another CPU.
     ///
-    /// - Parameter isShort: whether it must stay on that CPU, because the requests that it may wait for arrive there,
-    ///   too.
+    /// - Parameters:
+    ///   - isShort: whether it must stay on that CPU, because the requests that it may wait for arrive there, too.
+    ///   - work: what to do.
     public func run(isShort: Bool, _ work: @escaping Work) {
         if let worker = idle.withLock({ $0.popLast() }) {
             _ = clinux_put_on_cpu(worker.thread.withLock { $0 }, sched_getcpu())

@@ -59,3 +59,9 @@ struct Failure: Error, CustomStringConvertible {
     let description: String
     init(_ description: String) { self.description = description }
 }
+
+/// The names of the commands, as the help lists them.
+func commandNames() throws -> [String] {
+    let help = try run([Host.cdmfs, "--help"]).output
+    return help.matches(of: /(?m)^  ([a-z_]+)(, [a-z_]+)?  +\S/).map { String($0.1) }
+}

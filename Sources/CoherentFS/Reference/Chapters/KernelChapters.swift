@@ -153,6 +153,12 @@ extension Manual {
                     text:
                         "`cdmfs metrics` prints it. Names begin with `cdmfs_`. Names that end in `_total` count since the start of the mount and have no `# TYPE` line, because the two formats require different ones."
                 ),
+                "last_error": ManualPage(
+                    reads:
+                        "one line, `PATH \"VALUE\" ERRNO: REASON.`: the file from the mount point, or the data file and the name of the extended attribute; what was written, shortened; the name of the errno. Empty if nothing was refused",
+                    text:
+                        "A process, with all its threads, reads its own line and no other: the one of its last write that was refused. It is forgotten when the process has ended, or after \(LastErrors.limitPerUser) other processes of the same user were refused something. In a shell, `read -r line <last_error` reads the line of a redirection of the shell itself; `cat` is another process. `cdmfs set` writes and shows the line. The daemon logs each line at the level debug.",
+                    linux: "none; NLMSGERR_ATTR_MSG of netlink"),
                 "retired": ManualPage(
                     reads:
                         "lines of `PHYS LENGTH NODE WHY`: a physical address and bytes in hexadecimal, a number; why: injected, internal, external or offlined, as in poison_list of a device",

@@ -1,6 +1,6 @@
 import CoherentTree
 
-extension Reference {
+extension FileReference {
     /// The reference page: an article of the documentation, with one section for each group of directories that differ in
     /// their path alone.
     public var markdown: String {

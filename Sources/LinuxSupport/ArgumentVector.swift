@@ -1,7 +1,7 @@
 import Glibc
 
 /// Calls `body` with words as C has them: an array of C strings that ends in a null pointer.
-func withArgumentVector<Result>(
+public func withArgumentVector<Result>(
     _ words: [String], _ body: (UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>) -> Result
 ) -> Result {
     var vector = unsafe words.map { unsafe strdup($0) } + [nil]

@@ -9,7 +9,7 @@ public import SystemPackage
 /// from the manual's pages.
 ///
 /// No machine is mounted for it. Names that differ between machines are placeholders: `nodeN`, `buffers/NAME`.
-public struct Reference: Sendable {
+public struct FileReference: Sendable {
     /// The entries by path, in the order of the tree: a directory precedes its contents.
     public let entries: [Entry]
     private let indices: [String: Int]
@@ -77,12 +77,12 @@ public struct Reference: Sendable {
 
 /// Collects entries from the inodes that a mount would serve.
 private struct Walk {
-    var entries: [Reference.Entry] = []
+    var entries: [FileReference.Entry] = []
     private var known: Set<String> = []
 
     mutating func visit(_ inode: Inode, at path: String) throws(Errno) {
         if known.insert(path).inserted {
-            entries.append(Reference.Entry(path, inode))
+            entries.append(FileReference.Entry(path, inode))
         }
         guard inode.attributes.type == .directory else { return }
         for entry in try inode.entries() {

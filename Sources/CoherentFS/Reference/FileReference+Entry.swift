@@ -2,7 +2,7 @@ import AttributeTree
 import Fuse
 public import SystemPackage
 
-extension Reference {
+extension FileReference {
     /// The reference of one file, directory or link.
     public struct Entry: Sendable {
         /// The kind of an entry.

@@ -1,4 +1,4 @@
-extension Reference {
+extension FileReference {
     /// The text that `cdmfs help` prints of some entries. Entries that differ in their path alone share one text.
     public func text(of entries: [Entry]) -> String {
         var order: [String] = []
@@ -37,7 +37,7 @@ extension Reference {
     }
 }
 
-extension Reference.Entry {
+extension FileReference.Entry {
     /// What there is to say beyond the summary, in the order in which it is said.
     var facts: [(name: String, text: String)] {
         var facts: [(String, String)] = []

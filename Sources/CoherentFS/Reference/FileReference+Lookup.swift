@@ -1,4 +1,4 @@
-extension Reference {
+extension FileReference {
     /// The entries that a path can mean, in the order of the tree; empty for a path that no mount has.
     ///
     /// The path may be a path of a mount, `sys/devices/system/node/node1/distance`, the end of one, `node1/distance`,
