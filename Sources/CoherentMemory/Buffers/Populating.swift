@@ -46,12 +46,12 @@ extension Buffer.State {
     ) throws(Errno) -> UInt64 {
         guard self.pages.missing(of: pages) > 0 else { return pages.upperBound }
         let context = memory.placer.context(for: self, at: pages.lowerBound, origin: origin)
-        return try fill(pages, in: memory, for: context, byDevice: origin.isDevice, policy: shortage)
+        return try fill(pages, in: memory, for: context, origin: origin, policy: shortage)
     }
 
     /// The same where it is known what is in force.
     mutating func fill(
-        _ pages: Range<UInt64>, in memory: Memory, for context: AllocationContext, byDevice isDevice: Bool,
+        _ pages: Range<UInt64>, in memory: Memory, for context: AllocationContext, origin: Origin,
         policy shortage: Shortage
     ) throws(Errno) -> UInt64 {
         let placer = memory.placer
@@ -116,7 +116,7 @@ extension Buffer.State {
             }
             settleFresh(pages)
             for index in 0..<count { unsafe placer.account(list[index], local: local) }
-            counters.count(got.allocated, byDevice: isDevice)
+            counters.count(got.allocated, byDevice: origin.isDevice)
             return .success(isComplete ? pages.upperBound : self.pages.firstMissing(of: pages))
         }
         return try result.get()

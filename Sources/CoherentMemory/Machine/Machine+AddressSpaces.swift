@@ -167,7 +167,9 @@ extension Buffer.State {
         context.share = pages.share
         do throws(Errno) {
             return Int(
-                range.upperBound - (try fill(range, in: memory, for: context, byDevice: false, policy: .prefix)))
+                range.upperBound
+                    - (try fill(
+                        range, in: memory, for: context, origin: Origin(pid: 0, node: node.id), policy: .prefix)))
         } catch {
             return range.count
         }
