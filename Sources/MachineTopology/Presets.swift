@@ -8,13 +8,14 @@ extension Topology {
     }
 
     /// The built-in topologies, the default first.
-    public static let presets: [Preset] = [
-        Preset(name: "default", toml: defaultMachine),
-        Preset(name: "two-socket", toml: twoSocket),
-        Preset(name: "dual-device", toml: dualDevice),
-        Preset(name: "large", toml: large),
-        Preset(name: "big-memory", toml: bigMemory),
-    ]
+    public static let presets: [Preset] =
+        [
+            Preset(name: "default", toml: defaultMachine),
+            Preset(name: "two-socket", toml: twoSocket),
+            Preset(name: "dual-device", toml: dualDevice),
+            Preset(name: "large", toml: large),
+            Preset(name: "big-memory", toml: bigMemory),
+        ] + machines
 
     /// The default machine: the preset `default`.
     public static let `default`: Topology = {

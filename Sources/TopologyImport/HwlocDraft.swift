@@ -33,15 +33,9 @@ extension TopologyDraft {
         }
         defer { unsafe hwloc_topology_destroy(topology) }
         guard unsafe choose(topology) >= 0, unsafe hwloc_topology_load(topology) >= 0 else {
-            throw ImportError(.data, source, "hwloc \(Self.version) does not accept it")
+            throw ImportError(.data, source, "hwloc does not accept it")
         }
         return unsafe TopologyDraft(topology, source)
-    }
-
-    /// The version of the library.
-    private static var version: String {
-        let version = hwloc_get_api_version()
-        return "\(version >> 16).\(version >> 8 & 0xff).\(version & 0xff)"
     }
 
     private init(_ topology: hwloc_topology_t, _ source: String) {
