@@ -4,7 +4,8 @@ import SystemPackage
 enum Shortage {
     /// No page gets one: the kernel asks again, page by page, and only the touched page must fail.
     case all
-    /// No page gets one, and nobody asks again for less: what was refused counts now.
+    /// No page gets one, and nobody asks again for less: what was refused counts now, and so does what was taken before
+    /// (shmem_fallocate() undoes it when it has been counted).
     case whole
     /// The pages before the first that cannot get one keep theirs.
     case prefix
@@ -81,7 +82,11 @@ extension Buffer.State {
             if !isComplete {
                 if missing == 1 || shortage != .all { counters.refused += 1 }
                 guard shortage == .prefix, got.allocated > 0 else {
-                    for index in 0..<count { unsafe memory.release(list[index].frames) }
+                    for index in 0..<count {
+                        if shortage == .whole { unsafe placer.account(list[index], local: local) }
+                        unsafe memory.release(list[index].frames)
+                    }
+                    if shortage == .whole { counters.count(got.allocated, byDevice: isDevice) }
                     // Pages before the first missing one are there all the same.
                     let end = self.pages.firstMissing(of: pages)
                     return shortage == .prefix && end > pages.lowerBound ? .success(end) : .failure(got.shortage)
