@@ -94,7 +94,7 @@ extension Buffer.State {
                         if shortage == .whole { unsafe placer.account(list[index], local: local) }
                         unsafe memory.release(list[index].frames)
                     }
-                    if shortage == .whole { counters.count(got.allocated, byDevice: origin.isDevice) }
+                    if shortage == .whole { counters.count(got.allocated, byDevice: isDevice) }
                     // Pages before the first missing one are there all the same.
                     let end = self.pages.firstMissing(of: pages)
                     return shortage == .prefix && end > pages.lowerBound ? .success(end) : .failure(got.shortage)
