@@ -7,6 +7,9 @@ import SystemPackage
 final class PageHold: @unchecked Sendable {
     // Unchecked: see above.
     let pages: Range<UInt64>
+    /// Whether no page of it is about to leave the page cache any more. Until then only touches are held back of which no page
+    /// is, or was a moment ago, in the page cache: the one that takes pages out waits for the locks of these.
+    var isComplete = false
     /// What is to be done when they have arrived.
     var waiters: [@Sendable () -> Void] = []
 
@@ -22,8 +25,10 @@ extension Buffer.State {
 
     /// Whether a page of a range is on its way.
     func isMoving(_ range: Range<UInt64>) -> Bool {
-        guard let hold, hold.pages.overlaps(range) else { return false }
-        return pages.hasMatch(hold.pages.clamped(to: range), filter: .migrating)
+        guard let hold, hold.pages.overlaps(range),
+            pages.hasMatch(hold.pages.clamped(to: range), filter: .migrating)
+        else { return false }
+        return hold.isComplete || holders(of: range).cached == 0
     }
 
     /// EAGAIN where a device maps a page of a range.

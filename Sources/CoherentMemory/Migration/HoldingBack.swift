@@ -9,8 +9,9 @@ extension Mover {
     /// Takes pages that are about to move out of the page cache, and holds touches of them back until ``releaseHold(of:)``.
     ///
     /// Called with the buffer's migration turn, by a thread that the page cache does not wait for. Reads are held back only
-    /// once no invalidation of theirs is under way: that waits for the lock of a page, which the kernel holds for a read. Of
-    /// a direct buffer, and of pages that programs bring back again and again, nobody is held back.
+    /// once no invalidation of theirs is under way: that waits for the lock of a page, which the kernel holds for a read. What has
+    /// left the page cache is held back while the rest still leaves it, or a program that touches all pages again and again would
+    /// always have some of them back. Of a direct buffer nobody is held back.
     func holdBack(_ pages: Range<UInt64>, of buffer: Buffer, filter: PageFilter) {
         guard !buffer.isDirect else { return }
         buffer.unmapTurn.withLock { _ in
@@ -19,7 +20,8 @@ extension Mover {
                     state.pages.isolate(pages, filter: filter)
                     let cached =
                         attempt < Self.attempts ? state.pages.uncache(pages, filter: filter) : PageRuns()
-                    if cached.runs.isEmpty { state.hold = PageHold(pages) }
+                    if state.hold == nil { state.hold = PageHold(pages) }
+                    state.hold?.isComplete = cached.runs.isEmpty
                     return cached
                 }
                 if cached.runs.isEmpty { return }
