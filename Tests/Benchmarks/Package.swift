@@ -20,6 +20,8 @@ let package = Package(
         .target(name: "Clients", linkerSettings: [.linkedLibrary("z")]),
         // The peer of the rows about requests.
         .executableTarget(name: "plainloop", linkerSettings: [.linkedLibrary("fuse3")]),
+        // The program of the rows about programs, which runs natively and under `cdmfs run`.
+        .executableTarget(name: "memoryloop"),
         .executableTarget(
             name: "Benchmarks",
             dependencies: [

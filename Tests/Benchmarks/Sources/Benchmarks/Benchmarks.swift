@@ -104,8 +104,8 @@ struct Benchmarks: ParsableCommand {
     private var settings: Settings {
         let beside = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
         return Settings(
-            cdmfs: cdmfs, plainLoop: plainLoop ?? beside.appendingPathComponent("plainloop").path, peers: peers,
-            scratch: scratch,
+            cdmfs: cdmfs, plainLoop: plainLoop ?? beside.appendingPathComponent("plainloop").path,
+            memoryLoop: beside.appendingPathComponent("memoryloop").path, peers: peers, scratch: scratch,
             randomBytes: random.map { $0 << 20 } ?? Settings.fittingRandomBytes(copies: Group.randomCopies),
             manyBuffers: buffers)
     }

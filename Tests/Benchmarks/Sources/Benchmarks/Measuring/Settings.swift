@@ -6,6 +6,8 @@ struct Settings {
     let cdmfs: String
     /// The plain C loop.
     let plainLoop: String
+    /// The program that uses memory of its own.
+    let memoryLoop: String
     /// The directory that has libfuse's examples, if any.
     let peers: String?
     /// The directory to mount in.
