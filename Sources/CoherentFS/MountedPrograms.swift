@@ -31,6 +31,9 @@ final class MountedPrograms: Sendable {
         server.withLock { $0 }?.takeFailed(memory, bytes: bytes)
     }
 
+    /// Whether a buffer is the memory of a program that runs.
+    func isMemory(_ id: Buffer.ID) -> Bool { server.withLock { $0 }?.isMemory(id) ?? false }
+
     /// Answers no more calls.
     func close() { server.withLock { $0 }?.close() }
 

@@ -126,6 +126,8 @@ final class AddressSpace: Sendable {
 final class SpaceDirectory: Sendable {
     private let spaces = Mutex<[Buffer.ID: AddressSpace]>([:])
 
+    func contains(_ memory: Buffer.ID) -> Bool { spaces.withLock { $0[memory] != nil } }
+
     subscript(memory: Buffer) -> AddressSpace? { spaces.withLock { $0[memory.id] } }
 
     func add(_ space: AddressSpace) { spaces.withLock { $0[space.memory.id] = space } }

@@ -115,8 +115,13 @@ final class AddressSpaces: Sendable {
     }
 
     private static let isEnd: UInt64 = 1 << 63
+    /// So many address spaces a run has, for each takes descriptors of the daemon. The memory of more is the host's.
+    private static let limit = 4096
 
-    /// Gives a space a token, if it has none, and waits for its events; nil where all is over.
+    /// Whether one more may come.
+    var hasRoom: Bool { state.withLock { $0.spaces.count < Self.limit } }
+
+    /// Gives a space a token, if it has none, and waits for its events; nil where all is over, or there are too many.
     private func enter(_ space: AddressSpace, _ edit: (inout State, UInt64) -> Void = { _, _ in }) -> UInt64? {
         let (token, isNew) = state.withLock { state -> (UInt64?, Bool) in
             guard !state.isOver else { return (nil, false) }
@@ -124,6 +129,7 @@ final class AddressSpaces: Sendable {
                 edit(&state, token)
                 return (token, false)
             }
+            guard state.spaces.count < Self.limit else { return (nil, false) }
             let token = state.nextToken
             state.nextToken += 1
             state.spaces[token] = space

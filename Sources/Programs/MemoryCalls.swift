@@ -136,7 +136,9 @@ extension CallingTask {
     /// - Parameter known: its address space, if a fork has made it.
     private func inject(_ call: clistener_call, _ known: AddressSpace?, _ spaces: AddressSpaces) -> Bool {
         guard let stat = ProcStat(task: task), let status, mayHaveAgent(status) else { return false }
-        guard !spaces.isRefused(status.process, startTime: stat.startTime) else { return false }
+        guard !spaces.isRefused(status.process, startTime: stat.startTime), known != nil || spaces.hasRoom else {
+            return false
+        }
         var agent = clistener_agent()
         var call = call
         let result = unsafe clistener_inject(listener, &call, stop, &agent)

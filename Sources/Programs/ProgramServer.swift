@@ -101,6 +101,9 @@ public final class ProgramServer: Sendable {
         directory[memory]?.takeFailed(bytes, in: world.machine)
     }
 
+    /// Whether a buffer is the memory of a program that runs.
+    public func isMemory(_ id: Buffer.ID) -> Bool { directory.contains(id) }
+
     /// Answers no more calls: the keepers do.
     public func close() {
         try? isOver.withLock { $0.take() }?.close()

@@ -42,6 +42,13 @@ import Testing
         #expect(try scene.inode("sys/kernel/cdm/buffers/e/d/d/d").number != scene.inode("buffers/e/d/d/d").number)
     }
 
+    /// The same child for the same seed: the order of a dictionary is another in each process.
+    private func randomChild(
+        of directory: Model, _ generator: inout SeededGenerator
+    ) -> (key: String, value: Model)? {
+        directory.children.sorted { $0.key < $1.key }.randomElement(using: &generator)
+    }
+
     /// What the directories should be.
     private final class Model {
         var children: [String: Model] = [:]
@@ -134,7 +141,7 @@ import Testing
                     all.append(model)
                 }
             case 5:
-                guard let (name, child) = parent.children.randomElement(using: &generator) else { continue }
+                guard let (name, child) = randomChild(of: parent, &generator) else { continue }
                 expected = child.children.isEmpty ? nil : .directoryNotEmpty
                 attempt { () throws(Errno) in
                     try directory.remove(FileName(name), isDirectory: child.isDirectory)
@@ -143,7 +150,7 @@ import Testing
                 }
             default:
                 let source = directories.randomElement(using: &generator)!
-                guard let (old, child) = source.children.randomElement(using: &generator), !child.contains(parent)
+                guard let (old, child) = randomChild(of: source, &generator), !child.contains(parent)
                 else {
                     continue
                 }

@@ -21,7 +21,7 @@ extension Mounts {
                         // Those of cdm/trace are those of tracefs.
                         let modes: [mode_t] =
                             entry.file.contains("cdm/trace/")
-                            ? [0o440, 0o640] : [0o444, 0o644, 0o200, 0o222, 0o400, 0o600]
+                            ? [0o440, 0o640] : [0o444, 0o644, 0o200, 0o222, 0o400, 0o600, 0o666]
                         #expect(modes.contains(entry.permissions), "\(entry.file)")
                         // uevents is no text but a stream: a read waits for the next event.
                         if entry.permissions & 0o444 != 0, !entry.file.hasSuffix("/uevents"),

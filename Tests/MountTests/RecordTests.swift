@@ -39,7 +39,8 @@ extension Mounts {
                 #expect(enabled.filter { $0.hasPrefix("[") } == ["[link_state]"])
 
                 let text = try report(file)
-                #expect(table("touches", in: text) == [["1", "256", "0", "0"]])
+                // Memory of the command itself is on node 0.
+                #expect(table("touches", in: text).last == ["1", "256", "0", "0"])
                 let moves = table("moves", in: text)
                 #expect(moves.map { Array($0.prefix(4)) } == [["1", "0", "buffer", "256"]])
                 let modelled = try mount.text("sys/class/cdm/cdm0/dma/bytes")
@@ -126,7 +127,9 @@ extension Mounts {
             ])
             #expect(outcome.succeeded, "\(outcome)")
             let text = try report(file)
-            #expect(table("touches", in: text).first?.dropFirst().first == "256", "\(text)")
+            // With what the command's own memory takes.
+            let touched = table("touches", in: text).first?.dropFirst().first.flatMap { Int($0) }
+            #expect((touched ?? 0) >= 256, "\(text)")
             func refusal(_ words: String...) throws -> (Ending, Int) {
                 let outcome = try run([Host.cdmfs] + words)
                 return (outcome.ending, outcome.errors.split(separator: "\n").count)

@@ -111,7 +111,8 @@ import Testing
         ("node/online", "0,8,250-251\n"), ("node/possible", "0-255\n"),
         ("node/node0/cpumap", "0f\n"), ("node/node8/cpumap", "f0\n"), ("node/node250/cpumap", "00\n"),
         ("node/node251/cpumap", "00\n"),
-        ("node/node0/meminfo", "Node 0 MemTotal: 1048576 kB\n"), ("node/node8/meminfo", "Node 8 MemTotal: 1048576 kB\n"),
+        ("node/node0/meminfo", "Node 0 MemTotal: 1048576 kB\n"),
+        ("node/node8/meminfo", "Node 8 MemTotal: 1048576 kB\n"),
         ("node/node250/meminfo", "Node 250 MemTotal: 524288 kB\n"),
         ("node/node251/meminfo", "Node 251 MemTotal: 524288 kB\n"),
         ("node/node0/distance", "10 40 80 80\n"), ("node/node8/distance", "40 10 80 80\n"),
@@ -126,7 +127,8 @@ import Testing
         for cpu in 0..<8 {
             let package = cpu / 4
             all += [
-                ("cpu/cpu\(cpu)/topology/physical_package_id", "\(package)\n"), ("cpu/cpu\(cpu)/topology/core_id", "\(cpu)\n"),
+                ("cpu/cpu\(cpu)/topology/physical_package_id", "\(package)\n"),
+                ("cpu/cpu\(cpu)/topology/core_id", "\(cpu)\n"),
                 ("cpu/cpu\(cpu)/topology/core_cpus", "\(String(1 << cpu, radix: 16))\n"),
                 ("cpu/cpu\(cpu)/topology/package_cpus", package == 0 ? "0f\n" : "f0\n"),
             ]

@@ -9,8 +9,11 @@ import SystemPackage
 struct Record: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Record what happens to the memory of a machine.",
-        usage:
-            "cdmfs record [-o <file>] [--mount <mountpoint> | --topology <file> | --preset <name>] [--interval <seconds>] [--] [<command> [<argument> ...]]",
+        usage: """
+            cdmfs record [-o <file>] [--mount <mountpoint> | --topology <file>
+                | --preset <name>] [--interval <seconds>]
+                [--] [<command> [<argument> ...]]
+            """,
         discussion: """
             Records every trace event (sys/kernel/cdm/trace) and, at intervals, the counters (sys/kernel/cdm/metrics), until the \
             command ends, or until SIGINT (Ctrl-C) or SIGTERM if there is none. The command runs as under `cdmfs run`. \
