@@ -3,14 +3,17 @@
 #include "agent.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/seccomp.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -236,6 +239,31 @@ failed:;
     return result;
 }
 
+// An id that no user has. Not that of nobody, whose processes could signal the agent.
+enum { agents_id = 0xfffffff0u };
+
+int clistener_strip_agent(const struct clistener_agent *agent, int locks_memory) {
+    // The text that was kept there is in order again.
+    struct {
+        struct __user_cap_header_struct header;
+        struct __user_cap_data_struct data[2];
+    } rights = {.header = {.version = _LINUX_CAPABILITY_VERSION_3}};
+    if (locks_memory) rights.data[0].effective = rights.data[0].permitted = 1 << CAP_IPC_LOCK;
+    _Static_assert(sizeof rights <= AGENT_STUB_LENGTH, "room");
+    if (pwrite(agent->memory, &rights, sizeof rights, 0x1000 + AGENT_SAVED) != sizeof rights) return -1;
+    // With the other ids the capabilities go, but for those that are kept for capset(2).
+    const uint64_t calls[][7] = {
+        {SYS_prctl, PR_SET_KEEPCAPS, 1},
+        {SYS_setgroups},
+        {SYS_setresgid, agents_id, agents_id, agents_id},
+        {SYS_setresuid, agents_id, agents_id, agents_id},
+        {SYS_capset, in_data(AGENT_SAVED), in_data(AGENT_SAVED) + offsetof(typeof(rights), data)},
+    };
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
+        if (clistener_command(agent->socket, (long)calls[i][0], calls[i] + 1)) return -1;
+    return 0;
+}
+
 void clistener_release_agent(struct clistener_agent *agent) {
     int32_t waits = 0;
     if (pwrite(agent->memory, &waits, sizeof waits, 0x1000 + AGENT_WAITS) == sizeof waits) {
@@ -250,6 +278,8 @@ int clistener_inject(int listener, const struct clistener_call *call, int stop, 
     errno = ENOSYS;
     return -1;
 }
+
+int clistener_strip_agent(const struct clistener_agent *agent, int locks_memory) { return -1; }
 
 void clistener_release_agent(struct clistener_agent *agent) {}
 #endif

@@ -89,15 +89,17 @@ final class AddressSpaces: Sendable {
         }
     }
 
+    /// Forgets what a process had before an exec: its agent keeps it.
+    func removeOld(of process: Int32) {
+        for old in state.withLock({ Array($0.spaces.values) }) where old.state.withLock({ $0.process }) == process {
+            remove(old)
+        }
+    }
+
     /// Takes an address space up that has got an agent, or one more.
     ///
     /// - Returns: false where it is too late.
     func add(_ space: AddressSpace, agent: FileDescriptor, process: Int32) -> Bool {
-        // What the process had before an exec.
-        for old in state.withLock({ Array($0.spaces.values) })
-        where old !== space && old.state.withLock({ $0.process }) == process {
-            remove(old)
-        }
         let isForeign = (try? PIDNamespace(of: process) != nil) ?? false
         space.state.withLock { state in
             state.agent = agent

@@ -102,6 +102,8 @@ final class CallingTask: CallContext {
     func areas(of process: Int32?, at addresses: Range<UInt64>) throws(Errno) -> [MemoryArea] {
         let device = world.mountDevice
         let space = spaces?.space(of: process ?? task)
+        // The kernel lets a program go on from munmap(2) and madvise(2) when it has told, not when that is dealt with.
+        space?.settle()
         return try MapsReader.mappings(of: process ?? task, at: addresses).map { mapping in
             if let space, mapping.isOwnMemory {
                 // Its offsets are addresses.

@@ -135,10 +135,16 @@ extension CallingTask {
     ///
     /// - Parameter known: its address space, if a fork has made it.
     private func inject(_ call: clistener_call, _ known: AddressSpace?, _ spaces: AddressSpaces) -> Bool {
-        guard let stat = ProcStat(task: task), let status, mayHaveAgent(status) else { return false }
-        guard !spaces.isRefused(status.process, startTime: stat.startTime), known != nil || spaces.hasRoom else {
+        guard let stat = ProcStat(task: task), let status,
+            !spaces.isRefused(status.process, startTime: stat.startTime)
+        else { return false }
+        if known == nil { spaces.removeOld(of: status.process) }
+        // It sees a userfaultfd that can hold the kernel up, which hosts keep from users (vm.unprivileged_userfaultfd).
+        guard status.users == [0, 0, 0], status.has(.trace) else {
+            spaces.refuse(status.process, startTime: stat.startTime)
             return false
         }
+        guard mayHaveAgent(), known != nil || spaces.hasRoom else { return false }
         var agent = clistener_agent()
         var call = call
         let result = unsafe clistener_inject(listener, &call, stop, &agent)
@@ -159,7 +165,10 @@ extension CallingTask {
             } else {
                 clistener_begin_faults(faults.rawValue)
             }
-            if spaces.add(space, agent: socket, process: status.process) {
+            // The program may give up its own rights later.
+            if spaces.add(space, agent: socket, process: status.process),
+                unsafe clistener_strip_agent(&agent, status.has(.lockMemory) ? 1 : 0) == 0
+            {
                 mark(space)
                 if known == nil { takeAll(of: space) }
             } else {
@@ -185,7 +194,7 @@ extension CallingTask {
     }
 
     /// Whether the text of the process can be changed for a moment: nobody else executes it, and no handler of a signal will.
-    private func mayHaveAgent(_ status: TaskStatus) -> Bool {
+    private func mayHaveAgent() -> Bool {
         guard let text = try? ProcStatus(task: task), text.words("Threads").first == "1" else { return false }
         // What becomes the command, and maps memory until then, is no program of the machine.
         guard linkTarget("/proc/\(task)/exe") != linkTarget("/proc/self/exe") else { return false }

@@ -35,6 +35,7 @@ struct TaskStatus: Sendable {
 
     /// Capabilities that matter here (capabilities(7)).
     enum Capability: UInt64 {
+        case lockMemory = 14  // CAP_IPC_LOCK
         case trace = 19  // CAP_SYS_PTRACE
         case nice = 23  // CAP_SYS_NICE
     }

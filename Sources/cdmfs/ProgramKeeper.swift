@@ -37,7 +37,9 @@ struct ProgramKeeper {
         let online = try? SmallFile.text(FilePath(mountPoint).appending("sys/devices/system/cpu/online"))
         if online.flatMap({ try? IDSet(list: $0, limit: IDSet.maxCPUs) }) != hostCPUs { calls |= CLISTENER_PROCESSORS }
         if memory {
-            if (try? SmallFile.text(FilePath(mountPoint).appending("sys/kernel/cdm/programs"))) == "memory\n" {
+            if geteuid() != 0 {
+                cdmfs.complain("run: memory of the command that is no buffer is the host's: only root's can be watched")
+            } else if (try? SmallFile.text(FilePath(mountPoint).appending("sys/kernel/cdm/programs"))) == "memory\n" {
                 calls |= CLISTENER_ANONYMOUS
             } else {
                 cdmfs.complain(

@@ -33,18 +33,8 @@ struct Run: ParsableCommand {
             command ends this process, too.
             """)
 
-    @Option(
-        help: ArgumentHelp("The mount point of the machine.", valueName: "mountpoint"), completion: .mountPoints)
-    var mount: String?
-
-    @Option(
-        help: ArgumentHelp("Make the machine of a TOML file.", valueName: "file"),
-        completion: .file(extensions: ["toml"]))
-    var topology: String?
-
-    @Option(
-        help: ArgumentHelp("Make the machine of a preset.", valueName: "name"), completion: .presets)
-    var preset: String?
+    @OptionGroup
+    var machine: MachineOptions
 
     @Option(
         help: ArgumentHelp("Mount the new machine on a directory, and leave it there.", valueName: "directory"),
@@ -61,34 +51,25 @@ struct Run: ParsableCommand {
     var command: [String]
 
     func run() throws {
-        let words = try commandWords()
+        let words = try commandWords(command, of: "run")
         guard !words.isEmpty else { throw Failure(.usage, "run: no command; see cdmfs help run") }
-        guard [mount, topology, preset].count(where: { $0 != nil }) <= 1 else {
-            throw Failure(.usage, "run: --mount, --topology and --preset exclude each other")
+        let source = try machine.source(for: "run") ?? .default
+        guard machine.mount == nil || keep == nil else {
+            throw Failure(.usage, "run: --mount and --keep exclude each other")
         }
-        guard mount == nil || keep == nil else { throw Failure(.usage, "run: --mount and --keep exclude each other") }
-        let machine = topology.map(MachineSource.file) ?? preset.map(MachineSource.preset) ?? .default
-        if let mount {
+        if let mount = machine.mount {
             let keeper = ProgramKeeper(memory: !noMemory)
             try MachineView(of: mount).enter().execute(words, keeper)
         } else if let keep {
             try makeDirectory(keep)
             try Daemon.start([
-                "cdmfs", "mount", "--foreground", "--ready-fd", "\(Daemon.readyFD)", machine.argument, "--", keep,
+                "cdmfs", "mount", "--foreground", "--ready-fd", "\(Daemon.readyFD)", source.argument, "--", keep,
             ])
             let keeper = ProgramKeeper(memory: !noMemory)
             try MachineView(of: keep).enter().execute(words, keeper)
         } else {
-            try PrivateMachine(machine).run(words, memory: !noMemory)
+            try PrivateMachine(source).run(words, memory: !noMemory)
         }
-    }
-
-    /// The command without the `--` before it. The parser leaves every option that it does not know to the command.
-    private func commandWords() throws -> [String] {
-        guard let first = command.first, first != "--" else { return Array(command.dropFirst()) }
-        if ["--help", "-h"].contains(first) { throw CleanExit.helpRequest(self) }
-        guard !first.hasPrefix("-") else { throw Failure(.usage, "run: unknown option \(first); see cdmfs help run") }
-        return command
     }
 
     private func makeDirectory(_ path: String) throws(Failure) {

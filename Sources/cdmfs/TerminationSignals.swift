@@ -8,18 +8,21 @@ struct TerminationSignals {
     private let descriptor: FileDescriptor
 
     /// Blocks them for this thread and those that it starts.
-    init() throws(Failure) {
+    init() throws(Failure) { descriptor = try Self.descriptor() }
+
+    /// The same as a descriptor to read, of other signals, too (signalfd(2)).
+    static func descriptor(and others: [Int32] = []) throws(Failure) -> FileDescriptor {
         // A shell starts its background jobs with SIGINT ignored; an ignored SIGHUP (nohup) is somebody's wish.
         signal(SIGINT, SIG_DFL)
         signal(SIGTERM, SIG_DFL)
         signal(SIGPIPE, SIG_IGN)
         var set = sigset_t()
         unsafe sigemptyset(&set)
-        for signal in [SIGTERM, SIGINT, SIGHUP] { unsafe sigaddset(&set, signal) }
+        for signal in [SIGTERM, SIGINT, SIGHUP] + others { unsafe sigaddset(&set, signal) }
         unsafe sigprocmask(SIG_BLOCK, &set, nil)
         let descriptor = unsafe signalfd(-1, &set, Int32(SFD_CLOEXEC))
         guard descriptor >= 0 else { throw Failure(.failure, "signalfd: \(Errno.last)") }
-        self.descriptor = FileDescriptor(rawValue: descriptor)
+        return FileDescriptor(rawValue: descriptor)
     }
 
     /// What came first.

@@ -64,6 +64,40 @@ extension Mounts {
             }
         }
 
+        @Test("An agent has no rights, and a program of another user has no agent")
+        func rights() throws {
+            try TestMount.with { mount in
+                func agents() throws -> [String] {
+                    try processes(with: "CDMFS_MOUNTPOINT=\(mount.path)").compactMap { id in
+                        let status = FileManager.default.contents(atPath: "/proc/\(id)/status") ?? Data()
+                        let text = String(decoding: status, as: UTF8.self)
+                        return text.hasPrefix("Name:\tcdmfs-agent\n") ? text : nil
+                    }
+                }
+                let roots = try Child(command(mount, "hold", "1M"))
+                #expect(try roots.line() == "ok")
+                let found = try agents()
+                #expect(!found.isEmpty)
+                for status in found {
+                    // CAP_IPC_LOCK, or nothing.
+                    #expect(status.contains("\nCapPrm:\t0000000000004000\n"), "\(status)")
+                    #expect(status.contains("\nUid:\t4294967280\t4294967280\t4294967280\t4294967280\n"), "\(status)")
+                }
+                roots.kill(SIGTERM)
+                _ = try roots.finish(within: 20)
+                try expectNothingLeft(of: mount)
+
+                let user = ["setpriv", "--reuid=1234", "--regid=1234", "--clear-groups"]
+                let words = try Client.anonymous.command(["hold", "1M"])
+                let other = try Child([Host.cdmfs, "run", "--mount", mount.path, "--"] + user + words)
+                #expect(try other.line() == "ok")
+                // That of setpriv ends with it.
+                #expect(try eventually { try agents().isEmpty })
+                other.kill(SIGTERM)
+                _ = try other.finish(within: 20)
+            }
+        }
+
         @Test("Threads that map, move, fork and store at once find their bytes")
         func storm() throws {
             try TestMount.with { mount in

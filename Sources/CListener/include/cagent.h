@@ -37,6 +37,10 @@ int clistener_inject(int listener, const struct clistener_call *call, int stop, 
 /// Begins to be told of what happens in the address space of an agent. 0 or a negative error.
 int clistener_begin_faults(int faults);
 
+/// Takes the rights of the program from its agent, which anybody who has the program's memory can have execute anything. It keeps
+/// `locks_memory`, the right to lock memory without a limit (CAP_IPC_LOCK). -1 where the agent still has the others.
+int clistener_strip_agent(const struct clistener_agent *agent, int locks_memory);
+
 /// Lets the thread go on, and closes the memory.
 void clistener_release_agent(struct clistener_agent *agent);
 

@@ -32,18 +32,8 @@ struct Record: ParsableCommand {
         help: ArgumentHelp("The file to write; an old one is replaced.", valueName: "file"), completion: .file())
     var output = "cdmfs.trace"
 
-    @Option(
-        help: ArgumentHelp("The mount point of the machine.", valueName: "mountpoint"), completion: .mountPoints)
-    var mount: String?
-
-    @Option(
-        help: ArgumentHelp("Make the machine of a TOML file.", valueName: "file"),
-        completion: .file(extensions: ["toml"]))
-    var topology: String?
-
-    @Option(
-        help: ArgumentHelp("Make the machine of a preset.", valueName: "name"), completion: .presets)
-    var preset: String?
+    @OptionGroup
+    var machine: MachineOptions
 
     @Option(
         help: ArgumentHelp(
@@ -54,19 +44,17 @@ struct Record: ParsableCommand {
     var command: [String] = []
 
     func run() throws {
-        let words = try commandWords()
-        guard [mount, topology, preset].count(where: { $0 != nil }) <= 1 else {
-            throw Failure(.usage, "record: --mount, --topology and --preset exclude each other")
-        }
+        let words = try commandWords(command, of: "record")
+        let source = try machine.source(for: "record")
         guard (0.1...3600).contains(interval) else {
             throw Failure(.usage, "record: --interval \(interval): expected 0.1 to 3600 seconds")
         }
         let ending: SupervisedCommand.Ending?
-        if let source = topology.map(MachineSource.file) ?? preset.map(MachineSource.preset) {
+        if let source {
             let toml = try source.topology().toml
             ending = try TemporaryMachine.with(source) { path in try record(path, words, toml) }
         } else {
-            ending = try record(try mount ?? onlyMount(for: "record"), words, nil)
+            ending = try record(try machine.mount ?? onlyMount(for: "record"), words, nil)
         }
         ending?.imitate()
     }
@@ -75,16 +63,6 @@ struct Record: ParsableCommand {
         var recorder = try Recorder(
             FilePath(path), to: output, interval: interval, command: words, topology: toml)
         return try recorder.run()
-    }
-
-    /// The command without the `--` before it.
-    private func commandWords() throws -> [String] {
-        guard let first = command.first, first != "--" else { return Array(command.dropFirst()) }
-        if ["--help", "-h"].contains(first) { throw CleanExit.helpRequest(self) }
-        guard !first.hasPrefix("-") else {
-            throw Failure(.usage, "record: unknown option \(first); see cdmfs help record")
-        }
-        return command
     }
 }
 

@@ -220,18 +220,7 @@ struct RecorderSignals {
         case child
     }
 
-    init() throws(Failure) {
-        signal(SIGINT, SIG_DFL)
-        signal(SIGTERM, SIG_DFL)
-        signal(SIGPIPE, SIG_IGN)
-        var set = sigset_t()
-        unsafe sigemptyset(&set)
-        for signal in [SIGTERM, SIGINT, SIGHUP, SIGCHLD] { unsafe sigaddset(&set, signal) }
-        unsafe sigprocmask(SIG_BLOCK, &set, nil)
-        let descriptor = unsafe signalfd(-1, &set, Int32(SFD_CLOEXEC))
-        guard descriptor >= 0 else { throw Failure(.failure, "signalfd: \(Errno.last)") }
-        self.descriptor = FileDescriptor(rawValue: descriptor)
-    }
+    init() throws(Failure) { descriptor = try TerminationSignals.descriptor(and: [SIGCHLD]) }
 
     /// Waits for a signal, or until a descriptor is readable or the time is over; nil then.
     func wait(orFor other: FileDescriptor?, milliseconds: Int32) -> Event? {
