@@ -4,7 +4,8 @@ import LinuxSupport
 import MachineTopology
 import SystemPackage
 
-/// Files that a program opens and that are not the host's: those of /proc/PID and of control groups that tell of nodes.
+/// Files that a program opens and that are not the host's: those of /proc/PID and of control groups that tell of nodes and
+/// CPUs.
 extension CallingTask {
     /// What a program gets that opens a file to read it.
     func open(_ path: UInt64, from directory: Int32) -> CallOutcome {
@@ -22,6 +23,9 @@ extension CallingTask {
         case mems = "cpuset.mems"
         case effectiveMems = "cpuset.mems.effective"
         case oldEffectiveMems = "cpuset.effective_mems"
+        case cpus = "cpuset.cpus"
+        case effectiveCPUs = "cpuset.cpus.effective"
+        case oldEffectiveCPUs = "cpuset.effective_cpus"
     }
 
     private func absolute(_ path: String, from directory: Int32) -> String? {
@@ -39,12 +43,18 @@ extension CallingTask {
             guard let process = process(at: path), mayLookInto(process.process) else { return nil }
             return file == .status ? status(of: process.task) : numaMaps(of: process.process)
         case .mems, .effectiveMems, .oldEffectiveMems:
-            // Where the host has no such file, there is none.
-            guard path.utf8.starts(with: "/sys/fs/cgroup/".utf8), unsafe access("/proc/\(task)/root\(path)", F_OK) == 0,
-                let nodes = try? allowedNodes(of: task)
-            else { return nil }
+            guard isOfHostCpuset(path), let nodes = try? allowedNodes(of: task) else { return nil }
             return "\(nodes)\n"
+        case .cpus, .effectiveCPUs, .oldEffectiveCPUs:
+            // The machine's cpusets are of nodes only. Where the machine has the host's CPUs, its cpusets are of them.
+            guard machine.cpus != .onlineCPUs, isOfHostCpuset(path) else { return nil }
+            return "\(machine.cpus)\n"
         }
+    }
+
+    /// Whether a path is of a control group's file that the host has; where it has none, the program finds none.
+    private func isOfHostCpuset(_ path: String) -> Bool {
+        unsafe path.utf8.starts(with: "/sys/fs/cgroup/".utf8) && access("/proc/\(task)/root\(path)", F_OK) == 0
     }
 
     /// The task that `/proc/WHO/FILE` or `/proc/WHO/task/TID/FILE` is of.

@@ -60,6 +60,32 @@ extension Mounts {
             expectSame(try seen(topology, in: folder), topology)
         }
 
+        /// The pictures of the documentation, by the presets that they show.
+        private static let pictures: [String] = {
+            let folder = Host.package.appending("Sources/CoherentFS/CoherentFS.docc/Resources").string
+            let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
+            return names.filter { $0.hasSuffix(".svg") }.sorted().map { "\(folder)/\($0)" }
+        }()
+
+        @Test("The pictures of presets are what lstopo draws")
+        func pictures() throws {
+            #expect(Self.pictures.count > Topology.presets.count / 2)
+            for file in Self.pictures {
+                let name = (file as NSString).lastPathComponent.dropLast(4)
+                let outcome = try run([
+                    Host.cdmfs, "run", "--preset", String(name), "--", "lstopo-no-graphics", "-p", "--no-io",
+                    "--no-caches", "--no-legend", "--horiz=Machine", "--of", "nativesvg", "-",
+                ])
+                try #require(outcome.succeeded, "\(outcome.errors)")
+                // A view box has no units.
+                let drawing = outcome.output.replacing(/viewBox='0 0 (\d+)px (\d+)px'/) {
+                    "viewBox='0 0 \($0.1) \($0.2)'"
+                }
+                let isCurrent = try String(contentsOfFile: file, encoding: .utf8) == drawing
+                #expect(isCurrent, "\(name).svg is not what lstopo draws of the preset")
+            }
+        }
+
         @Test("numactl -H of a machine, and its sys/ tree")
         func otherSources() throws {
             let folder = try makeTemporaryDirectory()
