@@ -33,6 +33,7 @@ extension NodeDescription {
             lines.append("isolation = \"\(isolation.rawValue)\"")
             lines.append("contiguous = \"\(String(byteSize: contiguous))\"")
         }
+        if let pci { lines += pci.toml }
         lines.append("online = \(isOnline)")
         if let hostNode { lines.append("host_node = \(hostNode)") }
         if withLink, let link {

@@ -90,7 +90,7 @@ extension NodeDescription {
         let isOnline = try table.bool("online") ?? true
         switch kind {
         case .ram:
-            for key in ["device", "isolation", "contiguous"] where table.has(key) {
+            for key in ["device", "isolation", "contiguous"] + PCIDevice.keys where table.has(key) {
                 throw table.error(key, found: "\(key) on a ram node", expected: "this key on coherent nodes only")
             }
             self = .ram(id: id, memory: memory, cpus: cpus, isOnline: isOnline)
@@ -98,7 +98,7 @@ extension NodeDescription {
             self = .coherent(
                 id: id, memory: memory, device: try table.string("device"),
                 isolation: try table.word("isolation") ?? .exclusive, contiguous: try table.size("contiguous") ?? 0,
-                isOnline: isOnline)
+                isOnline: isOnline, pci: try PCIDevice(table))
             self.cpus = cpus
         }
         hostNode = try table.integer("host_node", in: 0...IDSet.maxNodes - 1)

@@ -84,9 +84,15 @@ public struct Topology: Sendable, Hashable {
     private static func namingDevices(_ nodes: [NodeDescription]) -> [NodeDescription] {
         let taken = Set(nodes.compactMap(\.device))
         var free = (0...).lazy.map { "cdm\($0)" }.filter { !taken.contains($0) }.makeIterator()
+        let addresses = Set(nodes.compactMap { $0.pci?.address })
         return nodes.map { node in
             var node = node
             if node.kind == .coherent, node.device == nil { node.device = free.next() }
+            if let device = node.device, node.pci?.address == nil {
+                var pci = node.pci ?? PCIDevice()
+                pci.address = PCIDevice.freeAddress(ofDevice: Int(device.dropFirst(3)) ?? 0, taken: addresses)
+                node.pci = pci
+            }
             return node
         }
     }

@@ -58,6 +58,19 @@ public struct TopologyKey: Sendable, Hashable {
         TopologyKey(
             .node, "device", "\"cdmN\"", or: "the first free name", "The device that a coherent node belongs to."),
         TopologyKey(
+            .node, "bus", "\"pci\" or \"cxl\"", or: "\"pci\"",
+            "The bus of the device of a coherent node: with \"cxl\" it is also a memory device of sys/bus/cxl."),
+        TopologyKey(
+            .node, "pci", "\"DDDD:BB:DD.F\"", or: "\"N:01:00.0\" for cdmN, N in hexadecimal",
+            "The PCI address of the device of a coherent node; the bus is a root bus."),
+        TopologyKey(
+            .node, "vendor", "NUMBER", or: "0x1234",
+            "The PCI vendor of the device, 1 to 0xfffe. The default belongs to nobody; emulators use it."),
+        TopologyKey(.node, "device_id", "NUMBER", or: "0x0cd0", "The PCI device id of the device, 0 to 0xffff."),
+        TopologyKey(
+            .node, "class", "NUMBER", or: "0x120000, a processing accelerator, or 0x050210, a CXL memory device",
+            "The PCI class, subclass and programming interface of the device."),
+        TopologyKey(
             .node, "isolation", Isolation.allCases.map { "\"\($0.rawValue)\"" }.joined(separator: ", "),
             or: "\"exclusive\"",
             "Which allocations get pages of a coherent node: a name for the rights in nodeN/cdm/capabilities."

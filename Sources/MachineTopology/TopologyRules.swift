@@ -21,6 +21,7 @@ struct TopologyRules {
         var ids = IDSet()
         var cpuOwners: [Int: Int] = [:]
         var devices: [String: Int] = [:]
+        var addresses: [PCIAddress: Int] = [:]
         var total: UInt64 = 0
         for (index, node) in nodes.enumerated() {
             func fail(_ key: String, _ found: String, _ expected: String) throws(TopologyFault) -> Never {
@@ -41,6 +42,7 @@ struct TopologyRules {
             if let hostNode = node.hostNode, !IDSet.hostNodes.contains(hostNode) {
                 try fail("host_node", "host_node \(hostNode)", "one of the host's nodes, \(IDSet.hostNodes)")
             }
+            try checkPCI(of: node, at: index, &addresses)
             try checkCaches(of: node, at: index)
             for cpu in node.cpus {
                 guard cpu < IDSet.maxCPUs else { try fail("cpus", "CPU \(cpu)", "0 to \(IDSet.maxCPUs - 1)") }
