@@ -33,6 +33,9 @@ public struct NodeDescription: Sendable, Hashable {
     /// The performance of the CPUs' access to its memory; `nil` for figures from the distance to the nearest CPUs,
     /// which a ``Topology`` fills in.
     public var link: Link?
+    /// The performance of its device's own access to its memory, if the device is an initiator like a CPU (a generic initiator
+    /// of ACPI); `nil` on a RAM node.
+    public var initiator: Link?
     /// The caches in front of its memory, each of a different level.
     public var caches: [MemorySideCache] = []
 
@@ -49,10 +52,12 @@ public struct NodeDescription: Sendable, Hashable {
     /// of `cdm0`, `cdm1`, …
     public static func coherent(
         id: Int, memory: UInt64, device: String? = nil, isolation: Isolation = .exclusive, contiguous: UInt64 = 0,
-        isOnline: Bool = true, link: Link? = nil, pci: PCIDevice = PCIDevice()
+        isOnline: Bool = true, link: Link? = nil, pci: PCIDevice = PCIDevice(),
+        initiator: Link? = nil
     ) -> NodeDescription {
         NodeDescription(
             id: id, kind: .coherent, memory: memory, cpus: [], device: device, isolation: isolation,
-            contiguous: contiguous, isOnline: isOnline, hostNode: nil, pci: pci, link: link)
+            contiguous: contiguous, isOnline: isOnline, hostNode: nil, pci: pci, link: link,
+            initiator: initiator)
     }
 }

@@ -39,6 +39,9 @@ extension NodeDescription {
         if withLink, let link {
             lines += ["[node.link]"] + Link.names.map { "\($0.name) = \(link[keyPath: $0.figure])" }
         }
+        if let initiator {
+            lines += ["[node.initiator]"] + Link.names.map { "\($0.name) = \(initiator[keyPath: $0.figure])" }
+        }
         lines += caches.flatMap(\.toml)
         return lines.joined(separator: "\n") + "\n"
     }

@@ -44,7 +44,8 @@ public struct Topology: Sendable, Hashable {
         try self.init(blockSize: blockSize, nodes: nodes, distances: distances, possible: possible) { place in
             switch place {
             case .machine: nil
-            case .node(let index, _), .link(let index, _), .cache(let index, _, _): "node \(nodes[index].id)"
+            case .node(let index, _), .link(let index, _), .initiator(let index, _), .cache(let index, _, _):
+                "node \(nodes[index].id)"
             case .distance(let index, _): "distance from \(distances[index].from) to \(distances[index].to)"
             }
         }

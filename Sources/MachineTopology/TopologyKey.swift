@@ -8,6 +8,8 @@ public struct TopologyKey: Sendable, Hashable {
         case node = "[[node]]"
         /// The performance of a node's memory, below the node.
         case link = "[node.link]"
+        /// The device of a node as an initiator of accesses, below the node.
+        case initiator = "[node.initiator]"
         /// A cache in front of a node's memory, below the node.
         case cache = "[[node.cache]]"
         /// The distance between two nodes.
@@ -26,7 +28,7 @@ public struct TopologyKey: Sendable, Hashable {
     public let meaning: String
 
     /// All keys, in the order of a file.
-    public static let all: [TopologyKey] = machine + node + link + cache + distance
+    public static let all: [TopologyKey] = machine + node + link + initiator + cache + distance
 
     private init(_ table: Table, _ name: String, _ form: String, or fallback: String?, _ meaning: String) {
         self.table = table
@@ -99,6 +101,19 @@ public struct TopologyKey: Sendable, Hashable {
         }
     }
 
+    private static let initiator = Link.names.map { name, _ in
+        let verb = name.prefix { $0 != "_" }
+        return if name.hasSuffix("latency") {
+            TopologyKey(
+                .initiator, name, "NUMBER", or: "87", "The latency of a \(verb) of its own memory by the device, in ns."
+            )
+        } else {
+            TopologyKey(
+                .initiator, name, "NUMBER", or: "240000",
+                "The bandwidth of a \(verb) of its own memory by the device, in MB/s.")
+        }
+    }
+
     private static let cache = [
         TopologyKey(
             .cache, "level", "NUMBER", or: "its position among the caches of the node",
@@ -132,8 +147,8 @@ extension TopologyKey.Table {
     var tables: [String] {
         switch self {
         case .machine: ["node", "distance"]
-        case .node: ["link", "cache"]
-        case .link, .cache, .distance: []
+        case .node: ["link", "initiator", "cache"]
+        case .link, .initiator, .cache, .distance: []
         }
     }
 }

@@ -115,11 +115,16 @@ struct TopologyRules {
                 try fail("device", "device \(clip(device))", "cdmN, with N from 0 to 1023")
             }
         }
-        guard let link = node.link else { return }
-        for (key, figure) in Link.names where !Link.figures.contains(link[keyPath: figure]) {
-            throw TopologyFault(
-                place: .link(index: index, key: key), found: "\(key) \(link[keyPath: figure])",
-                expected: "1 to 1000000000")
+        if node.kind == .ram, node.initiator != nil {
+            try fail("initiator", "initiator on a ram node", "this key on coherent nodes only")
+        }
+        for (link, isInitiator) in [(node.link, false), (node.initiator, true)] {
+            guard let link else { continue }
+            for (key, figure) in Link.names where !Link.figures.contains(link[keyPath: figure]) {
+                throw TopologyFault(
+                    place: isInitiator ? .initiator(index: index, key: key) : .link(index: index, key: key),
+                    found: "\(key) \(link[keyPath: figure])", expected: "1 to 1000000000")
+            }
         }
     }
 

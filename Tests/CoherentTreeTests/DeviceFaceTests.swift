@@ -225,6 +225,60 @@ private let drivers = "bus/dax/drivers"
         #expect(throws: Errno.invalidArgument) { try scene.store("0x1001", in: "kernel/debug/cxl/mem1/inject_poison") }
     }
 
+    @Test("A device that is an initiator has the best access to its own memory; access1 counts CPUs alone")
+    func initiators() throws {
+        let scene = try Scene(
+            """
+            block_size = "2M"
+            [[node]]
+            id = 0
+            kind = "ram"
+            memory = "16M"
+            cpus = "0-1"
+            [[node]]
+            id = 1
+            kind = "coherent"
+            memory = "8M"
+            [node.initiator]
+            read_bandwidth = 4000000
+            [[node]]
+            id = 2
+            kind = "coherent"
+            memory = "0"
+            [node.initiator]
+            [[node]]
+            id = 3
+            kind = "ram"
+            memory = "8M"
+            [[distance]]
+            from = 2
+            to = 3
+            value = 15
+            """)
+        let nodes = "devices/system/node"
+        func names(_ path: String) throws -> [String] {
+            guard case .directory(let directory) = try scene.item("\(nodes)/\(path)") else { return [] }
+            return directory.names.filter { $0.hasPrefix("node") }
+        }
+        #expect(try scene.word("\(nodes)/has_generic_initiator") == "1-2")
+        #expect(try names("node1/access0/initiators") == ["node1"] && names("node1/access1/initiators") == ["node0"])
+        #expect(try scene.word("\(nodes)/node1/access0/initiators/read_bandwidth") == "4000000")
+        #expect(try scene.word("\(nodes)/node1/access1/initiators/read_bandwidth") == "60000")
+        try scene.store("1000", in: "class/cdm/cdm0/link/read_bandwidth")
+        #expect(try scene.word("\(nodes)/node1/access0/initiators/read_bandwidth") == "4000000")
+        #expect(try scene.word("\(nodes)/node1/access1/initiators/read_bandwidth") == "1000")
+        // One without memory is an initiator all the same, of the memory that is nearest to it.
+        #expect(try names("node2/access0/initiators").isEmpty && names("node2/access0/targets") == ["node3"])
+        #expect(try names("node2/access1/targets").isEmpty)
+        #expect(try names("node3/access0/initiators") == ["node2"] && names("node3/access1/initiators") == ["node0"])
+        #expect(try scene.word("\(nodes)/node3/access0/initiators/read_latency") == "131")
+        #expect(try names("node0/access0/targets") == ["node0"])
+        #expect(try names("node0/access1/targets") == ["node0", "node1", "node3"])
+        #expect(try scene.word("devices/pci0000:01/0000:01:00.0/numa_node") == "0")
+        try scene.store("1", in: "class/cdm/cdm1/remove")
+        #expect(try scene.word("\(nodes)/has_generic_initiator") == "1")
+    }
+
     @Test("Binding, unbinding and unplugging at once leave the machine whole")
     func races() async throws {
         let scene = try scene()

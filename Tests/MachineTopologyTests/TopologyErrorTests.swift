@@ -43,7 +43,7 @@ private let wrongValues: [Malformed] = [
         "# 1\n# 2\n# 3\n# 4\n# 5\n# 6\nnodes = 1"),
     Malformed(
         11, "unknown key \"speed\"",
-        "id, kind, memory, cpus, device, bus, pci, vendor, device_id, class, isolation, contiguous, online, host_node, link, cache",
+        "id, kind, memory, cpus, device, bus, pci, vendor, device_id, class, isolation, contiguous, online, host_node, link, initiator, cache",
         device + "speed = 1"),
     Malformed(11, "bus \"isa\"", "one of \"pci\", \"cxl\"", device + "bus = \"isa\""),
     Malformed(11, "pci \"1:0.0\"", pciAddress, device + "pci = \"1:0.0\""),
@@ -58,6 +58,12 @@ private let wrongValues: [Malformed] = [
         16, "pci 0000:01:00.0, which node 1 has already", "a different address for each node",
         device
             + "pci = \"0000:01:00.0\"\n[[node]]\nid = 2\nkind = \"coherent\"\nmemory = \"1G\"\npci = \"0000:01:00.0\""),
+    Malformed(
+        12, "read_latency 0", "an integer from 1 to 1000000000", device + "[node.initiator]\nread_latency = 0"),
+    Malformed(
+        12, "unknown key \"pace\"", "read_latency, write_latency, read_bandwidth, write_bandwidth",
+        device + "[node.initiator]\npace = 1"),
+    Malformed(7, "initiator on a ram node", "this key on coherent nodes only", good + "[node.initiator]"),
     Malformed(7, "bus on a ram node", "this key on coherent nodes only", good + "bus = \"pci\""),
     Malformed(7, "vendor on a ram node", "this key on coherent nodes only", good + "vendor = 1"),
     Malformed(

@@ -108,6 +108,8 @@ import Testing
                 write_latency = 2
                 read_bandwidth = 3
                 write_bandwidth = 4
+                [node.initiator]
+                read_bandwidth = 4000000
                 [[node]]
                 id = 3
                 kind = "ram"
@@ -140,7 +142,9 @@ import Testing
                     link: link,
                     pci: PCIDevice(
                         bus: .cxl, address: PCIAddress(domain: 0xfe, bus: 0x2a, device: 31, function: 7),
-                        vendor: 0x10de, deviceID: 0x2342, deviceClass: 0x030200)),
+                        vendor: 0x10de, deviceID: 0x2342, deviceClass: 0x030200),
+                    initiator: Link(
+                        readLatency: 87, writeLatency: 87, readBandwidth: 4_000_000, writeBandwidth: 240_000)),
             ])
         #expect(machine.distance(from: 0, to: 7) == 33 && machine.distance(from: 7, to: 0) == 34)
         #expect(machine.distance(from: 0, to: 3) == 21 && machine.distance(from: 3, to: 0) == 21)

@@ -39,6 +39,9 @@ public final class Node: Sendable {
     public let kind: NodeDescription.Kind
     /// The CPUs of the node; empty for a memory-only node.
     public let cpus: IDSet
+    /// The performance of the device's own access to the memory, if the device is an initiator like a CPU (a generic
+    /// initiator); nil otherwise.
+    public let initiator: Link?
     /// The distances to every node, in ascending order of their ids; 10 to itself.
     public let distances: [Int]
 
@@ -80,6 +83,7 @@ public final class Node: Sendable {
         id = description.id
         kind = description.kind
         cpus = description.cpus
+        initiator = description.initiator
         deviceName = description.device
         link = description.kind == .coherent ? LinkMeter(description.link ?? Link()) : nil
         self.index = index

@@ -54,7 +54,9 @@ extension Manual {
         Chapter(
             "sys/class/cdm/cdmN/link",
             summary: "The model of the device's link.",
-            text: "nodeN/access0/initiators shows the same figures.", linux: "none",
+            text:
+                "nodeN/access1/initiators shows the same figures, and access0/initiators, too, unless the device is an initiator.",
+            linux: "none",
             [
                 "read_latency": figure("nanoseconds"), "write_latency": figure("nanoseconds"),
                 "read_bandwidth": figure("MB/s (10^6 bytes)"), "write_bandwidth": figure("MB/s (10^6 bytes)"),
