@@ -64,6 +64,9 @@ set_up_tests() {
         command -v "$tool" >/dev/null || { missing+=(util-linux); break; }
     done
     command -v lstopo-no-graphics >/dev/null || missing+=(hwloc-nox)
+    command -v lspci >/dev/null || missing+=(pciutils)
+    command -v daxctl >/dev/null || missing+=(daxctl)
+    command -v cxl >/dev/null || missing+=(ndctl)
     { command -v aspell >/dev/null && aspell dicts | grep -qx en; } || missing+=(aspell aspell-en)
     [ -e /usr/include/numa.h ] || missing+=(libnuma-dev)
     python3 -c 'import numpy' 2>/dev/null || missing+=(python3 python3-numpy)

@@ -25,6 +25,9 @@ public struct Attribute<Subject: Sendable>: Sendable {
     /// the end. The caller takes as many as fit, and asks for the others again.
     public typealias Records = @Sendable (Subject, UInt64, Client) throws(Errno) -> [TextRecord]
 
+    /// Makes the bytes of a subject's attribute that is no text.
+    public typealias Bytes = @Sendable (Subject) throws(Errno) -> [UInt8]
+
     /// Parses, validates and acts. A store that throws changes nothing.
     public typealias Store = @Sendable (Subject, AttributeText) throws(Errno) -> Void
 
@@ -34,6 +37,7 @@ public struct Attribute<Subject: Sendable>: Sendable {
     /// What a read shows.
     enum Content: Sendable {
         case text(ShowForClient)
+        case bytes(count: Int, Bytes)
         case records(Records)
     }
 
@@ -99,6 +103,15 @@ public struct Attribute<Subject: Sendable>: Sendable {
         showForClient show: @escaping ShowForClient
     ) -> Attribute {
         Attribute(name, permissions, isPollable, summary, .text(show), nil)
+    }
+
+    /// An attribute that can be read and is no text (a `bin_attribute`): always `count` bytes, which its size tells; mode
+    /// 0444 unless `permissions` says otherwise.
+    public static func binary(
+        _ name: String, count: Int, permissions: FilePermissions? = nil, summary: String = "",
+        bytes: @escaping Bytes
+    ) -> Attribute {
+        Attribute(name, permissions, false, summary, .bytes(count: count, bytes), nil)
     }
 
     /// An attribute with a long text, which is made record by record as it is read; mode 0444 unless `permissions` says

@@ -37,8 +37,8 @@ public struct BoundAttribute: Sendable {
     public let isPollable: Bool
     /// A short summary.
     public let summary: String
-    /// The size in stat(2), in bytes: one page for any content, as in sysfs.
-    public let size = 4096
+    /// The size in stat(2), in bytes: one page for any text, as in sysfs.
+    public let size: Int
 
     /// Whether a write may take long, because it starts a ``Job``.
     public let startsJob: Bool
@@ -57,6 +57,7 @@ public struct BoundAttribute: Sendable {
     private var open: (@Sendable (Opener) -> BoundAttribute)?
     private let listRecords: (@Sendable (UInt64, Client) throws(Errno) -> [TextRecord])?
     private let showText: (@Sendable (Client) throws(Errno) -> String)?
+    private let showBytes: (@Sendable () throws(Errno) -> [UInt8])?
     private let storeText: (@Sendable (AttributeText) throws(Errno) -> StoreOutcome)?
 
     init<Subject>(_ attribute: Attribute<Subject>, _ subject: Subject) {
@@ -68,6 +69,13 @@ public struct BoundAttribute: Sendable {
         showsInJob = attribute.showsInJob
         changesSteadily = attribute.changesSteadily
         isAdministrative = attribute.isAdministrative
+        if case .bytes(let count, let show) = attribute.content {
+            size = count
+            showBytes = { () throws(Errno) in try show(subject) }
+        } else {
+            size = 4096
+            showBytes = nil
+        }
         switch attribute.content {
         case .text(let show):
             showText = { client throws(Errno) in try show(subject, client) }
@@ -75,7 +83,7 @@ public struct BoundAttribute: Sendable {
         case .records(let records):
             showText = nil
             listRecords = { key, client throws(Errno) in try records(subject, key, client) }
-        case nil:
+        case .bytes, nil:
             showText = nil
             listRecords = nil
         }
@@ -106,7 +114,7 @@ public struct BoundAttribute: Sendable {
     public func opened(by opener: Opener = Opener()) -> BoundAttribute { open?(opener) ?? self }
 
     /// Whether it can be read. If not, opening it for reading is EACCES, for root, too.
-    public var isReadable: Bool { showText != nil || listRecords != nil }
+    public var isReadable: Bool { showText != nil || listRecords != nil || showBytes != nil }
 
     /// Whether its text may be long. A ``TextCursor`` reads it.
     public var isLong: Bool { listRecords != nil }
@@ -154,6 +162,15 @@ public struct BoundAttribute: Sendable {
     public func show(for client: Client = .nobody) throws(Errno) -> String {
         let text = try text(for: client, atMost: .max)
         return isVerbatim || text.endsInNewline ? text : text + "\n"
+    }
+
+    /// The bytes of the file: those of ``show(for:)``, or of an attribute that is no text.
+    ///
+    /// - Parameter client: the reader.
+    /// - Throws: EACCES if it cannot be read, or an error of the show.
+    public func bytes(for client: Client = .nobody) throws(Errno) -> [UInt8] {
+        if let showBytes { return try showBytes() }
+        return Array(try show(for: client).utf8)
     }
 
     /// Stores `bytes`, the content of one write(2), or validates them and returns the remaining work.

@@ -181,6 +181,18 @@ public final class Directory: Sendable {
         assert(Set(order).count == order.count, "two children of one name: \(order)")
     }
 
+    private init(_ directory: Directory, identity: Identity) {
+        self.identity = identity
+        permissions = directory.permissions
+        ownership = directory.ownership
+        maker = directory.maker
+        fixed = directory.fixed
+        sources = directory.sources
+    }
+
+    /// The same directory with the identity of another subject.
+    public func identified(by identity: Identity) -> Directory { Directory(self, identity: identity) }
+
     private var order: [String] { fixedEntries.map(\.name) }
 
     private var fixedEntries: [(name: String, kind: Item.Kind)] { fixed.flatMap { $0.list() } }

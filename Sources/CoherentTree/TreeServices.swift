@@ -20,6 +20,10 @@ package final class TreeServices: Sendable {
     /// The memory management of the mount as a whole.
     package let memory: MemorySettings
     let power = PowerControls()
+    /// The devices as the buses have them.
+    let faces: [DeviceFaces]
+    /// The ids that drivers of DAX devices were told of.
+    let daxIDs = DAXIDs()
     /// What happens to the machine.
     package let uevents = UeventLog()
     /// Who reads what is recorded of it.
@@ -50,9 +54,11 @@ package final class TreeServices: Sendable {
         trace = TraceLog(machine.trace)
         memory = MemorySettings(defaultHugeMode: hugeMode)
         tasks = TaskLocator(machine: machine)
+        faces = DeviceFaces.all(of: machine)
         trace.attach(self)
         machine.setTaskDirectory(processes)
         let (changes, uevents, power, jobs) = (changes, uevents, power, jobs)
+        let faceEvents = FaceEvents(faces)
         changes.setBusy { jobs.isMoving }
         machine.setBackgroundObserver { move in
             let end = jobs.list(move)
@@ -64,7 +70,8 @@ package final class TreeServices: Sendable {
         }
         machine.setRecorder { event in
             uevents.note(event)
-            power.note(event)
+            for event in faceEvents.uevents(of: event) { uevents.post { event } }
+            power.note(event, faces: faceEvents.paths)
         }
         machine.setObserver { [weak self] event in
             switch event {
@@ -119,7 +126,9 @@ extension MachineEvent {
     /// Whether directories of sys/ came or went with it; a block that changes its state may make a tier, or end one.
     fileprivate var changesDirectories: Bool {
         switch self {
-        case .block, .blockAdded, .blockRemoved, .nodeAdded, .nodeRemoved, .deviceAdded, .deviceRemoved, .link: true
+        case .block, .blockAdded, .blockRemoved, .nodeAdded, .nodeRemoved, .deviceAdded, .deviceRemoved,
+            .bound, .unbound, .link:
+            true
         default: false
         }
     }

@@ -26,11 +26,16 @@ public struct NodeDescription: Sendable, Hashable {
     public var isOnline: Bool
     /// The node of the host that provides its memory, as far as it can; `nil` if the host chooses.
     public var hostNode: Int?
+    /// What its device is on the buses of the machine, which a ``Topology`` completes; `nil` on a RAM node.
+    public var pci: PCIDevice?
     /// The initial capabilities of its memory.
     public var capabilities: NodeCapabilities { kind == .ram ? .all : isolation.capabilities }
     /// The performance of the CPUs' access to its memory; `nil` for figures from the distance to the nearest CPUs,
     /// which a ``Topology`` fills in.
     public var link: Link?
+    /// The performance of its device's own access to its memory, if the device is an initiator like a CPU (a generic initiator
+    /// of ACPI); `nil` on a RAM node.
+    public var initiator: Link?
     /// The caches in front of its memory, each of a different level.
     public var caches: [MemorySideCache] = []
 
@@ -40,17 +45,19 @@ public struct NodeDescription: Sendable, Hashable {
     ) -> NodeDescription {
         NodeDescription(
             id: id, kind: .ram, memory: memory, cpus: cpus, device: nil, isolation: .none, contiguous: 0,
-            isOnline: isOnline, hostNode: nil, link: link)
+            isOnline: isOnline, hostNode: nil, pci: nil, link: link)
     }
 
     /// A coherent device node of `memory` bytes. Without a `device`, the topology gives it the first free name
     /// of `cdm0`, `cdm1`, …
     public static func coherent(
         id: Int, memory: UInt64, device: String? = nil, isolation: Isolation = .exclusive, contiguous: UInt64 = 0,
-        isOnline: Bool = true, link: Link? = nil
+        isOnline: Bool = true, link: Link? = nil, pci: PCIDevice = PCIDevice(),
+        initiator: Link? = nil
     ) -> NodeDescription {
         NodeDescription(
             id: id, kind: .coherent, memory: memory, cpus: [], device: device, isolation: isolation,
-            contiguous: contiguous, isOnline: isOnline, hostNode: nil, link: link)
+            contiguous: contiguous, isOnline: isOnline, hostNode: nil, pci: pci, link: link,
+            initiator: initiator)
     }
 }

@@ -5,8 +5,8 @@ struct TOMLDocument {
     /// The largest file that is read: a thousand nodes with all their distances need a tenth of it.
     static let maxSize = 64 << 20
 
-    /// The most tables beside the elements of arrays: node and distance, and for each node its link and its caches.
-    static let maxTables = 2 + 2 * IDSet.maxNodes
+    /// The most tables beside the elements of arrays: node and distance, and for each node its link, its initiator and its caches.
+    static let maxTables = 2 + 3 * IDSet.maxNodes
 
     let file: String
     let bytes: [UInt8]
@@ -21,7 +21,8 @@ struct TOMLDocument {
             file: file, bytes: bytes, locator: TOMLLocator(bytes, maxTables: Self.maxTables))
         let text = try document.validatedText()
         if let (line, found) = document.locator.excess {
-            throw document.error(line: line, found: found, expected: "nodes, their links and caches, and distances")
+            throw document.error(
+                line: line, found: found, expected: "nodes, their links, initiators and caches, and distances")
         }
         let fault = document.locator.fault
         let table: TOMLTable

@@ -33,10 +33,14 @@ extension NodeDescription {
             lines.append("isolation = \"\(isolation.rawValue)\"")
             lines.append("contiguous = \"\(String(byteSize: contiguous))\"")
         }
+        if let pci { lines += pci.toml }
         lines.append("online = \(isOnline)")
         if let hostNode { lines.append("host_node = \(hostNode)") }
         if withLink, let link {
             lines += ["[node.link]"] + Link.names.map { "\($0.name) = \(link[keyPath: $0.figure])" }
+        }
+        if let initiator {
+            lines += ["[node.initiator]"] + Link.names.map { "\($0.name) = \(initiator[keyPath: $0.figure])" }
         }
         lines += caches.flatMap(\.toml)
         return lines.joined(separator: "\n") + "\n"

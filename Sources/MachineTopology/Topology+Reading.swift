@@ -61,7 +61,7 @@ extension Topology {
         let reach = DistanceTable(nodes, distances)
         for (index, table) in tables.enumerated() {
             guard let figures = try table.table("link") else { continue }
-            nodes[index].link = try Link(figures, leftOut: reach.link(of: nodes[index].id))
+            nodes[index].link = try Link(figures, of: .link, leftOut: reach.link(of: nodes[index].id))
         }
         try self.init(
             blockSize: try root.size("block_size") ?? Topology.defaultBlockSize, nodes: nodes, distances: distances,
@@ -72,6 +72,7 @@ extension Topology {
                 case .machine(let key): key.map { [$0] } ?? []
                 case .node(let index, let key): tables[index].path + [key]
                 case .link(let index, let key): tables[index].path + ["link", key]
+                case .initiator(let index, let key): tables[index].path + ["initiator", key]
                 case .cache(let node, let index, let key): tables[node].path + ["cache", "\(index)", key]
                 case .distance(let index, let key): distanceTables[index].path + [key]
                 }
@@ -90,7 +91,7 @@ extension NodeDescription {
         let isOnline = try table.bool("online") ?? true
         switch kind {
         case .ram:
-            for key in ["device", "isolation", "contiguous"] where table.has(key) {
+            for key in ["device", "isolation", "contiguous", "initiator"] + PCIDevice.keys where table.has(key) {
                 throw table.error(key, found: "\(key) on a ram node", expected: "this key on coherent nodes only")
             }
             self = .ram(id: id, memory: memory, cpus: cpus, isOnline: isOnline)
@@ -98,8 +99,11 @@ extension NodeDescription {
             self = .coherent(
                 id: id, memory: memory, device: try table.string("device"),
                 isolation: try table.word("isolation") ?? .exclusive, contiguous: try table.size("contiguous") ?? 0,
-                isOnline: isOnline)
+                isOnline: isOnline, pci: try PCIDevice(table))
             self.cpus = cpus
+            initiator = try table.table("initiator").map { figures throws(TopologyError) in
+                try Link(figures, of: .initiator, leftOut: Link(distance: 10))
+            }
         }
         hostNode = try table.integer("host_node", in: 0...IDSet.maxNodes - 1)
         for (place, cache) in try table.tables("cache").enumerated() {
@@ -109,8 +113,8 @@ extension NodeDescription {
 }
 
 extension Link {
-    fileprivate init(_ table: TOMLReader, leftOut: Link) throws(TopologyError) {
-        try table.allow(.link)
+    fileprivate init(_ table: TOMLReader, of kind: TopologyKey.Table, leftOut: Link) throws(TopologyError) {
+        try table.allow(kind)
         self = leftOut
         for (key, figure) in Link.names {
             if let value = try table.integer(key, in: 1...1_000_000_000) { self[keyPath: figure] = UInt64(value) }

@@ -44,7 +44,8 @@ public struct Topology: Sendable, Hashable {
         try self.init(blockSize: blockSize, nodes: nodes, distances: distances, possible: possible) { place in
             switch place {
             case .machine: nil
-            case .node(let index, _), .link(let index, _), .cache(let index, _, _): "node \(nodes[index].id)"
+            case .node(let index, _), .link(let index, _), .initiator(let index, _), .cache(let index, _, _):
+                "node \(nodes[index].id)"
             case .distance(let index, _): "distance from \(distances[index].from) to \(distances[index].to)"
             }
         }
@@ -84,9 +85,15 @@ public struct Topology: Sendable, Hashable {
     private static func namingDevices(_ nodes: [NodeDescription]) -> [NodeDescription] {
         let taken = Set(nodes.compactMap(\.device))
         var free = (0...).lazy.map { "cdm\($0)" }.filter { !taken.contains($0) }.makeIterator()
+        let addresses = Set(nodes.compactMap { $0.pci?.address })
         return nodes.map { node in
             var node = node
             if node.kind == .coherent, node.device == nil { node.device = free.next() }
+            if let device = node.device, node.pci?.address == nil {
+                var pci = node.pci ?? PCIDevice()
+                pci.address = PCIDevice.freeAddress(ofDevice: Int(device.dropFirst(3)) ?? 0, taken: addresses)
+                node.pci = pci
+            }
             return node
         }
     }

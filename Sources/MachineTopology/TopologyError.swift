@@ -38,6 +38,7 @@ enum TopologyPlace: Hashable {
     case machine(key: String?)
     case node(index: Int, key: String)
     case link(index: Int, key: String)
+    case initiator(index: Int, key: String)
     case cache(node: Int, index: Int, key: String)
     case distance(index: Int, key: String)
 }

@@ -8,6 +8,8 @@ public struct TopologyKey: Sendable, Hashable {
         case node = "[[node]]"
         /// The performance of a node's memory, below the node.
         case link = "[node.link]"
+        /// The device of a node as an initiator of accesses, below the node.
+        case initiator = "[node.initiator]"
         /// A cache in front of a node's memory, below the node.
         case cache = "[[node.cache]]"
         /// The distance between two nodes.
@@ -26,7 +28,7 @@ public struct TopologyKey: Sendable, Hashable {
     public let meaning: String
 
     /// All keys, in the order of a file.
-    public static let all: [TopologyKey] = machine + node + link + cache + distance
+    public static let all: [TopologyKey] = machine + node + link + initiator + cache + distance
 
     private init(_ table: Table, _ name: String, _ form: String, or fallback: String?, _ meaning: String) {
         self.table = table
@@ -58,6 +60,19 @@ public struct TopologyKey: Sendable, Hashable {
         TopologyKey(
             .node, "device", "\"cdmN\"", or: "the first free name", "The device that a coherent node belongs to."),
         TopologyKey(
+            .node, "bus", "\"pci\" or \"cxl\"", or: "\"pci\"",
+            "The bus of the device of a coherent node: with \"cxl\" it is also a memory device of sys/bus/cxl."),
+        TopologyKey(
+            .node, "pci", "\"DDDD:BB:DD.F\"", or: "\"N:01:00.0\" for cdmN, N in hexadecimal",
+            "The PCI address of the device of a coherent node; the bus is a root bus."),
+        TopologyKey(
+            .node, "vendor", "NUMBER", or: "0x1234",
+            "The PCI vendor of the device, 1 to 0xfffe. The default belongs to nobody; emulators use it."),
+        TopologyKey(.node, "device_id", "NUMBER", or: "0x0cd0", "The PCI device id of the device, 0 to 0xffff."),
+        TopologyKey(
+            .node, "class", "NUMBER", or: "0x120000, a processing accelerator, or 0x050210, a CXL memory device",
+            "The PCI class, subclass and programming interface of the device."),
+        TopologyKey(
             .node, "isolation", Isolation.allCases.map { "\"\($0.rawValue)\"" }.joined(separator: ", "),
             or: "\"exclusive\"",
             "Which allocations get pages of a coherent node: a name for the rights in nodeN/cdm/capabilities."
@@ -83,6 +98,19 @@ public struct TopologyKey: Sendable, Hashable {
             TopologyKey(
                 .link, name, "NUMBER", or: "from the distance, 60000 at 40",
                 "The bandwidth of a \(verb) by the nearest CPUs, in MB/s of 1000000 bytes.")
+        }
+    }
+
+    private static let initiator = Link.names.map { name, _ in
+        let verb = name.prefix { $0 != "_" }
+        return if name.hasSuffix("latency") {
+            TopologyKey(
+                .initiator, name, "NUMBER", or: "87", "The latency of a \(verb) of its own memory by the device, in ns."
+            )
+        } else {
+            TopologyKey(
+                .initiator, name, "NUMBER", or: "240000",
+                "The bandwidth of a \(verb) of its own memory by the device, in MB/s.")
         }
     }
 
@@ -119,8 +147,8 @@ extension TopologyKey.Table {
     var tables: [String] {
         switch self {
         case .machine: ["node", "distance"]
-        case .node: ["link", "cache"]
-        case .link, .cache, .distance: []
+        case .node: ["link", "initiator", "cache"]
+        case .link, .initiator, .cache, .distance: []
         }
     }
 }

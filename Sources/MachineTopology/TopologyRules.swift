@@ -21,6 +21,7 @@ struct TopologyRules {
         var ids = IDSet()
         var cpuOwners: [Int: Int] = [:]
         var devices: [String: Int] = [:]
+        var addresses: [PCIAddress: Int] = [:]
         var total: UInt64 = 0
         for (index, node) in nodes.enumerated() {
             func fail(_ key: String, _ found: String, _ expected: String) throws(TopologyFault) -> Never {
@@ -41,6 +42,7 @@ struct TopologyRules {
             if let hostNode = node.hostNode, !IDSet.hostNodes.contains(hostNode) {
                 try fail("host_node", "host_node \(hostNode)", "one of the host's nodes, \(IDSet.hostNodes)")
             }
+            try checkPCI(of: node, at: index, &addresses)
             try checkCaches(of: node, at: index)
             for cpu in node.cpus {
                 guard cpu < IDSet.maxCPUs else { try fail("cpus", "CPU \(cpu)", "0 to \(IDSet.maxCPUs - 1)") }
@@ -113,11 +115,16 @@ struct TopologyRules {
                 try fail("device", "device \(clip(device))", "cdmN, with N from 0 to 1023")
             }
         }
-        guard let link = node.link else { return }
-        for (key, figure) in Link.names where !Link.figures.contains(link[keyPath: figure]) {
-            throw TopologyFault(
-                place: .link(index: index, key: key), found: "\(key) \(link[keyPath: figure])",
-                expected: "1 to 1000000000")
+        if node.kind == .ram, node.initiator != nil {
+            try fail("initiator", "initiator on a ram node", "this key on coherent nodes only")
+        }
+        for (link, isInitiator) in [(node.link, false), (node.initiator, true)] {
+            guard let link else { continue }
+            for (key, figure) in Link.names where !Link.figures.contains(link[keyPath: figure]) {
+                throw TopologyFault(
+                    place: isInitiator ? .initiator(index: index, key: key) : .link(index: index, key: key),
+                    found: "\(key) \(link[keyPath: figure])", expected: "1 to 1000000000")
+            }
         }
     }
 

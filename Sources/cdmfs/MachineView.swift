@@ -17,7 +17,7 @@ struct MachineView {
             "bus/node/devices",
             "bus/memory/devices", "bus/cpu/devices", "bus/memory_tiering/devices", "kernel/mm/numa",
             "kernel/mm/mempolicy",
-            "kernel/mm/hugepages",
+            "kernel/mm/hugepages", "bus/pci/devices", "bus/pci/rescan",
         ].map { (simulated: "sys/\($0)", host: "/sys/\($0)") }
         + ["meminfo", "vmstat", "zoneinfo", "buddyinfo"].map {
             (simulated: "sys/kernel/cdm/proc/\($0)", host: "/proc/\($0)")
@@ -55,6 +55,39 @@ struct MachineView {
             if error == .noSuchFileOrDirectory, unsafe access(host, F_OK) != 0 { continue }
             throw Failure(.failure, "run: \(host): \(error)")
         }
+        try addDevices()
+    }
+
+    /// Adds the devices on their buses, and the files by which tools know them.
+    private func addDevices() throws(Failure) {
+        for (folder, own) in Self.folders {
+            try HostFolder("/sys/\(folder)").add(
+                names(in: "sys/\(folder)").filter { name in own.contains { name.hasPrefix($0) } }.map {
+                    ($0, .directory(of: "\(mountPoint)/sys/\(folder)/\($0)"))
+                })
+        }
+        // The host's own PCI devices, which disks and networks are behind, keep their drivers.
+        if unsafe access("/sys/bus/pci", F_OK) != 0 {
+            try HostFolder("/sys/bus").add([("pci", .directory(of: "\(mountPoint)/sys/bus/pci"))])
+        }
+        let devices = names(in: "dev").filter { $0.hasPrefix("cdm") }.map { (number: $0.dropFirst(3), name: $0) }
+        let memories = names(in: "sys/bus/cxl/devices").map {
+            (name: $0, target: "\(mountPoint)/dev/cdm\($0.dropFirst(3))")
+        }
+        try HostFolder("/dev").add(
+            devices.map { ("dax\($0.number).0", .link(to: "\(mountPoint)/dev/\($0.name)")) }
+                + (memories.isEmpty ? [] : [("cxl", .links(memories))]))
+    }
+
+    /// The beginnings of names of the machine that are added to folders of the host's /sys.
+    private static let folders: KeyValuePairs = [
+        "devices": ["pci"], "devices/platform": ["ACPI0017"], "bus": ["dax", "cxl"],
+        "bus/pci/drivers": ["cdm", "cxl_pci"], "class": ["cdm"], "module": ["device_dax", "kmem"],
+        "dev/char": ["0:0"], "kernel/debug": ["cdm", "cxl"],
+    ]
+
+    private func names(in folder: String) -> [String] {
+        DirectoryListing.names(in: FilePath("\(mountPoint)/\(folder)")) ?? []
     }
 
     /// Takes other machines out of the namespace, whose copies of them would keep them alive for as long as the command runs; and
@@ -63,6 +96,7 @@ struct MachineView {
         guard let own = MountInfo.containing(FilePath(mountPoint)) else {
             throw Failure(.mount, "run: \(mountPoint): no machine is mounted here")
         }
+        HostFolder.removeAll()
         // In a user namespace mounts of the one above are locked (mount_namespaces(7)); there they stay.
         try? MountInfo.detach { $0.device.minor != own.device.minor }
     }

@@ -14,7 +14,7 @@ struct Run: ParsableCommand {
             """,
         discussion: """
             The command runs in a mount namespace of its own. In it, files of the simulated machine replace the host's: the \
-            nodes, memory blocks, tiers, interleave weights and huge page pools of /sys, meminfo, vmstat, zoneinfo and \
+            PCI, DAX and CXL devices, nodes, memory blocks, tiers, interleave weights and huge page pools of /sys, meminfo, vmstat, zoneinfo and \
             buddyinfo of /proc, and Mems_allowed and numa_maps of its processes. The host does not change, and other machines \
             are not mounted there. The variable CDMFS_MOUNTPOINT has the mount point of the machine.
 

@@ -15,11 +15,17 @@ final class Scene {
     let files = NamedBuffers()
     let root: Directory
 
-    init(coherent: Int = 2) throws {
-        let topology = try Topology(
-            blockSize: 2 << 20,
-            nodes: [.ram(id: 0, memory: 16 << 20, cpus: [0, 1])]
-                + (1..<1 + coherent).map { .coherent(id: $0, memory: 8 << 20, contiguous: 2 << 20) })
+    convenience init(coherent: Int = 2) throws {
+        try self.init(
+            Topology(
+                blockSize: 2 << 20,
+                nodes: [.ram(id: 0, memory: 16 << 20, cpus: [0, 1])]
+                    + (1..<1 + coherent).map { .coherent(id: $0, memory: 8 << 20, contiguous: 2 << 20) }))
+    }
+
+    convenience init(_ toml: String) throws { try self.init(Topology(toml: toml)) }
+
+    private init(_ topology: Topology) throws {
         machine = try Machine(topology: topology)
         services = TreeServices(machine: machine, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         services.attach(files)

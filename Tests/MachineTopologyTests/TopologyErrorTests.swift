@@ -29,6 +29,7 @@ private let good = """
 private let device = good + "[[node]]\nid = 1\nkind = \"coherent\"\nmemory = \"1G\"\n"
 private let ram = good + "[[node]]\nid = 1\nkind = \"ram\"\nmemory = \"1G\"\n"
 private let size = "a size such as \"512M\" or \"4G\""
+private let pciAddress = "an address such as \"0000:01:00.0\", in hexadecimal"
 private let cpuList = "a CPU list such as \"0-3,8\" below 8192, \"all\" or \"\""
 
 private let wrongValues: [Malformed] = [
@@ -42,7 +43,29 @@ private let wrongValues: [Malformed] = [
         "# 1\n# 2\n# 3\n# 4\n# 5\n# 6\nnodes = 1"),
     Malformed(
         11, "unknown key \"speed\"",
-        "id, kind, memory, cpus, device, isolation, contiguous, online, host_node, link, cache", device + "speed = 1"),
+        "id, kind, memory, cpus, device, bus, pci, vendor, device_id, class, isolation, contiguous, online, host_node, link, initiator, cache",
+        device + "speed = 1"),
+    Malformed(11, "bus \"isa\"", "one of \"pci\", \"cxl\"", device + "bus = \"isa\""),
+    Malformed(11, "pci \"1:0.0\"", pciAddress, device + "pci = \"1:0.0\""),
+    Malformed(11, "pci \"0000:01:20.0\"", pciAddress, device + "pci = \"0000:01:20.0\""),
+    Malformed(11, "pci \"0000:01:00.8\"", pciAddress, device + "pci = \"0000:01:00.8\""),
+    Malformed(11, "pci \"0000-01-00-0\"", pciAddress, device + "pci = \"0000-01-00-0\""),
+    Malformed(11, "pci of type integer", "a string", device + "pci = 1"),
+    Malformed(11, "vendor 65535", "an integer from 1 to 65534", device + "vendor = 0xffff"),
+    Malformed(11, "device_id -1", "an integer from 0 to 65535", device + "device_id = -1"),
+    Malformed(11, "class 16777216", "an integer from 0 to 16777215", device + "class = 0x1000000"),
+    Malformed(
+        16, "pci 0000:01:00.0, which node 1 has already", "a different address for each node",
+        device
+            + "pci = \"0000:01:00.0\"\n[[node]]\nid = 2\nkind = \"coherent\"\nmemory = \"1G\"\npci = \"0000:01:00.0\""),
+    Malformed(
+        12, "read_latency 0", "an integer from 1 to 1000000000", device + "[node.initiator]\nread_latency = 0"),
+    Malformed(
+        12, "unknown key \"pace\"", "read_latency, write_latency, read_bandwidth, write_bandwidth",
+        device + "[node.initiator]\npace = 1"),
+    Malformed(7, "initiator on a ram node", "this key on coherent nodes only", good + "[node.initiator]"),
+    Malformed(7, "bus on a ram node", "this key on coherent nodes only", good + "bus = \"pci\""),
+    Malformed(7, "vendor on a ram node", "this key on coherent nodes only", good + "vendor = 1"),
     Malformed(
         12, "unknown key \"latency\"", "read_latency, write_latency, read_bandwidth, write_bandwidth",
         device + "[node.link]\nlatency = 1"),

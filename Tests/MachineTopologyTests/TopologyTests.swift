@@ -9,7 +9,9 @@ import Testing
         #expect(
             machine.nodes == [
                 .ram(id: 0, memory: 4 << 30, cpus: .onlineCPUs, link: Link(distance: 10)),
-                .coherent(id: 1, memory: 1 << 30, device: "cdm0", isolation: .exclusive, link: Link()),
+                .coherent(
+                    id: 1, memory: 1 << 30, device: "cdm0", isolation: .exclusive, link: Link(),
+                    pci: PCIDevice(address: PCIAddress("0000:01:00.0"))),
             ])
         #expect(
             machine.nodes[1].link
@@ -64,6 +66,20 @@ import Testing
         #expect(text.contains("[[node.cache]]\nlevel = 2\nsize = \"12345\"\nline_size = 256\n"))
     }
 
+    @Test("A device without an address gets one that no other has")
+    func freeAddresses() throws {
+        let machine = try Topology(nodes: [
+            .ram(id: 0, memory: 128 << 20),
+            .coherent(id: 1, memory: 0, device: "cdm1", pci: PCIDevice(address: PCIAddress("0000:01:00.0"))),
+            .coherent(id: 2, memory: 0), .coherent(id: 3, memory: 0, device: "cdm700"),
+        ])
+        #expect(
+            machine.nodes.map { $0.pci?.address?.description } == [
+                nil, "0000:01:00.0", "0000:01:01.0", "02bc:01:00.0",
+            ])
+        #expect(try Topology(toml: machine.toml) == machine)
+    }
+
     @Test func theLargePresets() throws {
         #expect(try Topology(preset: "large").nodes.count == 64)
         let big = try Topology(preset: "big-memory")
@@ -82,11 +98,18 @@ import Testing
                 isolation = "driver"
                 contiguous = "256M"
                 online = false
+                bus = "cxl"
+                pci = "00FE:2a:1f.7"
+                vendor = 0x10de
+                device_id = 9026
+                class = 0x030200
                 [node.link]
                 read_latency = 1
                 write_latency = 2
                 read_bandwidth = 3
                 write_bandwidth = 4
+                [node.initiator]
+                read_bandwidth = 4000000
                 [[node]]
                 id = 3
                 kind = "ram"
@@ -116,7 +139,12 @@ import Testing
                 .ram(id: 3, memory: 0, cpus: [1, 2], link: Link(distance: 10)),
                 .coherent(
                     id: 7, memory: 1 << 30, device: "cdm3", isolation: .driver, contiguous: 256 << 20, isOnline: false,
-                    link: link),
+                    link: link,
+                    pci: PCIDevice(
+                        bus: .cxl, address: PCIAddress(domain: 0xfe, bus: 0x2a, device: 31, function: 7),
+                        vendor: 0x10de, deviceID: 0x2342, deviceClass: 0x030200),
+                    initiator: Link(
+                        readLatency: 87, writeLatency: 87, readBandwidth: 4_000_000, writeBandwidth: 240_000)),
             ])
         #expect(machine.distance(from: 0, to: 7) == 33 && machine.distance(from: 7, to: 0) == 34)
         #expect(machine.distance(from: 0, to: 3) == 21 && machine.distance(from: 3, to: 0) == 21)

@@ -72,8 +72,14 @@ extension Mounts {
                 let reader = try UeventReader(mount)
                 try mount.store("1", in: "\(device)/remove")
                 try mount.expectAgreement("removed")
+                let gone = try reader.events().map(\.summary)
+                let (pci, dax) = ("/devices/pci0000:01/0000:01:00.0", "/devices/pci0000:01/0000:01:00.0/dax0.0")
                 #expect(
-                    try reader.events().map(\.summary)
+                    gone.filter { $0.contains("pci") } == [
+                        "unbind@\(dax)", "remove@\(dax)", "unbind@\(pci)", "remove@\(pci)",
+                    ])
+                #expect(
+                    gone.filter { !$0.contains("pci") }
                         == (16..<32).map { "remove@/devices/system/memory/memory\($0)" }
                         + ["remove@/devices/system/node/node1", "remove@/class/cdm/cdm0"])
                 for file in [
@@ -112,7 +118,11 @@ extension Mounts {
                 try mount.expectAgreement("back")
                 let events = try reader.events().filter { !$0.summary.contains("/buffers/") }
                 #expect(
-                    events.map(\.summary)
+                    events.map(\.summary).filter { $0.contains("pci") } == [
+                        "add@\(pci)", "bind@\(pci)", "add@\(dax)", "bind@\(dax)",
+                    ])
+                #expect(
+                    events.map(\.summary).filter { !$0.contains("pci") }
                         == ["add@/class/cdm/cdm0", "add@/devices/system/node/node1"]
                         + (16..<32).map { "add@/devices/system/memory/memory\($0)" } + ["change@/class/cdm/cdm0"]
                         + (16..<32).map { "online@/devices/system/memory/memory\($0)" } + ["change@/class/cdm/cdm0"])

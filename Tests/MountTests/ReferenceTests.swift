@@ -10,6 +10,7 @@ extension Mounts {
         private static let machines = [
             Machines.small, Machines.four, Machines.make(online: false),
             "[[node]]\nid = 3\nkind = \"ram\"\nmemory = \"256M\"\n[[node.cache]]\nsize = \"1M\"\n",
+            Machines.small + "[[node]]\nid = 9\nkind = \"coherent\"\nmemory = \"128M\"\nbus = \"cxl\"\n",
         ]
 
         /// Mode and path of each line of `cdmfs help --all`.
@@ -103,11 +104,17 @@ extension Mounts {
                 case "one", "three": return "NAME"
                 case "two": return "DIR"
                 case "four": return "GROUP"
+                case let word where word.wholeMatch(of: /[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]/) != nil:
+                    return "DDDD:BB:DD.F"
+                case let word where word.wholeMatch(of: /pci[0-9a-f]{4}:[0-9a-f]{2}/) != nil: return "pciDDDD:BB"
+                case let word where word.wholeMatch(of: /decoder[0-9]+\.[0-9]+/) != nil: return "decoderN.M"
+                case let word where word.wholeMatch(of: /dax[0-9]+\.0/) != nil: return "daxN.0"
                 default:
                     for (prefix, letter) in [
                         ("node", "N"), ("memory_tier", "T"), ("memory", "M"), ("cpu", "N"), ("cdm", "N"),
                         ("index", "N"),
-                        ("hmm_dmirror", "N"),
+                        ("hmm_dmirror", "N"), ("mem", "N"), ("endpoint", "N"), ("region", "N"), ("dax_region", "N"),
+                        ("dport", "N"),
                     ] where word.hasPrefix(prefix) && Int(word.dropFirst(prefix.count)) != nil {
                         return prefix + letter
                     }

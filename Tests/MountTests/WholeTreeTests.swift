@@ -65,7 +65,8 @@ extension Mounts {
                 for (name, type) in try list(mount.path + "/" + folder) {
                     let file = folder + "/" + name
                     if type == DT_DIR { folders.append(file) }
-                    guard type == DT_REG, name != "uevents", !name.hasPrefix("trace_pipe") else { continue }
+                    guard type == DT_REG, name != "uevents", name != "config", !name.hasPrefix("trace_pipe")
+                    else { continue }
                     do {
                         let text = try mount.text(file)
                         read += 1

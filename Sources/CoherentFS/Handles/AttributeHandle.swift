@@ -52,7 +52,7 @@ final class AttributeHandle: OpenHandle, WatchedText, @unchecked Sendable {
 
     private func text(for client: Client = .nobody) throws(Errno) -> [UInt8] {
         try checkLifetime()
-        return [UInt8](try attribute.show(for: client).utf8)
+        return try attribute.bytes(for: client)
     }
 
     /// As kernfs has it: what was open when its subject went answers ENODEV.

@@ -30,11 +30,16 @@ public struct FileReference: Sendable {
         device = "cdm0"
         [[node.cache]]
         size = "1M"
+        [[node]]
+        id = 2
+        kind = "coherent"
+        memory = "4M"
+        bus = "cxl"
         """
 
     /// Collects the entries.
     ///
-    /// - Throws: the errno if the address space of a machine of 8 MiB is refused; none of it is touched.
+    /// - Throws: the errno if the address space of a machine of 12 MiB is refused; none of it is touched.
     public init() throws(Errno) {
         let topology: Topology
         do throws(TopologyError) {

@@ -18,6 +18,10 @@ struct Chapter: Sendable {
         _ places: String..., summary: String = "", text: String = "", linux: String = "",
         _ pages: [String: ManualPage] = [:]
     ) {
+        self.init(places, summary: summary, text: text, linux: linux, pages)
+    }
+
+    init(_ places: [String], summary: String, text: String, linux: String, _ pages: [String: ManualPage]) {
         self.places = places
         self.summary = summary
         self.text = text
@@ -45,7 +49,7 @@ struct ManualPage: Sendable {
 /// All chapters. A new directory gets a chapter in the file of related directories; a new file gets a page in its chapter.
 enum Manual {
     static let chapters: [Chapter] =
-        common + nodes + memory + processors + tiers + devices + failures + kernel + buffers
+        common + nodes + memory + processors + tiers + devices + faces + failures + kernel + buffers
 
     /// A sentence for each file that takes or shows the number of a task.
     static let numbers =

@@ -1,10 +1,15 @@
+import MachineTopology
+
 /// The names that differ from machine to machine, and what stands for them in the reference.
 enum Placeholder {
     /// What is numbered, and the letter that stands for the number.
     static let numbered: [(prefix: String, letter: Character)] = [
         ("node", "N"), ("memory", "M"), ("cpu", "N"), ("cdm", "N"), ("memory_tier", "T"), ("index", "N"),
-        ("hmm_dmirror", "N"),
+        ("hmm_dmirror", "N"), ("mem", "N"),
+        ("endpoint", "N"), ("region", "N"), ("dax_region", "N"), ("dport", "N"),
     ]
+    /// Stands for a PCI address.
+    static let pciAddress = "DDDD:BB:DD.F"
     /// Stands for the name of a buffer.
     static let buffer = "NAME"
     /// Stands for the name of a directory of buffers.
@@ -14,6 +19,12 @@ enum Placeholder {
 
     /// A name with its number, if it has one, replaced: `node1` is `nodeN`.
     static func general(_ name: String) -> String {
+        if PCIAddress(name) != nil { return pciAddress }
+        if name.hasPrefix("pci"), PCIAddress("\(name.dropFirst(3)):00.0") != nil { return "pciDDDD:BB" }
+        if name.hasPrefix("decoder"), name.dropFirst(7).split(separator: ".").allSatisfy({ Int($0) != nil }) {
+            return "decoderN.M"
+        }
+        if name.hasPrefix("dax"), name.hasSuffix(".0"), Int(name.dropFirst(3).dropLast(2)) != nil { return "daxN.0" }
         for (prefix, letter) in numbered where name.hasPrefix(prefix) {
             let rest = name.utf8.dropFirst(prefix.utf8.count)
             guard !rest.isEmpty else { continue }

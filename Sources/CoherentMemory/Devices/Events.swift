@@ -22,6 +22,9 @@ public enum MachineEvent: Sendable, Hashable {
     /// A device was added or removed.
     case deviceAdded(String)
     case deviceRemoved(String)
+    /// The memory of a device got a driver, or lost it.
+    case bound(device: String, MemoryDriver)
+    case unbound(device: String, MemoryDriver)
     /// The link of a device went down, and its node with it, or came up again.
     case link(name: String, LinkState)
     /// The link of a device had errors, and recovered.
@@ -65,7 +68,7 @@ final class Events: Sendable {
     /// Tells the observer, without locks.
     func announce(_ event: MachineEvent) {
         switch event {
-        case .block, .capabilities, .nodeAdded, .nodeRemoved, .link: nodes.updateWatermarks()
+        case .block, .capabilities, .nodeAdded, .nodeRemoved, .bound, .unbound, .link: nodes.updateWatermarks()
         case .pageFailed(let failure): trace.note(failure)
         default: break
         }

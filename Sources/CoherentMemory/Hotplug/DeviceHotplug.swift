@@ -56,6 +56,10 @@ extension Hotplug {
             guard block.node.isPresent, block.node.incarnation == block.incarnation else {
                 throw .operationNotSupportedByDevice
             }
+            // Memory that no driver has is not added block by block.
+            guard block.node.kind == .ram || block.node.driver(zone) != nil else {
+                throw .operationNotSupportedByDevice
+            }
             guard zone.state(of: block.index) == .absent else { throw .fileExists }
             zone.add(block.index)
             events.note(.blockAdded(block.number))
@@ -76,10 +80,9 @@ extension Hotplug {
         try device.replace { () throws(Errno) in
             try node.zone.withLock { zone throws(Errno) in
                 guard node.isPresent else { throw .operationNotSupportedByDevice }
-                let blocks = zone.presentBlocks
-                guard blocks.allSatisfy({ zone.state(of: $0) == .offline }) else { throw .resourceBusy }
-                for block in blocks {
-                    zone.remove(block, table: node.frames)
+                guard node.isReleased(zone) else { throw .resourceBusy }
+                for block in zone.presentBlocks {
+                    zone.vanish(block, table: node.frames)
                     events.note(.blockRemoved(nodes.number(ofBlock: block, of: node)))
                 }
                 node.reincarnate()
@@ -142,6 +145,8 @@ extension Hotplug {
                 for block in 0..<node.span.base.count / nodes.framesPerBlock {
                     zone.add(block)
                     events.note(.blockAdded(nodes.number(ofBlock: block, of: node)))
+                    // The driver has frames of it; for the rest of the machine it stays offline.
+                    if !node.allows(.node) { zone.online(block, in: .movable) }
                 }
                 node.reincarnate()
             }

@@ -75,6 +75,11 @@ extension Machine {
             changed = before.symmetricDifference(after)
             events.note(.capabilities(node: node.id, after))
             guard changed.contains(.node) else { return }
+            if let name = node.deviceName, zone.blocks > 0 {
+                let drivers: [MemoryDriver] = before.contains(.node) ? [.kmem, .deviceDAX] : [.deviceDAX, .kmem]
+                events.note(.unbound(device: name, drivers[0]))
+                events.note(.bound(device: name, drivers[1]))
+            }
             // The blocks go with the node, and come back with it.
             for block in zone.presentBlocks where zone.state(of: block) == .online {
                 events.note(

@@ -39,6 +39,9 @@ public final class Node: Sendable {
     public let kind: NodeDescription.Kind
     /// The CPUs of the node; empty for a memory-only node.
     public let cpus: IDSet
+    /// The performance of the device's own access to the memory, if the device is an initiator like a CPU (a generic
+    /// initiator); nil otherwise.
+    public let initiator: Link?
     /// The distances to every node, in ascending order of their ids; 10 to itself.
     public let distances: [Int]
 
@@ -59,6 +62,7 @@ public final class Node: Sendable {
     /// Every node of the machine, this one first, then by distance (the node's zonelist).
     let fallback: FlatMemory<Int32>
     private let capabilityWord: Atomic<UInt32>
+    private let memoryCapabilityWord: Atomic<UInt32>
     private let weight = Atomic<UInt8>(0)
     let migrations = Mutex(Migrations())
     /// Held while the pool of huge pages is resized.
@@ -79,6 +83,7 @@ public final class Node: Sendable {
         id = description.id
         kind = description.kind
         cpus = description.cpus
+        initiator = description.initiator
         deviceName = description.device
         link = description.kind == .coherent ? LinkMeter(description.link ?? Link()) : nil
         self.index = index
@@ -96,7 +101,10 @@ public final class Node: Sendable {
             if description.isOnline { zone.online(block, in: description.kind == .coherent ? .movable : .normal) }
         }
         self.zone = Mutex(zone)
-        capabilityWord = Atomic(description.capabilities.rawValue)
+        let capabilities = description.capabilities
+        capabilityWord = Atomic(capabilities.rawValue)
+        memoryCapabilityWord = Atomic(
+            (capabilities.contains(.node) ? capabilities : Isolation.none.capabilities).rawValue)
 
         // Ties go to the node with the nearer number, counting upwards from this one, as find_next_best_node() does.
         let order = distances.indices.sorted { a, b in
@@ -134,7 +142,9 @@ public final class Node: Sendable {
             guard new.isConsistent else { throw .invalidArgument }
             guard old != new else { return false }
             if old.contains(.node) != new.contains(.node) {
-                guard zone.allocated == 0, zone.isolated == 0, zone.pool.usage.total == 0 else { throw .resourceBusy }
+                // Memory that no driver has cannot pass to the node by a change of rights.
+                guard zone.blocks > 0 || span.base.isEmpty else { throw .operationNotSupportedByDevice }
+                guard isUnused(zone) else { throw .resourceBusy }
             }
             resetCapabilities(new)
             body(zone, old, new)
@@ -145,6 +155,23 @@ public final class Node: Sendable {
     /// The rights of a node that comes back, empty. The caller holds the zone's lock.
     func resetCapabilities(_ capabilities: NodeCapabilities) {
         capabilityWord.store(capabilities.rawValue, ordering: .relaxed)
+        if capabilities.contains(.node) { memoryCapabilityWord.store(capabilities.rawValue, ordering: .relaxed) }
+    }
+
+    /// Whether no frame is in use or on its way. The caller holds the zone's lock.
+    private func isUnused(_ zone: borrowing Zone) -> Bool {
+        zone.allocated == 0 && zone.isolated == 0 && zone.pool.usage.total == 0
+    }
+
+    /// Whether the memory can be taken away: every block is offline, or the driver that has it uses none of it. The caller
+    /// holds the zone's lock.
+    func isReleased(_ zone: borrowing Zone) -> Bool {
+        allows(.node) ? zone.presentBlocks.allSatisfy { zone.state(of: $0) == .offline } : isUnused(zone)
+    }
+
+    /// The rights that the node had last while the memory was its own; before that, those of an ordinary node.
+    var memoryCapabilities: NodeCapabilities {
+        NodeCapabilities(rawValue: memoryCapabilityWord.load(ordering: .relaxed))
     }
 
     /// Consecutive pages under weighted interleaving, 1 to 255 (iw_table of mm/mempolicy.c).

@@ -70,15 +70,7 @@ struct Zone: ~Copyable {
         blocks += 1
     }
 
-    /// Takes an offline block away (remove_memory_block_devices()).
-    mutating func remove(_ block: Int, table: FrameTable) {
-        assert(state(of: block) == .offline)
-        forgetFailures(in: frames(of: block), table: table)
-        states[block] = MemoryBlockState.absent.rawValue
-        blocks -= 1
-    }
-
-    /// Takes a block away of which nobody has a frame, in whatever state it is.
+    /// Takes a block away of which nobody has a frame, in whatever state it is (remove_memory_block_devices()).
     mutating func vanish(_ block: Int, table: FrameTable) {
         let frames = frames(of: block)
         let part = share.part(of: frames)

@@ -26,7 +26,9 @@ enum BusTree {
                         return (device("devices/system/node", name), lifetime)
                     })),
             MemoryTiers.bus(machine),
-        ]
+            PCITree.bus(services),
+            DAXTree.bus(services),
+        ] + CXLTree.bus(services)
     }
 
     private static func device(_ folder: String, _ name: String) -> Item {
@@ -45,9 +47,35 @@ enum BusTree {
             name, isLasting ? .lasting(.link, list: list, lookup: lookup) : .dynamic(list: list, lookup: lookup))
     }
 
-    /// A bus with links to its devices.
+    /// A bus with links to its devices, none of which has a driver.
     private static func bus(_ name: String, _ devices: Child) -> Child {
-        // No device of these has a driver.
         .directory(name, [.directory("devices", [devices]), .directory("drivers", [])])
+    }
+
+    /// The folder `devices` of a bus that coherent devices are on, each with its name and its path below sys/.
+    static func devices(
+        _ faces: [DeviceFaces], _ place: (DeviceFaces) -> (name: String, path: String)
+    ) -> Child {
+        .directory("devices", [links(faces.map { ($0, place($0).name, place($0).path) }, above: "../../..")])
+    }
+
+    /// The folder of a driver that has such devices for as long as they are there, and so has no `bind` and `unbind`
+    /// (suppress_bind_attrs).
+    static func driver(
+        _ name: String, of faces: [DeviceFaces], _ place: (DeviceFaces) -> (name: String, path: String)
+    ) -> Child {
+        .directory(name, [links(faces.map { ($0, place($0).name, place($0).path) }, above: "../../../..")])
+    }
+
+    /// Links to places below sys/, which are there as long as their devices.
+    static func links(_ places: [(face: DeviceFaces, name: String, path: String)], above ascent: String) -> Child {
+        .mortal(
+            .link, list: { places.filter { $0.face.lifetime != nil }.map(\.name) },
+            lookup: { name in
+                guard let place = places.first(where: { $0.name == name }), let lifetime = place.face.lifetime else {
+                    return nil
+                }
+                return (.link(ascent + place.path), lifetime)
+            })
     }
 }

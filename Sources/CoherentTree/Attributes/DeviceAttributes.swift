@@ -21,25 +21,28 @@ enum DeviceAttributes {
                     try machine.offline(device, account: account) { cancellation.isCancelled }
                 }
             }),
-        .writeOnly(
-            "remove",
-            summary:
-                "1: hot unplug, EBUSY unless the node is offline; force: offlines it first and kills processes that map unmovable pages.",
-            start: { subject, text throws(Errno) in
-                let (services, device) = (subject.services, subject.part)
-                let isForced = try text.keyword(of: ["1", "force"]) == "force"
-                return Job(.remove, from: [device.node.id]) { cancellation, account throws(Errno) in
-                    if isForced {
-                        try services.removeByForce(device, account) { cancellation.isCancelled }
-                    } else {
-                        try services.machine.remove(device) { cancellation.isCancelled }
-                    }
-                }
-            }),
+        removal,
     ]
+
+    /// `remove`, which the PCI device has, too.
+    static let removal = Attribute<Subject<Device>>.writeOnly(
+        "remove",
+        summary:
+            "1: hot unplug, EBUSY unless the node is offline; force: offlines it first and kills processes that map unmovable pages.",
+        start: { subject, text throws(Errno) in
+            let (services, device) = (subject.services, subject.part)
+            let isForced = try text.keyword(of: ["1", "force"]) == "force"
+            return Job(.remove, from: [device.node.id]) { cancellation, account throws(Errno) in
+                if isForced {
+                    try services.removeByForce(device, account) { cancellation.isCancelled }
+                } else {
+                    try services.machine.remove(device) { cancellation.isCancelled }
+                }
+            }
+        })
 }
 
-/// sys/class/cdm.
+/// sys/class/cdm, and sys/bus/pci.
 enum DeviceClassAttributes {
     static let table: [Attribute<Machine>] = [
         .writeOnly(

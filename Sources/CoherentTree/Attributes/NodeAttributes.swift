@@ -19,7 +19,9 @@ enum NodeListAttributes {
             "has_private_memory", "Nodes with memory that policies may not name, under the name of the 2026 proposal.",
             isPollable: true
         ) { $0.hasMemory && !$0.capabilities.contains(.mempolicy) },
-        list("has_generic_initiator", "Nodes with initiators other than CPUs.") { _ in false },
+        list("has_generic_initiator", "Nodes with initiators other than CPUs.") {
+            $0.initiator != nil && $0.isPresent
+        },
         list("is_coherent_device", "Coherent device nodes, under the name of the 2016 proposal.") {
             $0.kind == .coherent && $0.isPresent
         },

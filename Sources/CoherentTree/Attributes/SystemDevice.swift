@@ -14,11 +14,17 @@ struct SystemDevice: Sendable {
     /// Whether it has a state of suspension; the power/ directory of one that has not is empty
     /// (pm_runtime_no_callbacks()).
     let isPowerManaged: Bool
+    /// The variables of its events beyond those of every event, and what `uevent` shows.
+    let variables: @Sendable () -> [(name: String, value: String)]
 
-    init(_ path: String, bus: String? = nil, isPowerManaged: Bool = true) {
+    init(
+        _ path: String, bus: String? = nil, isPowerManaged: Bool = true,
+        variables: @escaping @Sendable () -> [(name: String, value: String)] = { [] }
+    ) {
         self.path = path
         self.bus = bus
         self.isPowerManaged = isPowerManaged
+        self.variables = variables
     }
 
     init(node: CoherentMemory.Node) { self.init("/devices/system/node/node\(node.id)", bus: "node") }
@@ -38,6 +44,9 @@ struct SystemDevice: Sendable {
         return children
     }
 
+    /// The name of its directory.
+    var name: String { String(path.split(separator: "/").last ?? "") }
+
     /// The way from the device's directory up to sys/.
     var ascent: String {
         String(repeating: "../", count: path.utf8.count { $0 == UInt8(ascii: "/") })
@@ -50,12 +59,14 @@ enum DeviceFileAttributes {
         Attribute.readWrite(
             "uevent",
             summary: "The variables of the device's events; a write sends an event.",
-            show: { _ in "" },
+            show: { subject in subject.part.variables().map { "\($0.name)=\($0.value)\n" }.joined() },
             store: { subject, text throws(Errno) in
-                let event = try Uevent(synthetic: text, path: subject.part.path, subsystem: subject.part.bus ?? "")
+                var event = try Uevent(synthetic: text, path: subject.part.path, subsystem: subject.part.bus ?? "")
                 // As in Linux, what is on no bus is not spoken of.
                 guard subject.part.bus != nil else { return }
-                subject.services.uevents.post { event }
+                event.details += subject.part.variables().map { ($0.name, .text($0.value)) }
+                let told = event
+                subject.services.uevents.post { told }
                 subject.services.uevents.deliver()
             }
         ).verbatim()
@@ -90,11 +101,14 @@ final class PowerControls: Sendable {
     private let paths = Mutex<Set<String>>([])
 
     /// What has gone comes back as new.
-    func note(_ event: MachineEvent) {
+    ///
+    /// - Parameter faces: the paths of what goes with a node.
+    func note(_ event: MachineEvent, faces: (Int) -> [String]) {
         switch event {
         case .blockRemoved(let number): hold("/devices/system/memory/memory\(number)", on: false)
         case .nodeRemoved(let id):
             hold("/devices/system/node/node\(id)", on: false)
+            for path in faces(id) { hold(path, on: false) }
         default: break
         }
     }

@@ -35,8 +35,11 @@ package struct SystemTree {
                             .directory("cpu", CPUTree.directory(services)),
                         ]),
                     .directory("virtual", [.directory("memory_tiering", MemoryTiers.directory(services))]),
-                ]),
+                ] + PCITree.roots(services) + CXLTree.platform(services)),
             .directory("bus", BusTree.buses(services)),
+            .directory("module", DAXTree.modules),
+            .directory(
+                "dev", [.directory("char", [.directory("0:0", [.link("subsystem", target: "../../../bus/dax")])])]),
             .directory(
                 "class",
                 [.directory("cdm", Self.devices(services))]),
@@ -50,7 +53,7 @@ package struct SystemTree {
                         Directory(
                             permissions: .ownerReadWriteExecute,
                             [.attributes(TaskAttributes.debugging, of: services)]
-                                + FailureTree.debugging(services))),
+                                + FailureTree.debugging(services) + CXLTree.debugging(services))),
                     .directory("mm", MemoryManagementTree.directory(services)),
                     .directory(
                         "cdm",
@@ -178,7 +181,7 @@ package struct SystemTree {
             .directory("mmu", [.attributes(DeviceMMUAttributes.table, of: device)]),
             .directory("lru", [.attributes(DeviceLRUAttributes.table, of: device)]),
             .directory("buffer", controls(of: device.memory, services)),
-        ]
+        ] + services.faces.filter { $0.device === device }.map { .link("device", target: "../../..\($0.pciPath)") }
     }
 
     /// The controls of a buffer, which belong to whom its file belongs to.

@@ -104,6 +104,8 @@ package final class UeventLog: Sendable {
                         details: [("CDM_EVENT", "link_\(word.rawValue)")]))
             // Told with names, by who knows them.
             case .pageFailed, .linkErrors: break
+            // Told by who knows where the device is on its buses.
+            case .bound, .unbound: break
             case .migration, .nodeMigration, .commandCompleted: break
             }
         }

@@ -53,7 +53,11 @@ struct IsolationTests {
         let events = Mutex<[MachineEvent]>([])
         machine.setRecorder { event in events.withLock { $0.append(event) } }
         try machine.setIsolation(.driver, of: node)
-        #expect(events.withLock { $0 } == [.capabilities(node: 2, []), .block(2, .offline)])
+        #expect(
+            events.withLock { $0 } == [
+                .capabilities(node: 2, []), .unbound(device: "cdm0", .kmem), .bound(device: "cdm0", .deviceDAX),
+                .block(2, .offline),
+            ])
         #expect(machine.nodesWithMemory == [0, 1, 3] && !node.hasMemory && device.state == .offline)
         #expect(node.usage.present == 0 && node.usage.free == 0 && block.state == .offline)
         for policy in ["bind:2", "prefer:2", "interleave:0-2"] {
@@ -70,8 +74,9 @@ struct IsolationTests {
         machine.punch(device.memory, bytes: 0..<4096)
         try machine.setIsolation(.exclusive, of: node)
         #expect(
-            events.withLock { $0.suffix(2) } == [
-                .capabilities(node: 2, Isolation.exclusive.capabilities), .block(2, .online),
+            events.withLock { $0.suffix(4) } == [
+                .capabilities(node: 2, Isolation.exclusive.capabilities), .unbound(device: "cdm0", .deviceDAX),
+                .bound(device: "cdm0", .kmem), .block(2, .online),
             ])
         #expect(machine.nodesWithMemory == [0, 1, 2, 3] && node.usage.free == 512)
         #expect(

@@ -5,6 +5,21 @@ extension Manual {
             errors: ["EINVAL": "not a number", "ERANGE": "out of range"])
     }
 
+    /// `remove` of a device, wherever it is.
+    static let removal = ManualPage(
+        writes: "`1` or `force`",
+        errors: [
+            "EINVAL": "unknown word",
+            "EBUSY":
+                "for `1`, a block is online; for `force`, a page cannot move; or another change is in progress",
+            "ENODEV": "the device has been removed meanwhile",
+            "EPERM": "for `force`, a task that the daemon may not kill maps memory that cannot move",
+            "EINTR": "interrupted while pages moved away",
+        ],
+        text:
+            "Removes the node, its memory blocks and this directory. dev/cdmN stays and returns ENODEV; mappings of it get SIGBUS; open files that are removed return ENODEV. `force` moves all pages that can move. Then it kills (SIGKILL) the tasks that map memory of the node that cannot move, which nodeN/cdm/blockers lists with a number, and no others; the log and an event (KILLED=PID, COMM=NAME) name them. A task whose mappings cannot be read is killed if it has the memory open. A task that does not end within a second, because it is blocked in the kernel, is left. The pages are lost as with a link that is cut (EIO, SIGBUS, and `pages` shows it); a contiguous buffer reads as zeros. If `force` fails, the blocks that were online are online again.",
+        linux: "drivers/pci/pci-sysfs.c, remove; offline_and_remove_memory() of mm/memory_hotplug.c")
+
     /// sys/class/cdm and dev/.
     static let devices: [Chapter] = [
         Chapter("sys/class", summary: "Devices by class.", linux: "/sys/class"),
@@ -21,6 +36,7 @@ extension Manual {
         Chapter(
             "sys/class/cdm/cdmN", summary: "A coherent device.", linux: "none; the closest is drivers/dax/bus.c",
             [
+                "device": ManualPage(summary: "The device on the PCI bus.", linux: "drivers/base/core.c"),
                 "numa_node": ManualPage(reads: "a number, decimal", linux: "drivers/dax/bus.c"),
                 "size": ManualPage(reads: "bytes, decimal", linux: "drivers/dax/bus.c"),
                 "state": ManualPage(
@@ -33,24 +49,14 @@ extension Manual {
                             "another change is in progress, or a page cannot move; blocks that are offline by then stay offline",
                         "EINTR": "interrupted; blocks that are offline by then stay offline",
                     ], linux: "none; daxctl online-memory and offline-memory do it block by block"),
-                "remove": ManualPage(
-                    writes: "`1` or `force`",
-                    errors: [
-                        "EINVAL": "unknown word",
-                        "EBUSY":
-                            "for `1`, a block is online; for `force`, a page cannot move; or another change is in progress",
-                        "ENODEV": "the device has been removed meanwhile",
-                        "EPERM": "for `force`, a task that the daemon may not kill maps memory that cannot move",
-                        "EINTR": "interrupted while pages moved away",
-                    ],
-                    text:
-                        "Removes the node, its memory blocks and this directory. dev/cdmN stays and returns ENODEV; mappings of it get SIGBUS; open files that are removed return ENODEV. `force` moves all pages that can move. Then it kills (SIGKILL) the tasks that map memory of the node that cannot move, which nodeN/cdm/blockers lists with a number, and no others; the log and an event (KILLED=PID, COMM=NAME) name them. A task whose mappings cannot be read is killed if it has the memory open. A task that does not end within a second, because it is blocked in the kernel, is left. The pages are lost as with a link that is cut (EIO, SIGBUS, and `pages` shows it); a contiguous buffer reads as zeros. If `force` fails, the blocks that were online are online again.",
-                    linux: "drivers/pci/pci-sysfs.c, remove; offline_and_remove_memory() of mm/memory_hotplug.c"),
+                "remove": removal,
             ]),
         Chapter(
             "sys/class/cdm/cdmN/link",
             summary: "The model of the device's link.",
-            text: "nodeN/access0/initiators shows the same figures.", linux: "none",
+            text:
+                "nodeN/access1/initiators shows the same figures, and access0/initiators, too, unless the device is an initiator.",
+            linux: "none",
             [
                 "read_latency": figure("nanoseconds"), "write_latency": figure("nanoseconds"),
                 "read_bandwidth": figure("MB/s (10^6 bytes)"), "write_bandwidth": figure("MB/s (10^6 bytes)"),

@@ -16,10 +16,12 @@ extension Manual {
                 "link_errors": count,
             ]),
         Chapter(
-            "sys/kernel/debug/cdm", summary: "Injection of device errors.",
+            "sys/kernel/debug/cdm", "sys/kernel/debug/cxl", summary: "Injection of device errors.",
             linux: "/sys/kernel/debug/cxl; Documentation/ABI/testing/debugfs-cxl"),
         Chapter(
-            "sys/kernel/debug/cdm/cdmN", summary: "Injection of errors of one device.",
+            "sys/kernel/debug/cdm/cdmN", "sys/kernel/debug/cxl/memN",
+            summary: "Injection of errors of one device.",
+            text: "The files of sys/kernel/debug/cxl/memN are those of the same device in sys/kernel/debug/cdm.",
             linux: "drivers/cxl/core/memdev.c; Documentation/ABI/testing/debugfs-cxl",
             [
                 "inject_poison": ManualPage(

@@ -97,7 +97,7 @@ extension Manual {
         Chapter(
             "sys/devices/system/node/nodeN/access0", "sys/devices/system/node/nodeN/access1",
             summary:
-                "The initiators with the best access to the node's memory, and their performance; access1 considers CPUs only, and so is the same here.",
+                "The initiators with the best access to the node's memory, and their performance. access0 counts CPUs and devices that are initiators ([node.initiator] in the topology), access1 CPUs only. A device has the best access to its own memory.",
             linux: "drivers/base/node.c; Documentation/admin-guide/mm/numaperf.rst",
             [
                 "initiators": ManualPage(summary: "The nodes whose CPUs have the best access to this node's memory."),
