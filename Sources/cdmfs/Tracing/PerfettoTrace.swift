@@ -54,7 +54,7 @@ struct PerfettoTrace {
         fields.append(("cpu_of_daemon", .text("\(event.cpu)")))
         let arguments = KeyValueList(fields)
         switch event.kind {
-        case .touchPlaced, .touchRefused, .isolationRefused:
+        case .touchPlaced, .touchFound, .touchRefused, .isolationRefused:
             emit(event.kind.name, "i", time: event.time, .tasks, Int(event.pid), arguments, to: &output)
         case .migrated, .demoted, .promoted:
             if buffers.insert(event.buffer).inserted {
@@ -72,7 +72,7 @@ struct PerfettoTrace {
         case .linkState, .linkStalled:
             emit(event.kind.name, "i", time: event.time, .devices, Int(event.to), arguments, to: &output)
         case .commandBegin: break
-        case .blockState, .pagePoisoned, .pageRetired, .pageCleared, .pageCorrected, .pagesLost, .policySet,
+        case .blockState, .pagePoisoned, .pageRetired, .pageCleared, .pageCorrected, .pagesLost, .pagesFreed, .policySet,
             .isolationSet,
             .cpusetSet:
             emit(event.kind.name, "i", time: event.time, .machine, 0, arguments, to: &output)

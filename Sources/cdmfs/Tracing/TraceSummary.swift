@@ -99,7 +99,7 @@ struct TraceSummary {
             commands[key, default: Command()].count += 1
             if event.count != 0 { commands[key]?.failed += 1 }
             commands[key]?.nanoseconds &+= event.other
-        case .commandBegin: break
+        case .commandBegin, .touchFound, .pagesFreed: break
         case .pagesLost:
             buffers[event.buffer]?.lost &+= event.count
             note(event)
