@@ -35,6 +35,7 @@ let package = Package(
     name: "cdmfs",
     products: [
         .executable(name: "cdmfs", targets: ["cdmfs"]),
+        .library(name: "Charts", targets: ["Charts"]),
         .library(name: "CoherentMemory", targets: ["CoherentMemory", "MachineTopology"]),
     ],
     dependencies: [
@@ -73,6 +74,7 @@ let package = Package(
             swiftSettings: settings),
         .target(
             name: "TraceFormat", dependencies: ["CZlib", "CoherentMemory", system], swiftSettings: settings),
+        .target(name: "Charts", swiftSettings: settings),
         .target(name: "AttributeTree", dependencies: ["LinuxSupport", system], swiftSettings: settings),
         .target(
             name: "Fuse",
@@ -133,6 +135,7 @@ let package = Package(
         .testTarget(
             name: "TraceFormatTests", dependencies: ["CoherentMemory", "TraceFormat", system],
             swiftSettings: settings),
+        .testTarget(name: "ChartsTests", dependencies: ["Charts", "TestSupport"], swiftSettings: settings),
         .testTarget(
             name: "AttributeTreeTests", dependencies: ["AttributeTree", system], swiftSettings: settings),
         .testTarget(
