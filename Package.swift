@@ -75,6 +75,9 @@ let package = Package(
         .target(
             name: "TraceFormat", dependencies: ["CZlib", "CoherentMemory", system], swiftSettings: settings),
         .target(name: "Charts", swiftSettings: settings),
+        .target(
+            name: "TraceReport", dependencies: ["Charts", "CoherentMemory", "LinuxSupport", "TraceFormat"],
+            swiftSettings: settings),
         .target(name: "AttributeTree", dependencies: ["LinuxSupport", system], swiftSettings: settings),
         .target(
             name: "Fuse",
@@ -114,7 +117,7 @@ let package = Package(
             name: "cdmfs",
             dependencies: [
                 "CLinux", "CListener", "CSeccomp", "CoherentFS", "CoherentMemory", "Fuse", "LinuxSupport",
-                "MachineTopology", "TopologyImport", "TraceFormat", system,
+                "MachineTopology", "TopologyImport", "TraceFormat", "TraceReport", system,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -136,6 +139,10 @@ let package = Package(
             name: "TraceFormatTests", dependencies: ["CoherentMemory", "TraceFormat", system],
             swiftSettings: settings),
         .testTarget(name: "ChartsTests", dependencies: ["Charts", "TestSupport"], swiftSettings: settings),
+        .testTarget(
+            name: "TraceReportTests",
+            dependencies: ["Charts", "CoherentMemory", "TestSupport", "TraceFormat", "TraceReport", system],
+            swiftSettings: settings),
         .testTarget(
             name: "AttributeTreeTests", dependencies: ["AttributeTree", system], swiftSettings: settings),
         .testTarget(

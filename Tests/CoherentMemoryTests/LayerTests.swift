@@ -52,9 +52,10 @@ struct LayerTests {
         "TraceFormat": ["CZlib", "CoherentMemory"],
         "cdmfs": [
             "CLinux", "CListener", "CSeccomp", "CoherentFS", "CoherentMemory", "Fuse", "LinuxSupport",
-            "MachineTopology", "TopologyImport", "TraceFormat",
+            "MachineTopology", "TopologyImport", "TraceFormat", "TraceReport",
         ],
         "TopologyImport": ["CHwloc", "LinuxSupport", "MachineTopology"],
+        "TraceReport": ["Charts", "CoherentMemory", "LinuxSupport", "TraceFormat"],
     ]
 
     private struct Source {
