@@ -129,7 +129,7 @@ public struct HTMLPage: Sendable {
         @media(max-width:44rem){figure .wide{display:none}figure .narrow{display:block}.facts div{grid-template-columns:1fr;gap:0}
         .switch{float:none}}
         @media print{body{max-width:none;font-size:10pt;padding:0}nav,.switch,#tip{display:none}.table{max-height:none;overflow:visible}
-        figure,tr{break-inside:avoid}thead th{position:static}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}
+        figure,tr{break-inside:avoid}thead{display:table-row-group}thead th{position:static}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}
         figure .wide{display:block}figure .narrow{display:none}}
         """
 

@@ -79,8 +79,9 @@ public enum Figure {
 
     /// A time of seconds, in the unit that suits it.
     public static func duration(_ seconds: Double) -> String {
-        switch seconds.magnitude {
-        case 3600...: "\(Int64(min(seconds, 1e15)) / 3600) h \(Int64(min(seconds, 1e15)) / 60 % 60) min"
+        let seconds = min(max(seconds, -1e15), 1e15)
+        return switch seconds.magnitude {
+        case 3600...: "\(Int64(seconds) / 3600) h \(Int64(seconds) / 60 % 60) min"
         case 120...: "\(Int64(seconds) / 60) min \(Int64(seconds) % 60) s"
         case 1...: "\(short(seconds)) s"
         case 0.001...: "\(short(seconds * 1e3)) ms"

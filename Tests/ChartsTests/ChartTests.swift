@@ -1,7 +1,8 @@
-import Charts
 import Foundation
 import TestSupport
 import Testing
+
+@testable import Charts
 
 /// Drawings and pages are well-formed whatever the texts are, and their figures are where they belong.
 @Suite("Charts", .timeLimit(.minutes(1)))
@@ -127,6 +128,26 @@ struct ChartTests {
             #expect(one.colour != two.colour && one.pattern != two.pattern)
         }
         #expect(Set((0..<36).map { Fill(series: $0) }).count == 36)
+    }
+
+    @Test("Colours have a contrast of 3 : 1 with the ground and with what is behind cells, in light and dark")
+    func contrast() {
+        func luminance(_ colour: String) -> Double {
+            let number = Int(colour.dropFirst(), radix: 16)!
+            let parts = [number >> 16 & 255, number >> 8 & 255, number & 255].map { part in
+                let share = Double(part) / 255
+                return share <= 0.04045 ? share / 12.92 : pow((share + 0.055) / 1.055, 2.4)
+            }
+            return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+        }
+        for colour in Colour.allCases {
+            for ground in ["#ffffff", "#f3f5f7"] {
+                #expect((luminance(ground) + 0.05) / (luminance(colour.light) + 0.05) >= 3, "\(colour) on \(ground)")
+            }
+            for ground in ["#0d1117", "#161b22"] {
+                #expect((luminance(colour.dark) + 0.05) / (luminance(ground) + 0.05) >= 3, "\(colour) on \(ground)")
+            }
+        }
     }
 
     @Test("A table as text and as comma-separated values")
