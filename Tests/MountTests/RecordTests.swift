@@ -197,6 +197,10 @@ extension Mounts {
             #expect(try refusal("report", file, "--table", "moves") == (.exited(64), 1))
             #expect(try refusal("report", file, "--format", "csv", "--table", "what") == (.exited(64), 1))
             #expect(try refusal("report", file, "-o", folder + "/none/t") == (.exited(1), 1))
+            #expect(
+                try refusal("report", file, "-o", folder + "/../\(FilePath(folder).lastComponent!.string)/t") == (
+                    .exited(64), 1
+                ))
             let bytes = try Data(contentsOf: URL(filePath: file))
             try bytes.dropLast(5).write(to: URL(filePath: folder + "/t2"))
             let cut = try run([Host.cdmfs, "report", folder + "/t2", "--format", "text"])

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import LinuxSupport
 import SystemPackage
 import TraceFormat
 import TraceReport
@@ -67,6 +68,9 @@ struct Report: ParsableCommand {
         }
         if format == .html, output == nil, isatty(STDOUT_FILENO) == 1 {
             throw Failure(.usage, "report: a page is not for a terminal: expected -o FILE or --format text")
+        }
+        if let output, let target = try? FileIdentity(cached: output), target == (try? FileIdentity(cached: file)) {
+            throw Failure(.usage, "report: -o \(output): expected another file than the trace")
         }
         let source: FileDescriptor
         do {
