@@ -101,7 +101,7 @@ public struct DataTable: Sendable {
             return "<tr>" + cells.joined() + "</tr>\n"
         }
         return
-            "<div class=\"table\" role=\"region\" tabindex=\"0\" aria-label=\"\(caption)\"><table>\n<caption>\(caption)</caption>\n"
+            "<div class=\"table\" role=\"region\" tabindex=\"0\" aria-label=\"\(caption)\"><table>\n<caption><span>\(caption)</span></caption>\n"
             + "<thead><tr>\(head.joined())</tr></thead>\n<tbody>\n\(body.joined())</tbody>\n</table></div>\n"
             + (rest.isEmpty ? "" : "<p class=\"rest\">\(Markup.escaped(rest))</p>\n")
     }

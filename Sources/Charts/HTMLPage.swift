@@ -119,6 +119,7 @@ public struct HTMLPage: Sendable {
         .table{overflow:auto;max-height:24rem;margin:.75rem 0;width:fit-content;max-width:100%;border:1px solid var(--faint);border-radius:6px}
         table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums}
         caption{text-align:left;color:var(--quiet);padding:.4rem .6rem}
+        caption span{position:sticky;left:.6rem;display:inline-block;max-width:min(40rem,calc(100vw - 3.5rem))}
         th,td{text-align:left;padding:.25rem .6rem;border-top:1px solid var(--faint);font-weight:400;vertical-align:top;min-width:4rem}
         td,.n{overflow-wrap:normal}tbody th:not(.n){min-width:8rem;unicode-bidi:plaintext}
         thead th{font-weight:600;position:sticky;top:0;background:var(--shade)}.n{text-align:right;white-space:nowrap}
