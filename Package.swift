@@ -35,6 +35,7 @@ let package = Package(
     name: "cdmfs",
     products: [
         .executable(name: "cdmfs", targets: ["cdmfs"]),
+        .library(name: "Charts", targets: ["Charts"]),
         .library(name: "CoherentMemory", targets: ["CoherentMemory", "MachineTopology"]),
     ],
     dependencies: [
@@ -73,6 +74,10 @@ let package = Package(
             swiftSettings: settings),
         .target(
             name: "TraceFormat", dependencies: ["CZlib", "CoherentMemory", system], swiftSettings: settings),
+        .target(name: "Charts", swiftSettings: settings),
+        .target(
+            name: "TraceReport", dependencies: ["Charts", "CoherentMemory", "LinuxSupport", "TraceFormat"],
+            swiftSettings: settings),
         .target(name: "AttributeTree", dependencies: ["LinuxSupport", system], swiftSettings: settings),
         .target(
             name: "Fuse",
@@ -112,7 +117,7 @@ let package = Package(
             name: "cdmfs",
             dependencies: [
                 "CLinux", "CListener", "CSeccomp", "CoherentFS", "CoherentMemory", "Fuse", "LinuxSupport",
-                "MachineTopology", "TopologyImport", "TraceFormat", system,
+                "MachineTopology", "TopologyImport", "TraceFormat", "TraceReport", system,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -132,6 +137,11 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "TraceFormatTests", dependencies: ["CoherentMemory", "TraceFormat", system],
+            swiftSettings: settings),
+        .testTarget(name: "ChartsTests", dependencies: ["Charts", "TestSupport"], swiftSettings: settings),
+        .testTarget(
+            name: "TraceReportTests",
+            dependencies: ["Charts", "CoherentMemory", "TestSupport", "TraceFormat", "TraceReport", system],
             swiftSettings: settings),
         .testTarget(
             name: "AttributeTreeTests", dependencies: ["AttributeTree", system], swiftSettings: settings),

@@ -1,5 +1,6 @@
 import CoherentMemory
 import Glibc
+import LinuxSupport
 import MachineTopology
 import SystemPackage
 

@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import LinuxSupport
 
 /// The service manager that started the process, if one wants to be told how it does (sd_notify(3)).
 struct ServiceManager {

@@ -27,6 +27,7 @@ let package = Package(
             dependencies: [
                 "Clients",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Charts", package: "cdmfs"),
             ],
             swiftSettings: settings),
         // What needs no mount: `swift run -c release PlacementBenchmark`.

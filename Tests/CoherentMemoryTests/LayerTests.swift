@@ -34,6 +34,7 @@ struct LayerTests {
     /// Which modules of the package each one imports. Those of others are free, but for C libraries, which have one user each.
     private static let table: [String: Set<String>] = [
         "AttributeTree": ["LinuxSupport"],
+        "Charts": [],
         "CoherentFS": [
             "AttributeTree", "CLinux", "CoherentMemory", "CoherentTree", "Fuse", "HMMTestDevice", "LinuxSupport",
             "MachineTopology", "Programs",
@@ -51,9 +52,10 @@ struct LayerTests {
         "TraceFormat": ["CZlib", "CoherentMemory"],
         "cdmfs": [
             "CLinux", "CListener", "CSeccomp", "CoherentFS", "CoherentMemory", "Fuse", "LinuxSupport",
-            "MachineTopology", "TopologyImport", "TraceFormat",
+            "MachineTopology", "TopologyImport", "TraceFormat", "TraceReport",
         ],
         "TopologyImport": ["CHwloc", "LinuxSupport", "MachineTopology"],
+        "TraceReport": ["Charts", "CoherentMemory", "LinuxSupport", "TraceFormat"],
     ]
 
     private struct Source {

@@ -1,6 +1,7 @@
 import CLinux
 import Foundation
 import SystemPackage
+import TestSupport
 import Testing
 
 extension Mounts {
@@ -38,7 +39,7 @@ extension Mounts {
                 let enabled = try mount.text("sys/kernel/cdm/trace/events").split(separator: "\n")
                 #expect(enabled.filter { $0.hasPrefix("[") } == ["[link_state]"])
 
-                let text = try report(file)
+                let text = try report(file, "--format", "text")
                 // Memory of the command itself is on node 0.
                 #expect(table("touches", in: text).last == ["1", "256", "0", "0"])
                 let moves = table("moves", in: text)
@@ -59,6 +60,57 @@ extension Mounts {
                 let events = try #require(object["traceEvents"] as? [[String: Any]])
                 #expect(events.contains { $0["name"] as? String == "pages_migrated" && $0["ph"] as? String == "X" })
                 #expect(events.contains { $0["ph"] as? String == "C" })
+                try FileManager.default.removeItem(atPath: file)
+            }
+        }
+
+        @Test("A page is well-formed whatever names are, and its sums are those of the counters")
+        func page() throws {
+            try TestMount.with(checkingLeaks: false) { mount in
+                let file = mount.topologyFile + ".trace"
+                let name = "<svg onload=alert(1)>\u{202e}\"'&שלום"
+                let buffer = try mount.makeBuffer(name, size: 4 << 20, policy: "bind:1")
+                let script = """
+                    dd if=/dev/zero "of=$1" bs=64k count=16 conv=notrunc
+                    echo 0 > "$0/sys/kernel/cdm/buffers/$2/migrate"; echo 0x0 0x80000 1 > "$0/sys/kernel/cdm/buffers/$2/migrate"
+                    truncate -s 768K "$1"; echo down > "$0/sys/class/cdm/cdm0/link/state"
+                    """
+                let before = try mount.text("sys/kernel/cdm/metrics")
+                let outcome = try run(
+                    [
+                        Host.cdmfs, "record", "-o", file, "--mount", mount.path, "--", "sh", "-c", script, mount.path,
+                        buffer,
+                        name,
+                    ], environment: mount.environment)
+                #expect(outcome.succeeded, "\(outcome)")
+
+                let html = try report(file)
+                let parsed = Wellformed(html)
+                #expect(parsed.error == nil, "\(parsed.error ?? "")")
+                #expect(!parsed.attributes.contains { $0.hasPrefix("on") } && !html.contains("\u{202e}"))
+                #expect(!html.contains("http:") && !html.contains("https:") && !html.contains("src="))
+                #expect(parsed.text.contains("<svg onload=alert(1)>\\u{202E}\"'&שלום"))
+                #expect(parsed.text.contains("The sums of the events are what the counters grew by"))
+
+                func rows(_ table: String) throws -> [[Substring]] {
+                    try report(file, "--format", "csv", "--table", table).split(separator: "\r\n").dropFirst()
+                        .map { $0.split(separator: ",", omittingEmptySubsequences: false) }
+                }
+                let moves = try rows("moves")
+                #expect(
+                    moves.map { Array($0.prefix(4)) } == [["0", "1", "buffer", "128"], ["1", "0", "buffer", "256"]])
+                let after = try mount.text("sys/kernel/cdm/metrics")
+                #expect(!before.contains("cdmfs_migrated_pages_total{"))
+                for move in moves {
+                    let counter =
+                        "cdmfs_migrated_pages_total{from=\"\(move[0])\",to=\"\(move[1])\",reason=\"\(move[2])\"} \(move[3])\n"
+                    #expect(after.contains(counter), "\(after)")
+                }
+                let recovery = try #require(try rows("recovery").first)
+                #expect(recovery[1] == "link loss" && recovery[4] == "0" && recovery[5] == "128")
+                // Of 256 pages 64 were cut off: those of node 0, which were not lost.
+                let track = try #require(try rows("buffers").first { $0[0].contains("svg") })
+                #expect(Array(track.suffix(6)) == ["256", "384", "0", "128", "64", "256"])
                 try FileManager.default.removeItem(atPath: file)
             }
         }
@@ -90,12 +142,13 @@ extension Mounts {
                 let first = try start()
                 try touch(10)
                 let isWritten = eventually {
-                    (try? run([Host.cdmfs, "report", file]))?.output.contains("touch_placed") == true
+                    (try? run([Host.cdmfs, "report", file, "--format", "text"]))?.output.contains("touch_placed")
+                        == true
                 }
                 #expect(isWritten)
                 first.kill(SIGKILL)
                 _ = try first.finish()
-                let text = try run([Host.cdmfs, "report", file]).output
+                let text = try run([Host.cdmfs, "report", file, "--format", "text"]).output
                 #expect(table("touches", in: text).first?.dropFirst().first == "10", "\(text)")
 
                 let second = try start()
@@ -103,14 +156,14 @@ extension Mounts {
                 second.kill(SIGINT)
                 let outcome = try second.finish()
                 #expect(outcome.succeeded && outcome.errors.contains("cdmfs: recorded "), "\(outcome)")
-                #expect(try table("touches", in: report(file)).first?.dropFirst().first == "20")
+                #expect(try table("touches", in: report(file, "--format", "text")).first?.dropFirst().first == "20")
 
                 let third = try start()
                 try touch(30)
                 for daemon in mount.daemons() where daemon != third.pid { kill(daemon, SIGKILL) }
                 let ended = try third.finish()
                 #expect(ended.ending == .exited(32) && ended.errors.contains("has ended"), "\(ended)")
-                #expect(try table("touches", in: report(file)).first?.dropFirst().first == "30")
+                #expect(try table("touches", in: report(file, "--format", "text")).first?.dropFirst().first == "30")
                 _ = try run([Host.cdmfs, "unmount", mount.path])
                 try? FileManager.default.removeItem(atPath: file)
             }
@@ -126,7 +179,7 @@ extension Mounts {
                 "truncate -s 1M $CDMFS_MOUNTPOINT/buffers/a && dd if=/dev/zero of=$CDMFS_MOUNTPOINT/buffers/a bs=1M count=1 conv=notrunc 2>/dev/null",
             ])
             #expect(outcome.succeeded, "\(outcome)")
-            let text = try report(file)
+            let text = try report(file, "--format", "text")
             // With what the command's own memory takes.
             let touched = table("touches", in: text).first?.dropFirst().first.flatMap { Int($0) }
             #expect((touched ?? 0) >= 256, "\(text)")
@@ -141,11 +194,19 @@ extension Mounts {
             #expect(try refusal("report", "/etc/hostname") == (.exited(65), 1))
             #expect(try refusal("report", folder + "/none") == (.exited(66), 1))
             #expect(try refusal("report", file, "--format", "what") == (.exited(64), 1))
+            #expect(try refusal("report", file, "--table", "moves") == (.exited(64), 1))
+            #expect(try refusal("report", file, "--format", "csv", "--table", "what") == (.exited(64), 1))
             #expect(try refusal("report", file, "-o", folder + "/none/t") == (.exited(1), 1))
+            #expect(
+                try refusal("report", file, "-o", folder + "/../\(FilePath(folder).lastComponent!.string)/t") == (
+                    .exited(64), 1
+                ))
             let bytes = try Data(contentsOf: URL(filePath: file))
             try bytes.dropLast(5).write(to: URL(filePath: folder + "/t2"))
-            let cut = try run([Host.cdmfs, "report", folder + "/t2"])
+            let cut = try run([Host.cdmfs, "report", folder + "/t2", "--format", "text"])
             #expect(cut.succeeded && cut.errors.contains("cut off") && cut.output.contains("touch_placed"))
+            let page = try run([Host.cdmfs, "report", folder + "/t2"])
+            #expect(page.succeeded && page.errors.contains("cut off") && page.output.contains("cut off or damaged"))
         }
     }
 }

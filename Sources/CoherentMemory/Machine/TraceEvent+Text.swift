@@ -32,6 +32,10 @@ extension TraceEvent {
             addPages()
             fields += [("node", node(to)), ("policy", Self.policy(detail)), ("intended", node(from))]
             addToucher()
+        case .touchFound:
+            addPages()
+            fields.append(("node", node(to)))
+            addToucher()
         case .touchRefused:
             addPages()
             fields.append(("error", Self.error(value)))
@@ -56,7 +60,7 @@ extension TraceEvent {
             fields = [("address", Self.hex(start)), ("node", node(to))]
             addBuffer()
             fields += [("offset", Self.hex(value)), ("count", "\(count)")]
-        case .pagesLost:
+        case .pagesLost, .pagesFreed:
             addPages()
             fields.append(("node", node(from)))
         case .linkState:

@@ -1,28 +1,51 @@
 import ArgumentParser
-import CoherentMemory
 import Glibc
+import LinuxSupport
 import SystemPackage
 import TraceFormat
+import TraceReport
 
 /// `cdmfs report`
 struct Report: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Show a recorded trace.",
+        usage: """
+            cdmfs report [-o <file>] [--format <format>] [--table <table>]
+                <file>
+            """,
         discussion: """
-            text has tables: events, placements, moves, refusals, failures, commands, and the buffers with the most events. csv has a \
-            row for each event. perfetto is the JSON of Chrome traces, which ui.perfetto.dev opens: a track for each thread, for \
-            the moves of each buffer and for each device, and the used memory of each node.
+            html is one page with pictures and tables, which needs nothing beside itself: placement over time, the pages of the largest \
+            buffers by offset and time, flow between nodes, ping-pong, precision of promotion, refusals, loss and recovery. text has \
+            the same tables. csv has a row for each event, or with --table one of the tables. perfetto is the JSON of Chrome traces, \
+            which ui.perfetto.dev opens: a track for each thread, for the moves of each buffer and for each device, and the used \
+            memory of each node.
 
-            A trace that was cut off is shown as far as it goes, with a line on stderr.
+              cdmfs report cdmfs.trace -o report.html
+              cdmfs report cdmfs.trace --format csv --table moves
+
+            A trace that was cut off is shown as far as it goes, with a line on stderr and on the page.
 
             Exit status: 0 on success, 64 for wrong usage, 65 for a file that is no trace, 66 for one that cannot be read.
             """)
 
     /// The forms of a report.
     enum Format: String, ExpressibleByArgument, CaseIterable {
+        case html
         case text
         case csv
         case perfetto
+    }
+
+    /// A table of a report, by its name.
+    struct TableName: ExpressibleByArgument {
+        let text: String
+
+        init?(argument: String) {
+            guard Self.allValueStrings.contains(argument) else { return nil }
+            text = argument
+        }
+
+        static var allValueStrings: [String] { TraceAnalysis.tableNames }
     }
 
     @Argument(help: "The recorded file.", completion: .file())
@@ -34,9 +57,21 @@ struct Report: ParsableCommand {
     var output: String?
 
     @Option(help: "The form of the report.")
-    var format = Format.text
+    var format = Format.html
+
+    @Option(help: ArgumentHelp("The table of a report as csv, in place of all events.", valueName: "table"))
+    var table: TableName?
 
     func run() throws {
+        if table != nil, format != .csv {
+            throw Failure(.usage, "report: --table: expected with --format csv")
+        }
+        if format == .html, output == nil, isatty(STDOUT_FILENO) == 1 {
+            throw Failure(.usage, "report: a page is not for a terminal: expected -o FILE or --format text")
+        }
+        if let output, let target = try? FileIdentity(cached: output), target == (try? FileIdentity(cached: file)) {
+            throw Failure(.usage, "report: -o \(output): expected another file than the trace")
+        }
         let source: FileDescriptor
         do {
             source = try FileDescriptor.open(FilePath(file), .readOnly, options: .closeOnExec)
@@ -46,23 +81,8 @@ struct Report: ParsableCommand {
         defer { try? source.close() }
         do {
             var reader = try TraceFileReader(source)
-            let target = try open()
-            var written = ReportOutput(target)
-            switch format {
-            case .text:
-                var summary = TraceSummary()
-                try reader.forEachPart { summary.add($0) }
-                written.write(summary.text)
-            case .csv:
-                var table = TraceTable()
-                written.write(table.header)
-                try reader.forEachPart { part in table.add(part, to: &written) }
-            case .perfetto:
-                var trace = PerfettoTrace()
-                written.write(trace.start)
-                try reader.forEachPart { part in trace.add(part, to: &written) }
-                written.write(trace.end)
-            }
+            var written = ReportOutput(try open())
+            try write(&reader, to: &written)
             written.flush()
             if let error = written.error, error != .brokenPipe {
                 throw Failure(.failure, "report: \(output ?? "standard output"): \(error)")
@@ -71,6 +91,36 @@ struct Report: ParsableCommand {
         } catch let error as TraceFileError {
             throw Failure(error.status, "report: \(file): \(error)")
         }
+    }
+
+    private func write(_ reader: inout TraceFileReader, to written: inout ReportOutput) throws(TraceFileError) {
+        switch format {
+        case .html:
+            let analysis = try analysis(of: &reader)
+            written.write(ReportPage(analysis, name: FilePath(file).lastComponent?.string ?? file).html)
+        case .text: written.write(try analysis(of: &reader).text)
+        case .csv:
+            if let table {
+                written.write(try analysis(of: &reader).commaSeparated(table: table.text))
+                return
+            }
+            var table = EventTable()
+            written.write(table.header)
+            try reader.forEachPart { written.write(table.row(of: $0)) }
+        case .perfetto:
+            var trace = PerfettoTrace()
+            written.write(trace.start)
+            try reader.forEachPart { trace.add($0, to: &written) }
+            written.write(trace.end)
+        }
+    }
+
+    private func analysis(of reader: inout TraceFileReader) throws(TraceFileError) -> TraceAnalysis {
+        var analysis = TraceAnalysis()
+        try reader.forEachPart { analysis.add($0) }
+        analysis.finish()
+        analysis.isCutOff = reader.isCutOff
+        return analysis
     }
 
     private func open() throws -> FileDescriptor {
@@ -95,7 +145,7 @@ extension TraceFileError {
 }
 
 /// Text on its way to a file.
-struct ReportOutput {
+struct ReportOutput: TextOutputStream {
     private let file: FileDescriptor
     private var bytes: [UInt8] = []
     /// The first error of a write; nothing is written after it.
@@ -121,18 +171,4 @@ struct ReportOutput {
             self.error = (error as? Errno) ?? .ioError
         }
     }
-}
-
-/// The names that a trace has told so far.
-struct RecordedNames: TraceNames {
-    private var names: [UInt64: String] = [:]
-    private var devices: [Int: String] = [:]
-
-    mutating func add(_ record: TraceRecord) {
-        if case .name(let buffer, let text) = record { names[buffer] = text }
-    }
-
-    mutating func buffer(_ id: UInt64) -> String { names[id] ?? "#\(id)" }
-    mutating func device(ofNode node: Int) -> String { "node\(node)" }
-    mutating func task(_ pid: Int32) -> Int32 { pid }
 }

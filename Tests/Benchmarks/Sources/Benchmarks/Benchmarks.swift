@@ -51,6 +51,9 @@ struct Benchmarks: ParsableCommand {
     @Flag(help: "Put the tables into Tests/Benchmarks/README.md, and the plots beside it.")
     var updateReadme = false
 
+    @Flag(help: "Draw the plots of Tests/Benchmarks/README.md anew from its tables, and measure nothing.")
+    var redraw = false
+
     @Option(help: .hidden)
     var repository: String?
 
@@ -64,6 +67,9 @@ struct Benchmarks: ParsableCommand {
         for name in names where !Group.all.contains(where: { $0.name == name }) {
             throw ValidationError("--group \(name); expected one of \(Group.all.map(\.name).joined(separator: ", "))")
         }
+        if redraw, repository == nil {
+            throw ValidationError("--redraw; expected to be started by Tests/Benchmarks/run")
+        }
         if updateReadme, repository == nil || !names.isEmpty || only != nil {
             throw ValidationError("--update-readme; expected all groups, and to be started by Tests/Benchmarks/run")
         }
@@ -74,6 +80,12 @@ struct Benchmarks: ParsableCommand {
             for group in Group.all {
                 print("\(group.name)\t\(group.title)\(group.isUsual ? "" : " (only if asked for)")")
             }
+            return
+        }
+        if redraw, let repository {
+            let benchmarks = URL(fileURLWithPath: repository).appendingPathComponent("Tests/Benchmarks")
+            let text = try String(contentsOf: benchmarks.appendingPathComponent("README.md"), encoding: .utf8)
+            try Report(markdown: text).drawPlots(in: benchmarks.appendingPathComponent("results"))
             return
         }
         let host = Host.description

@@ -1,6 +1,6 @@
-import Foundation
+import Charts
 
-/// Bars of the rows of one group that have one unit: the median, and a line from the least to the greatest.
+/// The plot of the rows of one group that have one unit: bars of the median, and a line from the least to the greatest.
 struct Chart {
     let fileName: String
     let title: String
@@ -22,87 +22,46 @@ struct Chart {
     }
 
     private static let width = 860.0
-    private static let top = 40.0
-    private static let names = 190.0
-    private static let figures = 70.0
-    private static let bar = 13.0
-    private static let step = 17.0
 
     func svg() -> String {
-        var drawing = SVG()
+        let groups = outcomes.map { outcome in
+            let bars = columns.compactMap { contestant in
+                outcome.summary(of: contestant).map { summary in
+                    BarChart.Bar(
+                        contestant.name, Self.fill(of: contestant), summary.median, text: Unit.text(summary.median),
+                        spread: summary.minimum...summary.maximum)
+                }
+            }
+            return BarChart.Group(outcome.row.title.replacing("`", with: ""), bars)
+        }
+        // The median, which is between them, has no part in where the axis begins.
         let scale = Scale(
-            outcomes.flatMap { outcome in outcome.samples.values.map { Summary($0).maximum } }
-                + outcomes.flatMap { outcome in outcome.samples.values.map { Summary($0).minimum } })
+            outcomes.flatMap { outcome in
+                outcome.samples.values.flatMap { [Summary($0).minimum, Summary($0).maximum] }
+            })
         let better = unit.isRate ? "more is better" : "less is better"
         let kind = scale.isLogarithmic ? ", logarithmic" : ""
-        // On a line of its own: with the unit, the longest titles would be wider than the drawing.
-        drawing.text(title, x: 0, y: 16, class: "title")
-        drawing.text("\(unit.rawValue), \(better)\(kind)", x: 0, y: 32)
-
-        let bottom = outcomes.reduce(Self.top) { $0 + Self.height(of: $1) }
-        for tick in scale.ticks {
-            let x = place(tick, scale)
-            drawing.line(from: (x, Self.top), to: (x, bottom), class: "grid")
-            drawing.text(Self.tickText(tick), x: x, y: bottom + 16, anchor: .middle)
-        }
-        var y = Self.top
-        for outcome in outcomes {
-            draw(outcome, at: y, scale, &drawing)
-            y += Self.height(of: outcome)
-        }
-        return drawing.document(width: Self.width, height: bottom + 26, title: title)
-    }
-
-    private static func height(of outcome: Outcome) -> Double { 28 + step * Double(outcome.samples.count) }
-
-    private func draw(_ outcome: Outcome, at top: Double, _ scale: Scale, _ drawing: inout SVG) {
-        drawing.text(outcome.row.title, x: 0, y: top + 16, class: "row")
-        var y = top + 22
-        for contestant in columns {
-            guard let summary = outcome.summary(of: contestant) else { continue }
-            let middle = y + Self.bar / 2
-            let (least, greatest) = (place(summary.minimum, scale), place(summary.maximum, scale))
-            let end = place(summary.median, scale)
-            drawing.text(contestant.name, x: Self.names - 8, y: y + Self.bar - 2, anchor: .end)
-            drawing.rectangle(
-                x: Self.names, y: y, width: max(end - Self.names, 1), height: Self.bar,
-                fill: Self.colour(of: contestant))
-            drawing.line(from: (least, middle), to: (greatest, middle), class: "spread")
-            for x in [least, greatest] {
-                drawing.line(from: (x, middle - 3), to: (x, middle + 3), class: "spread")
-            }
-            drawing.text(Unit.text(summary.median), x: max(end, greatest) + 6, y: y + Self.bar - 2)
-            y += Self.step
-        }
-    }
-
-    private func place(_ value: Double, _ scale: Scale) -> Double {
-        Self.names + scale.place(value) * (Self.width - Self.names - Self.figures)
-    }
-
-    private static func tickText(_ tick: Double) -> String {
-        switch tick {
-        case 1_000_000...: String(format: "%g M", tick / 1_000_000)
-        case 1000...: String(format: "%g k", tick / 1000)
-        default: String(format: "%g", tick)
-        }
+        let chart = BarChart(
+            groups, title: title, subtitle: "\(unit.rawValue), \(better)\(kind)", scale: scale)
+        let (drawing, height) = chart.draw(width: Self.width)
+        return drawing.document(width: Self.width, height: height, title: title)
     }
 
     /// Greys for the limits, cold colours for ours, warm ones for the other peers.
-    private static func colour(of contestant: Contestant) -> String {
+    private static func fill(of contestant: Contestant) -> Fill {
         switch contestant {
-        case .tmpfs: "#b1bac4"
-        case .hugeTmpfs: "#9198a1"
-        case .wide: "#60a5fa"
-        case .direct: "#14b8a6"
-        case .hugeDirect: "#059669"
-        case .ring: "#8b5cf6"
-        case .memfs: "#f59e0b"
-        case .memfsRing: "#ea580c"
-        case .passthrough: "#ef4444"
-        case .plainThreads: "#c08457"
-        case .plainLoop: "#a16207"
-        default: contestant.isOurs ? "#2f81f7" : "#a16207"
+        case .tmpfs: Fill(.silver)
+        case .hugeTmpfs: Fill(.silver, .level)
+        case .wide: Fill(.blue, .rising)
+        case .direct: Fill(.green)
+        case .hugeDirect: Fill(.green, .level)
+        case .ring: Fill(.cyan)
+        case .memfs: Fill(.amber)
+        case .memfsRing: Fill(.amber, .rising)
+        case .passthrough: Fill(.purple)
+        case .plainThreads: Fill(.orange, .dotted)
+        case .plainLoop: Fill(.orange)
+        default: contestant.isOurs ? Fill(.blue) : Fill(.orange)
         }
     }
 }

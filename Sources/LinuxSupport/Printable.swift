@@ -1,6 +1,6 @@
 extension String {
     /// The text in one line, for logs and terminals: what controls these, or changes the direction of what is seen, is escaped.
-    var printable: String {
+    public var printable: String {
         unicodeScalars.map { scalar in
             switch scalar.properties.generalCategory {
             case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate: scalar.escaped(asASCII: true)

@@ -1,9 +1,8 @@
 import CoherentMemory
-import Glibc
-import TraceFormat
+public import TraceFormat
 
 /// A trace as the JSON of Chrome traces, which Perfetto opens.
-struct PerfettoTrace {
+public struct PerfettoTrace {
     private var names = RecordedNames()
     private var isFirst = true
 
@@ -26,10 +25,16 @@ struct PerfettoTrace {
 
     private var buffers: Set<UInt64> = []
 
-    let start = "{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n"
-    let end = "\n]}\n"
+    /// No part yet.
+    public init() {}
 
-    mutating func add(_ part: TraceFile.Part, to output: inout ReportOutput) {
+    /// What the file begins with.
+    public let start = "{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n"
+    /// What it ends with.
+    public let end = "\n]}\n"
+
+    /// Writes what the next part comes to.
+    public mutating func add(_ part: TraceFile.Part, to output: inout some TextOutputStream) {
         if isFirst {
             for group in Group.allCases {
                 emit("process_name", "M", time: nil, group, 0, ["name": .text(group.name)], to: &output)
@@ -49,12 +54,12 @@ struct PerfettoTrace {
         }
     }
 
-    private mutating func add(_ event: TraceEvent, to output: inout ReportOutput) {
+    private mutating func add(_ event: TraceEvent, to output: inout some TextOutputStream) {
         var fields: [(String, JSON)] = event.fields(&names).map { ($0.name, .text($0.value)) }
         fields.append(("cpu_of_daemon", .text("\(event.cpu)")))
         let arguments = KeyValueList(fields)
         switch event.kind {
-        case .touchPlaced, .touchRefused, .isolationRefused:
+        case .touchPlaced, .touchFound, .touchRefused, .isolationRefused:
             emit(event.kind.name, "i", time: event.time, .tasks, Int(event.pid), arguments, to: &output)
         case .migrated, .demoted, .promoted:
             if buffers.insert(event.buffer).inserted {
@@ -72,9 +77,9 @@ struct PerfettoTrace {
         case .linkState, .linkStalled:
             emit(event.kind.name, "i", time: event.time, .devices, Int(event.to), arguments, to: &output)
         case .commandBegin: break
-        case .blockState, .pagePoisoned, .pageRetired, .pageCleared, .pageCorrected, .pagesLost, .policySet,
-            .isolationSet,
-            .cpusetSet:
+        case .blockState, .pagePoisoned, .pageRetired, .pageCleared, .pageCorrected, .pagesLost, .pagesFreed,
+            .policySet,
+            .isolationSet, .cpusetSet:
             emit(event.kind.name, "i", time: event.time, .machine, 0, arguments, to: &output)
         }
     }
@@ -118,7 +123,7 @@ struct PerfettoTrace {
 
     private mutating func emit(
         _ name: String, _ phase: String, time: UInt64?, length: UInt64? = nil, _ group: Group, _ track: Int,
-        _ arguments: KeyValueList, to output: inout ReportOutput
+        _ arguments: KeyValueList, to output: inout some TextOutputStream
     ) {
         var line = isFirst ? "" : ",\n"
         isFirst = false
@@ -128,19 +133,5 @@ struct PerfettoTrace {
         if phase == "i" { line += ",\"s\":\"t\"" }
         let list = arguments.pairs.map { "\"\(JSON.escaped($0))\":\($1.description)" }.joined(separator: ",")
         output.write(line + ",\"args\":{\(list)}}")
-    }
-}
-
-/// Values in OpenMetrics text.
-enum MetricsText {
-    /// The values of a family, by node, that have a label.
-    static func values(of family: String, where label: String, in text: String) -> [(node: Int, value: Double)] {
-        text.split(separator: "\n").compactMap { line in
-            guard line.hasPrefix(family + "{"), line.contains(label), let start = line.firstRange(of: "node=\""),
-                let value = line.split(separator: " ").last.flatMap({ Double($0) })
-            else { return nil }
-            let digits = line[start.upperBound...].prefix { $0 != "\"" }
-            return Int(digits).map { ($0, value) }
-        }
     }
 }

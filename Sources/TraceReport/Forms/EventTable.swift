@@ -1,8 +1,9 @@
+import Charts
 import CoherentMemory
-import TraceFormat
+public import TraceFormat
 
 /// A trace as comma-separated values (RFC 4180): a row for each event and loss.
-struct TraceTable {
+public struct EventTable {
     private var names = RecordedNames()
 
     /// The columns after time, event, cpu and pid: every field of every kind of event.
@@ -14,15 +15,20 @@ struct TraceTable {
     ]
     private static let places = Dictionary(uniqueKeysWithValues: columns.enumerated().map { ($1, $0) })
 
-    let header = (["time_ns", "event", "cpu", "pid"] + columns).joined(separator: ",") + "\r\n"
+    /// A table without rows.
+    public init() {}
 
-    mutating func add(_ part: TraceFile.Part, to output: inout ReportOutput) {
-        guard case .record(let record) = part else { return }
+    /// The titles of the columns.
+    public let header = DataTable.commaSeparated(["time_ns", "event", "cpu", "pid"] + columns)
+
+    /// The row of the next part of the trace; empty for a part that has none.
+    public mutating func row(of part: TraceFile.Part) -> String {
+        guard case .record(let record) = part else { return "" }
         names.add(record)
         var row = [String](repeating: "", count: Self.columns.count)
-        var start: [String]
+        let start: [String]
         switch record {
-        case .name: return
+        case .name: return ""
         case .lost(let count):
             start = ["", "lost", "", ""]
             row[Self.places["count"]!] = "\(count)"
@@ -32,11 +38,6 @@ struct TraceTable {
                 if let place = Self.places[name] { row[place] = value == "-" ? "" : value }
             }
         }
-        output.write((start + row).map(Self.quoted).joined(separator: ",") + "\r\n")
-    }
-
-    private static func quoted(_ text: String) -> String {
-        guard text.utf8.contains(where: { [0x22, 0x2c, 0x0a, 0x0d].contains($0) }) else { return text }
-        return "\"" + text.replacing("\"", with: "\"\"") + "\""
+        return DataTable.commaSeparated(start + row)
     }
 }
