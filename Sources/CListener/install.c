@@ -25,8 +25,13 @@
 #define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
 #endif
 
+// Of asm-generic/mman-common.h, which sys/mman.h leaves out.
+#ifndef MADV_SOFT_OFFLINE
+#define MADV_SOFT_OFFLINE 101
+#endif
+
 struct program {
-    struct sock_filter code[64];
+    struct sock_filter code[128];
     unsigned short length;
 };
 
@@ -65,6 +70,16 @@ static void report_mmap(struct program *program) {
     leave(program, SECCOMP_RET_ALLOW);
 }
 
+// Reports a madvise(2) that has memory fail: the advices MADV_HWPOISON and MADV_SOFT_OFFLINE, which follow each other.
+static void report_failures(struct program *program) {
+    add(program, BPF_JMP | BPF_JEQ | BPF_K, CLISTENER_MADVISE, 0, 5);
+    load(program, offsetof(struct seccomp_data, args) + 8 * 2);
+    add(program, BPF_JMP | BPF_JGE | BPF_K, MADV_HWPOISON, 0, 2);
+    add(program, BPF_JMP | BPF_JGT | BPF_K, MADV_SOFT_OFFLINE, 1, 0);
+    leave(program, SECCOMP_RET_USER_NOTIF);
+    leave(program, SECCOMP_RET_ALLOW);
+}
+
 int clistener_install(int calls) {
     struct program program = {.length = 0};
     load(&program, offsetof(struct seccomp_data, arch));
@@ -84,17 +99,21 @@ int clistener_install(int calls) {
     if (calls & CLISTENER_ANONYMOUS) {
         report(&program, CLISTENER_BRK);
         report(&program, CLISTENER_MREMAP);
+        static const int numbers[] = {CLISTENER_MLOCK, CLISTENER_MLOCK2, CLISTENER_MUNLOCK, CLISTENER_MLOCKALL,
+                                      CLISTENER_MUNLOCKALL};
+        for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) report(&program, numbers[i]);
         report_mmap(&program);
     }
     if (calls & CLISTENER_MEMORY) {
         static const int numbers[] = {CLISTENER_MBIND,        CLISTENER_SET_MEMPOLICY, CLISTENER_GET_MEMPOLICY,
-                                      CLISTENER_MIGRATE_PAGES, CLISTENER_MOVE_PAGES,    CLISTENER_SET_MEMPOLICY_HOME_NODE};
+                                      CLISTENER_MIGRATE_PAGES, CLISTENER_MOVE_PAGES,    CLISTENER_SET_MEMPOLICY_HOME_NODE,
+                                      CLISTENER_GETCPU};
         for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) report(&program, numbers[i]);
+        report_failures(&program);
     }
     if (calls & CLISTENER_PROCESSORS) {
         report(&program, CLISTENER_SCHED_SETAFFINITY);
         report(&program, CLISTENER_SCHED_GETAFFINITY);
-        report(&program, CLISTENER_GETCPU);
     }
     if (calls & CLISTENER_FILES) {
         report_open(&program, CLISTENER_OPENAT, 2);

@@ -11,6 +11,8 @@ import SystemPackage
 final class AddressSpaces: Sendable {
     private let world: any ProgramWorld
     private let directory: SpaceDirectory
+    private let forks: ForkedPages
+    private let limit: Int
     private let poll: FileDescriptor
     /// Closed at the other end when the thread is to end.
     private let over: FileDescriptor
@@ -31,12 +33,15 @@ final class AddressSpaces: Sendable {
     /// Whom the threads of this process serve that read memory of programs: their touches are those of the callers.
     private let served = Mutex<[Int32: Int32]>([:])
 
+    /// - Parameter limit: so many there are at most.
     /// - Throws: where the host has no more descriptors or threads.
-    init(_ world: any ProgramWorld, in directory: SpaceDirectory) throws(Errno) {
+    init(_ world: any ProgramWorld, in directory: SpaceDirectory, limit: Int = AddressSpaces.limit) throws(Errno) {
         let poll = clistener_make_poll()
         guard poll >= 0 else { throw .last }
         self.world = world
         self.directory = directory
+        self.limit = limit
+        forks = ForkedPages(world)
         self.poll = FileDescriptor(rawValue: poll)
         guard let pipe = try? FileDescriptor.pipe() else {
             Glibc.close(poll)
@@ -64,14 +69,8 @@ final class AddressSpaces: Sendable {
 
     /// The address space of a task; nil for one that has no mark of this run. It may wait for the thread that deals with events.
     func space(of task: Int32) -> AddressSpace? {
-        var mark: UInt64 = 0
-        let count = unsafe withUnsafeMutableBytes(of: &mark) {
-            unsafe clistener_peek(task, clistener_mark, $0.baseAddress!, 8)
-        }
-        guard count == 8 else { return nil }
-        return state.withLock { state in
-            state.tokens[AddressSpace.Mark(rawValue: mark)].flatMap { state.spaces[$0] }
-        }
+        guard let mark = AddressSpace.Mark(of: task) else { return nil }
+        return state.withLock { state in state.tokens[mark].flatMap { state.spaces[$0] } }
     }
 
     // MARK: Coming and going
@@ -118,10 +117,10 @@ final class AddressSpaces: Sendable {
 
     private static let isEnd: UInt64 = 1 << 63
     /// So many address spaces a run has, for each takes descriptors of the daemon. The memory of more is the host's.
-    private static let limit = 4096
+    static let limit = 4096
 
     /// Whether one more may come.
-    var hasRoom: Bool { state.withLock { $0.spaces.count < Self.limit } }
+    var hasRoom: Bool { state.withLock { $0.spaces.count < limit } }
 
     /// Gives a space a token, if it has none, and waits for its events; nil where all is over, or there are too many.
     private func enter(_ space: AddressSpace, _ edit: (inout State, UInt64) -> Void = { _, _ in }) -> UInt64? {
@@ -131,7 +130,7 @@ final class AddressSpaces: Sendable {
                 edit(&state, token)
                 return (token, false)
             }
-            guard state.spaces.count < Self.limit else { return (nil, false) }
+            guard state.spaces.count < limit else { return (nil, false) }
             let token = state.nextToken
             state.nextToken += 1
             state.spaces[token] = space
@@ -206,7 +205,7 @@ final class AddressSpaces: Sendable {
 
     private func handle(_ event: clistener_event, of space: AddressSpace) {
         switch event.kind {
-        case CLISTENER_FAULT: touch(event.start & ~(Page.size - 1), of: space, by: event.thread)
+        case CLISTENER_FAULT: touch(event.start, of: space, by: event.thread)
         case CLISTENER_FORK: fork(space, FileDescriptor(rawValue: event.file))
         case CLISTENER_REMOVE: discard(event.start..<event.end, of: space)
         case CLISTENER_UNMAP: unmap(event.start..<event.end, of: space)
@@ -227,6 +226,7 @@ final class AddressSpaces: Sendable {
             state.areas.remove(contentsOf: range)
             return gone
         }
+        space.use.forget(range)
         for range in gone.ranges { world.machine.unmap(space.memory, bytes: range) }
     }
 
@@ -236,18 +236,22 @@ final class AddressSpaces: Sendable {
         world.machine.copy(space.memory, to: memory)
         var inherited = space.state.withLock { $0 }
         (inherited.agent, inherited.process, inherited.moving) = (nil, nil, nil)
-        let child = AddressSpace(memory: memory, faults: faults, state: inherited)
+        // Locks are not inherited.
+        (inherited.locksFuture, inherited.guess, inherited.pageMap) = (false, nil, nil)
+        let child = AddressSpace(memory: memory, faults: faults, state: inherited, family: space.family)
         guard enter(child) != nil else {
             world.machine.remove(memory)
             return
         }
         clistener_fill_mark(faults.rawValue, child.mark.rawValue)
+        forks.watch(child)
     }
 
     // MARK: First touches
 
     /// Gives a page that was touched its frame, those around it too, and the program its memory (handle_mm_fault()).
-    private func touch(_ page: UInt64, of space: AddressSpace, by thread: Int32) {
+    private func touch(_ address: UInt64, of space: AddressSpace, by thread: Int32) {
+        let page = address & ~(Page.size - 1)
         if page == clistener_mark {
             if clistener_fill_mark(space.faults.rawValue, space.mark.rawValue) < 0 {
                 clistener_wake(space.faults.rawValue, page, Page.size)
@@ -263,8 +267,20 @@ final class AddressSpaces: Sendable {
             else { return refuse(page, of: space) }
             world.note("no memory for a page of process \(process), by its policy or its nodes: killed")
             kill(process, SIGKILL)
+        } catch .ioError {
+            fail(address, of: space, by: number(of: thread, in: space))
         } catch {
             refuse(page, of: space)
+        }
+    }
+
+    /// A touch of a page whose frame failed. Its thread is waited for by a thread of its own: there are as many as threads of programs that
+    /// touch such pages.
+    private func fail(_ address: UInt64, of space: AddressSpace, by thread: Int32) {
+        do throws(Errno) {
+            try SystemThread { space.failTouch(at: address, by: thread) }.detach()
+        } catch {
+            refuse(address & ~(Page.size - 1), of: space)
         }
     }
 

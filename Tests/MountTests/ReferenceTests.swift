@@ -30,6 +30,9 @@ extension Mounts {
             try mount.makeBuffer("two/three", size: 4096)
             try FileManager.default.createDirectory(
                 atPath: mount.path + "/sys/fs/cgroup/four", withIntermediateDirectories: false)
+            // Whoever has a buffer open is listed as a task.
+            let holder = try FileHandle(forReadingFrom: URL(filePath: mount.path + "/buffers/one"))
+            defer { try? holder.close() }
             let walk = try run(["find", mount.path, "-mindepth", "1", "-printf", "%M %P\\n"])
             try #require(walk.succeeded, "\(walk.errors)")
             return walk.output.split(separator: "\n").map { line in
@@ -103,6 +106,7 @@ extension Mounts {
                 case "one", "three": return "NAME"
                 case "two": return "DIR"
                 case "four": return "GROUP"
+                case _ where Int(word) != nil: return "PID"
                 default:
                     for (prefix, letter) in [
                         ("node", "N"), ("memory_tier", "T"), ("memory", "M"), ("cpu", "N"), ("cdm", "N"),

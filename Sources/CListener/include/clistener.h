@@ -11,7 +11,7 @@
 
 // Which calls a filter reports.
 enum {
-    /// The calls of NUMA policies and of pages' places.
+    /// The calls of NUMA policies, of pages' places and of the node of a CPU.
     CLISTENER_MEMORY = 1 << 0,
     /// Files that are opened to be read.
     CLISTENER_FILES = 1 << 1,
@@ -34,6 +34,7 @@ struct clistener_call {
 
 // Numbers of calls, of this architecture.
 enum {
+    CLISTENER_MADVISE = SYS_madvise,
     CLISTENER_MBIND = SYS_mbind,
     CLISTENER_SET_MEMPOLICY = SYS_set_mempolicy,
     CLISTENER_GET_MEMPOLICY = SYS_get_mempolicy,

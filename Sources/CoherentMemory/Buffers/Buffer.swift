@@ -47,6 +47,8 @@ public final class Buffer: Sendable, Identifiable {
         var migrations = Migrations()
         /// Whether its pages may not move.
         var isPinned = false
+        /// Pages of a program's own memory that it has locked.
+        var locked = RangeSet<UInt64>()
         /// Touches of pages that may move to who touches them, while any device wants that.
         var touches: [UInt64: PageTouches] = [:]
         /// Pages that are on their way over a link that takes its time, if any are.

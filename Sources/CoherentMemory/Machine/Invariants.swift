@@ -113,7 +113,8 @@ extension Machine {
             try require(
                 node.counters.huge.load(ordering: .relaxed) == huge[node.index], "node \(node.id): huge pages")
             try require(
-                node.counters.active.load(ordering: .relaxed) == active[node.index], "node \(node.id): active pages")
+                node.counters.active.load(ordering: .relaxed) + node.counters.activeAnonymous.load(ordering: .relaxed)
+                    == active[node.index], "node \(node.id): active pages")
             try require(
                 node.counters.anonymous.load(ordering: .relaxed) == anonymous[node.index],
                 "node \(node.id): anonymous pages")
