@@ -38,6 +38,8 @@ final class AddressSpace: Sendable {
     struct State {
         /// What is registered. Neighbours are one range, whether or not they are one mapping.
         var areas = RangeSet<UInt64>()
+        /// What of that is memory that others share.
+        var shared = SharedAreas()
         /// What an mremap(2) is about to move: the kernel tells that these addresses are unmapped, and their pages move.
         var moving: Range<UInt64>?
         /// What is being taken away because its frames failed: the kernel tells that these addresses lose what they hold.
@@ -63,18 +65,22 @@ final class AddressSpace: Sendable {
     let state: Mutex<State>
     /// Held while a call is executed and what follows from it is done.
     let calls = Mutex<Void>(())
-    let use = PageUse()
+    let use: PageUse
     /// Held while events are read and dealt with: who has had it knows that what the kernel had told before is done.
     let events = Mutex<Void>(())
 
     /// It and those that forks have made of it, or of which forks have made it.
     let family: Family
 
-    init(memory: Buffer, faults: FileDescriptor, state: State = State(), family: Family = Family()) {
+    init(
+        memory: Buffer, faults: FileDescriptor, state: State = State(), use: PageUse = PageUse(),
+        family: Family = Family()
+    ) {
         mark = Mark(rawValue: .random(in: 1 ... .max))
         self.memory = memory
         self.faults = faults
         self.state = Mutex(state)
+        self.use = use
         self.family = family
         family.add(self)
     }
@@ -89,14 +95,34 @@ final class AddressSpace: Sendable {
         state.withLock { $0.areas.intersection(RangeSet(range)) }
     }
 
+    /// What is registered of some addresses and is the program's own.
+    func ownAreas(in range: Range<UInt64>) -> RangeSet<UInt64> {
+        state.withLock { state in
+            let areas = state.areas.intersection(RangeSet(range))
+            return state.shared.areas.isEmpty ? areas : areas.subtracting(state.shared.addresses)
+        }
+    }
+
+    /// The shared memory of an address; nil for none.
+    func shared(at address: UInt64) -> SharedArea? { state.withLock { $0.shared[address] } }
+
+    /// Takes note of shared memory where there was none.
+    func attach(_ area: SharedArea) { state.withLock { $0.shared.insert(area) } }
+
+    /// Forgets shared memory.
+    func detach(_ range: Range<UInt64>) {
+        let gone = state.withLock { $0.shared.remove(range) }
+        withExtendedLifetime(gone) {}
+    }
+
     /// Has first touches of addresses reported from now on. What is there already stays as it is.
     ///
     /// - Returns: false for memory that is not anonymous, or that somebody else has registered.
     @discardableResult
-    func register(_ range: Range<UInt64>) -> Bool {
+    func register(_ range: Range<UInt64>, isShared: Bool = false) -> Bool {
         guard !range.isEmpty else { return false }
         // What is registered once more keeps what it had: write-protected pages of memory without that mode would never seem used.
-        let register = use.hasBegun ? clistener_track_stores : clistener_register
+        let register = use.hasBegun && !isShared ? clistener_track_stores : clistener_register
         guard register(faults.rawValue, range.lowerBound, UInt64(range.count)) == 0 else { return false }
         state.withLock { $0.areas.insert(contentsOf: range) }
         return true

@@ -153,6 +153,7 @@ final class AddressSpaces: Sendable {
         }
         space.end()
         directory.remove(space)
+        space.detach(0..<UInt64.max)
         clistener_remove_from_poll(poll.rawValue, space.faults.rawValue)
         try? watch?.close()
         world.machine.remove(space.memory)
@@ -226,7 +227,7 @@ final class AddressSpaces: Sendable {
             state.areas.remove(contentsOf: range)
             return gone
         }
-        space.use.forget(range)
+        for range in gone.ranges { space.detach(range) }
         for range in gone.ranges { world.machine.unmap(space.memory, bytes: range) }
     }
 
@@ -238,7 +239,10 @@ final class AddressSpaces: Sendable {
         (inherited.agent, inherited.process, inherited.moving) = (nil, nil, nil)
         // Locks are not inherited.
         (inherited.locksFuture, inherited.guess, inherited.pageMap) = (false, nil, nil)
-        let child = AddressSpace(memory: memory, faults: faults, state: inherited, family: space.family)
+        inherited.shared = inherited.shared.inherited
+        let child = AddressSpace(
+            memory: memory, faults: faults, state: inherited, use: PageUse(hasBegun: space.use.hasBegun),
+            family: space.family)
         guard enter(child) != nil else {
             world.machine.remove(memory)
             return
@@ -308,25 +312,63 @@ final class AddressSpaces: Sendable {
     /// - Throws: what the machine has against it.
     @discardableResult
     func place(_ page: UInt64, of space: AddressSpace, by origin: Origin) throws(Errno) -> Range<UInt64> {
-        let window = window(around: page, of: space)
-        let touched = try world.machine.touch(space.memory, at: page, around: window, origin: origin)
-        fill(touched.bytes, page: page, isFresh: touched.isFresh, of: space)
-        return touched.bytes
+        let place = Place(of: page, in: space)
+        let window = window(around: page, of: space, place)
+        let touched = try world.machine.touch(
+            place.memory, at: place.offset(of: page), around: place.offsets(of: window), origin: origin)
+        let bytes = place.addresses(of: touched.bytes)
+        fill(bytes, page: page, isFresh: touched.isFresh, of: space, place)
+        return bytes
     }
 
-    private func window(around page: UInt64, of space: AddressSpace) -> Range<UInt64> {
+    /// Whose frames addresses have: those of the program's own memory, or of memory that it shares.
+    private struct Place {
+        let memory: Buffer
+        private let shared: SharedArea?
+
+        init(of page: UInt64, in space: AddressSpace) {
+            shared = space.shared(at: page)
+            memory = shared?.attachment.object.memory ?? space.memory
+        }
+
+        /// The addresses of the shared memory; nil for own memory.
+        var limits: Range<UInt64>? { shared?.addresses }
+
+        func offset(of address: UInt64) -> UInt64 {
+            guard let shared else { return address }
+            return address - shared.addresses.lowerBound + shared.offset
+        }
+
+        func offsets(of range: Range<UInt64>) -> Range<UInt64> {
+            let start = offset(of: range.lowerBound)
+            return start..<start + UInt64(range.count)
+        }
+
+        func addresses(of offsets: Range<UInt64>) -> Range<UInt64> {
+            guard let shared else { return offsets }
+            let start = offsets.lowerBound - shared.offset + shared.addresses.lowerBound
+            return start..<start + UInt64(offsets.count)
+        }
+    }
+
+    private func window(around page: UInt64, of space: AddressSpace, _ place: Place) -> Range<UInt64> {
         let size = world.faultAround
         let start = page & ~(size - 1)
         let whole = start..<start + size
+        if let limits = place.limits { return whole.clamped(to: limits) }
         // A stack grows to lower addresses, and nobody tells.
-        return space.areas(in: whole).ranges.first { $0.contains(page) } ?? page..<whole.upperBound
+        if let own = space.ownAreas(in: whole).ranges.first(where: { $0.contains(page) }) { return own }
+        let next = space.state.withLock { $0.shared.areas.map(\.addresses.lowerBound).filter { $0 > page }.min() }
+        return page..<min(whole.upperBound, next ?? .max)
     }
 
     /// Fills pages that have frames with zeros; those that cannot be filled have none afterwards.
-    private func fill(_ bytes: Range<UInt64>, page: UInt64, isFresh: Bool, of space: AddressSpace) {
+    private func fill(_ bytes: Range<UInt64>, page: UInt64, isFresh: Bool, of space: AddressSpace, _ place: Place) {
         let faults = space.faults.rawValue
         var position = bytes.lowerBound
-        func giveUp(_ range: Range<UInt64>) { if isFresh { world.machine.discard(space.memory, bytes: range) } }
+        func giveUp(_ range: Range<UInt64>) {
+            if isFresh { world.machine.discard(place.memory, bytes: place.offsets(of: range)) }
+        }
         var isFilled = false
         while position < bytes.upperBound {
             var count = clistener_fill(faults, position, bytes.upperBound - position)

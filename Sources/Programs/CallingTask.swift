@@ -113,6 +113,15 @@ final class CallingTask: CallContext {
                 return MemoryArea(
                     addresses: mapping.addresses, content: .buffer(space.memory, offset: mapping.addresses.lowerBound))
             }
+            if let shared = space?.shared(at: mapping.addresses.lowerBound), mapping.isShared {
+                let object = shared.attachment.object
+                return MemoryArea(
+                    addresses: mapping.addresses,
+                    content: .buffer(
+                        object.memory,
+                        offset: mapping.addresses.lowerBound - shared.addresses.lowerBound + shared.offset),
+                    isMappedTwice: object.isMappedTwice)
+            }
             guard let device, mapping.device == device, let buffer = world.buffer(ofInode: mapping.inode) else {
                 return MemoryArea(addresses: mapping.addresses, content: .other)
             }

@@ -53,11 +53,11 @@ final class ForkedPages: Sendable {
     /// Takes frames of pages away that a space shares, and gives frames to those that it does not share any more.
     private func compare(_ space: AddressSpace) {
         guard let own = space.pageMap() else { return }
-        let areas = space.areas(in: 0..<Machine.addressLimit)
+        let areas = space.ownAreas(in: 0..<Machine.addressLimit)
         var shared = RangeSet<UInt64>()
         for elder in space.family.elders(of: space) {
             guard let other = elder.pageMap() else { continue }
-            let common = areas.intersection(elder.areas(in: 0..<Machine.addressLimit))
+            let common = areas.intersection(elder.ownAreas(in: 0..<Machine.addressLimit))
             for area in common.ranges {
                 for range in own.shared(with: other, in: area).ranges {
                     space.state.withLock { $0.sharesPages = true }
@@ -93,7 +93,7 @@ final class ForkedPages: Sendable {
         }
         guard isMeant, let own = space.pageMap() else { return }
         let elders = space.family.elders(of: space)
-        for area in space.areas(in: range).ranges {
+        for area in space.ownAreas(in: range).ranges {
             for present in own.present(in: area).ranges {
                 for elder in elders { machine.copy(elder.memory, to: space.memory, bytes: present) }
             }

@@ -56,7 +56,7 @@ extension CallingTask {
             if asked.contains(.current) { readLocks(of: space) }
         default:
             guard let range = pages(from: first, length: length) else { break }
-            for area in space.areas(in: range).ranges {
+            for area in space.ownAreas(in: range).ranges {
                 machine.setLocked(number != Int(CLISTENER_MUNLOCK), of: space.memory, bytes: area)
             }
         }
@@ -96,7 +96,7 @@ extension CallingTask {
     private func readLocks(of space: AddressSpace) {
         machine.setLocked(false, of: space.memory, bytes: 0..<Machine.addressLimit)
         for range in MapsReader.lockedRanges(of: task) {
-            for area in space.areas(in: range).ranges { machine.setLocked(true, of: space.memory, bytes: area) }
+            for area in space.ownAreas(in: range).ranges { machine.setLocked(true, of: space.memory, bytes: area) }
         }
     }
 }

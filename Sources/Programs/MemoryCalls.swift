@@ -67,9 +67,18 @@ extension CallingTask {
         let start = try space.execute(Int(CLISTENER_MMAP), arguments)
         space.settle()
         if let range = pages(from: start, length: arguments[1]) {
-            take(range, of: space)
+            if arguments[3] & UInt64(MAP_SHARED) != 0 {
+                if space.register(range, isShared: true) {
+                    let object = SharedMemory(machine, share: space.memory.share)
+                    space.attach(SharedArea(addresses: range, attachment: .init(object), offset: 0))
+                }
+            } else {
+                take(range, of: space)
+            }
             if populates { populate(range, of: space, spaces) }
-            if arguments[3] & UInt64(MAP_LOCKED) != 0 || space.state.withLock({ $0.locksFuture }) {
+            if arguments[3] & UInt64(MAP_SHARED) == 0,
+                arguments[3] & UInt64(MAP_LOCKED) != 0 || space.state.withLock({ $0.locksFuture })
+            {
                 machine.setLocked(true, of: space.memory, bytes: range)
             }
         }
@@ -86,11 +95,20 @@ extension CallingTask {
         guard !isPlain, let old = pages(from: start, length: min(oldLength, length)), start & (Page.size - 1) == 0,
             !space.areas(in: start..<max(start &+ 1, old.upperBound)).isEmpty
         else { return .pass }
+        let shared = space.shared(at: start)?.clamped(to: old)
         space.state.withLock { $0.moving = old }
         defer { space.state.withLock { $0.moving = nil } }
         let new = try space.execute(Int(CLISTENER_MREMAP), [start, oldLength, length, flags, target])
         space.settle()
         guard new & (Page.size - 1) == 0, let range = pages(from: new, length: length) else {
+            return .value(Int64(bitPattern: new))
+        }
+        if let shared {
+            space.detach(new..<range.upperBound)
+            if flags & Self.keepsOld == 0 { space.detach(old) }
+            space.attach(SharedArea(addresses: range, attachment: shared.attachment, offset: shared.offset))
+            if new != start, flags & Self.keepsOld == 0 { space.state.withLock { $0.areas.remove(contentsOf: old) } }
+            space.register(range, isShared: true)
             return .value(Int64(bitPattern: new))
         }
         if new != start {

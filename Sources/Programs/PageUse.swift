@@ -11,18 +11,21 @@ import SystemPackage
 /// that could be read page by page, where the kernel has no idle page tracking.
 final class PageUse: Sendable {
     private struct State {
-        /// What is write-protected.
-        var tracked = RangeSet<UInt64>()
+        /// Whether memory is registered with write protection from now on.
+        var hasBegun: Bool
         /// Whether there is no answer to be had: the kernel cannot tell, or the process kept its address space locked.
         var isSilent = false
         var isAsked = false
     }
 
-    private let state = Mutex(State())
+    private let state: Mutex<State>
     /// A process that keeps its address space locked for so long is not asked again.
     private static let patience = DispatchTimeInterval.milliseconds(150)
     /// So many ranges of one question are listed.
     private static let capacity = 512
+
+    /// - Parameter hasBegun: whether what is mapped is write-protected already, as a fork hands it down.
+    init(hasBegun: Bool = false) { state = Mutex(State(hasBegun: hasBegun)) }
 
     /// The pages of some ranges that were stored to since they were asked for last, by their addresses; all that are there of those that
     /// were not asked for before. Nil where nobody can tell.
@@ -52,13 +55,21 @@ final class PageUse: Sendable {
 
     private func ask(_ ranges: [Range<UInt64>], of space: AddressSpace) -> RangeSet<UInt64>? {
         guard let pageMap = space.pageMap() else { return nil }
+        begin(space)
         var stored = RangeSet<UInt64>()
         var bounds = [UInt64](repeating: 0, count: 2 * Self.capacity)
         for range in ranges {
-            for area in space.areas(in: range).ranges {
-                guard track(area, of: space) else { return silent() }
-                let count = unsafe clistener_stored(
-                    pageMap.file.rawValue, area.lowerBound, area.upperBound, &bounds, Int32(Self.capacity))
+            for area in space.ownAreas(in: range).ranges {
+                func scan() -> Int32 {
+                    unsafe clistener_stored(
+                        pageMap.file.rawValue, area.lowerBound, area.upperBound, &bounds, Int32(Self.capacity))
+                }
+                var count = scan()
+                if count == -EPERM {
+                    // Mapped while it began.
+                    track(space)
+                    count = scan()
+                }
                 // More than are listed: all of it counts as used.
                 if count == -ENOSPC {
                     stored.insert(contentsOf: area)
@@ -79,19 +90,23 @@ final class PageUse: Sendable {
         return nil
     }
 
-    /// Has the kernel note stores to a range; false where it cannot.
-    private func track(_ area: Range<UInt64>, of space: AddressSpace) -> Bool {
-        if state.withLock({ RangeSet(area).isSubset(of: $0.tracked) }) { return true }
-        let error = clistener_track_stores(space.faults.rawValue, area.lowerBound, UInt64(area.count))
-        // What has been unmapped meanwhile is of no interest.
-        guard error == 0 || error == -ENOMEM || error == -ESRCH else { return error != -EINVAL }
-        if error == 0 { state.withLock { $0.tracked.insert(contentsOf: area) } }
-        return true
+    /// Has the kernel note stores to all that is the program's own, and to what is mapped later.
+    ///
+    /// All at once: a mapping of which only a part is write-protected is two to the kernel, and mremap(2) of both is EFAULT.
+    private func begin(_ space: AddressSpace) {
+        let isFirst = state.withLock { state in
+            defer { state.hasBegun = true }
+            return !state.hasBegun
+        }
+        if isFirst { track(space) }
     }
 
-    /// Whether anything is write-protected.
-    var hasBegun: Bool { state.withLock { !$0.tracked.isEmpty } }
+    private func track(_ space: AddressSpace) {
+        for area in space.ownAreas(in: 0..<Machine.addressLimit).ranges {
+            _ = clistener_track_stores(space.faults.rawValue, area.lowerBound, UInt64(area.count))
+        }
+    }
 
-    /// Forgets addresses that are no longer mapped.
-    func forget(_ range: Range<UInt64>) { state.withLock { $0.tracked.remove(contentsOf: range) } }
+    /// Whether memory is to be registered with write protection.
+    var hasBegun: Bool { state.withLock { $0.hasBegun } }
 }

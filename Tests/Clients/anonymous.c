@@ -11,6 +11,7 @@
 //   warm SIZE          touches memory of a size on node 0, stores to its first half again and again, `ok`; at SIGTERM `hot=N cold=M`: pages of
 //                      its first half on node 0, and of its second half on node 1
 //   forks SIZE         touches memory of a size on node 1, forks a child, `child=PID`, which stores to all of it at SIGUSR1; both wait for SIGTERM
+//   shared             shared memory without a file: its places, policy and moves before and behind a fork
 //   inject             madvise with MADV_HWPOISON and MADV_SOFT_OFFLINE, right and wrong
 //   calls              mbind, move_pages, get_mempolicy, mremap, madvise, munmap, brk, fork and vfork, one after the other
 //   special            mlockall, MAP_POPULATE, O_DIRECT, futex, pipes and growing stacks on memory that was not touched before
@@ -356,6 +357,75 @@ static void expect_failure(char *address, int is_store) {
     fail("a page that did not fail");
 }
 
+static char *map_shared(size_t length) {
+    char *memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) fail("mmap");
+    return memory;
+}
+
+static void shared(void) {
+    const size_t size = 2 * WINDOW;
+    // Neighbours of private memory, and of each other.
+    char *before = map(size), *memory = map_shared(size), *other = map_shared(size);
+    bind_to(memory, WINDOW, 2, 0);
+    touch(before, size);
+    touch(memory, size);
+    expect_nodes("private memory", before, size, 0);
+    expect_nodes("the bound part", memory, WINDOW, 1);
+    expect_nodes("the rest", memory + WINDOW, WINDOW, 0);
+    expect("what was not touched", node_of(other), -ENOENT);
+    void *page = memory + WINDOW;
+    int target = 1, status = -1;
+    expect("move_pages alone", syscall(SYS_move_pages, 0, 1UL, &page, &target, &status, MPOL_MF_MOVE), 0);
+    expect("moved", status, 1);
+    int ends[2];
+    if (pipe(ends)) fail("pipe");
+    pid_t child = fork();
+    if (child == 0) {
+        close(ends[1]);
+        expect_nodes("the child's view of it", memory, WINDOW + PAGE, 1);
+        expect_bytes("the bytes", memory, size);
+        touch(other, size);
+        expect_nodes("touched by the child", other, size, 0);
+        munmap(before, size);
+        memory[WINDOW] = 99;
+        char byte;
+        if (read(ends[0], &byte, 1)) fail("read");
+        expect_nodes("moved by the parent", memory, size, 0);
+        _exit(0);
+    }
+    unsigned long first = 1;
+    if (syscall(SYS_mbind, other, size, MPOL_BIND, &first, 64UL, MPOL_MF_MOVE)) fail("mbind");
+    expect_error("a strict mbind of what two map", syscall(SYS_mbind, memory, size, MPOL_BIND, &first, 64UL, MPOL_MF_MOVE | MPOL_MF_STRICT), EIO);
+    expect_nodes("which stays", memory, WINDOW, 1);
+    target = 0;
+    expect("move_pages of what two map", syscall(SYS_move_pages, 0, 1UL, &page, &target, &status, MPOL_MF_MOVE), 0);
+    expect("its status", status, -EACCES);
+    for (size_t i = 0; i < size; i += PAGE) {
+        page = memory + i;
+        if (syscall(SYS_move_pages, 0, 1UL, &page, &target, &status, MPOL_MF_MOVE_ALL)) fail("move_pages");
+        expect("moved with MPOL_MF_MOVE_ALL", status, 0);
+    }
+    close(ends[0]);
+    close(ends[1]);
+    expect("the child's end", wait_for(child), 0);
+    expect("the child's store", memory[WINDOW], 99);
+    expect_nodes("what the child touched", other, size, 0);
+    expect_bytes("its bytes", other, size);
+    memory[WINDOW] = (char)(WINDOW >> 12);
+    char *moved = mremap(memory, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, map(size));
+    if (moved == MAP_FAILED) fail("mremap");
+    expect_nodes("moved by mremap", moved, size, 0);
+    expect_bytes("moved by mremap", moved, size);
+    munmap(moved, WINDOW);
+    expect_nodes("what is left", moved + WINDOW, WINDOW, 0);
+    if (madvise(other, size, MADV_DONTNEED)) fail("madvise");
+    expect_bytes("what was not needed for a while", other, size);
+    // The last one frees it.
+    munmap(moved + WINDOW, WINDOW);
+    munmap(other, size);
+}
+
 static void inject(void) {
     struct sigaction failure = {.sa_sigaction = count_failure, .sa_flags = SA_SIGINFO};
     sigaction(SIGBUS, &failure, NULL);
@@ -504,6 +574,8 @@ int main(int count, char **arguments) {
         kill(child, SIGTERM);
         expect("the child's end", wait_for(child), 0);
         return 0;
+    } else if (!strcmp(what, "shared")) {
+        shared();
     } else if (!strcmp(what, "inject")) {
         inject();
     } else if (!strcmp(what, "fail")) {

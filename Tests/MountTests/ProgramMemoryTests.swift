@@ -106,6 +106,23 @@ extension Mounts {
             }
         }
 
+        @Test("The same while their memory is reclaimed and balanced")
+        func stormUnderPressure() throws {
+            try TestMount.with(Machines.make(isolation: "none"), options: ["numa_balancing=3"]) { mount in
+                try mount.store("1", in: "sys/kernel/mm/numa/demotion_enabled")
+                try mount.store("20", in: "sys/kernel/cdm/numa_balancing_scan_period_ms")
+                let program = try Child(command(mount, "storm", 4, 4))
+                #expect(try program.line() == "begin")
+                while kill(program.pid, 0) == 0 {
+                    _ = try? mount.store("4M", in: "sys/devices/system/node/node0/reclaim")
+                }
+                let outcome = try program.finish(within: 60)
+                #expect(outcome.output == "ok\n" && outcome.ending == .exited(0), "\(outcome.output) \(outcome.errors)")
+                #expect(try mount.vmstat(0)["pgdemote_proactive", default: 0] > 0)
+                try expectNothingLeft(of: mount)
+            }
+        }
+
         @Test("A program that asks for more than its nodes have is killed, as Linux does it, and others are not")
         func exhaustion() throws {
             try TestMount.with(Machines.make(device: "64M")) { mount in
@@ -299,6 +316,16 @@ extension Mounts {
                 _ = try program.finish()
                 #expect(!FileManager.default.fileExists(atPath: "\(tasks)/\(child)"))
                 try expectNothingLeft(of: mount)
+            }
+        }
+
+        @Test("Shared memory without a file is one memory, whoever touches it, and goes with its last mapping")
+        func sharedMemory() throws {
+            try TestMount.with { mount in
+                expect(try run(command(mount, "shared")))
+                try expectNothingLeft(of: mount)
+                let figures = try mount.meminfo(0)
+                #expect(figures["Shmem"] == 0 && figures["FilePages"] == 0)
             }
         }
 

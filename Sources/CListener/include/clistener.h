@@ -17,7 +17,7 @@ enum {
     CLISTENER_FILES = 1 << 1,
     /// The calls of CPUs, for a machine that has others than the host.
     CLISTENER_PROCESSORS = 1 << 2,
-    /// The calls that make, grow and move private anonymous memory; see cagent.h.
+    /// The calls that make, grow and move anonymous memory; see cagent.h.
     CLISTENER_ANONYMOUS = 1 << 3,
 };
 

@@ -99,14 +99,14 @@ public final class Buffer: Sendable, Identifiable {
     }
 
     /// An address space, of which addresses are the offsets.
-    init(addressSpace id: UInt64, tables: TablePool, size: UInt64) {
+    init(addressSpace id: UInt64, tables: TablePool, size: UInt64, isShared: Bool) {
         self.id = id
         fixedSize = nil
         isAnonymous = true
         var initial = State(
             size: size, pages: PageSet(tables, owner: id), policy: .default, effective: .default, isDevice: false)
         initial.storage = .anonymous
-        initial.pages.isAnonymous = true
+        initial.pages.isAnonymous = !isShared
         state = Mutex(initial)
     }
 

@@ -45,9 +45,9 @@ final class Memory: Sendable {
     }
 
     /// The address space of a program.
-    func makeAddressSpace(size: UInt64) -> Buffer {
+    func makeAddressSpace(size: UInt64, isShared: Bool) -> Buffer {
         let id = nextID.wrappingAdd(1, ordering: .relaxed).oldValue
-        let buffer = Buffer(addressSpace: id, tables: tables, size: size)
+        let buffer = Buffer(addressSpace: id, tables: tables, size: size, isShared: isShared)
         all.withLock { $0[id] = buffer }
         return buffer
     }

@@ -57,8 +57,8 @@ extension Machine {
                         cached[node.index] += entry.isCached ? 1 : 0
                         written[node.index] += entry.isWritten ? 1 : 0
                         active[node.index] += entry.isActive ? 1 : 0
+                        if state.pages.isAnonymous { anonymous[node.index] += 1 }
                         if buffer.isAnonymous {
-                            anonymous[node.index] += 1
                             if entry.isCached || entry.isWritten { problem = "anonymous memory has bytes here" }
                         }
                         if entry.isUnmapping { problem = "page \(base + UInt64(slot)) is left unmapping" }

@@ -25,9 +25,12 @@ extension Machine {
     ///
     /// Parts have policies as ranges of other buffers do; elsewhere that of the task holds.
     ///
-    /// - Parameter share: the user's share of the nodes that its frames count in; nil for none.
-    public func makeAddressSpace(share: FrameShare? = nil) -> Buffer {
-        let space = memory.makeAddressSpace(size: Self.addressLimit)
+    /// - Parameters:
+    ///   - share: the user's share of the nodes that its frames count in; nil for none.
+    ///   - isShared: whether it is memory without a name that several programs share, which counts as FilePages (Shmem) and not as
+    ///     AnonPages. Its offsets are those of the memory.
+    public func makeAddressSpace(share: FrameShare? = nil, isShared: Bool = false) -> Buffer {
+        let space = memory.makeAddressSpace(size: Self.addressLimit, isShared: isShared)
         space.setShare(share)
         return space
     }

@@ -8,7 +8,7 @@ struct PageSet: ~Copyable {
     private(set) var byNode: [Int] = []
     /// Pages whose memory failed: entries of the page table without a frame.
     private(set) var markers = 0
-    /// Whether they are a program's own memory. Set before there is a page.
+    /// Whether they count as anonymous: a program's own memory. Set before there is a page.
     var isAnonymous = false
     /// In whose share of the nodes they count; nil where they do not.
     private(set) var share: FrameShare?
