@@ -50,6 +50,10 @@ static void report(struct program *program, int number) {
     leave(program, SECCOMP_RET_USER_NOTIF);
 }
 
+static void report_each(struct program *program, const int *numbers, size_t count) {
+    for (size_t i = 0; i < count; i++) report(program, numbers[i]);
+}
+
 // Reports an open(2) that only reads a file there is, by the low half of the flags (both architectures are little-endian).
 static void report_open(struct program *program, int number, int argument) {
     if (number < 0) return;
@@ -97,18 +101,16 @@ int clistener_install(int calls) {
 #endif
     load(&program, offsetof(struct seccomp_data, nr));
     if (calls & CLISTENER_ANONYMOUS) {
-        report(&program, CLISTENER_BRK);
-        report(&program, CLISTENER_MREMAP);
-        static const int numbers[] = {CLISTENER_MLOCK, CLISTENER_MLOCK2, CLISTENER_MUNLOCK, CLISTENER_MLOCKALL,
-                                      CLISTENER_MUNLOCKALL};
-        for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) report(&program, numbers[i]);
+        static const int numbers[] = {CLISTENER_BRK,    CLISTENER_MREMAP,   CLISTENER_MLOCK,
+                                      CLISTENER_MLOCK2, CLISTENER_MUNLOCK, CLISTENER_MLOCKALL, CLISTENER_MUNLOCKALL};
+        report_each(&program, numbers, sizeof numbers / sizeof *numbers);
         report_mmap(&program);
     }
     if (calls & CLISTENER_MEMORY) {
-        static const int numbers[] = {CLISTENER_MBIND,        CLISTENER_SET_MEMPOLICY, CLISTENER_GET_MEMPOLICY,
-                                      CLISTENER_MIGRATE_PAGES, CLISTENER_MOVE_PAGES,    CLISTENER_SET_MEMPOLICY_HOME_NODE,
-                                      CLISTENER_GETCPU};
-        for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) report(&program, numbers[i]);
+        static const int numbers[] = {
+            CLISTENER_MBIND,      CLISTENER_SET_MEMPOLICY,           CLISTENER_GET_MEMPOLICY, CLISTENER_MIGRATE_PAGES,
+            CLISTENER_MOVE_PAGES, CLISTENER_SET_MEMPOLICY_HOME_NODE, CLISTENER_GETCPU};
+        report_each(&program, numbers, sizeof numbers / sizeof *numbers);
         report_failures(&program);
     }
     if (calls & CLISTENER_PROCESSORS) {
