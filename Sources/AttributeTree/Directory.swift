@@ -102,22 +102,24 @@ public final class Directory: Sendable {
     struct Source: Sendable {
         /// What every child is, where a name stands for the same child for as long as the directory exists.
         let lastingKind: Item.Kind?
-        let list: @Sendable () -> [String]
-        let lookup: @Sendable (String) -> (item: Item, lifetime: Lifetime?)?
+        let list: @Sendable (Client) -> [String]
+        let lookup: @Sendable (String, Client) -> (item: Item, lifetime: Lifetime?)?
         /// The places of the names.
         var places: Places?
 
-        var entries: [(name: String, kind: Item.Kind)] {
+        func entries(for client: Client) -> [(name: String, kind: Item.Kind)] {
             if let places { return places.all }
-            return list().compactMap { name in (lastingKind ?? lookup(name)?.item.kind).map { (name, $0) } }
+            return list(client).compactMap { name in
+                (lastingKind ?? lookup(name, client)?.item.kind).map { (name, $0) }
+            }
         }
 
         var directoryCount: Int {
             if let places { return places.directoryCount }
             switch lastingKind {
-            case .directory: return list().count
+            case .directory: return list(.nobody).count
             case .file, .link: return 0
-            case nil: return entries.count { $0.kind == .directory }
+            case nil: return entries(for: .nobody).count { $0.kind == .directory }
             }
         }
 
@@ -202,12 +204,20 @@ public final class Directory: Sendable {
 
     /// The child of a name; whether the name means it as long as the directory exists, or until the end of the child's
     /// lifetime, so that it may be cached; and that lifetime, `nil` for the directory's own.
-    public func find(_ name: String) -> (item: Item, isLasting: Bool, lifetime: Lifetime?)? {
+    ///
+    /// - Parameters:
+    ///   - name: the name.
+    ///   - client: the reader, if names differ from reader to reader.
+    public func find(
+        _ name: String, for client: Client = .nobody
+    ) -> (item: Item, isLasting: Bool, lifetime: Lifetime?)? {
         for part in fixed {
             if let item = part.lookup(name) { return (item, true, nil) }
         }
         for source in sources {
-            if let found = source.lookup(name) { return (found.item, source.lastingKind != nil, found.lifetime) }
+            if let found = source.lookup(name, client) {
+                return (found.item, source.lastingKind != nil, found.lifetime)
+            }
         }
         return nil
     }
@@ -218,16 +228,19 @@ public final class Directory: Sendable {
         if sources.isEmpty { return order }
         let order = order
         var seen = Set(order)
-        return order + sources.flatMap { $0.list() }.filter { seen.insert($0).inserted }
+        return order + sources.flatMap { $0.list(.nobody) }.filter { seen.insert($0).inserted }
     }
 
     /// The names and kinds of all children, in the order of ``names``. Lasting children are not made for it.
-    public var entries: [(name: String, kind: Item.Kind)] {
+    public var entries: [(name: String, kind: Item.Kind)] { entries(for: .nobody) }
+
+    /// The names and kinds of all children for a reader, as in ``entries``.
+    public func entries(for client: Client) -> [(name: String, kind: Item.Kind)] {
         if sources.isEmpty { return fixedEntries }
         let fixedEntries = fixedEntries
         var seen = Set(fixedEntries.lazy.map(\.name))
         return fixedEntries
-            + sources.flatMap { $0.entries.filter { seen.insert($0.name).inserted } }
+            + sources.flatMap { $0.entries(for: client).filter { seen.insert($0.name).inserted } }
     }
 
     /// The number of directories in it (which kernfs keeps for the link count).
@@ -339,7 +352,17 @@ public struct Child: Sendable {
     public static func dynamic(
         list: @escaping @Sendable () -> [String], lookup: @escaping @Sendable (String) -> Item?
     ) -> Child {
-        Child(Directory.Source(lastingKind: nil, list: list) { name in lookup(name).map { ($0, nil) } })
+        Child(Directory.Source(lastingKind: nil, list: { _ in list() }) { name, _ in lookup(name).map { ($0, nil) } })
+    }
+
+    /// Children that come and go and whose names differ from reader to reader, as the numbers of tasks do: `list` returns the names for
+    /// a reader, `lookup` finds one by its name for a reader.
+    ///
+    /// Both may be called on any thread at any time. `lookup` decides.
+    public static func dynamic(
+        list: @escaping @Sendable (Client) -> [String], lookup: @escaping @Sendable (String, Client) -> Item?
+    ) -> Child {
+        Child(Directory.Source(lastingKind: nil, list: list) { name, client in lookup(name, client).map { ($0, nil) } })
     }
 
     /// Children that come and go, in any number: `places` lists them in parts, `lookup` finds one by its name.
@@ -348,7 +371,8 @@ public struct Child: Sendable {
     public static func dynamic(places: Directory.Places, lookup: @escaping @Sendable (String) -> Item?) -> Child {
         Child(
             Directory.Source(
-                lastingKind: nil, list: { places.all.map(\.name) }, lookup: { name in lookup(name).map { ($0, nil) } },
+                lastingKind: nil, list: { _ in places.all.map(\.name) },
+                lookup: { name, _ in lookup(name).map { ($0, nil) } },
                 places: places))
     }
 
@@ -358,7 +382,7 @@ public struct Child: Sendable {
     public static func lasting(
         _ kind: Item.Kind, list: @escaping @Sendable () -> [String], lookup: @escaping @Sendable (String) -> Item?
     ) -> Child {
-        Child(Directory.Source(lastingKind: kind, list: list) { name in lookup(name).map { ($0, nil) } })
+        Child(Directory.Source(lastingKind: kind, list: { _ in list() }) { name, _ in lookup(name).map { ($0, nil) } })
     }
 
     /// Children of one kind that are made on lookup, each with the lifetime of its subject; `nil` for as long as the
@@ -370,6 +394,6 @@ public struct Child: Sendable {
         _ kind: Item.Kind, list: @escaping @Sendable () -> [String],
         lookup: @escaping @Sendable (String) -> (item: Item, lifetime: Lifetime?)?
     ) -> Child {
-        Child(Directory.Source(lastingKind: kind, list: list, lookup: lookup))
+        Child(Directory.Source(lastingKind: kind, list: { _ in list() }, lookup: { name, _ in lookup(name) }))
     }
 }

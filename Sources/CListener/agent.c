@@ -3,18 +3,23 @@
 #include "agent.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <linux/capability.h>
 #include <linux/seccomp.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 const uint64_t clistener_agent_start = AGENT_CODE, clistener_agent_end = AGENT_MARK + 0x1000, clistener_mark = AGENT_MARK;
@@ -34,6 +39,24 @@ struct uffdio_poison {
 #endif
 #ifndef UFFD_FEATURE_EXACT_ADDRESS
 #define UFFD_FEATURE_EXACT_ADDRESS (1 << 11)
+#endif
+// Of linux/userfaultfd.h and linux/fs.h since 6.7.
+#ifndef UFFD_FEATURE_WP_ASYNC
+#define UFFD_FEATURE_WP_ASYNC (1 << 15)
+#endif
+#ifndef PAGEMAP_SCAN
+struct page_region {
+    __u64 start, end, categories;
+};
+struct pm_scan_arg {
+    __u64 size, flags, start, end, walk_end, vec, vec_len, max_pages;
+    __u64 category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+#define PAGEMAP_SCAN _IOWR('f', 16, struct pm_scan_arg)
+#define PAGE_IS_WRITTEN (1 << 1)
+#define PAGE_IS_PRESENT (1 << 3)
+#define PM_SCAN_WP_MATCHING (1 << 0)
+#define PM_SCAN_CHECK_WPASYNC (1 << 1)
 #endif
 
 #if defined(__x86_64__)
@@ -181,7 +204,54 @@ static int receive_faults(int socket, int stop) {
     return faults;
 }
 
-int clistener_inject(int listener, const struct clistener_call *call, int stop, struct clistener_agent *agent) {
+// Where __vdso_getcpu is in the vDSO, which is the same for every process; 0 for nowhere.
+static uint64_t find_getcpu(void) {
+    const char *image = (const char *)getauxval(AT_SYSINFO_EHDR);
+    if (!image) return 0;
+    const ElfW(Ehdr) *header = (const void *)image;
+    const ElfW(Phdr) *segments = (const void *)(image + header->e_phoff);
+    const ElfW(Dyn) *dynamic = NULL;
+    const char *base = NULL;
+    for (int i = 0; i < header->e_phnum; i++) {
+        if (segments[i].p_type == PT_LOAD && !base) base = image + segments[i].p_offset - segments[i].p_vaddr;
+        if (segments[i].p_type == PT_DYNAMIC) dynamic = (const void *)(image + segments[i].p_offset);
+    }
+    if (!base || !dynamic) return 0;
+    const ElfW(Sym) *symbols = NULL;
+    const char *names = NULL;
+    for (; dynamic->d_tag != DT_NULL; dynamic++) {
+        if (dynamic->d_tag == DT_SYMTAB) symbols = (const void *)(base + dynamic->d_un.d_ptr);
+        if (dynamic->d_tag == DT_STRTAB) names = base + dynamic->d_un.d_ptr;
+    }
+    // The names stand behind the symbols.
+    for (; symbols && names && (const char *)symbols < names; symbols++)
+        if (!strcmp(names + symbols->st_name, "__vdso_getcpu")) return (uint64_t)(base + symbols->st_value - image);
+    return 0;
+}
+
+// Makes a system call, which is reported, of the getcpu(2) of a process's vDSO, which would tell of the host.
+static void redirect_getcpu(int memory, int32_t task) {
+    static const unsigned char call[] = {0xb8, 0x35, 0x01, 0x00, 0x00, 0x0f, 0x05, 0xc3}; // mov $SYS_getcpu, %eax; syscall; ret
+    uint64_t offset = find_getcpu(), entries[64][2];
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/auxv", task);
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0) return;
+    ssize_t length = read(file, entries, sizeof entries);
+    close(file);
+    for (ssize_t i = 0; offset && i < length / (ssize_t)sizeof *entries; i++) {
+        unsigned char there[64], here[64];
+        if (entries[i][0] != AT_SYSINFO_EHDR) continue;
+        uint64_t place = entries[i][1] + offset;
+        // Only what is the same there as here.
+        memcpy(here, (const void *)(getauxval(AT_SYSINFO_EHDR) + offset), sizeof here);
+        if (pread(memory, there, sizeof there, (off_t)place) != sizeof there || memcmp(there, here, sizeof here)) return;
+        if (pwrite(memory, call, sizeof call, (off_t)place) != sizeof call) return;
+    }
+}
+
+int clistener_inject(
+    int listener, const struct clistener_call *call, int stop, int redirects_getcpu, struct clistener_agent *agent) {
     int result = -1, ends[2] = {-1, -1}, text = -1;
     int memory = memfd_create("cdmfs-agent", MFD_CLOEXEC);
     int device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
@@ -210,6 +280,7 @@ int clistener_inject(int listener, const struct clistener_call *call, int stop, 
     if (!clistener_is_waiting(listener, call->id) ||
         pwrite(text, stub, AGENT_STUB_LENGTH, (off_t)call->instruction) != AGENT_STUB_LENGTH)
         goto failed;
+    if (redirects_getcpu) redirect_getcpu(text, call->task);
     if (clistener_answer(listener, call->id, call->number, 0)) {
         // Killed meanwhile.
         if (pwrite(text, data.saved, AGENT_STUB_LENGTH, (off_t)call->instruction) < 0) errno = EFAULT;
@@ -274,7 +345,8 @@ void clistener_release_agent(struct clistener_agent *agent) {
     agent->memory = -1;
 }
 #else
-int clistener_inject(int listener, const struct clistener_call *call, int stop, struct clistener_agent *agent) {
+int clistener_inject(
+    int listener, const struct clistener_call *call, int stop, int redirects_getcpu, struct clistener_agent *agent) {
     errno = ENOSYS;
     return -1;
 }
@@ -285,11 +357,12 @@ void clistener_release_agent(struct clistener_agent *agent) {}
 #endif
 
 static int begin(int faults) {
-    struct uffdio_api request = {
-        .api = UFFD_API,
-        .features = UFFD_FEATURE_EXACT_ADDRESS | UFFD_FEATURE_THREAD_ID | UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMOVE |
-                    UFFD_FEATURE_EVENT_UNMAP | UFFD_FEATURE_POISON,
-    };
+    const __u64 needed = UFFD_FEATURE_EXACT_ADDRESS | UFFD_FEATURE_THREAD_ID | UFFD_FEATURE_EVENT_FORK |
+                         UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP | UFFD_FEATURE_POISON;
+    struct uffdio_api request = {.api = UFFD_API, .features = needed | UFFD_FEATURE_WP_ASYNC};
+    if (!ioctl(faults, UFFDIO_API, &request)) return 0;
+    // Linux 6.6 has no asynchronous write protection: there no use of pages is seen.
+    request = (struct uffdio_api){.api = UFFD_API, .features = needed};
     return ioctl(faults, UFFDIO_API, &request);
 }
 
@@ -382,6 +455,117 @@ int64_t clistener_fill_mark(int faults, uint64_t mark) {
 int clistener_poison(int faults, uint64_t start, uint64_t length) {
     struct uffdio_poison request = {.range = {start, length}};
     return ioctl(faults, UFFDIO_POISON, &request) ? -errno : 0;
+}
+
+int clistener_track_stores(int faults, uint64_t start, uint64_t length) {
+    struct uffdio_register request = {
+        .range = {start, length}, .mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP};
+    return ioctl(faults, UFFDIO_REGISTER, &request) ? -errno : 0;
+}
+
+int clistener_open_page_map(int32_t process) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/pagemap", process);
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+int clistener_stored(int page_map, uint64_t start, uint64_t end, uint64_t *bounds, int capacity) {
+    struct page_region found[64];
+    int count = 0;
+    while (start < end) {
+        int room = capacity - count < 64 ? capacity - count : 64;
+        if (!room) return -ENOSPC;
+        struct pm_scan_arg request = {
+            .size = sizeof request,
+            .flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
+            .start = start,
+            .end = end,
+            .vec = (uint64_t)(uintptr_t)found,
+            .vec_len = (uint64_t)room,
+            .category_mask = PAGE_IS_WRITTEN | PAGE_IS_PRESENT,
+            .return_mask = PAGE_IS_WRITTEN,
+        };
+        int number = ioctl(page_map, PAGEMAP_SCAN, &request);
+        if (number < 0) return -errno;
+        for (int i = 0; i < number; i++, count++) {
+            bounds[2 * count] = found[i].start;
+            bounds[2 * count + 1] = found[i].end;
+        }
+        if (request.walk_end <= start) break;
+        start = request.walk_end;
+    }
+    return count;
+}
+
+int clistener_shared(int page_map, int other, uint64_t start, uint64_t *end, uint64_t *bounds, int capacity) {
+    // Documentation/admin-guide/mm/pagemap.rst
+    const uint64_t present = 1ull << 63, swapped = 1ull << 62, frame = (1ull << 55) - 1;
+    uint64_t one[512], two[512];
+    int count = 0;
+    for (uint64_t position = start; position < *end;) {
+        uint64_t pages = (*end - position) >> 12;
+        size_t length = (pages < 512 ? pages : 512) * sizeof *one;
+        if (!length) break;
+        ssize_t got = pread(page_map, one, length, (off_t)((position >> 12) * sizeof *one));
+        if (got > 0 && other >= 0) got = pread(other, two, (size_t)got, (off_t)((position >> 12) * sizeof *two));
+        if (got <= 0) return got ? -errno : count;
+        for (size_t i = 0; i < (size_t)got / sizeof *one; i++, position += 0x1000) {
+            int is_meant = other < 0 ? (one[i] & (present | swapped)) != 0
+                                     : one[i] & two[i] & present && one[i] & frame && !((one[i] ^ two[i]) & frame);
+            if (!is_meant) continue;
+            if (count && bounds[2 * count - 1] == position) {
+                bounds[2 * count - 1] += 0x1000;
+                continue;
+            }
+            if (count == capacity) {
+                *end = position;
+                return count;
+            }
+            bounds[2 * count] = position;
+            bounds[2 * count + 1] = position + 0x1000;
+            count++;
+        }
+    }
+    return count;
+}
+
+// Whether a thread that waits in a touch does so in a system call.
+static int is_in_call(int32_t thread) {
+    char path[64], text[64];
+    snprintf(path, sizeof path, "/proc/%d/syscall", thread);
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t length = file < 0 ? -1 : read(file, text, sizeof text);
+    if (file >= 0) close(file);
+    return length < 2 || text[0] != '-';
+}
+
+int clistener_fail_touch(int faults, int32_t thread, uint64_t address, uint64_t page, void (*heal)(void *), void *context) {
+    int is_traced = !is_in_call(thread) && !ptrace(PTRACE_SEIZE, thread, 0, 0);
+    if (clistener_poison(faults, page, 0x1000) < 0) clistener_wake(faults, page, 0x1000);
+    if (!is_traced) {
+        // Time to find it failed. Who comes later begins anew.
+        usleep(1000);
+        heal(context);
+        return -1;
+    }
+    int status;
+    while (waitpid(thread, &status, __WALL) < 0)
+        if (errno != EINTR) return -1;
+    if (!WIFSTOPPED(status)) return -1;
+    // What stops the whole process is no signal that is about to be delivered. Whatever else it is, the touch is repeated afterwards.
+    int signal = status >> 16 ? 0 : WSTOPSIG(status);
+    siginfo_t information;
+    int is_touch = signal == SIGBUS && !ptrace(PTRACE_GETSIGINFO, thread, 0, &information) && information.si_code > 0 &&
+                   ((uint64_t)(uintptr_t)information.si_addr & ~0xfffull) == page;
+    if (is_touch) {
+        information.si_code = BUS_MCEERR_AR;
+        information.si_addr = (void *)(uintptr_t)address;
+        information.si_addr_lsb = 12;
+        ptrace(PTRACE_SETSIGINFO, thread, 0, &information);
+    }
+    heal(context);
+    ptrace(PTRACE_DETACH, thread, 0, signal);
+    return is_touch ? 0 : -1;
 }
 
 void clistener_wake(int faults, uint64_t start, uint64_t length) {

@@ -25,8 +25,13 @@
 #define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
 #endif
 
+// Of asm-generic/mman-common.h, which sys/mman.h leaves out.
+#ifndef MADV_SOFT_OFFLINE
+#define MADV_SOFT_OFFLINE 101
+#endif
+
 struct program {
-    struct sock_filter code[64];
+    struct sock_filter code[128];
     unsigned short length;
 };
 
@@ -45,6 +50,10 @@ static void report(struct program *program, int number) {
     leave(program, SECCOMP_RET_USER_NOTIF);
 }
 
+static void report_each(struct program *program, const int *numbers, size_t count) {
+    for (size_t i = 0; i < count; i++) report(program, numbers[i]);
+}
+
 // Reports an open(2) that only reads a file there is, by the low half of the flags (both architectures are little-endian).
 static void report_open(struct program *program, int number, int argument) {
     if (number < 0) return;
@@ -55,12 +64,22 @@ static void report_open(struct program *program, int number, int argument) {
     leave(program, SECCOMP_RET_USER_NOTIF);
 }
 
-// Reports an mmap(2) of private anonymous memory in pages of the usual size.
+// Reports an mmap(2) of anonymous memory in pages of the usual size.
 static void report_mmap(struct program *program) {
     add(program, BPF_JMP | BPF_JEQ | BPF_K, CLISTENER_MMAP, 0, 5);
     load(program, offsetof(struct seccomp_data, args) + 8 * 3);
     add(program, BPF_JMP | BPF_JSET | BPF_K, MAP_ANONYMOUS, 0, 2);
-    add(program, BPF_JMP | BPF_JSET | BPF_K, MAP_SHARED | MAP_HUGETLB, 1, 0);
+    add(program, BPF_JMP | BPF_JSET | BPF_K, MAP_HUGETLB, 1, 0);
+    leave(program, SECCOMP_RET_USER_NOTIF);
+    leave(program, SECCOMP_RET_ALLOW);
+}
+
+// Reports a madvise(2) that has memory fail: the advices MADV_HWPOISON and MADV_SOFT_OFFLINE, which follow each other.
+static void report_failures(struct program *program) {
+    add(program, BPF_JMP | BPF_JEQ | BPF_K, CLISTENER_MADVISE, 0, 5);
+    load(program, offsetof(struct seccomp_data, args) + 8 * 2);
+    add(program, BPF_JMP | BPF_JGE | BPF_K, MADV_HWPOISON, 0, 2);
+    add(program, BPF_JMP | BPF_JGT | BPF_K, MADV_SOFT_OFFLINE, 1, 0);
     leave(program, SECCOMP_RET_USER_NOTIF);
     leave(program, SECCOMP_RET_ALLOW);
 }
@@ -82,19 +101,21 @@ int clistener_install(int calls) {
 #endif
     load(&program, offsetof(struct seccomp_data, nr));
     if (calls & CLISTENER_ANONYMOUS) {
-        report(&program, CLISTENER_BRK);
-        report(&program, CLISTENER_MREMAP);
+        static const int numbers[] = {CLISTENER_BRK,    CLISTENER_MREMAP,   CLISTENER_MLOCK,
+                                      CLISTENER_MLOCK2, CLISTENER_MUNLOCK, CLISTENER_MLOCKALL, CLISTENER_MUNLOCKALL};
+        report_each(&program, numbers, sizeof numbers / sizeof *numbers);
         report_mmap(&program);
     }
     if (calls & CLISTENER_MEMORY) {
-        static const int numbers[] = {CLISTENER_MBIND,        CLISTENER_SET_MEMPOLICY, CLISTENER_GET_MEMPOLICY,
-                                      CLISTENER_MIGRATE_PAGES, CLISTENER_MOVE_PAGES,    CLISTENER_SET_MEMPOLICY_HOME_NODE};
-        for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) report(&program, numbers[i]);
+        static const int numbers[] = {
+            CLISTENER_MBIND,      CLISTENER_SET_MEMPOLICY,           CLISTENER_GET_MEMPOLICY, CLISTENER_MIGRATE_PAGES,
+            CLISTENER_MOVE_PAGES, CLISTENER_SET_MEMPOLICY_HOME_NODE, CLISTENER_GETCPU};
+        report_each(&program, numbers, sizeof numbers / sizeof *numbers);
+        report_failures(&program);
     }
     if (calls & CLISTENER_PROCESSORS) {
         report(&program, CLISTENER_SCHED_SETAFFINITY);
         report(&program, CLISTENER_SCHED_GETAFFINITY);
-        report(&program, CLISTENER_GETCPU);
     }
     if (calls & CLISTENER_FILES) {
         report_open(&program, CLISTENER_OPENAT, 2);

@@ -115,8 +115,8 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
             return
         }
         var found: (inode: Inode, timeout: Double)?
-        let left = withInode(parent, request) { inode, _ throws(Errno) in
-            found = try inode.child(name)
+        let left = withInode(parent, request) { inode, request throws(Errno) in
+            found = try inode.child(name, for: request.caller)
             if found == nil { throw .noSuchFileOrDirectory }
         }
         if let left, let found { answer(left, with: found.inode, timeout: found.timeout) }

@@ -34,6 +34,17 @@ final class MountedPrograms: Sendable {
     /// Whether a buffer is the memory of a program that runs.
     func isMemory(_ id: Buffer.ID) -> Bool { server.withLock { $0 }?.isMemory(id) ?? false }
 
+    /// The use of pages of a program's own memory.
+    func use(of memory: Buffer, pages: [Range<UInt64>]) -> ProgramUse? {
+        server.withLock { $0 }?.use(of: memory, pages: pages)
+    }
+
+    /// A process's own memory; see ``ProgramServer/memory(ofTask:)``.
+    func memory(ofTask task: Int32) -> Buffer? { server.withLock { $0 }?.memory(ofTask: task) }
+
+    /// See ``ProgramServer/processes``.
+    var processes: (known: [Int32], others: Int) { server.withLock { $0 }?.processes ?? ([], 0) }
+
     /// Answers no more calls.
     func close() { server.withLock { $0 }?.close() }
 
@@ -88,6 +99,12 @@ private struct MountedWorld: ProgramWorld {
 
 extension Services {
     var hasMemoryOfPrograms: Bool { programs.hasMemory }
+
+    func memory(ofTask task: Int32) -> Buffer? { programs.memory(ofTask: task) }
+
+    var processesOfPrograms: (known: [Int32], others: Int) { programs.processes }
+
+    var openers: Set<Int32> { pageCache.openers }
 
     func serve(listener: Int32, keeper: Int32, of process: Int32, user: UInt32) throws(Errno) {
         try programs.serve(listener: listener, keeper: keeper, of: process, user: user)

@@ -67,6 +67,19 @@ final class PageCache: MappingInvalidator {
         }
     }
 
+    func use(of space: Buffer, pages: [Range<UInt64>]) -> ProgramUse? {
+        programs.withLock { $0.programs }?.use(of: space, pages: pages)
+    }
+
+    /// So many files are looked at by who asks for all.
+    private static let limit = 1 << 16
+
+    /// The threads that have files open.
+    var openers: Set<Int32> {
+        let files = files.withLock { Array($0.elements.prefix(Self.limit)) }
+        return files.reduce(into: []) { all, file in all.formUnion(file.use.withLock { $0.openers.keys }) }
+    }
+
     func writeBack(_ buffer: Buffer, pages: Range<UInt64>, next: Range<UInt64>) {
         guard let file = files.withLock({ $0[buffer.id] }), !pages.isEmpty,
             file.writers.load(ordering: .relaxed) > 0, let writeBack = bulk.withLock({ $0 })

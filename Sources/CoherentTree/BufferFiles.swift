@@ -89,6 +89,15 @@ package protocol BufferFiles: AnyObject, Sendable {
     /// Whether anonymous memory of programs can be the machine's.
     var hasMemoryOfPrograms: Bool { get }
 
+    /// A process's own memory; nil where that is the host's. It may wait for as long as the process keeps its address space locked.
+    func memory(ofTask task: Int32) -> Buffer?
+
+    /// The processes whose own memory is known to be the machine's, and how many more there are, which forks have made.
+    var processesOfPrograms: (known: [Int32], others: Int) { get }
+
+    /// Threads that have buffers open; not all of them where there are many buffers.
+    var openers: Set<Int32> { get }
+
     /// A part of the machine has gone. Called from the thread that took it away, before anybody is told of it.
     func partsHaveGone()
 
@@ -122,6 +131,9 @@ package final class NoFiles: BufferFiles, BufferFolder {
     }
 
     package var hasMemoryOfPrograms: Bool { false }
+    package func memory(ofTask task: Int32) -> Buffer? { nil }
+    package var processesOfPrograms: (known: [Int32], others: Int) { ([], 0) }
+    package var openers: Set<Int32> { [] }
     package let inode: UInt64 = 0
     package var lastPlace: UInt64? { nil }
     package var controlledCount: Int { 0 }

@@ -14,7 +14,22 @@ import SystemPackage
 /// deals with events.
 final class AddressSpace: Sendable {
     /// The mark of an address space, which a program can read and cannot guess of another one.
-    struct Mark: Hashable, Sendable { let rawValue: UInt64 }
+    struct Mark: Hashable, Sendable {
+        let rawValue: UInt64
+
+        init(rawValue: UInt64) { self.rawValue = rawValue }
+
+        /// That of a task; nil for one whose address space has none, or that may not be looked into. It may wait for the thread that
+        /// deals with events, and for as long as the task keeps its address space locked.
+        init?(of task: Int32) {
+            var mark: UInt64 = 0
+            let count = unsafe withUnsafeMutableBytes(of: &mark) {
+                unsafe clistener_peek(task, clistener_mark, $0.baseAddress!, 8)
+            }
+            guard count == 8, mark != 0 else { return nil }
+            rawValue = mark
+        }
+    }
 
     let mark: Mark
     let memory: Buffer
@@ -23,10 +38,19 @@ final class AddressSpace: Sendable {
     struct State {
         /// What is registered. Neighbours are one range, whether or not they are one mapping.
         var areas = RangeSet<UInt64>()
+        /// What of that is memory that others share.
+        var shared = SharedAreas()
         /// What an mremap(2) is about to move: the kernel tells that these addresses are unmapped, and their pages move.
         var moving: Range<UInt64>?
         /// What is being taken away because its frames failed: the kernel tells that these addresses lose what they hold.
         var failing: Range<UInt64>?
+        /// What is mapped from now on is locked (mlockall(2) with MCL_FUTURE).
+        var locksFuture = false
+        /// Whether pages may have no frame because an elder has one for them.
+        var sharesPages = false
+        /// The process, of one that has made no call yet, as far as it was looked for.
+        var guess: Int32?
+        var pageMap: PageMap?
         /// The end of the heap (brk(2)).
         var heapEnd: UInt64 = 0
         /// The socket of the agent; nil for an address space that a fork has made and that has mapped nothing yet.
@@ -41,14 +65,24 @@ final class AddressSpace: Sendable {
     let state: Mutex<State>
     /// Held while a call is executed and what follows from it is done.
     let calls = Mutex<Void>(())
+    let use: PageUse
     /// Held while events are read and dealt with: who has had it knows that what the kernel had told before is done.
     let events = Mutex<Void>(())
 
-    init(memory: Buffer, faults: FileDescriptor, state: State = State()) {
+    /// It and those that forks have made of it, or of which forks have made it.
+    let family: Family
+
+    init(
+        memory: Buffer, faults: FileDescriptor, state: State = State(), use: PageUse = PageUse(),
+        family: Family = Family()
+    ) {
         mark = Mark(rawValue: .random(in: 1 ... .max))
         self.memory = memory
         self.faults = faults
         self.state = Mutex(state)
+        self.use = use
+        self.family = family
+        family.add(self)
     }
 
     deinit {
@@ -61,14 +95,35 @@ final class AddressSpace: Sendable {
         state.withLock { $0.areas.intersection(RangeSet(range)) }
     }
 
+    /// What is registered of some addresses and is the program's own.
+    func ownAreas(in range: Range<UInt64>) -> RangeSet<UInt64> {
+        state.withLock { state in
+            let areas = state.areas.intersection(RangeSet(range))
+            return state.shared.areas.isEmpty ? areas : areas.subtracting(state.shared.addresses)
+        }
+    }
+
+    /// The shared memory of an address; nil for none.
+    func shared(at address: UInt64) -> SharedArea? { state.withLock { $0.shared[address] } }
+
+    /// Takes note of shared memory where there was none.
+    func attach(_ area: SharedArea) { state.withLock { $0.shared.insert(area) } }
+
+    /// Forgets shared memory.
+    func detach(_ range: Range<UInt64>) {
+        let gone = state.withLock { $0.shared.remove(range) }
+        withExtendedLifetime(gone) {}
+    }
+
     /// Has first touches of addresses reported from now on. What is there already stays as it is.
     ///
     /// - Returns: false for memory that is not anonymous, or that somebody else has registered.
     @discardableResult
-    func register(_ range: Range<UInt64>) -> Bool {
-        guard !range.isEmpty, clistener_register(faults.rawValue, range.lowerBound, UInt64(range.count)) == 0 else {
-            return false
-        }
+    func register(_ range: Range<UInt64>, isShared: Bool = false) -> Bool {
+        guard !range.isEmpty else { return false }
+        // What is registered once more keeps what it had: write-protected pages of memory without that mode would never seem used.
+        let register = use.hasBegun && !isShared ? clistener_track_stores : clistener_register
+        guard register(faults.rawValue, range.lowerBound, UInt64(range.count)) == 0 else { return false }
         state.withLock { $0.areas.insert(contentsOf: range) }
         return true
     }
@@ -87,7 +142,7 @@ final class AddressSpace: Sendable {
         return UInt64(bitPattern: result)
     }
 
-    /// Takes pages away from the program whose frames failed: touches of them are SIGBUS from now on (memory_failure()).
+    /// Takes pages away from the program whose frames failed: touches of them are reported from now on, and refused (memory_failure()).
     ///
     /// It waits for the agent. An address space without one keeps what it has.
     ///
@@ -99,14 +154,43 @@ final class AddressSpace: Sendable {
                 let bytes = (run.offset..<run.offset + run.length).clamped(to: range)
                 position = run.offset + run.length
                 guard run.isPoisoned || run.isLost, !bytes.isEmpty else { continue }
-                state.withLock { $0.failing = bytes }
-                defer { state.withLock { $0.failing = nil } }
-                let arguments = [bytes.lowerBound, UInt64(bytes.count), Self.dontNeedLocked]
-                guard (try? execute(Int(CLISTENER_MADVISE), arguments)) != nil else { continue }
-                settle()
-                clistener_poison(faults.rawValue, bytes.lowerBound, UInt64(bytes.count))
+                empty(bytes)
             }
         }
+    }
+
+    /// Has a touch of a page fail whose frame failed (SIGBUS with BUS_MCEERR_AR), and the next one reported again. It waits for the thread
+    /// and for the agent.
+    ///
+    /// - Parameters:
+    ///   - address: the address that was touched.
+    ///   - thread: who waits for it, by the daemon's number.
+    func failTouch(at address: UInt64, by thread: Int32) {
+        let page = address & ~(Page.size - 1)
+        let heal = unsafe Unmanaged.passRetained(Healing(space: self, page: page))
+        _ = unsafe clistener_fail_touch(
+            faults.rawValue, thread, address, page,
+            { context in
+                let healing = unsafe Unmanaged<Healing>.fromOpaque(context!).takeUnretainedValue()
+                healing.space.calls.withLock { _ in healing.space.empty(healing.page..<healing.page + Page.size) }
+            }, heal.toOpaque())
+        unsafe heal.release()
+    }
+
+    private final class Healing {
+        let space: AddressSpace
+        let page: UInt64
+
+        init(space: AddressSpace, page: UInt64) { (self.space, self.page) = (space, page) }
+    }
+
+    /// Takes away what addresses hold whose frames failed, or the mark that touches of them fail. The caller holds the calls' lock.
+    private func empty(_ bytes: Range<UInt64>) {
+        state.withLock { $0.failing = bytes }
+        defer { state.withLock { $0.failing = nil } }
+        let arguments = [bytes.lowerBound, UInt64(bytes.count), Self.dontNeedLocked]
+        guard (try? execute(Int(CLISTENER_MADVISE), arguments)) != nil else { return }
+        settle()
     }
 
     /// MADV_DONTNEED_LOCKED (uapi/asm-generic/mman-common.h): also of memory that is locked.
@@ -129,6 +213,15 @@ final class SpaceDirectory: Sendable {
     func contains(_ memory: Buffer.ID) -> Bool { spaces.withLock { $0[memory] != nil } }
 
     subscript(memory: Buffer) -> AddressSpace? { spaces.withLock { $0[memory.id] } }
+
+    /// The address space of a task; nil where its memory is the host's. It may wait as ``AddressSpace/Mark/init(of:)`` does.
+    func space(of task: Int32) -> AddressSpace? {
+        guard let mark = AddressSpace.Mark(of: task) else { return nil }
+        return spaces.withLock { spaces in spaces.values.first { $0.mark == mark } }
+    }
+
+    /// The address spaces there are.
+    var all: [AddressSpace] { spaces.withLock { Array($0.values) } }
 
     func add(_ space: AddressSpace) { spaces.withLock { $0[space.memory.id] = space } }
 

@@ -11,6 +11,8 @@ import SystemPackage
 final class AddressSpaces: Sendable {
     private let world: any ProgramWorld
     private let directory: SpaceDirectory
+    private let forks: ForkedPages
+    private let limit: Int
     private let poll: FileDescriptor
     /// Closed at the other end when the thread is to end.
     private let over: FileDescriptor
@@ -31,12 +33,15 @@ final class AddressSpaces: Sendable {
     /// Whom the threads of this process serve that read memory of programs: their touches are those of the callers.
     private let served = Mutex<[Int32: Int32]>([:])
 
+    /// - Parameter limit: so many there are at most.
     /// - Throws: where the host has no more descriptors or threads.
-    init(_ world: any ProgramWorld, in directory: SpaceDirectory) throws(Errno) {
+    init(_ world: any ProgramWorld, in directory: SpaceDirectory, limit: Int = AddressSpaces.limit) throws(Errno) {
         let poll = clistener_make_poll()
         guard poll >= 0 else { throw .last }
         self.world = world
         self.directory = directory
+        self.limit = limit
+        forks = ForkedPages(world)
         self.poll = FileDescriptor(rawValue: poll)
         guard let pipe = try? FileDescriptor.pipe() else {
             Glibc.close(poll)
@@ -64,14 +69,8 @@ final class AddressSpaces: Sendable {
 
     /// The address space of a task; nil for one that has no mark of this run. It may wait for the thread that deals with events.
     func space(of task: Int32) -> AddressSpace? {
-        var mark: UInt64 = 0
-        let count = unsafe withUnsafeMutableBytes(of: &mark) {
-            unsafe clistener_peek(task, clistener_mark, $0.baseAddress!, 8)
-        }
-        guard count == 8 else { return nil }
-        return state.withLock { state in
-            state.tokens[AddressSpace.Mark(rawValue: mark)].flatMap { state.spaces[$0] }
-        }
+        guard let mark = AddressSpace.Mark(of: task) else { return nil }
+        return state.withLock { state in state.tokens[mark].flatMap { state.spaces[$0] } }
     }
 
     // MARK: Coming and going
@@ -118,10 +117,10 @@ final class AddressSpaces: Sendable {
 
     private static let isEnd: UInt64 = 1 << 63
     /// So many address spaces a run has, for each takes descriptors of the daemon. The memory of more is the host's.
-    private static let limit = 4096
+    static let limit = 4096
 
     /// Whether one more may come.
-    var hasRoom: Bool { state.withLock { $0.spaces.count < Self.limit } }
+    var hasRoom: Bool { state.withLock { $0.spaces.count < limit } }
 
     /// Gives a space a token, if it has none, and waits for its events; nil where all is over, or there are too many.
     private func enter(_ space: AddressSpace, _ edit: (inout State, UInt64) -> Void = { _, _ in }) -> UInt64? {
@@ -131,7 +130,7 @@ final class AddressSpaces: Sendable {
                 edit(&state, token)
                 return (token, false)
             }
-            guard state.spaces.count < Self.limit else { return (nil, false) }
+            guard state.spaces.count < limit else { return (nil, false) }
             let token = state.nextToken
             state.nextToken += 1
             state.spaces[token] = space
@@ -154,6 +153,7 @@ final class AddressSpaces: Sendable {
         }
         space.end()
         directory.remove(space)
+        space.detach(0..<UInt64.max)
         clistener_remove_from_poll(poll.rawValue, space.faults.rawValue)
         try? watch?.close()
         world.machine.remove(space.memory)
@@ -206,7 +206,7 @@ final class AddressSpaces: Sendable {
 
     private func handle(_ event: clistener_event, of space: AddressSpace) {
         switch event.kind {
-        case CLISTENER_FAULT: touch(event.start & ~(Page.size - 1), of: space, by: event.thread)
+        case CLISTENER_FAULT: touch(event.start, of: space, by: event.thread)
         case CLISTENER_FORK: fork(space, FileDescriptor(rawValue: event.file))
         case CLISTENER_REMOVE: discard(event.start..<event.end, of: space)
         case CLISTENER_UNMAP: unmap(event.start..<event.end, of: space)
@@ -227,6 +227,7 @@ final class AddressSpaces: Sendable {
             state.areas.remove(contentsOf: range)
             return gone
         }
+        for range in gone.ranges { space.detach(range) }
         for range in gone.ranges { world.machine.unmap(space.memory, bytes: range) }
     }
 
@@ -236,18 +237,25 @@ final class AddressSpaces: Sendable {
         world.machine.copy(space.memory, to: memory)
         var inherited = space.state.withLock { $0 }
         (inherited.agent, inherited.process, inherited.moving) = (nil, nil, nil)
-        let child = AddressSpace(memory: memory, faults: faults, state: inherited)
+        // Locks are not inherited.
+        (inherited.locksFuture, inherited.guess, inherited.pageMap) = (false, nil, nil)
+        inherited.shared = inherited.shared.inherited
+        let child = AddressSpace(
+            memory: memory, faults: faults, state: inherited, use: PageUse(hasBegun: space.use.hasBegun),
+            family: space.family)
         guard enter(child) != nil else {
             world.machine.remove(memory)
             return
         }
         clistener_fill_mark(faults.rawValue, child.mark.rawValue)
+        forks.watch(child)
     }
 
     // MARK: First touches
 
     /// Gives a page that was touched its frame, those around it too, and the program its memory (handle_mm_fault()).
-    private func touch(_ page: UInt64, of space: AddressSpace, by thread: Int32) {
+    private func touch(_ address: UInt64, of space: AddressSpace, by thread: Int32) {
+        let page = address & ~(Page.size - 1)
         if page == clistener_mark {
             if clistener_fill_mark(space.faults.rawValue, space.mark.rawValue) < 0 {
                 clistener_wake(space.faults.rawValue, page, Page.size)
@@ -263,8 +271,20 @@ final class AddressSpaces: Sendable {
             else { return refuse(page, of: space) }
             world.note("no memory for a page of process \(process), by its policy or its nodes: killed")
             kill(process, SIGKILL)
+        } catch .ioError {
+            fail(address, of: space, by: number(of: thread, in: space))
         } catch {
             refuse(page, of: space)
+        }
+    }
+
+    /// A touch of a page whose frame failed. Its thread is waited for by a thread of its own: there are as many as threads of programs that
+    /// touch such pages.
+    private func fail(_ address: UInt64, of space: AddressSpace, by thread: Int32) {
+        do throws(Errno) {
+            try SystemThread { space.failTouch(at: address, by: thread) }.detach()
+        } catch {
+            refuse(address & ~(Page.size - 1), of: space)
         }
     }
 
@@ -292,25 +312,63 @@ final class AddressSpaces: Sendable {
     /// - Throws: what the machine has against it.
     @discardableResult
     func place(_ page: UInt64, of space: AddressSpace, by origin: Origin) throws(Errno) -> Range<UInt64> {
-        let window = window(around: page, of: space)
-        let touched = try world.machine.touch(space.memory, at: page, around: window, origin: origin)
-        fill(touched.bytes, page: page, isFresh: touched.isFresh, of: space)
-        return touched.bytes
+        let place = Place(of: page, in: space)
+        let window = window(around: page, of: space, place)
+        let touched = try world.machine.touch(
+            place.memory, at: place.offset(of: page), around: place.offsets(of: window), origin: origin)
+        let bytes = place.addresses(of: touched.bytes)
+        fill(bytes, page: page, isFresh: touched.isFresh, of: space, place)
+        return bytes
     }
 
-    private func window(around page: UInt64, of space: AddressSpace) -> Range<UInt64> {
+    /// Whose frames addresses have: those of the program's own memory, or of memory that it shares.
+    private struct Place {
+        let memory: Buffer
+        private let shared: SharedArea?
+
+        init(of page: UInt64, in space: AddressSpace) {
+            shared = space.shared(at: page)
+            memory = shared?.attachment.object.memory ?? space.memory
+        }
+
+        /// The addresses of the shared memory; nil for own memory.
+        var limits: Range<UInt64>? { shared?.addresses }
+
+        func offset(of address: UInt64) -> UInt64 {
+            guard let shared else { return address }
+            return address - shared.addresses.lowerBound + shared.offset
+        }
+
+        func offsets(of range: Range<UInt64>) -> Range<UInt64> {
+            let start = offset(of: range.lowerBound)
+            return start..<start + UInt64(range.count)
+        }
+
+        func addresses(of offsets: Range<UInt64>) -> Range<UInt64> {
+            guard let shared else { return offsets }
+            let start = offsets.lowerBound - shared.offset + shared.addresses.lowerBound
+            return start..<start + UInt64(offsets.count)
+        }
+    }
+
+    private func window(around page: UInt64, of space: AddressSpace, _ place: Place) -> Range<UInt64> {
         let size = world.faultAround
         let start = page & ~(size - 1)
         let whole = start..<start + size
+        if let limits = place.limits { return whole.clamped(to: limits) }
         // A stack grows to lower addresses, and nobody tells.
-        return space.areas(in: whole).ranges.first { $0.contains(page) } ?? page..<whole.upperBound
+        if let own = space.ownAreas(in: whole).ranges.first(where: { $0.contains(page) }) { return own }
+        let next = space.state.withLock { $0.shared.areas.map(\.addresses.lowerBound).filter { $0 > page }.min() }
+        return page..<min(whole.upperBound, next ?? .max)
     }
 
     /// Fills pages that have frames with zeros; those that cannot be filled have none afterwards.
-    private func fill(_ bytes: Range<UInt64>, page: UInt64, isFresh: Bool, of space: AddressSpace) {
+    private func fill(_ bytes: Range<UInt64>, page: UInt64, isFresh: Bool, of space: AddressSpace, _ place: Place) {
         let faults = space.faults.rawValue
         var position = bytes.lowerBound
-        func giveUp(_ range: Range<UInt64>) { if isFresh { world.machine.discard(space.memory, bytes: range) } }
+        func giveUp(_ range: Range<UInt64>) {
+            if isFresh { world.machine.discard(place.memory, bytes: place.offsets(of: range)) }
+        }
         var isFilled = false
         while position < bytes.upperBound {
             var count = clistener_fill(faults, position, bytes.upperBound - position)

@@ -18,6 +18,9 @@ protocol CallContext {
     /// Whether it may do to pages what concerns others, too (CAP_SYS_NICE).
     var isPrivileged: Bool { get }
 
+    /// Whether it may have memory fail (CAP_SYS_ADMIN).
+    var mayFailMemory: Bool { get }
+
     /// Whether nobody waits for the answer any more.
     var isOver: Bool { get }
 

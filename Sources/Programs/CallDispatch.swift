@@ -21,6 +21,7 @@ extension CallContext {
                 return try movePages(process: a, count: b, pages: c, nodes: d, status: e, flags: f)
             case CLISTENER_MIGRATE_PAGES:
                 return try migratePages(process: a, limit: b, old: c, new: d)
+            case Int(CLISTENER_MADVISE): return try failMemory(start: a, length: b, advice: c)
             case CLISTENER_SCHED_SETAFFINITY: return try setAffinity(process: a, length: b, mask: c)
             case CLISTENER_SCHED_GETAFFINITY: return try getAffinity(process: a, length: b, mask: c)
             case CLISTENER_GETCPU: return try getCPU(cpu: a, node: b)

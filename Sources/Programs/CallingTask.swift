@@ -44,12 +44,14 @@ final class CallingTask: CallContext {
     private(set) lazy var status: TaskStatus? = try? TaskStatus(of: task)
 
     /// Capabilities of another user namespace than the daemon's have no power over the machine (capable()).
-    private func has(_ capability: TaskStatus.Capability) -> Bool {
+    func has(_ capability: TaskStatus.Capability) -> Bool {
         (status?.has(capability) ?? false)
             && linkTarget("/proc/\(task)/ns/user") == linkTarget("/proc/self/ns/user")
     }
 
     var isPrivileged: Bool { has(.nice) }
+
+    var mayFailMemory: Bool { has(.administer) }
 
     func read(_ address: UInt64, _ count: Int) throws(Errno) -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: count)
@@ -104,11 +106,21 @@ final class CallingTask: CallContext {
         let space = spaces?.space(of: process ?? task)
         // The kernel lets a program go on from munmap(2) and madvise(2) when it has told, not when that is dealt with.
         space?.settle()
+        if let space { ForkedPages.separate(space, in: addresses, of: machine) }
         return try MapsReader.mappings(of: process ?? task, at: addresses).map { mapping in
             if let space, mapping.isOwnMemory {
                 // Its offsets are addresses.
                 return MemoryArea(
                     addresses: mapping.addresses, content: .buffer(space.memory, offset: mapping.addresses.lowerBound))
+            }
+            if let shared = space?.shared(at: mapping.addresses.lowerBound), mapping.isShared {
+                let object = shared.attachment.object
+                return MemoryArea(
+                    addresses: mapping.addresses,
+                    content: .buffer(
+                        object.memory,
+                        offset: mapping.addresses.lowerBound - shared.addresses.lowerBound + shared.offset),
+                    isMappedTwice: object.isMappedTwice)
             }
             guard let device, mapping.device == device, let buffer = world.buffer(ofInode: mapping.inode) else {
                 return MemoryArea(addresses: mapping.addresses, content: .other)

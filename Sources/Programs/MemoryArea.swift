@@ -12,6 +12,8 @@ struct MemoryArea: Sendable {
 
     var addresses: Range<UInt64>
     var content: Content
+    /// Whether another process is known to map it, too.
+    var isMappedTwice = false
 
     /// Whether it is memory of the machine.
     var isSimulated: Bool {

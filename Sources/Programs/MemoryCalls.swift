@@ -2,14 +2,15 @@ import CListener
 import CoherentMemory
 import Glibc
 import LinuxSupport
+import MachineTopology
 import SystemPackage
 
-/// The calls that make, grow and move anonymous memory: brk(2), mmap(2) and mremap(2).
+/// The calls that make, grow, move and lock anonymous memory: brk(2), mmap(2), mremap(2), mlock(2) and those like it.
 extension CallingTask {
     /// What becomes of a call of these; nil for one that is about something else.
     func memoryOutcome(of call: clistener_call) -> CallOutcome? {
-        guard call.mapsMemory else { return nil }
         let number = Int(call.number)
+        guard call.mapsMemory || call.locksMemory else { return nil }
         guard let spaces else { return .pass }
         let space = spaces.space(of: task)
         guard let space, space.state.withLock({ $0.agent != nil }) else {
@@ -21,6 +22,7 @@ extension CallingTask {
                 switch number {
                 case Int(CLISTENER_BRK): try grow(space, to: a)
                 case Int(CLISTENER_MMAP): try map(space, spaces, [a, b, c, d, e, f])
+                case _ where call.locksMemory: try lock(space, spaces, number, a, b, c)
                 default: try move(space, a, oldLength: b, length: c, flags: d, to: e)
                 }
             }
@@ -32,7 +34,8 @@ extension CallingTask {
         }
     }
 
-    private func pages(from start: UInt64, length: UInt64) -> Range<UInt64>? {
+    /// The whole pages that hold some bytes; nil where there can be no such addresses.
+    func pages(from start: UInt64, length: UInt64) -> Range<UInt64>? {
         let (end, overflow) = start.addingReportingOverflow(length)
         guard !overflow, end <= Machine.addressLimit else { return nil }
         return start & ~(Page.size - 1)..<(end + Page.size - 1) & ~(Page.size - 1)
@@ -48,6 +51,9 @@ extension CallingTask {
             // The page that the old end lies in belongs to what there was.
             let start = (old + Page.size - 1) & ~(Page.size - 1)
             if start < range.upperBound { take(start..<range.upperBound, of: space) }
+            if start < range.upperBound, space.state.withLock({ $0.locksFuture }) {
+                machine.setLocked(true, of: space.memory, bytes: start..<range.upperBound)
+            }
         }
         return .value(Int64(bitPattern: new))
     }
@@ -61,8 +67,20 @@ extension CallingTask {
         let start = try space.execute(Int(CLISTENER_MMAP), arguments)
         space.settle()
         if let range = pages(from: start, length: arguments[1]) {
-            take(range, of: space)
+            if arguments[3] & UInt64(MAP_SHARED) != 0 {
+                if space.register(range, isShared: true) {
+                    let object = SharedMemory(machine, share: space.memory.share)
+                    space.attach(SharedArea(addresses: range, attachment: .init(object), offset: 0))
+                }
+            } else {
+                take(range, of: space)
+            }
             if populates { populate(range, of: space, spaces) }
+            if arguments[3] & UInt64(MAP_SHARED) == 0,
+                arguments[3] & UInt64(MAP_LOCKED) != 0 || space.state.withLock({ $0.locksFuture })
+            {
+                machine.setLocked(true, of: space.memory, bytes: range)
+            }
         }
         return .value(Int64(bitPattern: start))
     }
@@ -77,11 +95,20 @@ extension CallingTask {
         guard !isPlain, let old = pages(from: start, length: min(oldLength, length)), start & (Page.size - 1) == 0,
             !space.areas(in: start..<max(start &+ 1, old.upperBound)).isEmpty
         else { return .pass }
+        let shared = space.shared(at: start)?.clamped(to: old)
         space.state.withLock { $0.moving = old }
         defer { space.state.withLock { $0.moving = nil } }
         let new = try space.execute(Int(CLISTENER_MREMAP), [start, oldLength, length, flags, target])
         space.settle()
         guard new & (Page.size - 1) == 0, let range = pages(from: new, length: length) else {
+            return .value(Int64(bitPattern: new))
+        }
+        if let shared {
+            space.detach(new..<range.upperBound)
+            if flags & Self.keepsOld == 0 { space.detach(old) }
+            space.attach(SharedArea(addresses: range, attachment: shared.attachment, offset: shared.offset))
+            if new != start, flags & Self.keepsOld == 0 { space.state.withLock { $0.areas.remove(contentsOf: old) } }
+            space.register(range, isShared: true)
             return .value(Int64(bitPattern: new))
         }
         if new != start {
@@ -95,6 +122,12 @@ extension CallingTask {
             try? machine.setPolicy(policy, of: space.memory, bytes: new + UInt64(old.count)..<range.upperBound)
         }
         take(range, of: space)
+        // A mapping is locked as a whole.
+        if range.count > old.count,
+            machine.lockedBytes(of: space.memory).contains(range.lowerBound + UInt64(old.count) - 1)
+        {
+            machine.setLocked(true, of: space.memory, bytes: range)
+        }
         return .value(Int64(bitPattern: new))
     }
 
@@ -120,7 +153,7 @@ extension CallingTask {
     }
 
     /// Gives all pages of a range frames as far as there are any (mm_populate()).
-    private func populate(_ range: Range<UInt64>, of space: AddressSpace, _ spaces: AddressSpaces) {
+    func populate(_ range: Range<UInt64>, of space: AddressSpace, _ spaces: AddressSpaces) {
         let origin = Origin(pid: task, node: node)
         var page = range.lowerBound
         while page < range.upperBound, !isOver {
@@ -147,7 +180,7 @@ extension CallingTask {
         guard mayHaveAgent(), known != nil || spaces.hasRoom else { return false }
         var agent = clistener_agent()
         var call = call
-        let result = unsafe clistener_inject(listener, &call, stop, &agent)
+        let result = unsafe clistener_inject(listener, &call, stop, redirectsGetcpu ? 1 : 0, &agent)
         guard result == 0 else {
             spaces.refuse(status.process, startTime: stat.startTime)
             return result > 0
@@ -177,6 +210,11 @@ extension CallingTask {
             unsafe clistener_release_agent(&agent)
         }
         return true
+    }
+
+    /// Whether the vDSO would tell of another CPU or node than the machine has. A call that is reported takes much longer.
+    private var redirectsGetcpu: Bool {
+        machine.nodes.count { !$0.cpus.isEmpty } > 1 || machine.cpus != .onlineCPUs || node != 0
     }
 
     /// Takes up what a program begins with. The caller holds the calls' lock.
@@ -248,5 +286,13 @@ extension clistener_call {
     /// Whether it is brk(2), mmap(2) or mremap(2).
     var mapsMemory: Bool {
         [Int(CLISTENER_BRK), Int(CLISTENER_MMAP), Int(CLISTENER_MREMAP)].contains(Int(number))
+    }
+
+    /// Whether it is mlock(2) or one like it.
+    var locksMemory: Bool {
+        [
+            Int(CLISTENER_MLOCK), Int(CLISTENER_MLOCK2), Int(CLISTENER_MUNLOCK), Int(CLISTENER_MLOCKALL),
+            Int(CLISTENER_MUNLOCKALL),
+        ].contains(Int(number))
     }
 }

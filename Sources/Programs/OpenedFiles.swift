@@ -125,9 +125,10 @@ extension CallingTask {
         if let part {
             let pages = machine.residentPages(of: part.buffer, bytes: part.bytes)
             if pages.total > 0 {
-                if part.buffer.isAnonymous { fields += ["anon=\(pages.total)", "dirty=\(pages.total)", "active=0"] }
+                let isAnonymous = part.buffer.isAnonymous && !line.isShared
+                if isAnonymous { fields += ["anon=\(pages.total)", "dirty=\(pages.total)", "active=0"] }
                 if pages.written > 0 { fields.append("dirty=\(pages.written)") }
-                if pages.written != pages.total, !part.buffer.isAnonymous { fields.append("mapped=\(pages.total)") }
+                if pages.written != pages.total, !isAnonymous { fields.append("mapped=\(pages.total)") }
                 fields += pages.nodes.map { "N\($0.node)=\($0.pages)" } + ["kernelpagesize_kB=\(Page.size >> 10)"]
             }
         }

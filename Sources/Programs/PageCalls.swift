@@ -34,7 +34,8 @@ extension CallContext {
                 // What comes before a node that there is not is moved all the same.
                 let good = wanted.prefix { isUsable($0, allowed) == nil }.count
                 if good < wanted.count { error = isUsable(wanted[good], allowed) }
-                failed += try move(Array(addresses[..<good]), to: wanted, in: known, &places)
+                failed += try move(
+                    Array(addresses[..<good]), to: wanted, in: known, movesAll: flags.contains(.moveAll), &places)
                 places.removeLast(places.count - good)
             }
             if !places.isEmpty { try write(places, at: status &+ position &* 4) }
@@ -77,8 +78,13 @@ extension CallContext {
     ///
     /// - Returns: how many stayed where they were.
     private func move(
-        _ addresses: [UInt64], to wanted: [Int32], in areas: [MemoryArea], _ places: inout [Int32]
+        _ addresses: [UInt64], to wanted: [Int32], in areas: [MemoryArea], movesAll: Bool, _ places: inout [Int32]
     ) throws(Errno) -> Int64 {
+        // What others map, too, only MPOL_MF_MOVE_ALL moves (add_folio_for_migration()).
+        for index in addresses.indices where !movesAll && places[index] >= 0 {
+            guard areas.area(at: addresses[index])?.isMappedTwice ?? false else { continue }
+            places[index] = -Errno.permissionDenied.rawValue
+        }
         var index = 0
         var failed: Int64 = 0
         while index < addresses.count {
@@ -135,8 +141,9 @@ extension CallContext {
         let steps = old.migrationSteps(to: new)
         guard !steps.isEmpty else { return .value(0) }
         var ranges: [Buffer.ID: (buffer: Buffer, ranges: [Range<UInt64>])] = [:]
-        for part in try areas(of: process, at: 0..<UInt64.max).parts(at: 0..<UInt64.max)
-        where part.buffer.fixedSize == nil {
+        // What others map, too, moves with CAP_SYS_NICE alone.
+        let areas = try areas(of: process, at: 0..<UInt64.max).filter { isPrivileged || !$0.isMappedTwice }
+        for part in areas.parts(at: 0..<UInt64.max) where part.buffer.fixedSize == nil {
             ranges[part.buffer.id, default: (part.buffer, [])].ranges.append(part.bytes)
         }
         let account = MigrationAccount(.task)

@@ -99,7 +99,12 @@ extension CallContext {
         for part in parts { try machine.setPolicy(policy, of: part.buffer, bytes: part.bytes, by: task) }
         guard moves else { return .value(0) }
         var left = 0
-        for part in parts {
+        // What others map, too, only MPOL_MF_MOVE_ALL moves (queue_folios_pte_range()).
+        let isMovable = { (area: MemoryArea) in flags.contains(.moveAll) || !area.isMappedTwice }
+        for part in areas.filter({ !isMovable($0) }).parts(at: range) {
+            left += machine.misplacedPages(of: part.buffer, bytes: part.bytes, under: policy)
+        }
+        for part in areas.filter(isMovable).parts(at: range) {
             left += machine.conform(part.buffer, bytes: part.bytes, to: policy, local: node) { isOver }
         }
         if left > 0, flags.contains(.strict) { throw .ioError }

@@ -101,6 +101,28 @@ public final class ProgramServer: Sendable {
         directory[memory]?.takeFailed(bytes, in: world.machine)
     }
 
+    /// The use of pages of an address space since it was asked for last; nil where nobody can tell. Waits a short time at most.
+    public func use(of memory: Buffer, pages: [Range<UInt64>]) -> ProgramUse? {
+        guard let space = directory[memory] else { return nil }
+        let ranges = pages.map { $0.lowerBound << Page.shift..<$0.upperBound << Page.shift }
+        guard let stored = space.use.stored(ranges, of: space) else { return nil }
+        let process = space.state.withLock { $0.process } ?? 0
+        return ProgramUse(
+            stored: RangeSet(
+                stored.ranges.map { $0.lowerBound >> Page.shift..<$0.upperBound >> Page.shift }),
+            origin: Origin(pid: process, node: world.node(ofTask: process)))
+    }
+
+    /// The memory of a task's own; nil where that is the host's. It may wait for as long as the task keeps its address space locked.
+    public func memory(ofTask task: Int32) -> Buffer? { directory.space(of: task)?.memory }
+
+    /// The processes whose memory is known to be the machine's, and how many address spaces have no process that is known: forks have
+    /// made them.
+    public var processes: (known: [Int32], others: Int) {
+        let processes = directory.all.map { $0.state.withLock { $0.process } }
+        return (processes.compactMap { $0 }, processes.count { $0 == nil })
+    }
+
     /// Whether a buffer is the memory of a program that runs.
     public func isMemory(_ id: Buffer.ID) -> Bool { directory.contains(id) }
 

@@ -37,6 +37,7 @@ struct TaskStatus: Sendable {
     enum Capability: UInt64 {
         case lockMemory = 14  // CAP_IPC_LOCK
         case trace = 19  // CAP_SYS_PTRACE
+        case administer = 21  // CAP_SYS_ADMIN
         case nice = 23  // CAP_SYS_NICE
     }
 

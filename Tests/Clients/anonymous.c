@@ -2,16 +2,24 @@
 //
 //   place NODE SIZE    touches memory of a size, all of which is to be on a node then
 //   touch SIZE         touches memory of a size; `ok`
+//   spread SIZE        touches memory of a size; `N=COUNT` pages are on each node that has any
 //   exec NODE SIZE     touches 16 MiB, then becomes `place NODE SIZE`
 //   hold SIZE          touches memory of a size, `ok`, and waits for a line of input or SIGTERM; its bytes are what they were then
 //   fail SIZE          touches memory of a size on node 1, `ok`, and waits for SIGTERM; then `bus=N` pages are SIGBUS, of which `action=N` say
 //                      BUS_MCEERR_AR, each at its address, and all are good again once they are not needed
+//   lock SIZE          touches and locks memory of a size, `ok`, unlocks it at SIGTERM, `ok`, and ends at the next one
+//   warm SIZE          touches memory of a size on node 0, stores to its first half again and again, `ok`; at SIGTERM `hot=N cold=M`: pages of
+//                      its first half on node 0, and of its second half on node 1
+//   forks SIZE         touches memory of a size on node 1, forks a child, `child=PID`, which stores to all of it at SIGUSR1; both wait for SIGTERM
+//   shared             shared memory without a file: its places, policy and moves before and behind a fork
+//   inject             madvise with MADV_HWPOISON and MADV_SOFT_OFFLINE, right and wrong
 //   calls              mbind, move_pages, get_mempolicy, mremap, madvise, munmap, brk, fork and vfork, one after the other
 //   special            mlockall, MAP_POPULATE, O_DIRECT, futex, pipes and growing stacks on memory that was not touched before
 //   storm THREADS SECONDS [host]  all of these at once on memory whose bytes are known; without mremap and node 1 where it may be the host's
 //   refused            a touch under a policy of node 1 is SIGBUS
 //   sum                the pages of numa_maps and of meminfo, `maps=N figures=N`
 #include "client.h"
+#include <linux/capability.h>
 #include <linux/futex.h>
 #include <linux/mempolicy.h>
 #include <pthread.h>
@@ -21,11 +29,19 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#ifndef MADV_SOFT_OFFLINE
+#define MADV_SOFT_OFFLINE 101
+#endif
 #define WINDOW (128UL << 10)
 
 static void expect(const char *what, long value, long expected) {
     errno = 0;
     if (value != expected) fail("%s: %ld, not %ld", what, value, expected);
+}
+
+static void expect_error(const char *what, long value, int error) {
+    int found = errno;
+    if (value != -1 || found != error) fail("%s: %ld and errno %d, not %d", what, value, found, error);
 }
 
 static char *map(size_t length) {
@@ -320,7 +336,136 @@ static void count_failure(int signal, siginfo_t *info, void *context) {
 
 static void end(int signal) {
     (void)signal;
-    is_over = 1;
+    is_over++;
+}
+
+static volatile int is_storing;
+
+static void store(int signal) {
+    (void)signal;
+    is_storing = 1;
+}
+
+// A load, or a store, is SIGBUS at its address.
+static void expect_failure(char *address, int is_store) {
+    failing = address;
+    if (sigsetjmp(back, 1)) return;
+    if (is_store)
+        *(volatile char *)address = 1;
+    else
+        (void)*(volatile char *)address;
+    fail("a page that did not fail");
+}
+
+static char *map_shared(size_t length) {
+    char *memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) fail("mmap");
+    return memory;
+}
+
+static void shared(void) {
+    const size_t size = 2 * WINDOW;
+    // Neighbours of private memory, and of each other.
+    char *before = map(size), *memory = map_shared(size), *other = map_shared(size);
+    bind_to(memory, WINDOW, 2, 0);
+    touch(before, size);
+    touch(memory, size);
+    expect_nodes("private memory", before, size, 0);
+    expect_nodes("the bound part", memory, WINDOW, 1);
+    expect_nodes("the rest", memory + WINDOW, WINDOW, 0);
+    expect("what was not touched", node_of(other), -ENOENT);
+    void *page = memory + WINDOW;
+    int target = 1, status = -1;
+    expect("move_pages alone", syscall(SYS_move_pages, 0, 1UL, &page, &target, &status, MPOL_MF_MOVE), 0);
+    expect("moved", status, 1);
+    int ends[2];
+    if (pipe(ends)) fail("pipe");
+    pid_t child = fork();
+    if (child == 0) {
+        close(ends[1]);
+        expect_nodes("the child's view of it", memory, WINDOW + PAGE, 1);
+        expect_bytes("the bytes", memory, size);
+        touch(other, size);
+        expect_nodes("touched by the child", other, size, 0);
+        munmap(before, size);
+        memory[WINDOW] = 99;
+        char byte;
+        if (read(ends[0], &byte, 1)) fail("read");
+        expect_nodes("moved by the parent", memory, size, 0);
+        _exit(0);
+    }
+    unsigned long first = 1;
+    if (syscall(SYS_mbind, other, size, MPOL_BIND, &first, 64UL, MPOL_MF_MOVE)) fail("mbind");
+    expect_error("a strict mbind of what two map", syscall(SYS_mbind, memory, size, MPOL_BIND, &first, 64UL, MPOL_MF_MOVE | MPOL_MF_STRICT), EIO);
+    expect_nodes("which stays", memory, WINDOW, 1);
+    target = 0;
+    expect("move_pages of what two map", syscall(SYS_move_pages, 0, 1UL, &page, &target, &status, MPOL_MF_MOVE), 0);
+    expect("its status", status, -EACCES);
+    for (size_t i = 0; i < size; i += PAGE) {
+        page = memory + i;
+        if (syscall(SYS_move_pages, 0, 1UL, &page, &target, &status, MPOL_MF_MOVE_ALL)) fail("move_pages");
+        expect("moved with MPOL_MF_MOVE_ALL", status, 0);
+    }
+    close(ends[0]);
+    close(ends[1]);
+    expect("the child's end", wait_for(child), 0);
+    expect("the child's store", memory[WINDOW], 99);
+    expect_nodes("what the child touched", other, size, 0);
+    expect_bytes("its bytes", other, size);
+    memory[WINDOW] = (char)(WINDOW >> 12);
+    char *moved = mremap(memory, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, map(size));
+    if (moved == MAP_FAILED) fail("mremap");
+    expect_nodes("moved by mremap", moved, size, 0);
+    expect_bytes("moved by mremap", moved, size);
+    munmap(moved, WINDOW);
+    expect_nodes("what is left", moved + WINDOW, WINDOW, 0);
+    if (madvise(other, size, MADV_DONTNEED)) fail("madvise");
+    expect_bytes("what was not needed for a while", other, size);
+    // The last one frees it.
+    munmap(moved + WINDOW, WINDOW);
+    munmap(other, size);
+}
+
+static void inject(void) {
+    struct sigaction failure = {.sa_sigaction = count_failure, .sa_flags = SA_SIGINFO};
+    sigaction(SIGBUS, &failure, NULL);
+    char *memory = map(4 * WINDOW);
+    touch(memory, WINDOW);
+    expect_error("not aligned", madvise(memory + 1, PAGE, MADV_HWPOISON), EINVAL);
+    expect("nothing", madvise(memory, 0, MADV_HWPOISON), 0);
+    expect_error("not mapped", madvise((char *)0x10000, PAGE, MADV_HWPOISON), EFAULT);
+    expect("a soft offline", madvise(memory, 4 * PAGE, MADV_SOFT_OFFLINE), 0);
+    expect_bytes("what went offline", memory, WINDOW);
+    expect("a page that was not touched", madvise(memory + 2 * WINDOW, PAGE, MADV_SOFT_OFFLINE), 0);
+    expect("a poison", madvise(memory + 8 * PAGE, 2 * PAGE, MADV_HWPOISON), 0);
+    expect_error("a poison of a poisoned page", madvise(memory + 8 * PAGE, PAGE, MADV_HWPOISON), EHWPOISON);
+    // Again and again, at any byte, from a load and from a store.
+    for (int round = 0; round < 3; round++)
+        for (int page = 8; page < 10; page++)
+            for (int offset = 0; offset < 2; offset++) expect_failure(memory + page * PAGE + 123 * offset, offset);
+    expect("touches that failed", failed, 12);
+    expect("of these with BUS_MCEERR_AR", wants_action, 12);
+    int ends[2];
+    if (pipe(ends) || write(ends[1], "hello", 5) != 5) fail("pipe");
+    expect_error("a read to a poisoned page", read(ends[0], memory + 8 * PAGE, 5), EFAULT);
+    failing = NULL;
+    expect("the page before", memory[7 * PAGE], 7);
+    expect("the page behind", memory[10 * PAGE], 10);
+    if (madvise(memory + 8 * PAGE, 2 * PAGE, MADV_DONTNEED)) fail("madvise");
+    expect("a new page", memory[8 * PAGE], 0);
+    // Without the right.
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct rights[2];
+    if (syscall(SYS_capget, &header, rights)) fail("capget");
+    rights[0].effective &= ~(1u << CAP_SYS_ADMIN);
+    if (syscall(SYS_capset, &header, rights)) fail("capset");
+    expect_error("without CAP_SYS_ADMIN", madvise(memory, PAGE, MADV_HWPOISON), EPERM);
+}
+
+static long count_on(char *memory, size_t length, int node) {
+    long count = 0;
+    for (size_t page = 0; page < length; page += PAGE) count += node_of(memory + page) == node;
+    return count;
 }
 
 static long count_of(FILE *file, const char *word, long unit) {
@@ -343,6 +488,19 @@ int main(int count, char **arguments) {
     } else if (!strcmp(what, "touch")) {
         size_t size = number(arguments[2]);
         touch(map(size), size);
+    } else if (!strcmp(what, "spread")) {
+        size_t size = number(arguments[2]);
+        char *memory = map(size);
+        touch(memory, size);
+        long counts[1024] = {0};
+        for (size_t page = 0; page < size; page += PAGE) {
+            int node = node_of(memory + page);
+            if (node < 0 || node >= 1024) fail("a page: %d", node);
+            counts[node]++;
+        }
+        for (int node = 0; node < 1024; node++)
+            if (counts[node]) printf("%d=%ld\n", node, counts[node]);
+        return 0;
     } else if (!strcmp(what, "exec")) {
         touch(map(16 << 20), 16 << 20);
         execl("/proc/self/exe", "anonymous", "place", arguments[2], arguments[3], (char *)NULL);
@@ -359,6 +517,67 @@ int main(int count, char **arguments) {
         expect_bytes("what was held", memory, size);
         printf("end\n");
         return 0;
+    } else if (!strcmp(what, "lock")) {
+        size_t size = number(arguments[2]);
+        char *memory = map(size);
+        touch(memory, size / 2);
+        struct sigaction action = {.sa_handler = end};
+        sigaction(SIGTERM, &action, NULL);
+        if (mlock(memory, size)) fail("mlock");
+        char *mapped = mmap(NULL, WINDOW, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_LOCKED, -1, 0);
+        if (mapped == MAP_FAILED) fail("mmap");
+        expect("an unlock of what is not mapped", munlock((char *)0x10000, PAGE), -1);
+        printf("ok\n");
+        fflush(stdout);
+        while (!is_over) pause();
+        if (munlock(memory, size) || munmap(mapped, WINDOW)) fail("munlock");
+        printf("ok\n");
+        fflush(stdout);
+        while (is_over < 2) pause();
+        return 0;
+    } else if (!strcmp(what, "warm")) {
+        size_t size = number(arguments[2]);
+        char *memory = map(size);
+        touch(memory, size);
+        struct sigaction action = {.sa_handler = end};
+        sigaction(SIGTERM, &action, NULL);
+        for (long round = 0; !is_over; round++) {
+            for (size_t page = 0; page < size / 2; page += PAGE) ((volatile char *)memory)[page + 1] = (char)round;
+            if (round == 1) {
+                printf("ok\n");
+                fflush(stdout);
+            }
+        }
+        printf("hot=%ld cold=%ld\n", count_on(memory, size / 2, 0), count_on(memory + size / 2, size / 2, 1));
+        expect_bytes("what was touched", memory, size);
+        return 0;
+    } else if (!strcmp(what, "forks")) {
+        size_t size = number(arguments[2]);
+        char *memory = map(size);
+        bind_to(memory, size, 2, 0);
+        touch(memory, size);
+        struct sigaction action = {.sa_handler = end};
+        sigaction(SIGTERM, &action, NULL);
+        struct sigaction storing = {.sa_handler = store};
+        sigaction(SIGUSR1, &storing, NULL);
+        pid_t child = fork();
+        if (child == 0) {
+            while (!is_over) {
+                pause();
+                if (is_storing) memset(memory, 9, size);
+            }
+            _exit(0);
+        }
+        printf("child=%d\n", child);
+        fflush(stdout);
+        while (!is_over) pause();
+        kill(child, SIGTERM);
+        expect("the child's end", wait_for(child), 0);
+        return 0;
+    } else if (!strcmp(what, "shared")) {
+        shared();
+    } else if (!strcmp(what, "inject")) {
+        inject();
     } else if (!strcmp(what, "fail")) {
         size_t size = number(arguments[2]);
         char *memory = map(size);

@@ -54,6 +54,38 @@ struct AddressSpaceTests {
         try machine.checkInvariants()
     }
 
+    /// Says that a program stores to some pages again and again, and to no others.
+    private final class Use: MappingInvalidator {
+        let pages: RangeSet<UInt64>
+        init(_ pages: RangeSet<UInt64>) { self.pages = pages }
+        func invalidate(_ buffer: Buffer, pages: Range<UInt64>) {}
+        func use(of space: Buffer, pages: [Range<UInt64>]) -> ProgramUse? {
+            ProgramUse(stored: RangeSet(pages).intersection(self.pages), origin: onNode0)
+        }
+    }
+
+    @Test("Reclaim demotes what is not stored to, and neither what is nor what is locked; without an answer it stays")
+    func reclaim() throws {
+        let machine = try Machine(ram: 16, coherent: [16], isolation: .none)
+        let space = machine.makeAddressSpace()
+        _ = try touch(0, of: space, on: machine, around: 0..<1024)
+        machine.setLocked(true, of: space, bytes: pages(900..<1024))
+        let targets = [machine.nodes[1]]
+        #expect(try machine.reclaim(1024, of: machine.nodes[0], demotingTo: targets, waitForUse: {}) == 0)
+        let first = Self.base >> 12
+        machine.setInvalidator(Use(RangeSet(first..<first + 300)))
+        #expect(try machine.reclaim(1024, of: machine.nodes[0], demotingTo: targets, waitForUse: {}) == 600)
+        for (page, expected) in [(0, 0), (299, 0), (300, 1), (899, 1), (900, 0), (1023, 0)] as [(UInt64, Int)] {
+            #expect(node(page, of: space, on: machine) == expected, "page \(page)")
+        }
+        let usage = machine.nodes[0].usage
+        #expect(usage.activeAnonymous == 300 && usage.active == 300)
+        try machine.checkInvariants()
+        machine.remove(space)
+        #expect(machine.nodes[0].usage.active == 0)
+        try machine.checkInvariants()
+    }
+
     @Test("The policy of the task, cpusets and isolation hold, as for buffers")
     func policies() throws {
         let machine = try Machine(ram: 16, coherent: [2, 16], isolation: .restricted)
@@ -112,16 +144,6 @@ struct AddressSpaceTests {
         machine.remove(space)
     }
 
-    @Test("Reclaim takes none of it, for nobody sees whether it is in use")
-    func reclaim() throws {
-        let machine = try Machine(ram: 16, coherent: [16])
-        let space = machine.makeAddressSpace()
-        _ = try touch(0, of: space, on: machine, around: 0..<512)
-        #expect(try machine.reclaim(512, of: machine.nodes[0], demotingTo: [machine.nodes[1]], waitForUse: {}) == 0)
-        #expect(machine.pages(of: space) == [0: 512])
-        machine.remove(space)
-    }
-
     @Test("What a fork has not room for is left without frames")
     func scarceFork() throws {
         let machine = try Machine(ram: 2, coherent: [2], isolation: .exclusive)
@@ -174,6 +196,7 @@ struct AddressSpaceTests {
         struct Table {
             var nodes: [Int?] = Array(repeating: nil, count: AddressSpaceTests.span)
             var policies = Array(repeating: 0, count: AddressSpaceTests.span)
+            var isLocked = Array(repeating: false, count: AddressSpaceTests.span)
         }
         var spaces: [(space: Buffer, table: Table)] = [(machine.makeAddressSpace(), Table())]
         for step in 0..<600 {
@@ -182,7 +205,22 @@ struct AddressSpaceTests {
             let start = random(Self.span)
             let end = min(Self.span, start + 1 + random(80))
             let range = pages(UInt64(start)..<UInt64(end))
-            switch random(9) {
+            switch random(12) {
+            case 9:
+                let elder = spaces[random(spaces.count)]
+                guard elder.space !== space else { continue }
+                machine.share(space, bytes: range, with: elder.space)
+                for page in start..<end where elder.table.nodes[page] != nil { spaces[index].table.nodes[page] = nil }
+            case 10:
+                let elder = spaces[random(spaces.count)]
+                #expect(machine.copy(elder.space, to: space, bytes: range) == 0)
+                for page in start..<end where spaces[index].table.nodes[page] == nil {
+                    spaces[index].table.nodes[page] = elder.table.nodes[page]
+                }
+            case 11:
+                let isLocked = random(2) == 0
+                machine.setLocked(isLocked, of: space, bytes: range)
+                for page in start..<end { spaces[index].table.isLocked[page] = isLocked }
             case 0, 1, 2:
                 let page = start + random(end - start)
                 let got = try touch(UInt64(page), of: space, on: machine, around: UInt64(start)..<UInt64(end))
@@ -200,6 +238,7 @@ struct AddressSpaceTests {
                 machine.unmap(space, bytes: range)
                 for page in start..<end {
                     (spaces[index].table.nodes[page], spaces[index].table.policies[page]) = (nil, 0)
+                    spaces[index].table.isLocked[page] = false
                 }
             case 5:
                 let node = random(3)
@@ -219,12 +258,16 @@ struct AddressSpaceTests {
                     spaces[index].table.nodes[target + page - start] = spaces[index].table.nodes[page]
                     spaces[index].table.policies[target + page - start] = spaces[index].table.policies[page]
                     (spaces[index].table.nodes[page], spaces[index].table.policies[page]) = (nil, 0)
+                    spaces[index].table.isLocked[target + page - start] = spaces[index].table.isLocked[page]
+                    spaces[index].table.isLocked[page] = false
                 }
             default:
                 if spaces.count < 4 {
                     let child = machine.makeAddressSpace()
                     #expect(machine.copy(space, to: child) == 0)
                     spaces.append((child, spaces[index].table))
+                    // Locks are not inherited.
+                    spaces[spaces.count - 1].table.isLocked = Array(repeating: false, count: Self.span)
                 } else if random(3) == 0 {
                     machine.remove(space)
                     spaces.remove(at: index)
@@ -233,6 +276,12 @@ struct AddressSpaceTests {
             if step % 50 == 49 { try machine.checkInvariants() }
             for (space, table) in spaces {
                 try #require((0..<Self.span).map { node(UInt64($0), of: space, on: machine) } == table.nodes, "\(step)")
+            }
+            for node in 0..<3 {
+                let locked = spaces.reduce(0) { sum, space in
+                    sum + zip(space.table.nodes, space.table.isLocked).count { $0 == node && $1 }
+                }
+                try #require(machine.lockedPages(on: machine.nodes[node]) == locked, "\(step)")
             }
         }
         for (space, _) in spaces { machine.remove(space) }

@@ -125,6 +125,9 @@ final class NamedBuffers: BufferFiles, BufferFolder {
     }
 
     var hasMemoryOfPrograms: Bool { false }
+    func memory(ofTask task: Int32) -> Buffer? { nil }
+    var processesOfPrograms: (known: [Int32], others: Int) { ([], 0) }
+    var openers: Set<Int32> { [] }
 
     func name(of buffer: Buffer.ID) -> Uevent.Value {
         first { $1.id == buffer }.map { .buffer(Place(name: $0.name)) } ?? .text("(deleted)")

@@ -106,6 +106,23 @@ extension Mounts {
             }
         }
 
+        @Test("The same while their memory is reclaimed and balanced")
+        func stormUnderPressure() throws {
+            try TestMount.with(Machines.make(isolation: "none"), options: ["numa_balancing=3"]) { mount in
+                try mount.store("1", in: "sys/kernel/mm/numa/demotion_enabled")
+                try mount.store("20", in: "sys/kernel/cdm/numa_balancing_scan_period_ms")
+                let program = try Child(command(mount, "storm", 4, 4))
+                #expect(try program.line() == "begin")
+                while kill(program.pid, 0) == 0 {
+                    _ = try? mount.store("4M", in: "sys/devices/system/node/node0/reclaim")
+                }
+                let outcome = try program.finish(within: 60)
+                #expect(outcome.output == "ok\n" && outcome.ending == .exited(0), "\(outcome.output) \(outcome.errors)")
+                #expect(try mount.vmstat(0)["pgdemote_proactive", default: 0] > 0)
+                try expectNothingLeft(of: mount)
+            }
+        }
+
         @Test("A program that asks for more than its nodes have is killed, as Linux does it, and others are not")
         func exhaustion() throws {
             try TestMount.with(Machines.make(device: "64M")) { mount in
@@ -170,6 +187,163 @@ extension Mounts {
                 let outcome = try program.finish()
                 #expect(outcome.ending == .exited(0), "\(outcome.errors)")
                 #expect(outcome["bus"] == lost)
+                #expect(outcome["action"] == lost)
+                try expectNothingLeft(of: mount)
+            }
+        }
+
+        @Test("MADV_HWPOISON and MADV_SOFT_OFFLINE act on its pages; a failed page is BUS_MCEERR_AR at each touch")
+        func injection() throws {
+            try TestMount.with(checkingLeaks: false) { mount in
+                expect(try run(command(mount, "inject")))
+                #expect(try mount.word("sys/devices/system/node/node0/memory_failure/total") == "2")
+                try expectNothingLeft(of: mount)
+            }
+        }
+
+        @Test("Locked memory is unevictable and is not reclaimed, and moves all the same")
+        func locks() throws {
+            try TestMount.with(Machines.make(isolation: "none")) { mount in
+                try mount.store("1", in: "sys/kernel/mm/numa/demotion_enabled")
+                let program = try Child(command(mount, "lock", "16M"))
+                #expect(try program.line() == "ok")
+                // And a mapping of 128 KiB.
+                let locked = 16 << 10 | 128
+                #expect(try mount.meminfo(0)["Mlocked"] == locked)
+                #expect(try mount.meminfo(0)["Unevictable"] == locked)
+                #expect(try mount.vmstat(0)["nr_mlock"] == locked / 4)
+                // Everything else goes.
+                _ = try? mount.store("64M", in: "sys/devices/system/node/node0/reclaim")
+                #expect(try mount.meminfo(0)["Mlocked"] == locked)
+                try mount.store("\(program.pid) 0 1", in: "sys/kernel/cdm/migrate_pages")
+                #expect(try mount.meminfo(0)["Mlocked"] == 0)
+                #expect(try mount.meminfo(1)["Mlocked"] == locked)
+                try mount.store("\(program.pid) 1 0", in: "sys/kernel/cdm/migrate_pages")
+                program.kill(SIGTERM)
+                #expect(try program.line() == "ok")
+                #expect(try mount.meminfo(0)["Mlocked"] == 0)
+                #expect(try mount.meminfo(1)["Mlocked"] == 0)
+                _ = try? mount.store("64M", in: "sys/devices/system/node/node0/reclaim")
+                #expect(try mount.meminfo(1)["AnonPages", default: 0] > 8 << 10)
+                program.kill(SIGKILL)
+                _ = try program.finish()
+                try expectNothingLeft(of: mount)
+            }
+        }
+
+        @Test("Memory that a program does not store to is demoted, and what it stores to is spared")
+        func demotion() throws {
+            // A tenth of a second without the CPU, and a page counts as unused. That may be, but not every time.
+            let isHotSpared = try (0..<4).contains { _ in
+                var counts: (hot: Int, cold: Int) = (0, 0)
+                try TestMount.with(Machines.make(isolation: "none")) { mount in
+                    try mount.store("1", in: "sys/kernel/mm/numa/demotion_enabled")
+                    let program = try Child(command(mount, "warm", "16M"))
+                    #expect(try program.line() == "ok")
+                    _ = try? mount.store("8M", in: "sys/devices/system/node/node0/reclaim")
+                    #expect(try mount.vmstat(0)["pgdemote_proactive", default: 0] > 0)
+                    program.kill(SIGTERM)
+                    let outcome = try program.finish()
+                    #expect(outcome.ending == .exited(0), "\(outcome.errors)")
+                    counts = (outcome["hot"] ?? 0, outcome["cold"] ?? 0)
+                    try expectNothingLeft(of: mount)
+                }
+                return counts.hot > 1024 && counts.cold > 1024
+            }
+            #expect(isHotSpared)
+        }
+
+        @Test("Balancing brings what a program stores to where it runs", .enabled(if: Host.has("taskset")))
+        func balancing() throws {
+            try TestMount.with(Machines.four, options: ["numa_balancing=1"]) { mount in
+                try mount.store("20", in: "sys/kernel/cdm/numa_balancing_scan_period_ms")
+                let program = try Child(["taskset", "-c", "0"] + command(mount, "warm", "8M"))
+                #expect(try program.line() == "ok")
+                let placement = "sys/kernel/cdm/tasks/\(program.pid)/placement"
+                #expect(try !mount.text(placement).contains("N1="))
+                #expect(try run(["taskset", "-pc", "1", "\(program.pid)"]).succeeded)
+                let isMoved = try eventually {
+                    let pages = try mount.word(placement).split(separator: " ").first { $0.hasPrefix("N1=") }
+                    return pages.flatMap { Int($0.dropFirst(3)) } ?? 0 >= 1000
+                }
+                let last = try mount.text(placement)
+                #expect(isMoved, "\(last)")
+                program.kill(SIGTERM)
+                let outcome = try program.finish()
+                #expect(outcome.ending == .exited(0), "\(outcome.errors)")
+                // Half of it is not stored to.
+                #expect(outcome["cold"] == 0)
+                try expectNothingLeft(of: mount)
+            }
+        }
+
+        @Test("Figures of tasks: by the reader's numbers, for who may look into the process")
+        func tasks() throws {
+            try TestMount.with { mount in
+                let program = try Child(command(mount, "forks", "8M"))
+                let line = try program.line()
+                let child = try #require(Int(line.split(separator: "=").last ?? ""), "\(line)")
+                let tasks = mount.path + "/sys/kernel/cdm/tasks"
+                let parent = try #require(
+                    Int(
+                        String(
+                            decoding: FileManager.default.contents(atPath: "/proc/\(child)/stat") ?? Data(),
+                            as: UTF8.self
+                        )
+                        .split(separator: " ")[3]))
+                let listed = try FileManager.default.contentsOfDirectory(atPath: tasks)
+                #expect(listed.contains("\(parent)") && listed.contains("\(child)"), "\(listed)")
+                let folder = "sys/kernel/cdm/tasks/\(parent)"
+                let placement = try mount.text("\(folder)/placement")
+                #expect(placement.hasSuffix("N1=2048\n"), "\(placement)")
+                let resident = try #require(Int(try mount.word("\(folder)/resident")))
+                #expect(resident >= 8 << 20)
+                for process in [parent, child] {
+                    let policies = try mount.text("sys/kernel/cdm/tasks/\(process)/policy").split(separator: "\n")
+                    #expect(policies.first == "default")
+                    #expect(policies.dropFirst().contains { $0.hasSuffix(" 0x800000 bind:1") }, "\(policies)")
+                }
+                let other = try run(["setpriv", "--reuid=1234", "--clear-groups", "cat", "\(tasks)/\(child)/placement"])
+                #expect(other.errors.contains("Permission denied"), "\(other.output) \(other.errors)")
+                // Numbers of another namespace are others.
+                let inner =
+                    "ls \(tasks); sleep 5 < \(mount.path)/buffers & ls \(tasks)/$!; test -e \(tasks)/\(child) || echo none"
+                let namespace = try run(["unshare", "-pf", "sh", "-c", inner])
+                #expect(
+                    namespace.output == "placement\npolicy\nresident\nnone\n", "\(namespace.output) \(namespace.errors)"
+                )
+                program.kill(SIGTERM)
+                _ = try program.finish()
+                #expect(!FileManager.default.fileExists(atPath: "\(tasks)/\(child)"))
+                try expectNothingLeft(of: mount)
+            }
+        }
+
+        @Test("Shared memory without a file is one memory, whoever touches it, and goes with its last mapping")
+        func sharedMemory() throws {
+            try TestMount.with { mount in
+                expect(try run(command(mount, "shared")))
+                try expectNothingLeft(of: mount)
+                let figures = try mount.meminfo(0)
+                #expect(figures["Shmem"] == 0 && figures["FilePages"] == 0)
+            }
+        }
+
+        @Test("Pages that a fork shares count once, until somebody stores to them")
+        func sharing() throws {
+            try TestMount.with { mount in
+                let program = try Child(command(mount, "forks", "8M"))
+                let line = try program.line()
+                let child = try #require(pid_t(line.split(separator: "=").last ?? ""), "\(line)")
+                let isShared = try eventually { try mount.meminfo(1)["AnonPages"] == 8 << 10 }
+                let kilobytes = try mount.meminfo(1)["AnonPages"] ?? -1
+                #expect(isShared, "\(kilobytes) kB")
+                #expect(!(try mount.text("sys/kernel/cdm/tasks/\(child)/placement")).contains("N1="))
+                kill(child, SIGUSR1)
+                #expect(try eventually { try mount.meminfo(1)["AnonPages"] == 16 << 10 })
+                #expect(try mount.text("sys/kernel/cdm/tasks/\(child)/placement").contains("N1=2048"))
+                program.kill(SIGTERM)
+                _ = try program.finish()
                 try expectNothingLeft(of: mount)
             }
         }
@@ -187,6 +361,15 @@ extension Mounts {
                 }
                 try expectNothingLeft(of: mount)
             }
+        }
+
+        @Test(
+            "Whoever is killed at a random moment, nothing is left; Tests/Suites/kills does it for as long as one likes"
+        )
+        func randomKills() throws {
+            let script = Host.package.appending("Tests/Suites/kills").string
+            let outcome = try run(["sh", script, "3", Host.cdmfs], within: 60)
+            #expect(outcome.succeeded, "\(outcome.output) \(outcome.errors)")
         }
 
         @Test("Programs whose daemon is killed go on with memory of the host")

@@ -31,6 +31,9 @@ extension Mounts {
             try mount.makeBuffer("two/three", size: 4096)
             try FileManager.default.createDirectory(
                 atPath: mount.path + "/sys/fs/cgroup/four", withIntermediateDirectories: false)
+            // Whoever has a buffer open is listed as a task.
+            let holder = try FileHandle(forReadingFrom: URL(filePath: mount.path + "/buffers/one"))
+            defer { try? holder.close() }
             let walk = try run(["find", mount.path, "-mindepth", "1", "-printf", "%M %P\\n"])
             try #require(walk.succeeded, "\(walk.errors)")
             return walk.output.split(separator: "\n").map { line in
@@ -109,6 +112,7 @@ extension Mounts {
                 case let word where word.wholeMatch(of: /pci[0-9a-f]{4}:[0-9a-f]{2}/) != nil: return "pciDDDD:BB"
                 case let word where word.wholeMatch(of: /decoder[0-9]+\.[0-9]+/) != nil: return "decoderN.M"
                 case let word where word.wholeMatch(of: /dax[0-9]+\.0/) != nil: return "daxN.0"
+                case _ where Int(word) != nil: return "PID"
                 default:
                     for (prefix, letter) in [
                         ("node", "N"), ("memory_tier", "T"), ("memory", "M"), ("cpu", "N"), ("cdm", "N"),

@@ -11,6 +11,7 @@ final class FakeProgram: CallContext {
     var node = 0
     var cpu = 0
     var isPrivileged = true
+    var mayFailMemory = true
     var isOver = false
     /// Its own mappings, and those of others.
     var areas: [MemoryArea] = []

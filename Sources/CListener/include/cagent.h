@@ -30,9 +30,11 @@ struct clistener_agent {
 /// space, and waits until clistener_release_agent().
 ///
 /// - `stop` is a descriptor: once it is readable this waits no longer.
+/// - `redirects_getcpu` says whether getcpu(2) of the vDSO becomes a system call there.
 ///
 /// 0, or -1 and errno where the call still waits for its answer, or 1 where there is no agent and the call has been, or will be, repeated.
-int clistener_inject(int listener, const struct clistener_call *call, int stop, struct clistener_agent *agent);
+int clistener_inject(
+    int listener, const struct clistener_call *call, int stop, int redirects_getcpu, struct clistener_agent *agent);
 
 /// Begins to be told of what happens in the address space of an agent. 0 or a negative error.
 int clistener_begin_faults(int faults);
@@ -53,12 +55,20 @@ enum {
     CLISTENER_BRK = SYS_brk,
     CLISTENER_MMAP = SYS_mmap,
     CLISTENER_MREMAP = SYS_mremap,
-    CLISTENER_MADVISE = SYS_madvise,
+    CLISTENER_MLOCK = SYS_mlock,
+    CLISTENER_MLOCK2 = SYS_mlock2,
+    CLISTENER_MUNLOCK = SYS_munlock,
+    CLISTENER_MLOCKALL = SYS_mlockall,
+    CLISTENER_MUNLOCKALL = SYS_munlockall,
 #else
     CLISTENER_BRK = -1,
     CLISTENER_MMAP = -2,
     CLISTENER_MREMAP = -3,
-    CLISTENER_MADVISE = -4,
+    CLISTENER_MLOCK = -4,
+    CLISTENER_MLOCK2 = -5,
+    CLISTENER_MUNLOCK = -6,
+    CLISTENER_MLOCKALL = -7,
+    CLISTENER_MUNLOCKALL = -8,
 #endif
 };
 
@@ -96,6 +106,30 @@ int64_t clistener_fill_mark(int faults, uint64_t mark);
 
 /// Has touches of pages that are not there fail from now on. 0 or a negative error.
 int clistener_poison(int faults, uint64_t start, uint64_t length);
+
+/// Has stores to addresses counted from now on, beside first touches (UFFD_FEATURE_WP_ASYNC, of Linux 6.7). 0 or a negative error.
+int clistener_track_stores(int faults, uint64_t start, uint64_t length);
+
+/// The page map of a process, for clistener_stored(). Its descriptor, or -1 and errno.
+int clistener_open_page_map(int32_t process);
+
+/// Addresses of a range whose pages were stored to since they were asked for last (PAGEMAP_SCAN, of Linux 6.7), each as its start and its
+/// end. How many there are, or a negative error: -ENOSPC for more than `capacity`. It waits for as long as the address space is locked.
+int clistener_stored(int page_map, uint64_t start, uint64_t end, uint64_t *bounds, int capacity);
+
+/// Addresses of a range whose pages two processes have in the same memory, as after a fork until one of them stores to a page; each as its
+/// start and its end. Or, where `other` is negative, those that the one has at all. How many, at most `capacity`; `*end` is set to where
+/// the search has stopped. Negative where a page map cannot be read.
+int clistener_shared(int page_map, int other, uint64_t start, uint64_t *end, uint64_t *bounds, int capacity);
+
+/// Has the touch for which a thread waits fail as that of memory whose hardware failed: SIGBUS with BUS_MCEERR_AR and its address, by
+/// ptrace(2). It waits for the thread.
+///
+/// - `heal` takes what makes touches of the page fail away. It is called once the touch has failed, before the thread goes on.
+///
+/// 0; or -1 where a system call has touched it, which fails with EFAULT, or where somebody else traces the thread, which has SIGBUS with
+/// BUS_ADRERR.
+int clistener_fail_touch(int faults, int32_t thread, uint64_t address, uint64_t page, void (*heal)(void *), void *context);
 
 /// Wakes who waits for pages.
 void clistener_wake(int faults, uint64_t start, uint64_t length);

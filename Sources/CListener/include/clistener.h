@@ -11,13 +11,13 @@
 
 // Which calls a filter reports.
 enum {
-    /// The calls of NUMA policies and of pages' places.
+    /// The calls of NUMA policies, of pages' places and of the node of a CPU.
     CLISTENER_MEMORY = 1 << 0,
     /// Files that are opened to be read.
     CLISTENER_FILES = 1 << 1,
     /// The calls of CPUs, for a machine that has others than the host.
     CLISTENER_PROCESSORS = 1 << 2,
-    /// The calls that make, grow and move private anonymous memory; see cagent.h.
+    /// The calls that make, grow and move anonymous memory; see cagent.h.
     CLISTENER_ANONYMOUS = 1 << 3,
 };
 
@@ -34,6 +34,7 @@ struct clistener_call {
 
 // Numbers of calls, of this architecture.
 enum {
+    CLISTENER_MADVISE = SYS_madvise,
     CLISTENER_MBIND = SYS_mbind,
     CLISTENER_SET_MEMPOLICY = SYS_set_mempolicy,
     CLISTENER_GET_MEMPOLICY = SYS_get_mempolicy,

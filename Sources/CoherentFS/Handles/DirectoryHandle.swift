@@ -22,12 +22,12 @@ final class DirectoryHandle: OpenHandle, @unchecked Sendable {
     }
 
     /// Lists from now on what there is now: rewinddir(3), too.
-    private func begin() throws(Errno) {
+    private func begin(_ caller: Caller) throws(Errno) {
         directory.listed()
         if let last = directory.lastPlace {
             state.withLock { $0.last = last }
         } else {
-            let now = try directory.entries()
+            let now = try directory.entries(for: caller)
             state.withLock { $0.entries = now }
         }
     }
@@ -45,9 +45,10 @@ final class DirectoryHandle: OpenHandle, @unchecked Sendable {
     }
 
     override func list(_ request: consuming Request, size: Int, offset: Int64, isPlus: Bool) {
+        let caller = request.caller
         if offset == 0 {
             do throws(Errno) {
-                try begin()
+                try begin(caller)
             } catch {
                 request.error(error)
                 return
@@ -67,7 +68,7 @@ final class DirectoryHandle: OpenHandle, @unchecked Sendable {
             let entries = entries(from: place)
             if entries.isEmpty { break }
             for (next, entry) in entries {
-                isFull = !append(entry, at: next, to: &buffer, isPlus: isPlus, &told)
+                isFull = !append(entry, at: next, to: &buffer, isPlus: isPlus, for: caller, &told)
                 if isFull { break }
                 place = next + 1
             }
@@ -79,13 +80,13 @@ final class DirectoryHandle: OpenHandle, @unchecked Sendable {
 
     /// Adds a name to an answer; false when it does not fit. One that has gone meanwhile is left out.
     private func append(
-        _ entry: DirectoryEntry, at place: UInt64, to buffer: inout DirectoryBuffer, isPlus: Bool,
+        _ entry: DirectoryEntry, at place: UInt64, to buffer: inout DirectoryBuffer, isPlus: Bool, for caller: Caller,
         _ told: inout [InodeNumber]
     ) -> Bool {
         // Behind the place itself, and behind the two names that come first.
         let next = Int64(place) + 3
         guard isPlus else { return buffer.append(entry.name, inode: entry.number, type: entry.type, next: next) }
-        guard let (inode, timeout) = try? directory.child(entry.name) else { return true }
+        guard let (inode, timeout) = try? directory.child(entry.name, for: caller) else { return true }
         inodes.remember(inode)
         guard buffer.append(entry.name, entry: Entry(inode, timeout: timeout), next: next) else {
             inodes.forget(inode.number, count: 1)

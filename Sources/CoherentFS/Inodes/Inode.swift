@@ -44,11 +44,19 @@ class Inode: @unchecked Sendable {
     /// A name in this directory, and for how many seconds the kernel may trust it; nil where there is none.
     func child(_ name: FileName) throws(Errno) -> (inode: Inode, timeout: Double)? { throw .notDirectory }
 
+    /// The same for somebody, where names differ from reader to reader.
+    func child(_ name: FileName, for caller: Caller) throws(Errno) -> (inode: Inode, timeout: Double)? {
+        try child(name)
+    }
+
     /// The directory that a directory is in; nil where it is not known any more. The root is in itself.
     var parent: Inode? { nil }
 
     /// Every name in this directory.
     func entries() throws(Errno) -> [DirectoryEntry] { throw .notDirectory }
+
+    /// The same for somebody, where names differ from reader to reader.
+    func entries(for caller: Caller) throws(Errno) -> [DirectoryEntry] { try entries() }
 
     /// The place of the last name of a directory whose names keep their places in the listing, so that it can be listed bit
     /// by bit; nil where a listing takes every name at once.

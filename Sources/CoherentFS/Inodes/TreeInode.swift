@@ -92,10 +92,18 @@ final class TreeInode: Inode, @unchecked Sendable {
     }
 
     override func child(_ name: FileName) throws(Errno) -> (inode: Inode, timeout: Double)? {
+        try child(name, for: Client.nobody)
+    }
+
+    override func child(_ name: FileName, for caller: Caller) throws(Errno) -> (inode: Inode, timeout: Double)? {
+        try child(name, for: Client(caller))
+    }
+
+    private func child(_ name: FileName, for client: Client) throws(Errno) -> (inode: Inode, timeout: Double)? {
         guard case .directory(let directory) = item else { throw .notDirectory }
         if isGone { return nil }
         if let inode = tree.lasting(name, parent: number) { return (inode, TreeCache.forever) }
-        guard let found = directory.find(name.string) else { return nil }
+        guard let found = directory.find(name.string, for: client) else { return nil }
         let inode = tree.inode(
             of: found.item, name: name, parent: number, shownAs: shownNumber(of: name, found.item), in: shownNumber,
             isLasting: found.isLasting, lifetime: found.lifetime, inherited: lifetime, ownership: ownership)
@@ -109,10 +117,14 @@ final class TreeInode: Inode, @unchecked Sendable {
 
     override var parent: Inode? { tree.parent(of: self) }
 
-    override func entries() throws(Errno) -> [DirectoryEntry] {
+    override func entries() throws(Errno) -> [DirectoryEntry] { try entries(for: Client.nobody) }
+
+    override func entries(for caller: Caller) throws(Errno) -> [DirectoryEntry] { try entries(for: Client(caller)) }
+
+    private func entries(for client: Client) throws(Errno) -> [DirectoryEntry] {
         guard case .directory(let directory) = item else { throw .notDirectory }
         if isGone { return [] }
-        return directory.entries.map {
+        return directory.entries(for: client).map {
             let name = FileName($0.name)
             return DirectoryEntry(name: name, type: FileType($0.kind), number: shownNumber(of: name, nil))
         }

@@ -1,6 +1,7 @@
 import AttributeTree
 import CoherentMemory
 import Fuse
+import Glibc
 import Logging
 import MachineTopology
 public import SystemPackage
@@ -94,6 +95,10 @@ private struct Walk {
             guard let child = try inode.child(entry.name)?.inode else { continue }
             let general = Placeholder.general(entry.name.string)
             try visit(child, at: path.isEmpty ? general : "\(path)/\(general)")
+        }
+        // Every process has one, whether or not it is listed.
+        if path == "sys/kernel/cdm/tasks", let own = try inode.child(FileName("\(getpid())"))?.inode {
+            try visit(own, at: "\(path)/\(Placeholder.task)")
         }
     }
 }

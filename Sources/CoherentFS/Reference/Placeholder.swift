@@ -16,6 +16,8 @@ enum Placeholder {
     static let directory = "DIR"
     /// Stands for the name of a group of tasks.
     static let group = "GROUP"
+    /// Stands for the number of a process.
+    static let task = "PID"
 
     /// A name with its number, if it has one, replaced: `node1` is `nodeN`.
     static func general(_ name: String) -> String {
@@ -32,11 +34,12 @@ enum Placeholder {
             let isLetter = rest.count == 1 && (isUppercase(rest.first!) || rest.first == UInt8(ascii: "*"))
             if isNumber || isLetter { return "\(prefix)\(letter)" }
         }
-        return name
+        let isNumber = !name.isEmpty && name.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+        return isNumber ? task : name
     }
 
     /// Whether a name of the reference stands for any name at all.
-    static func isFree(_ name: String) -> Bool { name == buffer || name == directory || name == group }
+    static func isFree(_ name: String) -> Bool { name == buffer || name == directory || name == group || name == task }
 
     private static func isUppercase(_ byte: UInt8) -> Bool {
         (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte)

@@ -47,6 +47,8 @@ public final class Buffer: Sendable, Identifiable {
         var migrations = Migrations()
         /// Whether its pages may not move.
         var isPinned = false
+        /// Pages of a program's own memory that it has locked.
+        var locked = RangeSet<UInt64>()
         /// Touches of pages that may move to who touches them, while any device wants that.
         var touches: [UInt64: PageTouches] = [:]
         /// Pages that are on their way over a link that takes its time, if any are.
@@ -97,14 +99,14 @@ public final class Buffer: Sendable, Identifiable {
     }
 
     /// An address space, of which addresses are the offsets.
-    init(addressSpace id: UInt64, tables: TablePool, size: UInt64) {
+    init(addressSpace id: UInt64, tables: TablePool, size: UInt64, isShared: Bool) {
         self.id = id
         fixedSize = nil
         isAnonymous = true
         var initial = State(
             size: size, pages: PageSet(tables, owner: id), policy: .default, effective: .default, isDevice: false)
         initial.storage = .anonymous
-        initial.pages.isAnonymous = true
+        initial.pages.isAnonymous = !isShared
         state = Mutex(initial)
     }
 

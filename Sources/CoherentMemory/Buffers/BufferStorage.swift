@@ -38,8 +38,8 @@ extension Buffer.State {
     /// Whether the bytes are in the memory of a program.
     var isAnonymous: Bool { if case .anonymous = storage { true } else { false } }
 
-    /// Whether the machine sees which pages are in use: those that come through the page cache.
-    var seesUse: Bool { backing == nil && !isAnonymous }
+    /// Whether the bytes are in the storage of the page table.
+    var hasStorage: Bool { backing == nil && !isAnonymous }
 
     /// The frames of all its pages, while it is contiguous.
     var contiguous: FrameRun? {

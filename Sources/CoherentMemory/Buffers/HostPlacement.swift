@@ -55,7 +55,7 @@ extension Buffer.State {
     /// The same for pages of a tracked buffer that have just got their frames, before anything is stored to them. The caller
     /// holds the buffer's lock.
     func settleFresh(_ range: Range<UInt64>) {
-        guard pages.nodes.hasHostNodes, seesUse else { return }
+        guard pages.nodes.hasHostNodes, hasStorage else { return }
         let (nodes, tables) = (pages.nodes, pages.pool)
         var base = range.lowerBound & ~UInt64(TablePool.entries - 1)
         while base < range.upperBound, let (leaf, start) = pages.table.nextLeaf(from: base), start < range.upperBound {

@@ -14,6 +14,8 @@ final class Memory: Sendable {
     private let nextID = Atomic<UInt64>(1)
     /// The buffers whose pages are pinned.
     let pinned = Mutex<Set<UInt64>>([])
+    /// The address spaces of programs that have locked pages.
+    let locked = Mutex<Set<UInt64>>([])
     /// What stands between the machine and the programs that map its memory, if anything.
     let invalidator = Mutex<(any MappingInvalidator)?>(nil)
 
@@ -43,9 +45,9 @@ final class Memory: Sendable {
     }
 
     /// The address space of a program.
-    func makeAddressSpace(size: UInt64) -> Buffer {
+    func makeAddressSpace(size: UInt64, isShared: Bool) -> Buffer {
         let id = nextID.wrappingAdd(1, ordering: .relaxed).oldValue
-        let buffer = Buffer(addressSpace: id, tables: tables, size: size)
+        let buffer = Buffer(addressSpace: id, tables: tables, size: size, isShared: isShared)
         all.withLock { $0[id] = buffer }
         return buffer
     }
@@ -61,6 +63,7 @@ final class Memory: Sendable {
     func forget(_ buffer: Buffer) {
         _ = all.withLock { $0.remove(buffer.id) }
         pinned.withLock { _ = $0.remove(buffer.id) }
+        if buffer.isAnonymous { locked.withLock { _ = $0.remove(buffer.id) } }
     }
 
     /// Forgets the page tables of a device that is gone.

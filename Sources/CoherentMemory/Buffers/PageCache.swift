@@ -14,11 +14,36 @@ public protocol MappingInvalidator: Sendable {
     ///   - pages: the pages.
     ///   - next: pages whose write-back may start; the caller requests them again later.
     func writeBack(_ buffer: Buffer, pages: Range<UInt64>, next: Range<UInt64>)
+
+    /// The use of pages of a program's own memory, which is in no page cache, since it was asked for last. Waits a short time
+    /// at most. Nil if nobody knows.
+    ///
+    /// - Parameters:
+    ///   - space: the address space.
+    ///   - pages: the pages, one range or several.
+    func use(of space: Buffer, pages: [Range<UInt64>]) -> ProgramUse?
 }
 
 extension MappingInvalidator {
     /// Does nothing: the invalidation writes back.
     public func writeBack(_ buffer: Buffer, pages: Range<UInt64>, next: Range<UInt64>) {}
+
+    /// Nil: no program has memory of its own here.
+    public func use(of space: Buffer, pages: [Range<UInt64>]) -> ProgramUse? { nil }
+}
+
+/// The use that a program made of pages of its own memory.
+public struct ProgramUse: Sendable {
+    /// The pages that it stored to. Loads are not seen.
+    public var stored: RangeSet<UInt64>
+    /// The program, and the node on which it runs.
+    public var origin: Origin
+
+    /// A use of pages.
+    public init(stored: RangeSet<UInt64>, origin: Origin) {
+        self.stored = stored
+        self.origin = origin
+    }
 }
 
 /// The page cache as the machine deals with it. Called without locks but for turns.
@@ -29,6 +54,10 @@ extension Memory {
 
     func writeBack(_ buffer: Buffer, pages: Range<UInt64>, next: Range<UInt64>) {
         invalidator.withLock { $0 }?.writeBack(buffer, pages: pages, next: next)
+    }
+
+    func use(of space: Buffer, pages: [Range<UInt64>]) -> ProgramUse? {
+        invalidator.withLock { $0 }?.use(of: space, pages: pages)
     }
 
     /// Pages written back at once: 4 MiB, so that getting ready costs little, and whoever else waits for the workers does so

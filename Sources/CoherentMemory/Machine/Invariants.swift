@@ -57,8 +57,8 @@ extension Machine {
                         cached[node.index] += entry.isCached ? 1 : 0
                         written[node.index] += entry.isWritten ? 1 : 0
                         active[node.index] += entry.isActive ? 1 : 0
+                        if state.pages.isAnonymous { anonymous[node.index] += 1 }
                         if buffer.isAnonymous {
-                            anonymous[node.index] += 1
                             if entry.isCached || entry.isWritten { problem = "anonymous memory has bytes here" }
                         }
                         if entry.isUnmapping { problem = "page \(base + UInt64(slot)) is left unmapping" }
@@ -113,7 +113,8 @@ extension Machine {
             try require(
                 node.counters.huge.load(ordering: .relaxed) == huge[node.index], "node \(node.id): huge pages")
             try require(
-                node.counters.active.load(ordering: .relaxed) == active[node.index], "node \(node.id): active pages")
+                node.counters.active.load(ordering: .relaxed) + node.counters.activeAnonymous.load(ordering: .relaxed)
+                    == active[node.index], "node \(node.id): active pages")
             try require(
                 node.counters.anonymous.load(ordering: .relaxed) == anonymous[node.index],
                 "node \(node.id): anonymous pages")

@@ -25,9 +25,12 @@ extension Machine {
     ///
     /// Parts have policies as ranges of other buffers do; elsewhere that of the task holds.
     ///
-    /// - Parameter share: the user's share of the nodes that its frames count in; nil for none.
-    public func makeAddressSpace(share: FrameShare? = nil) -> Buffer {
-        let space = memory.makeAddressSpace(size: Self.addressLimit)
+    /// - Parameters:
+    ///   - share: the user's share of the nodes that its frames count in; nil for none.
+    ///   - isShared: whether it is memory without a name that several programs share, which counts as FilePages (Shmem) and not as
+    ///     AnonPages. Its offsets are those of the memory.
+    public func makeAddressSpace(share: FrameShare? = nil, isShared: Bool = false) -> Buffer {
+        let space = memory.makeAddressSpace(size: Self.addressLimit, isShared: isShared)
         space.setShare(share)
         return space
     }
@@ -79,31 +82,88 @@ extension Machine {
         let pages = bytes.lowerBound >> Page.shift..<bytes.upperBound >> Page.shift
         space.state.withLock { state in
             if !state.ranges.isEmpty { _ = state.ranges.set(nil, for: pages) }
+            state.locked.remove(contentsOf: pages)
         }
         memory.discard(space, pages: pages)
+    }
+
+    /// Locks addresses, including pages that get frames later, or unlocks them (mlock(2)). Reclaim skips locked pages, and they count
+    /// as unevictable. As in Linux they move all the same: to another node, and off memory that goes offline.
+    ///
+    /// - Parameter bytes: widened to whole pages.
+    public func setLocked(_ isLocked: Bool, of space: Buffer, bytes: Range<UInt64>) {
+        let pages = bytes.lowerBound >> Page.shift..<Page.count(of: bytes.upperBound)
+        let hasAny = space.state.withLock { state in
+            // One that has been removed has none.
+            guard state.size > 0, isLocked else {
+                state.locked.remove(contentsOf: pages)
+                return !state.locked.isEmpty
+            }
+            state.locked.insert(contentsOf: pages)
+            state.pages.update(pages) { $1.isActive = false }
+            return true
+        }
+        memory.locked.withLock { locked in
+            if hasAny { locked.insert(space.id) } else { locked.remove(space.id) }
+        }
+    }
+
+    /// The locked addresses of an address space.
+    public func lockedBytes(of space: Buffer) -> RangeSet<UInt64> {
+        RangeSet(
+            space.state.withLock { $0.locked }.ranges.map {
+                $0.lowerBound << Page.shift..<$0.upperBound << Page.shift
+            })
     }
 
     /// Gives a new address space what another one has: its policies, and for each page a frame of its own, on the same node as far as that
     /// has one, else by distance (dup_mmap()).
     ///
-    /// The copy of Linux is made page by page, at the first store to each; nobody sees that here, so that all are counted at once. A
-    /// page for which there is no frame is left without one.
+    /// The copy of Linux is made page by page, at the first store to each; nobody sees that here, so that all are counted at once, until
+    /// ``share(_:bytes:with:)`` tells what was not stored to. A page for which there is no frame is left without one.
     ///
     /// - Returns: how many pages were left without a frame.
     @discardableResult
     public func copy(_ space: Buffer, to child: Buffer) -> Int {
         let ranges = space.state.withLock { $0.ranges }
         child.state.withLock { $0.ranges = ranges }
+        return copy(space, to: child, bytes: 0..<Self.addressLimit)
+    }
+
+    /// Gives pages without frames that another address space has frames for frames of their own, on the same nodes as far as these have
+    /// any, else by distance.
+    ///
+    /// - Parameter bytes: whole pages.
+    /// - Returns: how many pages were left without a frame.
+    @discardableResult
+    public func copy(_ space: Buffer, to child: Buffer, bytes: Range<UInt64>) -> Int {
         var missing = 0
-        var position: UInt64 = 0
-        while let next = space.nextPage(from: position) {
-            let part = next..<HugePage.pages(around: next).upperBound
-            position = part.upperBound
-            for run in space.state.withLock({ $0.stretches(in: part) }) {
-                missing += child.state.withLock { $0.copy(run.pages, to: nodes[run.node], in: memory) }
-            }
+        forEachStretch(of: space, bytes: bytes) { pages, node in
+            missing += child.state.withLock { $0.copy(pages, to: nodes[node], in: memory) }
         }
         return missing
+    }
+
+    /// Frees the frames that a fork has given pages which two address spaces share on the host, where the older one has frames for them,
+    /// too.
+    ///
+    /// - Parameters:
+    ///   - space: the younger address space.
+    ///   - bytes: whole pages, which nobody has stored to since the fork.
+    ///   - elder: the older one.
+    public func share(_ space: Buffer, bytes: Range<UInt64>, with elder: Buffer) {
+        forEachStretch(of: elder, bytes: bytes) { pages, _ in memory.discard(space, pages: pages) }
+    }
+
+    /// Calls `body` with the pages of a range that have frames, in stretches that are each on one node, by its place. No lock is held.
+    private func forEachStretch(of space: Buffer, bytes: Range<UInt64>, _ body: (Range<UInt64>, Int) -> Void) {
+        var position = bytes.lowerBound >> Page.shift
+        let end = bytes.upperBound >> Page.shift
+        while position < end, let next = space.nextPage(from: position), next < end {
+            let part = next..<min(end, HugePage.pages(around: next).upperBound)
+            position = part.upperBound
+            for run in space.state.withLock({ $0.stretches(in: part) }) { body(run.pages, run.node) }
+        }
     }
 
     /// Moves what addresses have to others (move_vma()): the frames, failed ones too, and the policies.
@@ -125,6 +185,7 @@ extension Machine {
                 // One that is being removed part by part must not get anything where that has been.
                 guard state.size > 0 else { return }
                 state.movePolicies(pages, to: address >> Page.shift, isCopy: keepsPolicy)
+                state.moveLocks(pages, to: address >> Page.shift)
                 state.movePages(pages, to: address >> Page.shift, lost: &freed)
             }
         }
@@ -182,6 +243,16 @@ extension Buffer.State {
         for (part, old) in parts {
             let start = page + (old.lowerBound - range.lowerBound)
             _ = ranges.set((part.policy, part.effective), for: start..<start + UInt64(old.count))
+        }
+    }
+
+    /// What moves is locked where it comes to. What it leaves is empty.
+    fileprivate mutating func moveLocks(_ range: Range<UInt64>, to page: UInt64) {
+        let parts = locked.intersection(RangeSet(range)).ranges
+        locked.remove(contentsOf: range)
+        for part in parts {
+            let start = page + (part.lowerBound - range.lowerBound)
+            locked.insert(contentsOf: start..<start + UInt64(part.count))
         }
     }
 

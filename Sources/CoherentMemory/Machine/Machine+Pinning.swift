@@ -44,4 +44,19 @@ extension Machine {
             return sum + buffer.pages(onNode: node.index)
         }
     }
+
+    /// The number of pages of a node that programs have locked (mlock(2)).
+    public func lockedPages(on node: Node) -> Int {
+        memory.locked.withLock { $0 }.reduce(0) { sum, id in
+            guard let space = memory.buffer(id: id) else { return sum }
+            return sum
+                + space.state.withLock { state in
+                    var count = 0
+                    for range in state.locked.ranges {
+                        unsafe state.pages.forEachMatch(range, filter: .onNode(node.span)) { _, _ in count += 1 }
+                    }
+                    return count
+                }
+        }
+    }
 }

@@ -15,6 +15,8 @@ public struct NodeUsage: Sendable, Hashable {
     public var anonymous: Int
     /// Allocated pages that the scanner found in use repeatedly (Active); the others are inactive.
     public var active: Int
+    /// Those of programs' own memory among them (Active(anon)).
+    public var activeAnonymous: Int
     /// Pages that are in the kernel's page cache and may be mapped (Mapped).
     public var cached: Int
     /// Pages that were stored to (Dirty).
@@ -194,13 +196,16 @@ public final class Node: Sendable {
     public var usage: NodeUsage {
         let (cached, written) = (counters.cached.load(ordering: .relaxed), counters.written.load(ordering: .relaxed))
         let huge = counters.huge.load(ordering: .relaxed)
-        let active = counters.active.load(ordering: .relaxed)
+        let activeAnonymous = counters.activeAnonymous.load(ordering: .relaxed)
+        let active = counters.active.load(ordering: .relaxed) + activeAnonymous
         let anonymous = counters.anonymous.load(ordering: .relaxed)
         return zone.withLock { zone in
             // What the driver has is nobody's memory to count.
             guard allows(.node), isPresent else {
                 return NodeUsage(
-                    present: 0, free: 0, allocated: 0, anonymous: 0, active: 0, cached: 0, written: 0, huge: 0,
+                    present: 0, free: 0, allocated: 0, anonymous: 0, active: 0, activeAnonymous: 0, cached: 0,
+                    written: 0,
+                    huge: 0,
                     hugePool: HugePoolUsage(), contiguous: ContiguousUsage(),
                     poisoned: zone.failed.poisoned,
                     freeBlocks: Array(repeating: 0, count: BuddyAllocator.maximumOrder + 1))
@@ -210,6 +215,7 @@ public final class Node: Sendable {
                 present: zone.present, free: zone.free, allocated: zone.allocated,
                 anonymous: max(0, min(anonymous, zone.allocated)),
                 active: max(0, min(active, zone.allocated)),
+                activeAnonymous: max(0, min(activeAnonymous, anonymous, zone.allocated)),
                 cached: max(0, min(cached, inUse)), written: max(0, min(written, inUse)), huge: max(0, huge),
                 hugePool: zone.pool.usage, contiguous: zone.share.usage, poisoned: zone.failed.poisoned,
                 freeBlocks: zone.freeBlocks)

@@ -53,8 +53,10 @@ struct NodeCounters: ~Copyable, Sendable {
     let huge = Atomic<Int>(0)
     /// Pages of programs' own memory.
     let anonymous = Atomic<Int>(0)
-    /// Pages on the active list.
+    /// Pages on the active list, without those of programs' own memory.
     let active = Atomic<Int>(0)
+    /// Pages of programs' own memory on the active list.
+    let activeAnonymous = Atomic<Int>(0)
     let pressure = PressureCounters()
     let memoryFailures = TracedMutex(MemoryFailureStatistics())
     /// Pages that may be in the kernel's page cache.

@@ -8,7 +8,7 @@ struct PageSet: ~Copyable {
     private(set) var byNode: [Int] = []
     /// Pages whose memory failed: entries of the page table without a frame.
     private(set) var markers = 0
-    /// Whether they are a program's own memory. Set before there is a page.
+    /// Whether they count as anonymous: a program's own memory. Set before there is a page.
     var isAnonymous = false
     /// In whose share of the nodes they count; nil where they do not.
     private(set) var share: FrameShare?
@@ -29,7 +29,15 @@ struct PageSet: ~Copyable {
     func count(onNode index: Int) -> Int { index < byNode.count ? byNode[index] : 0 }
 
     /// For ``PageTally`` alone.
-    mutating func add(_ count: Int, node: Int) {
+    mutating func add(_ count: Int, active: Int = 0, node: Int) {
+        if active != 0 {
+            if isAnonymous {
+                nodes[node].counters.activeAnonymous.add(active)
+            } else {
+                nodes[node].counters.active.add(active)
+            }
+        }
+        if count == 0 { return }
         if byNode.count <= node {
             byNode.append(contentsOf: repeatElement(0, count: node + 1 - byNode.count))
         }

@@ -16,8 +16,8 @@ struct PageTally: ~Copyable {
             if entry.isHuge, !entry.isPooled, entry.pfn % UInt64(HugePage.frames) == 0 { huge += sign }
         }
 
+        /// Changes the counters of a node that do not depend on the owner.
         func apply(to node: Node, _ sign: Int) {
-            if active != 0 { node.counters.active.add(sign * active) }
             if cached != 0 { node.counters.cached.add(sign * cached) }
             if written != 0 { node.counters.written.add(sign * written) }
             if huge != 0 { node.counters.huge.add(sign * huge) }
@@ -32,14 +32,22 @@ struct PageTally: ~Copyable {
         @inline(__always)
         mutating func add(_ entry: PageTableEntry, _ sign: Int) { sums.add(entry, sign) }
 
-        /// Changes the node's counters, and returns how many pages it got.
-        mutating func flush() -> (node: Int, pages: Int)? {
+        /// Changes the node's counters, and returns what the owner is to count.
+        mutating func flush() -> Owned? {
             guard let node else { return nil }
             sums.apply(to: node, 1)
-            let result = (node.index, sums.pages)
+            let result = Owned(node: node.index, pages: sums.pages, active: sums.active)
             self = Part()
-            return result.1 == 0 ? nil : result
+            return result.pages == 0 && result.active == 0 ? nil : result
         }
+    }
+
+    /// Changes of counters that depend on the owner.
+    private struct Owned {
+        /// The place of the node.
+        var node: Int
+        var pages: Int
+        var active: Int
     }
 
     /// Pages that went from one node to another, with what they count for on either.
@@ -55,7 +63,7 @@ struct PageTally: ~Copyable {
     private var came = Part()
     private var markers = 0
     /// Pages that nodes got before the present ones, by the nodes' places.
-    private var earlier: [(node: Int, pages: Int)] = []
+    private var earlier: [Owned] = []
 
     private var moved: Moved
     /// The pages that got other frames, by the nodes that they went from and to; complete once the tally is flushed.
@@ -132,8 +140,12 @@ struct PageTally: ~Copyable {
         guard pages > 0 else { return }
         moved.sums.apply(to: moved.from, -1)
         moved.sums.apply(to: moved.to, 1)
-        moved.sums = Sums()
         let (from, to) = (moved.from.index, moved.to.index)
+        if moved.sums.active != 0 {
+            earlier.append(Owned(node: from, pages: 0, active: -moved.sums.active))
+            earlier.append(Owned(node: to, pages: 0, active: moved.sums.active))
+        }
+        moved.sums = Sums()
         if let known = crossings.firstIndex(where: { $0.from == from && $0.to == to }) {
             crossings[known].pages += pages
         } else {
@@ -141,7 +153,7 @@ struct PageTally: ~Copyable {
         }
     }
 
-    private static func select(_ node: Node, _ part: inout Part, _ earlier: inout [(node: Int, pages: Int)]) {
+    private static func select(_ node: Node, _ part: inout Part, _ earlier: inout [Owned]) {
         if let done = part.flush() { earlier.append(done) }
         part.node = node
     }
@@ -153,10 +165,10 @@ struct PageTally: ~Copyable {
             set.add(-crossing.pages, node: crossing.from)
             set.add(crossing.pages, node: crossing.to)
         }
-        if let done = left.flush() { set.add(done.pages, node: done.node) }
-        if let done = came.flush() { set.add(done.pages, node: done.node) }
+        if let done = left.flush() { set.add(done.pages, active: done.active, node: done.node) }
+        if let done = came.flush() { set.add(done.pages, active: done.active, node: done.node) }
         if !earlier.isEmpty {
-            for done in earlier { set.add(done.pages, node: done.node) }
+            for done in earlier { set.add(done.pages, active: done.active, node: done.node) }
             earlier = []
         }
         if markers != 0 { set.add(markers: markers) }

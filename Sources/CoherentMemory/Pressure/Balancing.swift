@@ -67,7 +67,8 @@ extension Balancer {
                 if left <= 0 || isCancelled() { return }
                 let part = max(position.page, next)..<HugePage.pages(around: next).upperBound
                 left -= buffer.migrationTurn.withLock { _ in
-                    buffer.unmapTurn.withLock { _ in mark(part, of: buffer, mode) }
+                    buffer.isAnonymous
+                        ? note(part, of: buffer, mode) : buffer.unmapTurn.withLock { _ in mark(part, of: buffer, mode) }
                 }
                 position.page = part.upperBound
             }
@@ -85,7 +86,7 @@ extension Balancer {
         let now = AccessHint.now
         buffer.state.withLock { state in
             guard !state.isDevice, !state.isPinned, state.huge != .pool, state.contiguous == nil,
-                state.seesUse, state.hasNoPolicy
+                state.hasStorage, state.hasNoPolicy
             else {
                 return
             }
@@ -114,6 +115,43 @@ extension Balancer {
         }
         memory.unmap(cached, of: buffer)
         return marked
+    }
+
+    /// The same for a program's own memory, where a touch of a page that is there does not show: each page that the program has stored
+    /// to since it was marked counts as one hinting fault, of the node on which the program runs now.
+    private func note(_ pages: Range<UInt64>, of space: Buffer, _ mode: BalancingMode) -> Int {
+        guard let use = memory.use(of: space, pages: [pages]) else { return 0 }
+        let now = AccessHint.now
+        return space.state.withLock { state in
+            guard state.hasNoPolicy else { return 0 }
+            var marked = 0
+            var tally = PageTally(nodes)
+            unsafe state.pages.forEachMatch(pages) { page, slot in
+                var entry = PageTableEntry(rawValue: unsafe slot.pointee)
+                let node = nodes.node(of: entry.pfn)
+                let usesTime = mode.contains(.tiering) && !node.isTopTier
+                guard node.allows(.numaBalancing), usesTime || mode.contains(.normal) else { return }
+                let frame = node.index(of: entry.pfn)
+                if !entry.isHinting {
+                    marked += 1
+                    node.counters.pressure.marked.add(1)
+                } else if use.stored.contains(page) {
+                    hinting.fault(&entry, page: page, in: state, origin: use.origin)
+                } else {
+                    if usesTime { node.frames.setHint(of: frame, to: AccessHint.untouched.rawValue) }
+                    return unsafe tally.set(slot, to: entry)
+                }
+                entry.isHinting = true
+                if usesTime {
+                    let wasHot = entry.hasHint && AccessHint(rawValue: node.frames.hint(of: frame)).wasHot
+                    node.frames.setHint(of: frame, to: AccessHint(markedAt: now, wasHot: wasHot).rawValue)
+                    entry.hasHint = true
+                }
+                unsafe tally.set(slot, to: entry)
+            }
+            tally.flush(in: &state.pages)
+            return marked
+        }
     }
 
     /// Moves the pages that hinting faults found misplaced.

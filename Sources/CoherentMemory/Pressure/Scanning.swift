@@ -21,7 +21,10 @@ extension Reclaimer {
     ///     inactive, referenced  in use: active         else: freed
     ///     active                in use: active         else: inactive
     ///
-    /// What devices use is looked at on their lists, by their rules. A huge page is one page here. Reserved ones are on no list.
+    /// A page of a program's own memory is in use if the program stored to it: loads are not seen. It begins as one in use.
+    ///
+    /// What devices use is looked at on their lists, by their rules. A huge page is one page here. Reserved ones are on no list, nor
+    /// are locked ones.
     ///
     /// - Returns: how many pages were freed, demoted ones among them, and how many moved.
     func visit(
@@ -59,11 +62,19 @@ extension Reclaimer {
         let frames = start..<start + UInt64(HugePage.frames)
         let target = eviction.targets.first { $0.room > 0 }
         let room = target?.room ?? 0
+        let isAnonymous = buffer.isAnonymous
+        var stored = RangeSet<UInt64>()
+        if isAnonymous {
+            let leaves = bases.map { $0..<$0 + UInt64(TablePool.entries) }
+            // Memory whose use nobody knows stays.
+            guard let use = memory.use(of: buffer, pages: leaves) else { return (0, 0) }
+            stored = use.stored
+        }
         buffer.unmapTurn.wait()
         let found = buffer.state.withLock { state in
             // The buffer may have become one of reserved huge pages, or a contiguous one, meanwhile. Of a direct one nobody
-            // knows which pages are in use, nor of a program's own memory.
-            guard state.huge != .pool, state.contiguous == nil, state.seesUse, !state.isPinned else {
+            // knows which pages are in use.
+            guard state.huge != .pool, state.contiguous == nil, state.backing == nil, !state.isPinned else {
                 return Findings()
             }
             var found = Findings()
@@ -74,6 +85,7 @@ extension Reclaimer {
             for base in bases {
                 let leaf = base..<base + UInt64(TablePool.entries)
                 unsafe state.pages.forEachMatch(leaf, filter: .frames(frames)) { page, slot in
+                    if isAnonymous, state.locked.contains(page) { return }
                     var entry = PageTableEntry(rawValue: unsafe slot.pointee)
                     if entry.isHuge, isHugeInUse == nil {
                         let unit = HugePage.pages(around: page)
@@ -90,10 +102,12 @@ extension Reclaimer {
                         node.counters.pressure.referenced.add(1)
                         return
                     }
-                    let isInUse = entry.isHuge ? isHugeInUse! : entry.isCached || entry.isAccessed
+                    let isInUse =
+                        entry.isHuge ? isHugeInUse! : entry.isCached || entry.isAccessed || stored.contains(page)
                     entry.isAccessed = false
                     visit(
-                        &entry, page: page, isInUse: isInUse, isZero: { unsafe memory.tables.isZero(slot) }, of: node,
+                        &entry, page: page, isInUse: isInUse,
+                        isZero: { unsafe !isAnonymous && memory.tables.isZero(slot) }, of: node,
                         eviction,
                         room: room, &found)
                     unsafe tally.set(slot, to: entry)

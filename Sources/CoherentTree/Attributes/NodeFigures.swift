@@ -9,14 +9,15 @@ enum NodeMeminfo {
     static func text(of subject: Subject<CoherentMemory.Node>) -> String {
         let node = subject.part
         let usage = node.usage
-        let (active, inactive, unevictable) = usage.lists(pinned: subject.machine.pinnedPages(on: node))
+        let lists = PageLists(of: node, usage, in: subject.machine)
         let (anonymous, file) = (usage.anonymous, usage.allocated - usage.anonymous)
         var pages: [(String, Int)] = [
             ("MemTotal", usage.present), ("MemFree", usage.free), ("MemUsed", usage.present - usage.free),
-            ("SwapCached", 0), ("Active", active), ("Inactive", inactive + anonymous), ("Active(anon)", 0),
-            ("Inactive(anon)", anonymous), ("Active(file)", active), ("Inactive(file)", inactive),
-            ("Unevictable", unevictable),
-            ("Mlocked", unevictable), ("Dirty", usage.written), ("Writeback", 0), ("FilePages", file),
+            ("SwapCached", 0), ("Active", lists.activeAnonymous + lists.active),
+            ("Inactive", lists.inactiveAnonymous + lists.inactive), ("Active(anon)", lists.activeAnonymous),
+            ("Inactive(anon)", lists.inactiveAnonymous), ("Active(file)", lists.active),
+            ("Inactive(file)", lists.inactive), ("Unevictable", lists.unevictable), ("Mlocked", lists.unevictable),
+            ("Dirty", usage.written), ("Writeback", 0), ("FilePages", file),
             ("Mapped", usage.cached), ("AnonPages", anonymous), ("Shmem", file), ("KernelStack", 0),
             ("PageTables", 0), ("SecPageTables", 0), ("NFS_Unstable", 0), ("Bounce", 0), ("WritebackTmp", 0),
             ("KReclaimable", 0), ("Slab", 0), ("SReclaimable", 0), ("SUnreclaim", 0), ("AnonHugePages", 0),
@@ -37,15 +38,24 @@ enum NodeMeminfo {
     }
 }
 
-extension NodeUsage {
-    /// The node's pages of files by the list that they are on; pinned ones are on none that reclaim looks at. Anonymous ones, whose
-    /// use nobody sees, are on the inactive list.
-    func lists(pinned: Int) -> (active: Int, inactive: Int, unevictable: Int) {
+/// The pages of a node by the list that they are on. Pinned and locked ones are on none that reclaim looks at.
+struct PageLists {
+    let active: Int
+    let inactive: Int
+    let activeAnonymous: Int
+    let inactiveAnonymous: Int
+    let unevictable: Int
+
+    init(of node: CoherentMemory.Node, _ usage: NodeUsage, in machine: Machine) {
         // Counted one after the other, while pages come and go.
-        let file = allocated - anonymous
-        let unevictable = min(pinned, file)
-        let active = min(active, file - unevictable)
-        return (active, file - unevictable - active, unevictable)
+        let file = usage.allocated - usage.anonymous
+        let pinned = min(machine.pinnedPages(on: node), file)
+        let locked = min(machine.lockedPages(on: node), usage.anonymous)
+        active = min(usage.active - usage.activeAnonymous, file - pinned)
+        inactive = file - pinned - active
+        activeAnonymous = min(usage.activeAnonymous, usage.anonymous - locked)
+        inactiveAnonymous = usage.anonymous - locked - activeAnonymous
+        unevictable = pinned + locked
     }
 }
 
@@ -59,7 +69,7 @@ enum NodeVmstat {
     /// What the simulation has of a node; every other key is 0.
     static func figures(of node: CoherentMemory.Node, in machine: Machine) -> [String: UInt64] {
         let usage = node.usage
-        let (active, inactive, unevictable) = usage.lists(pinned: machine.pinnedPages(on: node))
+        let lists = PageLists(of: node, usage, in: machine)
         let statistics = node.statistics
         let pressure = node.pressure
         return [
@@ -67,16 +77,18 @@ enum NodeVmstat {
             // Pages in free blocks of at least a pageblock (order 9).
             "nr_free_pages_blocks": UInt64(usage.freeBlocks.enumerated().dropFirst(9).reduce(0) { $0 + $1.1 << $1.0 }),
             "nr_free_cma": UInt64(usage.contiguous.free),
-            "nr_zone_inactive_anon": UInt64(usage.anonymous),
-            "nr_inactive_anon": UInt64(usage.anonymous),
+            "nr_zone_inactive_anon": UInt64(lists.inactiveAnonymous),
+            "nr_zone_active_anon": UInt64(lists.activeAnonymous),
+            "nr_inactive_anon": UInt64(lists.inactiveAnonymous),
+            "nr_active_anon": UInt64(lists.activeAnonymous),
             "nr_anon_pages": UInt64(usage.anonymous),
-            "nr_zone_inactive_file": UInt64(inactive),
-            "nr_zone_active_file": UInt64(active),
-            "nr_zone_unevictable": UInt64(unevictable),
-            "nr_mlock": UInt64(unevictable),
-            "nr_inactive_file": UInt64(inactive),
-            "nr_active_file": UInt64(active),
-            "nr_unevictable": UInt64(unevictable),
+            "nr_zone_inactive_file": UInt64(lists.inactive),
+            "nr_zone_active_file": UInt64(lists.active),
+            "nr_zone_unevictable": UInt64(lists.unevictable),
+            "nr_mlock": UInt64(lists.unevictable),
+            "nr_inactive_file": UInt64(lists.inactive),
+            "nr_active_file": UInt64(lists.active),
+            "nr_unevictable": UInt64(lists.unevictable),
             "nr_file_pages": UInt64(usage.allocated - usage.anonymous),
             "nr_shmem": UInt64(usage.allocated - usage.anonymous),
             "nr_mapped": UInt64(usage.cached),

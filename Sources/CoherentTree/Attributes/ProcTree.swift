@@ -54,18 +54,21 @@ enum ProcTree {
     private static func meminfo(_ machine: Machine) -> String {
         let nodes = nodes(of: machine)
         let usages = nodes.map(\.usage)
-        let lists = zip(nodes, usages).map { $1.lists(pinned: machine.pinnedPages(on: $0)) }
+        let lists = zip(nodes, usages).map { PageLists(of: $0, $1, in: machine) }
         func sum(_ figure: (NodeUsage) -> Int) -> Int { usages.reduce(0) { $0 + figure($1) } }
         let (active, inactive) = (lists.reduce(0) { $0 + $1.active }, lists.reduce(0) { $0 + $1.inactive })
         let unevictable = lists.reduce(0) { $0 + $1.unevictable }
+        let activeAnonymous = lists.reduce(0) { $0 + $1.activeAnonymous }
+        let inactiveAnonymous = lists.reduce(0) { $0 + $1.inactiveAnonymous }
         let anonymous = sum(\.anonymous)
         let file = sum(\.allocated) - anonymous
         let (total, free, huge) = (sum(\.present), sum(\.free), sum(\.hugePool.total))
         let reserve = nodes.reduce(0) { $0 + $1.watermarks.low }
         let pages: [(String, Int)] = [
             ("MemTotal", total), ("MemFree", free), ("MemAvailable", max(0, free - reserve)), ("Buffers", 0),
-            ("Cached", file), ("SwapCached", 0), ("Active", active), ("Inactive", inactive + anonymous),
-            ("Active(anon)", 0), ("Inactive(anon)", anonymous), ("Active(file)", active), ("Inactive(file)", inactive),
+            ("Cached", file), ("SwapCached", 0), ("Active", activeAnonymous + active),
+            ("Inactive", inactiveAnonymous + inactive), ("Active(anon)", activeAnonymous),
+            ("Inactive(anon)", inactiveAnonymous), ("Active(file)", active), ("Inactive(file)", inactive),
             ("Unevictable", unevictable), ("Mlocked", unevictable), ("SwapTotal", 0), ("SwapFree", 0), ("Zswap", 0),
             ("Zswapped", 0), ("Dirty", sum(\.written)), ("Writeback", 0), ("AnonPages", anonymous),
             ("Mapped", sum(\.cached)),

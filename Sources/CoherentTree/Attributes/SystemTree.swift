@@ -69,6 +69,7 @@ package struct SystemTree {
                             .attributes(HardwarePoisonAttributes.table, of: services.machine),
                             PressureAttributes.directory(services),
                             ProcTree.directory(services),
+                            TaskTree.directory(services),
                             .attribute(NumaMapsQuestion.attribute) { _ in NumaMapsQuestion(services) },
                             .stream(UeventLog.stream(services.uevents)),
                             TraceAttributes.directory(services),

@@ -11,6 +11,7 @@ package struct Credentials: Sendable {
         case readAndSearch = 2  // CAP_DAC_READ_SEARCH
         case owner = 3  // CAP_FOWNER
         case lockMemory = 14  // CAP_IPC_LOCK
+        case trace = 19  // CAP_SYS_PTRACE
         case overrideQuota = 24  // CAP_SYS_RESOURCE
     }
 

@@ -28,7 +28,19 @@ extension TreeServices {
         }
     }
 
-    /// The ranges of each buffer that a process maps. A device's memory is no task's to move about, as in Linux what a
+    /// The own memory of a process; nil where that is the host's.
+    ///
+    /// - Throws: ESRCH for no such process, ETIMEDOUT for one that does not let itself be read.
+    func ownMemory(of process: TaskIdentity) throws(Errno) -> Buffer? {
+        let files = files
+        let memory = try processes.inspector.read(process, of: { processes.user(of: process.id) }) { _ in
+            .success(files.memory(ofTask: process.id))
+        }
+        guard processes.identity(of: process.id) == process else { throw .noSuchProcess }
+        return memory
+    }
+
+    /// The ranges of each buffer that a process maps, and all of its own memory. A device's memory is no task's to move about, as in Linux what a
     /// driver maps is not (vma_migratable()).
     private func mappedRanges(of process: TaskIdentity) throws(Errno) -> [(buffer: Buffer, ranges: [Range<UInt64>])] {
         var ranges: [Buffer.ID: (buffer: Buffer, ranges: [Range<UInt64>])] = [:]
@@ -36,6 +48,7 @@ extension TreeServices {
             let buffer = mapping.buffer
             ranges[buffer.id, default: (buffer, [])].ranges.append(mapping.bytes)
         }
+        if let own = try ownMemory(of: process) { ranges[own.id] = (own, [0..<Machine.addressLimit]) }
         return ranges.values.sorted { $0.buffer.id < $1.buffer.id }
     }
 
@@ -61,18 +74,22 @@ extension TreeServices {
         isCancelled: () -> Bool
     ) throws(Errno) {
         var failure: Errno?
-        for mapping in try mappings(of: process) {
-            let part = mapping.addresses.clamped(to: addresses)
-            guard !part.isEmpty else { continue }
-            let start = mapping.bytes.lowerBound + (part.lowerBound - mapping.addresses.lowerBound)
-            let range = start..<start + UInt64(part.count)
+        func move(_ range: Range<UInt64>, of buffer: Buffer) throws(Errno) {
             do throws(Errno) {
-                try machine.migrate(
-                    mapping.buffer, ranges: [range], to: node, account: account, isCancelled: isCancelled)
+                try machine.migrate(buffer, ranges: [range], to: node, account: account, isCancelled: isCancelled)
             } catch  where error == .noMemory || error == .resourceBusy {
                 failure = error
             }
         }
+        for mapping in try mappings(of: process) {
+            let part = mapping.addresses.clamped(to: addresses)
+            guard !part.isEmpty else { continue }
+            let start = mapping.bytes.lowerBound + (part.lowerBound - mapping.addresses.lowerBound)
+            try move(start..<start + UInt64(part.count), of: mapping.buffer)
+        }
+        // Of its own memory, addresses are the offsets.
+        let own = addresses.clamped(to: 0..<Machine.addressLimit)
+        if !own.isEmpty, let memory = try ownMemory(of: process) { try move(own, of: memory) }
         if let failure { throw failure }
     }
 

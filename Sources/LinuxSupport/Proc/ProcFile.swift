@@ -77,6 +77,13 @@ public enum ProcFile {
         return unsafe stat(path, &status) == 0 ? UInt64(status.st_ino) : nil
     }
 
+    /// The owner of /proc/PID: the effective user and group of the process, or root if only root may look into it; nil if there is no
+    /// such process.
+    public static func owner(of process: Int32) -> (user: UInt32, group: UInt32)? {
+        var status = stat()
+        return unsafe stat("/proc/\(process)", &status) == 0 ? (status.st_uid, status.st_gid) : nil
+    }
+
     /// The value of a decimal digit; nil for another byte.
     @inlinable
     public static func digit(_ byte: UInt8) -> UInt64? {

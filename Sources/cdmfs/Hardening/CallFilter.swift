@@ -57,6 +57,7 @@ enum CallFilter {
             "pidfd_open", "pidfd_getfd", "pidfd_send_signal", "process_vm_readv", "process_madvise", "wait4",
         ],
         "agents in programs, which send descriptors": ["recvfrom", "recvmsg", "shutdown"],
+        "the signal of a program that touches memory that failed": ["ptrace"],
         "syslog": ["connect", "sendto", "sendmsg", "getsockname", "getpeername", "getsockopt", "setsockopt"],
         "unmounting, and removal of a directory that was made for the mount": ["umount2", "rmdir"],
     ]
@@ -77,7 +78,7 @@ enum CallFilter {
 
     /// What nobody but an intruder asks for.
     static let fatal = [
-        "execve", "execveat", "ptrace", "init_module", "finit_module", "delete_module", "kexec_load", "kexec_file_load",
+        "execve", "execveat", "init_module", "finit_module", "delete_module", "kexec_load", "kexec_file_load",
         "bpf",
         "setns", "pivot_root", "chroot", "reboot", "swapon", "swapoff", "iopl", "ioperm", "userfaultfd", "add_key",
         "request_key",

@@ -4,6 +4,10 @@ import CoherentTree
 extension Manual {
     private static let truth =
         "what begins with 1, y, t, e or on, or with 0, n, f, d or of, in either case (kstrtobool())"
+    private static let taskErrors: KeyValuePairs = [
+        "EACCES": "a process that the reader may not look into (PTRACE_MODE_READ)", "ESRCH": "the process has ended",
+        "ETIMEDOUT": "the address space of the process, or of other processes of its user, stays locked",
+    ]
     private static let balancing = "/sys/kernel/debug/sched/numa_balancing; kernel/sched/debug.c"
 
     /// sys/kernel, but for the controls of buffers.
@@ -268,6 +272,26 @@ extension Manual {
                         "EINTR": "interrupted; pages that have moved stay moved",
                         "ETIMEDOUT": "the address space of the task, or of other tasks of its user, stays locked",
                     ], text: numbers, linux: "migrate_virtual_range() of the 2016 proposal")
+            ]),
+        Chapter(
+            "sys/kernel/cdm/tasks",
+            summary:
+                "A directory for each process, by the reader's numbers. Listed are programs under `cdmfs run` and processes that have a buffer open.",
+            linux: "/proc"),
+        Chapter(
+            "sys/kernel/cdm/tasks/PID",
+            summary: "Memory of a process: its own under `cdmfs run`, and the buffers that it maps.",
+            linux: "/proc/PID",
+            [
+                "resident": ManualPage(
+                    reads: "bytes", errors: taskErrors,
+                    text: "The pages with frames: of its own memory, and of what it maps of buffers, for each mapping."),
+                "placement": ManualPage(reads: "`N0=12 N1=4`, in pages", errors: taskErrors),
+                "policy": ManualPage(
+                    reads:
+                        "the policy of the process, then a line `START LENGTH POLICY` for each range of its own memory with another",
+                    errors: taskErrors, text: "`task_policy` sets the policy of a process.",
+                    linux: "/proc/PID/numa_maps"),
             ]),
         Chapter("sys/fs", summary: "File systems.", linux: "/sys/fs"),
         Chapter(
