@@ -145,7 +145,7 @@ let package = Package(
             name: "CoherentTreeTests",
             dependencies: [
                 "AttributeTree", "CoherentMemory", "CoherentTree", "LinuxSupport", "MachineTopology", "TestSupport",
-                system, .product(name: "Logging", package: "swift-log"),
+                "TraceFormat", system, .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: settings),
         .testTarget(
