@@ -73,6 +73,9 @@ let package = Package(
             swiftSettings: settings),
         .target(
             name: "TraceFormat", dependencies: ["CZlib", "CoherentMemory", system], swiftSettings: settings),
+        .target(
+            name: "MachineMonitor", dependencies: ["CLinux", "CoherentMemory", "LinuxSupport", "TraceFormat", system],
+            swiftSettings: settings),
         .target(name: "AttributeTree", dependencies: ["LinuxSupport", system], swiftSettings: settings),
         .target(
             name: "Fuse",
@@ -112,7 +115,7 @@ let package = Package(
             name: "cdmfs",
             dependencies: [
                 "CLinux", "CListener", "CSeccomp", "CoherentFS", "CoherentMemory", "Fuse", "LinuxSupport",
-                "MachineTopology", "TopologyImport", "TraceFormat", system,
+                "MachineMonitor", "MachineTopology", "TopologyImport", "TraceFormat", system,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -132,6 +135,10 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "TraceFormatTests", dependencies: ["CoherentMemory", "TraceFormat", system],
+            swiftSettings: settings),
+        .testTarget(
+            name: "MachineMonitorTests", dependencies: ["MachineMonitor", "CoherentMemory", "TraceFormat"],
+            exclude: ["Frames"],
             swiftSettings: settings),
         .testTarget(
             name: "AttributeTreeTests", dependencies: ["AttributeTree", system], swiftSettings: settings),

@@ -46,12 +46,13 @@ struct LayerTests {
         "Fuse": ["CFuse3", "CLinux", "CURing", "LinuxSupport"],
         "HMMTestDevice": ["AttributeTree", "CLinux", "CoherentMemory", "LinuxSupport"],
         "LinuxSupport": ["CLinux"],
+        "MachineMonitor": ["CLinux", "CoherentMemory", "LinuxSupport", "TraceFormat"],
         "MachineTopology": ["CLinux", "LinuxSupport"],
         "Programs": ["CListener", "CoherentMemory", "LinuxSupport", "MachineTopology"],
         "TraceFormat": ["CZlib", "CoherentMemory"],
         "cdmfs": [
             "CLinux", "CListener", "CSeccomp", "CoherentFS", "CoherentMemory", "Fuse", "LinuxSupport",
-            "MachineTopology", "TopologyImport", "TraceFormat",
+            "MachineMonitor", "MachineTopology", "TopologyImport", "TraceFormat",
         ],
         "TopologyImport": ["CHwloc", "LinuxSupport", "MachineTopology"],
     ]

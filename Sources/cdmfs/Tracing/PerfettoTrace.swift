@@ -1,5 +1,6 @@
 import CoherentMemory
 import Glibc
+import MachineMonitor
 import TraceFormat
 
 /// A trace as the JSON of Chrome traces, which Perfetto opens.
@@ -38,10 +39,12 @@ struct PerfettoTrace {
         switch part {
         case .fact, .topology: break
         case .sample(let time, let text):
-            for (node, bytes) in MetricsText.values(
-                of: "cdmfs_node_memory_bytes", where: "state=\"allocated\"", in: text)
-            {
-                emit("node\(node) used bytes", "C", time: time, .machine, 0, ["bytes": .number(bytes)], to: &output)
+            for sample in MetricsText(text)
+            where sample.name == "cdmfs_node_memory_bytes" && sample["state"] == "allocated" {
+                guard let node = sample["node"] else { continue }
+                emit(
+                    "node\(node) used bytes", "C", time: time, .machine, 0, ["bytes": .number(sample.value)],
+                    to: &output)
             }
         case .record(let record):
             names.add(record)
@@ -128,19 +131,5 @@ struct PerfettoTrace {
         if phase == "i" { line += ",\"s\":\"t\"" }
         let list = arguments.pairs.map { "\"\(JSON.escaped($0))\":\($1.description)" }.joined(separator: ",")
         output.write(line + ",\"args\":{\(list)}}")
-    }
-}
-
-/// Values in OpenMetrics text.
-enum MetricsText {
-    /// The values of a family, by node, that have a label.
-    static func values(of family: String, where label: String, in text: String) -> [(node: Int, value: Double)] {
-        text.split(separator: "\n").compactMap { line in
-            guard line.hasPrefix(family + "{"), line.contains(label), let start = line.firstRange(of: "node=\""),
-                let value = line.split(separator: " ").last.flatMap({ Double($0) })
-            else { return nil }
-            let digits = line[start.upperBound...].prefix { $0 != "\"" }
-            return Int(digits).map { ($0, value) }
-        }
     }
 }
