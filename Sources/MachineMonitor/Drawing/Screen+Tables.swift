@@ -103,7 +103,7 @@ extension Screen {
         let most = snapshot.flows.reduce(0) { max($0, $1.rate) }
         var bar = Column<Snapshot.Flow>("", width: 6, rank: 4) { _ in "" }
         bar.picture = { flow, width in
-            Bars(cells: cells).share(most > 0 ? flow.rate / most : 0, min(width, 40), .good)
+            Bars(cells: cells).share(most > 0 ? flow.rate / most : 0, min(width, 24), .good)
         }
         return Table(
             [

@@ -151,7 +151,7 @@ package struct Screen {
                 snapshot.seconds.map { "rates over " + Amount.decimal($0, 10) + " s" } ?? "no rates yet", .plain
             ),
         ]
-        if snapshot.lostEvents > 0 { words.append((Amount.count(snapshot.lostEvents) + " events not seen", .caution)) }
+        if snapshot.lostEvents > 0 { words.append(("events not seen: " + Amount.count(snapshot.lostEvents), .caution)) }
         var line = Line("cdmfs top", .strong)
         var left = width - 9
         for (text, style) in words {
@@ -269,7 +269,7 @@ package struct Screen {
         if !headings.isEmpty { headings[0].width += 2 }
         let slow = snapshot.secondsOfBuffers.map { $0 > 1.5 * max(1, snapshot.seconds ?? 1) } ?? false
         var text = title(.buffers)
-        if slow { text += " (\(Amount.decimal(snapshot.secondsOfBuffers ?? 0, 1)) s)" }
+        if slow { text += " (\(Amount.decimal(snapshot.secondsOfBuffers ?? 0, 1))s)" }
         let header = heading(.buffers, table.header(headings, title: text), width)
         guard !table.rows.isEmpty else {
             return [header, Line(snapshot.bufferCount > 0 ? "no buffer that you may see" : "no buffer", .faint)]
