@@ -117,11 +117,14 @@ public final class Tracer: @unchecked Sendable {
         try settings.withLock { settings throws(Errno) in
             var new = enabledKinds
             change(&new)
-            new.formIntersection(.all)
-            if settings.current.isEmpty, !new.isEmpty { try replaceRings(&settings, keepsEvents: false) }
-            own.store(new.rawValue, ordering: .relaxed)
-            uniteKinds()
+            try setKinds(new.intersection(.all), &settings)
         }
+    }
+
+    private func setKinds(_ new: TraceKinds, _ settings: inout Settings) throws(Errno) {
+        if settings.current.isEmpty, !new.isEmpty { try replaceRings(&settings, keepsEvents: false) }
+        own.store(new.rawValue, ordering: .relaxed)
+        uniteKinds()
     }
 
     private func uniteKinds() {
@@ -131,22 +134,22 @@ public final class Tracer: @unchecked Sendable {
     /// Has all events recorded for those who look on, until as many calls of ``removeWatcher()``.
     ///
     /// - Throws: ENOMEM if the host refuses the memory of the rings; then nothing changes.
-    public func addWatcher() throws(Errno) {
-        try settings.withLock { settings throws(Errno) in
-            if settings.watchers == 0 { try watch?.updateEnabledKinds { $0 = .all } }
-            settings.watchers += 1
-            uniteKinds()
-        }
-    }
+    public func addWatcher() throws(Errno) { try changeWatchers(by: 1) }
 
     /// Takes one of those away who look on.
     public func removeWatcher() {
-        settings.withLock { settings in
-            settings.watchers -= 1
-            // Nothing is reserved for no kinds, so it does not fail.
-            if settings.watchers == 0 { try? watch?.updateEnabledKinds { $0 = [] } }
-            uniteKinds()
+        // Nothing is reserved for it, so it does not fail.
+        try? changeWatchers(by: -1)
+    }
+
+    private func changeWatchers(by change: Int) throws(Errno) {
+        // One lock after the other: whoever comes last unites what holds then.
+        try watch?.settings.withLock { settings throws(Errno) in
+            let watchers = settings.watchers + change
+            try watch?.setKinds(watchers > 0 ? .all : [], &settings)
+            settings.watchers = watchers
         }
+        settings.withLock { _ in uniteKinds() }
     }
 
     /// The size of the rings in kilobytes for each CPU.
