@@ -78,6 +78,9 @@ let package = Package(
         .target(
             name: "TraceReport", dependencies: ["Charts", "CoherentMemory", "LinuxSupport", "TraceFormat"],
             swiftSettings: settings),
+        .target(
+            name: "MachineMonitor", dependencies: ["CLinux", "CoherentMemory", "LinuxSupport", "TraceFormat", system],
+            swiftSettings: settings),
         .target(name: "AttributeTree", dependencies: ["LinuxSupport", system], swiftSettings: settings),
         .target(
             name: "Fuse",
@@ -117,7 +120,7 @@ let package = Package(
             name: "cdmfs",
             dependencies: [
                 "CLinux", "CListener", "CSeccomp", "CoherentFS", "CoherentMemory", "Fuse", "LinuxSupport",
-                "MachineTopology", "TopologyImport", "TraceFormat", "TraceReport", system,
+                "MachineMonitor", "MachineTopology", "TopologyImport", "TraceFormat", "TraceReport", system,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -144,6 +147,10 @@ let package = Package(
             dependencies: ["Charts", "CoherentMemory", "TestSupport", "TraceFormat", "TraceReport", system],
             swiftSettings: settings),
         .testTarget(
+            name: "MachineMonitorTests", dependencies: ["MachineMonitor", "CoherentMemory", "TraceFormat"],
+            exclude: ["Frames"],
+            swiftSettings: settings),
+        .testTarget(
             name: "AttributeTreeTests", dependencies: ["AttributeTree", system], swiftSettings: settings),
         .testTarget(
             name: "FuseTests", dependencies: ["Fuse", "CLinux", "LinuxSupport", system], swiftSettings: settings),
@@ -155,7 +162,7 @@ let package = Package(
             name: "CoherentTreeTests",
             dependencies: [
                 "AttributeTree", "CoherentMemory", "CoherentTree", "LinuxSupport", "MachineTopology", "TestSupport",
-                system, .product(name: "Logging", package: "swift-log"),
+                "TraceFormat", system, .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: settings),
         .testTarget(

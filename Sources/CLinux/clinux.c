@@ -1,6 +1,7 @@
 #include "clinux.h"
 
 #include <errno.h>
+#include <locale.h>
 #include <stddef.h>
 #include <linux/capability.h>
 #include <linux/ioctl.h>
@@ -12,6 +13,8 @@
 #include <emmintrin.h>
 #endif
 #include <sys/ioctl.h>
+#include <termios.h>
+#include <wchar.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/un.h>
@@ -339,4 +342,80 @@ ssize_t clinux_receive_file(int socket, int *file, void *bytes, size_t length) {
     if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS)
         memcpy(file, CMSG_DATA(header), sizeof *file);
     return count;
+}
+
+static locale_t utf8_locale;
+
+static void make_utf8_locale(void) { utf8_locale = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0); }
+
+int clinux_character_width(uint32_t character) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, make_utf8_locale);
+    if (utf8_locale == (locale_t)0)
+        return -1;
+    locale_t before = uselocale(utf8_locale);
+    int width = wcwidth((wchar_t)character);
+    uselocale(before);
+    return width;
+}
+
+static const int crash_signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT, SIGSYS, SIGQUIT};
+enum { CRASH_SIGNALS = sizeof crash_signals / sizeof crash_signals[0] };
+static struct sigaction crash_actions[CRASH_SIGNALS];
+static volatile sig_atomic_t entered_terminal = -1;
+static struct termios terminal_before;
+static const char *leave_text;
+static size_t leave_length;
+
+// Async-signal-safe.
+void clinux_leave_terminal(void) {
+    int terminal = entered_terminal;
+    if (terminal < 0)
+        return;
+    entered_terminal = -1;
+    ssize_t written = write(terminal, leave_text, leave_length);
+    (void)written;
+    // Not TCSADRAIN: one that the user has stopped (Ctrl-S) would hold the process.
+    tcsetattr(terminal, TCSANOW, &terminal_before);
+}
+
+static void crash(int signal) {
+    clinux_leave_terminal();
+    for (int i = 0; i < CRASH_SIGNALS; i++)
+        if (crash_signals[i] == signal)
+            sigaction(signal, &crash_actions[i], NULL);
+    // It waits until this handler returns.
+    raise(signal);
+}
+
+int clinux_enter_terminal(int terminal, const char *enter, const char *leave) {
+    static int has_handlers;
+    static char stack[64 << 10];
+    if (tcgetattr(terminal, &terminal_before) != 0)
+        return -1;
+    leave_text = leave;
+    leave_length = strlen(leave);
+    entered_terminal = terminal;
+    if (!has_handlers) {
+        has_handlers = 1;
+        // The stack may be what has run out.
+        stack_t alternate = {.ss_sp = stack, .ss_size = sizeof stack};
+        sigaltstack(&alternate, NULL);
+        struct sigaction action = {.sa_handler = crash, .sa_flags = SA_ONSTACK};
+        for (int i = 0; i < CRASH_SIGNALS; i++)
+            sigaction(crash_signals[i], &action, &crash_actions[i]);
+    }
+    struct termios keys = terminal_before;
+    keys.c_lflag &= ~(tcflag_t)(ICANON | ECHO | IEXTEN);
+    keys.c_cc[VMIN] = 1;
+    keys.c_cc[VTIME] = 0;
+    if (tcsetattr(terminal, TCSANOW, &keys) != 0) {
+        int error = errno;
+        entered_terminal = -1;
+        errno = error;
+        return -1;
+    }
+    ssize_t written = write(terminal, enter, strlen(enter));
+    (void)written;
+    return 0;
 }

@@ -9,6 +9,9 @@ package protocol BufferPlace: Sendable {
 
     /// What somebody is shown: the path, as `escape` writes it, or the number of the inode for one who may not see the path.
     func shown(to viewer: Credentials, escape: (String) -> String) -> String
+
+    /// Whether somebody may see the path.
+    func isOpen(to viewer: Credentials) -> Bool
 }
 
 /// A directory of buffers, which has a counterpart below sys/kernel/cdm/buffers.

@@ -27,8 +27,8 @@ struct Cdmfs: ParsableCommand {
             """,
         version: "0.1.0",
         subcommands: [
-            Mount.self, Unmount.self, TopologyCommand.self, Run.self, RunInside.self, SetCommand.self, Record.self,
-            Report.self, MetricsCommand.self, NumaMaps.self, Help.self,
+            Mount.self, Unmount.self, TopologyCommand.self, Run.self, RunInside.self, SetCommand.self, TopCommand.self,
+            Record.self, Report.self, MetricsCommand.self, NumaMaps.self, Help.self,
         ])
 
     static func main() {

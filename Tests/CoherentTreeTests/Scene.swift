@@ -112,6 +112,7 @@ final class NamedBuffers: BufferFiles, BufferFolder {
         let name: String
         var length: Int { name.utf8.count }
         func shown(to viewer: Credentials, escape: (String) -> String) -> String { escape(name) }
+        func isOpen(to viewer: Credentials) -> Bool { true }
     }
 
     private let buffers = TracedMutex<[(name: String, buffer: Buffer)]>([])

@@ -3,6 +3,7 @@ import CoherentMemory
 import LinuxSupport
 import SystemPackage
 import Testing
+import TraceFormat
 
 @testable import CoherentTree
 
@@ -129,6 +130,63 @@ private let trace = "kernel/cdm/trace"
         scene.machine.remove(a)
         try touch(scene, try buffer(scene, "c"), page: 2)
         #expect(text(reader)?.contains(" buffer=c ") == true)
+    }
+
+    @Test("Who looks on gets every event while the file is open, and the trace notices nothing")
+    func watch() throws {
+        let scene = try Scene()
+        let a = try buffer(scene, "a")
+        let others = scene.services.trace.openReader(by: root)
+        try scene.store("node == 7", in: "\(trace)/filter")
+        try touch(scene, a, page: 0)
+        let watch = scene.services.trace.openReader(by: root, .watch)
+        let second = scene.services.trace.openReader(by: root, .watch)
+        #expect(!watch.isReadable && watch.take(size: 4096) == nil)
+        try touch(scene, a, page: 1)
+        var decoder = RawTrace.Decoder()
+        decoder.add(try #require(watch.take(size: 4096)))
+        #expect(try decoder.next() == .name(buffer: a.id, "a"))
+        guard case .event(let event) = try decoder.next() else {
+            Issue.record("no event")
+            return
+        }
+        #expect(event.kind == .touchPlaced && event.start == 1 && event.pid == 7)
+        #expect(try decoder.next() == nil && !watch.isReadable && second.isReadable)
+        #expect(!others.isReadable && text(others) == nil)
+        #expect(try scene.word("\(trace)/enable") == "0" && scene.word("\(trace)/filter") == "node == 7")
+        watch.close()
+        watch.close()
+        #expect(scene.machine.trace.watch?.enabledKinds == .all)
+        second.close()
+        #expect(scene.machine.trace.watch?.enabledKinds == [])
+        // The newest stay, and what is lost is counted.
+        try scene.store("0", in: "\(trace)/filter")
+        try scene.store("touch_placed", in: "\(trace)/events")
+        let third = scene.services.trace.openReader(by: root, .watch)
+        let large = try buffer(scene, "large", pages: 3000)
+        for page in 0..<UInt64(3000) { try touch(scene, large, page: page) }
+        third.close()
+        #expect(scene.machine.trace.enabledKinds == TraceKinds(.touchPlaced))
+        var (seen, lost) = (0, 0 as UInt64)
+        while let bytes = others.take(size: 1 << 16) {
+            for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n") {
+                if line.contains(": touch_placed:") { seen += 1 } else { lost += 1 }
+            }
+        }
+        #expect(seen == 3000 && lost == 0)
+        var late = RawTrace.Decoder()
+        (seen, lost) = (0, 0)
+        while let bytes = third.take(size: 1 << 16) {
+            late.add(bytes)
+            while let record = try late.next() {
+                switch record {
+                case .event: seen += 1
+                case .lost(let count): lost += count
+                case .name: break
+                }
+            }
+        }
+        #expect(seen > 0 && UInt64(seen) + lost == 3000)
     }
 
     @Test("Losses are told exactly, to each reader its own")

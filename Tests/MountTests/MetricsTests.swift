@@ -22,6 +22,16 @@ extension Mounts {
                     let hits = try #require(try mount.numastat(node)["numa_hit"])
                     #expect(samples["cdmfs_node_allocations_total{node=\"\(node)\",outcome=\"hit\"}"] == Double(hits))
                 }
+                #expect(samples["cdmfs_node_info{node=\"0\",kind=\"ram\",tier=\"4\"}"] == 1)
+                #expect(samples["cdmfs_node_info{node=\"4\",kind=\"coherent\",tier=\"22\"}"] == 1)
+                let device = try #require(
+                    samples.keys.first { $0.contains("_info{device") && $0.contains("node=\"4\"") })
+                let name = try #require(device.firstMatch(of: /cdm\d+/)).0
+                #expect(samples["cdmfs_device_link_up{device=\"\(name)\"}"] == 1)
+                let bandwidth = try mount.text("sys/class/cdm/\(name)/link/read_bandwidth").dropLast()
+                #expect(
+                    samples["cdmfs_device_link_bandwidth_bytes{device=\"\(name)\",direction=\"read\"}"]
+                        == Double(bandwidth)! * 1e6)
                 #expect(samples["cdmfs_buffers"] == 1)
                 #expect(samples["cdmfs_buffer_resident_bytes"] == 1_048_576)
                 try mount.store("0", in: "sys/kernel/cdm/buffers/a/migrate")

@@ -182,4 +182,13 @@ int clinux_send_file(int socket, int file, const void *bytes, size_t length);
 /// other end is closed, or -1 and errno.
 ssize_t clinux_receive_file(int socket, int *file, void *bytes, size_t length);
 
+/// The cells of a terminal that a character takes, by glibc's tables for UTF-8 (wcwidth(3)); -1 for one that has none.
+int clinux_character_width(uint32_t character);
+
+/// Has a terminal send each key at once and without echo, and writes `enter` to it, until clinux_leave_terminal(), which writes
+/// `leave` and undoes it. A signal by which a program crashes does so, too, and then ends the process as it would have. Of one
+/// terminal at a time; the texts must last. 0, or -1 and errno.
+int clinux_enter_terminal(int terminal, const char *enter, const char *leave);
+void clinux_leave_terminal(void);
+
 #endif

@@ -70,7 +70,7 @@ struct BufferPath: BufferPlace {
 
     /// What somebody is shown: the path, as `escape` writes it, or the number of the inode for one who may not see the path.
     func shown(to viewer: Credentials, escape: (String) -> String) -> String {
-        guard directory.isOpen(to: viewer) else { return "\(Self.hidden)\(inode.rawValue)" }
+        guard isOpen(to: viewer) else { return "\(Self.hidden)\(inode.rawValue)" }
         let text = escape(text)
         // A name that looks like what stands in the place of one has its first letter in octal.
         guard text.utf8.starts(with: Self.hidden.utf8) || text == Self.deleted, let first = text.utf8.first else {
@@ -78,6 +78,8 @@ struct BufferPath: BufferPlace {
         }
         return "\\\(first < 0o100 ? "0" : "")\(String(first, radix: 8))" + text.dropFirst()
     }
+
+    func isOpen(to viewer: Credentials) -> Bool { directory.isOpen(to: viewer) }
 
     /// What stands before the number of an inode.
     static let hidden = "inode:"

@@ -142,6 +142,9 @@ public final class Machine: Sendable {
     /// All buffers and device memories, in the order in which they were made.
     public var buffers: [Buffer] { memory.buffers }
 
+    /// The first of them with an id, or a higher one; nil for none.
+    public func nextBuffer(from id: Buffer.ID) -> Buffer? { memory.nextBuffer(from: id) }
+
     /// Frees a buffer's memory for good. A reply that still reads from it keeps its part until it is done.
     public func remove(_ buffer: Buffer) {
         // Before any page goes, so that none can come back.

@@ -14,7 +14,13 @@ public final class Tracer: @unchecked Sendable {
     private let stripes: UnsafeMutablePointer<TraceStripe>
     /// The number of stripes, a power of two: two for each CPU, so that a thread that lost its CPU within an event is in nobody's way.
     let stripeCount: Int
+    /// The kinds that this tracer records, a bit each.
+    private let own = Atomic<UInt32>(0)
+    /// Those and the ones that its watch records.
     private let kinds = Atomic<UInt32>(0)
+    /// The tracer of those who look on, with rings of its own (an instance of tracefs). What is recorded for them is in nobody's trace
+    /// and takes no room there, and no filter applies to it.
+    public let watch: Tracer?
     /// Whether somebody sleeps until there are events.
     private let isAwaited = Atomic(false)
     private let wakeUp = WakeUp()
@@ -25,8 +31,11 @@ public final class Tracer: @unchecked Sendable {
     /// The valid sizes in kilobytes for each CPU.
     public static let kilobyteRange = 4...262_144
 
+    /// The size of the rings of a watch: who looks on wants the newest events, and no more than can be shown.
+    private static let watchKilobytes = 64
+
     private struct Settings {
-        var kilobytes = Tracer.defaultKilobytes
+        var kilobytes: Int
         var clock = TraceClock.mono
         var filter = TraceFilter([])
         /// The rings in use; none before the first kind is enabled.
@@ -37,9 +46,17 @@ public final class Tracer: @unchecked Sendable {
         var delivered: [UInt64]
         /// How many dropped events some reader was told of, by stripe.
         var reported: [UInt64]
+        /// How many look on.
+        var watchers = 0
     }
 
-    init() {
+    /// A tracer with a watch.
+    convenience init() {
+        self.init(kilobytes: Self.defaultKilobytes, watch: Tracer(kilobytes: Self.watchKilobytes, watch: nil))
+    }
+
+    private init(kilobytes: Int, watch: Tracer?) {
+        self.watch = watch
         let cpus = max(1, sysconf(Int32(_SC_NPROCESSORS_CONF)))
         var count = 2
         while count < 2 * cpus, count < 512 { count *= 2 }
@@ -48,7 +65,8 @@ public final class Tracer: @unchecked Sendable {
         for index in 0..<count { unsafe (stripes + index).initialize(to: TraceStripe()) }
         settings = Mutex(
             Settings(
-                delivered: [UInt64](repeating: 0, count: count), reported: [UInt64](repeating: 0, count: count)))
+                kilobytes: kilobytes, delivered: [UInt64](repeating: 0, count: count),
+                reported: [UInt64](repeating: 0, count: count)))
     }
 
     deinit {
@@ -59,7 +77,7 @@ public final class Tracer: @unchecked Sendable {
 
     // MARK: Recording
 
-    /// Whether events of a kind are recorded.
+    /// Whether events of a kind are recorded, for the trace or for those who look on.
     @inline(__always)
     func isEnabled(_ kind: TraceEvent.Kind) -> Bool {
         kinds.load(ordering: .relaxed) & (1 << UInt32(kind.rawValue)) != 0
@@ -68,6 +86,13 @@ public final class Tracer: @unchecked Sendable {
     /// Records an event of a kind that is enabled. Any lock may be held.
     @inline(never)
     func record(_ event: TraceEvent) {
+        append(event)
+        watch?.append(event)
+        if isAwaited.load(ordering: .sequentiallyConsistent) { wakeUp.wake() }
+    }
+
+    private func append(_ event: TraceEvent) {
+        guard own.load(ordering: .relaxed) & 1 << UInt32(event.kind.rawValue) != 0 else { return }
         let cpu = Int(clinux_cpu())
         let home = 2 * cpu & (stripeCount - 1)
         for step in 0..<stripeCount {
@@ -75,17 +100,15 @@ public final class Tracer: @unchecked Sendable {
             guard unsafe stripe.pointee.tryTake() else { continue }
             unsafe stripe.pointee.append(event, cpu: cpu)
             unsafe stripe.pointee.giveBack()
-            if isAwaited.load(ordering: .sequentiallyConsistent) { wakeUp.wake() }
             return
         }
         unsafe stripes[home].dropped.wrappingAdd(1, ordering: .sequentiallyConsistent)
-        if isAwaited.load(ordering: .sequentiallyConsistent) { wakeUp.wake() }
     }
 
     // MARK: Settings
 
-    /// The kinds that are recorded.
-    public var enabledKinds: TraceKinds { TraceKinds(rawValue: kinds.load(ordering: .relaxed)) }
+    /// The kinds that are recorded for the trace.
+    public var enabledKinds: TraceKinds { TraceKinds(rawValue: own.load(ordering: .relaxed)) }
 
     /// Changes the kinds that are recorded.
     ///
@@ -94,10 +117,39 @@ public final class Tracer: @unchecked Sendable {
         try settings.withLock { settings throws(Errno) in
             var new = enabledKinds
             change(&new)
-            new.formIntersection(.all)
-            if settings.current.isEmpty, !new.isEmpty { try replaceRings(&settings, keepsEvents: false) }
-            kinds.store(new.rawValue, ordering: .relaxed)
+            try setKinds(new.intersection(.all), &settings)
         }
+    }
+
+    private func setKinds(_ new: TraceKinds, _ settings: inout Settings) throws(Errno) {
+        if settings.current.isEmpty, !new.isEmpty { try replaceRings(&settings, keepsEvents: false) }
+        own.store(new.rawValue, ordering: .relaxed)
+        uniteKinds()
+    }
+
+    private func uniteKinds() {
+        kinds.store(enabledKinds.union(watch?.enabledKinds ?? []).rawValue, ordering: .relaxed)
+    }
+
+    /// Has all events recorded for those who look on, until as many calls of ``removeWatcher()``.
+    ///
+    /// - Throws: ENOMEM if the host refuses the memory of the rings; then nothing changes.
+    public func addWatcher() throws(Errno) { try changeWatchers(by: 1) }
+
+    /// Takes one of those away who look on.
+    public func removeWatcher() {
+        // Nothing is reserved for it, so it does not fail.
+        try? changeWatchers(by: -1)
+    }
+
+    private func changeWatchers(by change: Int) throws(Errno) {
+        // One lock after the other: whoever comes last unites what holds then.
+        try watch?.settings.withLock { settings throws(Errno) in
+            let watchers = settings.watchers + change
+            try watch?.setKinds(watchers > 0 ? .all : [], &settings)
+            settings.watchers = watchers
+        }
+        settings.withLock { _ in uniteKinds() }
     }
 
     /// The size of the rings in kilobytes for each CPU.

@@ -39,7 +39,7 @@ struct BlockerListing: Sendable {
     }
 
     /// Blanks and the like in octal, for they would end the word.
-    private static func escaped(_ path: String) -> String {
+    static func escaped(_ path: String) -> String {
         String(
             decoding: path.utf8.flatMap { byte -> [UInt8] in
                 guard byte <= 0x20 || byte == UInt8(ascii: "\\") || byte == 0x7f else { return [byte] }

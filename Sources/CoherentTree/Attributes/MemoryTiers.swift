@@ -14,12 +14,17 @@ import MachineTopology
 enum MemoryTiers {
     private static let chunkBits = 7
 
-    private static func tier(of node: CoherentMemory.Node) -> Int { node.abstractDistance >> chunkBits }
+    /// The tier of a node; nil for one that is in none.
+    static func tier(of node: CoherentMemory.Node) -> Int? {
+        guard node.hasMemory, !node.capabilities.isDisjoint(with: [.mempolicy, .demotion]) else { return nil }
+        return node.abstractDistance >> chunkBits
+    }
 
-    /// The tiers that have nodes with memory, the fastest first.
+    /// The tiers that have nodes with memory.
     private static func tiers(of machine: Machine) -> [Int: IDSet] {
-        machine.nodes.filter { $0.hasMemory && !$0.capabilities.isDisjoint(with: [.mempolicy, .demotion]) }.reduce(
-            into: [:]) { $0[tier(of: $1), default: IDSet()].insert($1.id) }
+        machine.nodes.reduce(into: [:]) { tiers, node in
+            if let tier = tier(of: node) { tiers[tier, default: IDSet()].insert(node.id) }
+        }
     }
 
     private static func names(_ machine: Machine) -> [String] {

@@ -1,5 +1,6 @@
 import AttributeTree
 import CoherentMemory
+import MachineTopology
 
 /// The text of sys/kernel/cdm/metrics: what can be counted, for Prometheus and those who read its formats.
 ///
@@ -81,6 +82,14 @@ enum MachineMetrics {
 
     private static func addMemory(of nodes: [CoherentMemory.Node], to metrics: inout Metrics) {
         metrics.gauge(
+            "node_info", "1 for each node, with its kind and memory tier.",
+            nodes.map { node in
+                (
+                    [("node", "\(node.id)"), ("kind", node.kind.rawValue)]
+                        + (MemoryTiers.tier(of: node).map { [("tier", "\($0)")] } ?? []), 1
+                )
+            })
+        metrics.gauge(
             "node_memory_bytes", "Memory of a node: online, free, and used by buffers and programs.",
             samples(
                 nodes, "state", of: \.usage,
@@ -134,6 +143,12 @@ enum MachineMetrics {
         func all(_ figure: (Device) -> Double) -> [Metrics.Sample] {
             devices.map { ([("device", $0.name)], figure($0)) }
         }
+        metrics.gauge(
+            "device_info", "1 for each device, with the node of its memory.",
+            devices.map { ([("device", $0.name), ("node", "\($0.node.id)")], 1) })
+        addLinks(of: devices, to: &metrics)
+        metrics.counter(
+            "device_faults", "Faults of the page tables of the device.", all { Double($0.mmu.figures.faults) })
         metrics.gauge("device_present", "1 while the device is plugged in.", all { $0.isPresent ? 1 : 0 })
         metrics.counter(
             "device_link_modelled_seconds", "Modelled time of faults and copies over the link, in ns.",
@@ -162,6 +177,26 @@ enum MachineMetrics {
                 return [("poisoned", usage.poisoned), ("retired", usage.retired)]
                     .map { ([("device", device.name), ("state", $0)], Double($1)) }
             })
+    }
+
+    private static func addLinks(of devices: [Device], to metrics: inout Metrics) {
+        func both(_ figure: (Link) -> (read: Double, write: Double)) -> [Metrics.Sample] {
+            devices.flatMap { device -> [Metrics.Sample] in
+                let (read, write) = figure(device.link)
+                return [("read", read), ("write", write)].map {
+                    ([("device", device.name), ("direction", $0)], $1)
+                }
+            }
+        }
+        metrics.gauge(
+            "device_link_up", "1 while the link is up.",
+            devices.map { ([("device", $0.name)], $0.linkState == .up ? 1 : 0) })
+        metrics.gauge(
+            "device_link_bandwidth_bytes", "Bandwidth of the link, bytes per second.",
+            both { (Double($0.readBandwidth) * 1e6, Double($0.writeBandwidth) * 1e6) })
+        metrics.gauge(
+            "device_link_latency_seconds", "Latency of the link.",
+            both { (Double($0.readLatency) / 1e9, Double($0.writeLatency) / 1e9) })
     }
 
     /// Of all buffers together: their names are not for everybody.

@@ -65,6 +65,7 @@ package struct SystemTree {
                             .attributes(JobAttributes.table, of: services),
                             .attributes(PressureAttributes.table, of: services.machine),
                             .attributes([MachineMetrics.attribute], of: services.machine),
+                            .attribute(BufferListing.attribute) { BufferListing(services, $0) },
                             .attributes(HostNodeAttributes.table, of: services.machine),
                             .attributes(HardwarePoisonAttributes.table, of: services.machine),
                             PressureAttributes.directory(services),

@@ -28,6 +28,11 @@ enum TraceAttributes {
                             "trace_pipe_raw", permissions: [.ownerRead, .groupRead],
                             summary: "The same in binary form, for cdmfs record.",
                             source: TracePipe(log: services.trace, form: .raw))),
+                    .stream(
+                        AttributeTree.Stream(
+                            "watch", permissions: [.ownerRead, .groupRead],
+                            summary: "Every event from the open on in binary form, for cdmfs top.",
+                            source: TracePipe(log: services.trace, form: .watch))),
                 ]))
     }
 

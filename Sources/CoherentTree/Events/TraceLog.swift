@@ -9,6 +9,8 @@ package enum TraceForm: Sendable {
     case text
     /// Records of ``TraceFormat/RawTrace``: trace_pipe_raw.
     case raw
+    /// The same of every event from now on, which are recorded only while the file is open: watch.
+    case watch
 }
 
 /// A file of what is recorded.
@@ -27,6 +29,7 @@ package final class TraceLog: Sendable {
     package final class Reader: EventReader {
         // Which keeps its readers.
         private weak let log: TraceLog?
+        /// What the reader reads.
         private let tracer: Tracer
         private let viewer: Uevent.Viewer
         private let form: TraceForm
@@ -39,14 +42,23 @@ package final class TraceLog: Sendable {
             var told: [UInt64: String] = [:]
             /// The rest of a line that did not fit into the last read.
             var rest: ArraySlice<UInt8> = []
+            /// Whether events are recorded for this reader.
+            var isWatcher = false
         }
 
         fileprivate init(_ log: TraceLog, _ viewer: Uevent.Viewer, _ form: TraceForm) {
             self.form = form
             self.log = log
-            tracer = log.tracer
             self.viewer = viewer
-            progress = Mutex(Progress(cursor: log.tracer.makeCursor()))
+            guard form == .watch, let watch = log.tracer.watch else {
+                tracer = log.tracer
+                progress = Mutex(Progress(cursor: log.tracer.makeCursor()))
+                return
+            }
+            tracer = watch
+            // An open(2) has no error for a host without address space; then there are no events.
+            let isWatcher = (try? log.tracer.addWatcher()) != nil
+            progress = Mutex(Progress(cursor: watch.makeCursorAtEnd(), isWatcher: isWatcher))
         }
 
         package var isReadable: Bool { progress.withLock { isReadable($0) } }
@@ -87,7 +99,7 @@ package final class TraceLog: Sendable {
             return taken.count > size ? Array(taken.prefix(size)) : taken
         }
 
-        package func deliver() { tracer.wake() }
+        package func deliver() { log?.tracer.wake() }
 
         /// Answers who waits, as far as there is something. Only the log's thread calls it.
         fileprivate func answer() {
@@ -108,7 +120,14 @@ package final class TraceLog: Sendable {
             poll?.wake()
         }
 
-        package func close() { log?.readers.withLock { $0[ObjectIdentifier(self)] = nil } }
+        package func close() {
+            log?.readers.withLock { $0[ObjectIdentifier(self)] = nil }
+            let wasWatcher = progress.withLock { progress in
+                defer { progress.isWatcher = false }
+                return progress.isWatcher
+            }
+            if wasWatcher { log?.tracer.removeWatcher() }
+        }
     }
 
     private let tracer: Tracer

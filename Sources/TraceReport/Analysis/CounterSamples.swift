@@ -1,3 +1,5 @@
+import TraceFormat
+
 /// The counters of a trace over time, as far as pictures and checks need them.
 struct CounterSamples: Sendable {
     /// The used memory of nodes at the end of a bin.
@@ -20,7 +22,7 @@ struct CounterSamples: Sendable {
     private(set) var last: Counters = [:]
 
     mutating func add(_ text: String, at time: UInt64, in bin: Int) {
-        if count == 0 { first = MetricsText.counters(text) }
+        if count == 0 { first = Self.counters(text) }
         count += 1
         // Of the samples of a bin the last one is kept, and the others are not even parsed.
         if let pending, pending.bin != bin { keep(pending) }
@@ -30,17 +32,18 @@ struct CounterSamples: Sendable {
     mutating func finish() {
         guard let pending else { return }
         keep(pending)
-        last = MetricsText.counters(pending.text)
+        last = Self.counters(pending.text)
         self.pending = nil
     }
 
     private mutating func keep(_ sample: (bin: Int, time: UInt64, text: String)) {
         if columns.last?.bin == sample.bin { columns.removeLast() }
-        let values = MetricsText.values(of: "cdmfs_node_memory_bytes", where: "state=\"allocated\"", in: sample.text)
-        columns.append(
-            Column(
-                bin: sample.bin, time: sample.time,
-                allocated: Dictionary(values.map { ($0.node, $0.value) }) { first, _ in first }))
+        var allocated: [Int: Double] = [:]
+        for part in MetricsText(sample.text)
+        where part.name == "cdmfs_node_memory_bytes" && part["state"] == "allocated" && part.value.isFinite {
+            if let node = part["node"].flatMap({ Int($0) }) { allocated[node] = part.value }
+        }
+        columns.append(Column(bin: sample.bin, time: sample.time, allocated: allocated))
     }
 
     mutating func halve() {
@@ -66,29 +69,13 @@ struct CounterSamples: Sendable {
     }
 }
 
-/// Values in OpenMetrics text.
-enum MetricsText {
-    /// The values of a family, by node, that have a label.
-    static func values(of family: String, where label: String, in text: String) -> [(node: Int, value: Double)] {
-        text.utf8.split(separator: UInt8(ascii: "\n")).compactMap { line in
-            guard line.starts(with: family.utf8), let line = String(line), line.contains(label),
-                let start = line.firstRange(of: "node=\""),
-                let value = line.split(separator: " ").last.flatMap({ Double($0) }), value.isFinite
-            else { return nil }
-            let digits = line[start.upperBound...].prefix { $0 != "\"" }
-            return Int(digits).map { ($0, value) }
-        }
-    }
-
+extension CounterSamples {
     /// Every counter (a family whose name ends in `_total`) by its name with labels.
-    static func counters(_ text: String) -> [String: Double] {
-        var counters: [String: Double] = [:]
-        for line in text.split(separator: "\n") where !line.hasPrefix("#") {
-            guard let space = line.lastIndex(of: " "), let value = Double(line[line.index(after: space)...]),
-                value.isFinite,
-                line[..<space].prefix(while: { $0 != "{" }).hasSuffix("_total")
-            else { continue }
-            counters[String(line[..<space])] = value
+    private static func counters(_ text: String) -> Counters {
+        var counters: Counters = [:]
+        for sample in MetricsText(text) where sample.name.hasSuffix("_total") && sample.value.isFinite {
+            let labels = sample.labels.map { "\($0.name)=\"\($0.value)\"" }.joined(separator: ",")
+            counters[labels.isEmpty ? sample.name : "\(sample.name){\(labels)}"] = sample.value
         }
         return counters
     }

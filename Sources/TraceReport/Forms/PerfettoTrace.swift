@@ -43,10 +43,12 @@ public struct PerfettoTrace {
         switch part {
         case .fact, .topology: break
         case .sample(let time, let text):
-            for (node, bytes) in MetricsText.values(
-                of: "cdmfs_node_memory_bytes", where: "state=\"allocated\"", in: text)
-            {
-                emit("node\(node) used bytes", "C", time: time, .machine, 0, ["bytes": .number(bytes)], to: &output)
+            for sample in MetricsText(text)
+            where sample.name == "cdmfs_node_memory_bytes" && sample["state"] == "allocated" {
+                guard let node = sample["node"] else { continue }
+                emit(
+                    "node\(node) used bytes", "C", time: time, .machine, 0, ["bytes": .number(sample.value)],
+                    to: &output)
             }
         case .record(let record):
             names.add(record)

@@ -32,6 +32,7 @@ enum Client: String, CaseIterable {
     static let memmap = sources.appending("memmap.py").string
     static let metadata = sources.appending("metadata.py").string
     static let tasks = sources.appending("tasks.py").string
+    static let terminal = sources.appending("terminal.py").string
     static let names = sources.appending("names.py").string
 
     /// The command that runs this client.

@@ -157,6 +157,12 @@ extension Manual {
                     text:
                         "`cdmfs metrics` prints it. Names begin with `cdmfs_`. Names that end in `_total` count since the start of the mount and have no `# TYPE` line, because the two formats require different ones."
                 ),
+                "bufferinfo": ManualPage(
+                    reads:
+                        "`ID SIZE RESIDENT READ WRITE CPU DEVICE REFUSED PLACEMENT FLAGS NAME` a line: the number of the buffer in trace records; size and resident bytes; the figures of `faults`; `N0=12,N1=4`, the pages on each node, or `-`; `pinned` or `-`; a path below buffers/, `/dev/cdmN`, or `(deleted)`",
+                    text:
+                        "It has the buffers whose control directories the process that opened the file can list. Blanks, control characters and backslashes in a name are octal, as `\\040`. `cdmfs top` reads it.",
+                    linux: "/sys/kernel/debug/dma_buf/bufinfo"),
                 "last_error": ManualPage(
                     reads:
                         "one line, `PATH \"VALUE\" ERRNO: REASON.`: the file from the mount point, or the data file and the name of the extended attribute; what was written, shortened; the name of the errno. Empty if nothing was refused",
@@ -243,6 +249,11 @@ extension Manual {
                         "records of eight little-endian 64-bit words, an event each, as the documentation of TraceFormat says; the name of a buffer stands before its first event",
                     text: "It waits and polls as trace_pipe does. `cdmfs record` reads it.",
                     linux: "/sys/kernel/tracing/per_cpu/cpuN/trace_pipe_raw"),
+                "watch": ManualPage(
+                    reads: "records as in trace_pipe_raw, of all events from the open(2) on",
+                    text:
+                        "Events are recorded for this file only while it is open, in memory of its own: `events`, `enable`, `filter` and the trace files stay as they are. The newest 1024 events for each of two stripes a CPU are kept. It waits and polls as trace_pipe does. `cdmfs top` reads it.",
+                    linux: "/sys/kernel/tracing/instances/NAME/trace_pipe"),
                 "buffer_size_kb": ManualPage(
                     reads: "kB for each CPU, decimal", writes: "kB for each CPU, decimal",
                     errors: [
