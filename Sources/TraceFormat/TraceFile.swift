@@ -19,7 +19,7 @@ extension TraceFileError: CustomStringConvertible {
     public var description: String {
         switch self {
         case .notTrace: "not a recorded trace"
-        case .version(let version): "a trace of version \(version); expected 1 to \(TraceFile.version)"
+        case .version(let version): "a trace of version \(version); expected \(TraceFile.version)"
         case .malformed: "the trace is damaged"
         case .system(let error): "\(error)"
         }
@@ -29,8 +29,8 @@ extension TraceFileError: CustomStringConvertible {
 /// A recorded trace: a header, then blocks that are readable each by itself, so that a file that was cut off is readable up to
 /// there. The article <doc:TraceFiles> has the format.
 public enum TraceFile {
-    /// The version of the format that is written. Older ones are read.
-    public static let version: UInt32 = 2
+    /// The version of the format.
+    public static let version: UInt32 = 1
     static let magic: [UInt8] = Array("CDMTRACE".utf8)
     static let headerSize = 16
     static let blockHeaderSize = 16
@@ -197,7 +197,7 @@ public struct TraceFileReader {
         let header = try Self.read(TraceFile.headerSize, from: file)
         guard header.starts(with: TraceFile.magic), header.count == TraceFile.headerSize else { throw .notTrace }
         let version = TraceFile.number(header[8..<12])
-        guard (1...TraceFile.version).contains(version) else { throw .version(version) }
+        guard version == TraceFile.version else { throw .version(version) }
     }
 
     /// Calls `body` with every part in order.

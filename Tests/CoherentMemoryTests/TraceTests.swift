@@ -93,30 +93,6 @@ struct TraceTests {
         }
     }
 
-    @Test("Touches of pages that have frames, and pages that give them back")
-    func residentAndFreed() throws {
-        let machine = try machine([TraceKinds(.touchPlaced), TraceKinds(.touchFound), TraceKinds(.pagesFreed)])
-        var cursor = machine.trace.makeCursor()
-        func runs(_ events: [TraceEvent]) -> [[UInt64]] { events.map { [$0.start, $0.count] } }
-        let buffer = try machine.makeBuffer("interleave:0-1", size: 64 * 4096)
-        _ = try machine.bytes(of: buffer, at: 0, count: 2 * 4096, origin: Origin(pid: 7, node: 0))
-        var seen = read(machine.trace, &cursor)
-        #expect(seen[.touchFound].isEmpty && seen[.touchPlaced].count == 2)
-        // Pages 0 and 1 are there, 2 and 3 are not.
-        _ = try machine.bytes(of: buffer, at: 0, count: 4 * 4096, origin: Origin(pid: 8, node: 0))
-        seen = read(machine.trace, &cursor)
-        #expect(runs(seen[.touchFound]) == [[0, 1], [1, 1]])
-        #expect(seen[.touchFound].map(\.to) == [0, 1] && seen[.touchFound].allSatisfy { $0.pid == 8 })
-        try machine.store([1], to: buffer, at: 3 * 4096)
-        #expect(runs(read(machine.trace, &cursor)[.touchFound]) == [[3, 1]])
-        try machine.migrate(buffer, to: 1)
-        machine.punch(buffer, bytes: 1 * 4096..<3 * 4096)
-        machine.remove(buffer)
-        let freed = read(machine.trace, &cursor)[.pagesFreed]
-        #expect(runs(freed) == [[1, 2], [0, 1], [3, 1]])
-        #expect(freed.allSatisfy { $0.from == 1 && $0.buffer == buffer.id })
-    }
-
     @Test("Refusals: no frame, isolation")
     func refusals() throws {
         let machine = try machine([TraceKinds(.touchRefused), TraceKinds(.isolationRefused)], ram: 2, coherent: [2])

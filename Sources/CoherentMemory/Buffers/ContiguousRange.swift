@@ -17,7 +17,7 @@ extension Memory {
         buffer.migrationTurn.withLock { _ in
             invalidate(buffer, pages: 0..<Page.count(of: buffer.size))
             var freed = FreedFrames(isUnlimited: true)
-            buffer.state.withLock { $0.unmapContiguous(into: &freed, trace) }
+            buffer.state.withLock { $0.unmapContiguous(into: &freed) }
             freed.release(to: tables)
         }
     }
@@ -37,11 +37,11 @@ extension Memory {
 
 extension Buffer.State {
     /// Takes all pages of a contiguous buffer out of it, which is an ordinary one then.
-    mutating func unmapContiguous(into freed: inout FreedFrames, _ trace: Tracer) {
+    mutating func unmapContiguous(into freed: inout FreedFrames) {
         guard let run = contiguous else { return }
         contiguous = nil
         var count = 0
-        let rest = unmap(0..<UInt64.max >> Page.shift, into: &freed, .all, &count, trace)
+        let rest = unmap(0..<UInt64.max >> Page.shift, into: &freed, .all, &count)
         assert(rest == nil && count == run.count)
     }
 

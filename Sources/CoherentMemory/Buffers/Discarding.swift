@@ -35,7 +35,7 @@ extension Memory {
             var freed = FreedFrames()
             // The memory is given back without the lock, for that is a call to the host's file system.
             let position = buffer.state.withLock { state in
-                state.unmap(next..<pages.upperBound, into: &freed, choice, &count, trace)
+                state.unmap(next..<pages.upperBound, into: &freed, choice, &count)
             }
             freed.release(to: tables)
             guard let position else { break }
@@ -73,7 +73,7 @@ extension Buffer.State {
 
     /// Unmaps pages until `freed` is full. Returns where to go on, nil when nothing is left.
     mutating func unmap(
-        _ range: Range<UInt64>, into freed: inout FreedFrames, _ choice: Discarded, _ count: inout Int, _ trace: Tracer
+        _ range: Range<UInt64>, into freed: inout FreedFrames, _ choice: Discarded, _ count: inout Int
     ) -> UInt64? {
         // Asked for before the buffer was made contiguous.
         guard contiguous == nil else { return nil }
@@ -81,12 +81,7 @@ extension Buffer.State {
         if isAnonymous, case .all = choice {} else if isAnonymous { return nil }
         let pool = pages.pool
         var tally = PageTally(pages.nodes)
-        var gone = TracedPages(.pagesFreed, in: trace)
-        defer {
-            tally.flush(in: &pages)
-            trace.noteFreed(gone, of: pages.table.owner)
-        }
-        let nodes = pages.nodes
+        defer { tally.flush(in: &pages) }
         var position = range.lowerBound
         while position < range.upperBound {
             guard let (leaf, base) = pages.table.nextLeaf(from: position), base < range.upperBound else { return nil }
@@ -99,10 +94,8 @@ extension Buffer.State {
                 position = next
                 continue
             }
-            count += unsafe pages.unmapFrames(part, of: leaf, into: &freed, in: &tally) { page, slot in
-                guard unsafe choice.takes(slot, in: pool) else { return false }
-                gone.add(page, PageTableEntry(rawValue: unsafe slot.pointee), nodes)
-                return true
+            count += unsafe pages.unmapFrames(part, of: leaf, into: &freed, in: &tally) { _, slot in
+                unsafe choice.takes(slot, in: pool)
             }
         }
         return nil

@@ -57,12 +57,7 @@ extension Buffer.State {
         let pool = memory.tables
         // Never fewer bytes: to the kernel that would be the end of the file. It asks again, page by page.
         if pages.firstMarker(in: range) != nil { throw .ioError }
-        if isTouch {
-            var resident = TracedPages(.touchFound, in: memory.trace)
-            resident.add(range, in: pages)
-            try populate(range, in: memory, origin: origin, policy: .all)
-            memory.trace.noteFound(resident, of: pages.table.owner, origin)
-        }
+        if isTouch { try populate(range, in: memory, origin: origin, policy: .all) }
 
         var tally = PageTally(nodes)
         var fetched = FetchTally(nodes)

@@ -18,60 +18,7 @@ struct PlacedRun {
     }
 }
 
-/// Consecutive pages with frames of one node, gathered page by page as long as a kind of event is recorded.
-struct TracedPages {
-    private let isWanted: Bool
-    private var runs: [(pages: Range<UInt64>, node: UInt16)] = []
-
-    init(_ kind: TraceEvent.Kind, in trace: Tracer) { isWanted = trace.isEnabled(kind) }
-
-    /// Adds a page that has a frame; others are left out.
-    @inline(__always)
-    mutating func add(_ page: UInt64, _ entry: PageTableEntry, _ nodes: NodeMap) {
-        if isWanted, entry.isPresent { append(page, UInt16(nodes.node(of: entry.pfn).id)) }
-    }
-
-    /// Adds the pages of a range that have frames.
-    mutating func add(_ pages: Range<UInt64>, in set: borrowing PageSet) {
-        guard isWanted, set.missing(of: pages) < pages.count else { return }
-        for page in pages { add(page, set.table[page], set.nodes) }
-    }
-
-    @inline(never)
-    private mutating func append(_ page: UInt64, _ node: UInt16) {
-        if let last = runs.last, last.pages.upperBound == page, last.node == node {
-            runs[runs.count - 1].pages = last.pages.lowerBound..<page + 1
-        } else {
-            runs.append((page..<page + 1, node))
-        }
-    }
-
-    func forEachRun(_ body: (Range<UInt64>, UInt16) -> Void) {
-        for run in runs { body(run.pages, run.node) }
-    }
-}
-
 extension Tracer {
-    /// Records that pages were touched that had frames before.
-    func noteFound(_ touched: borrowing TracedPages, of buffer: UInt64, _ origin: Origin) {
-        touched.forEachRun { pages, node in
-            record(
-                TraceEvent(
-                    .touchFound, pid: origin.pid, buffer: buffer, start: pages.lowerBound,
-                    count: UInt64(pages.count), to: node, local: UInt16(truncatingIfNeeded: origin.node),
-                    flags: origin.isDevice ? .byDevice : []))
-        }
-    }
-
-    /// Records that pages have given their frames back.
-    func noteFreed(_ freed: borrowing TracedPages, of buffer: UInt64) {
-        freed.forEachRun { pages, node in
-            record(
-                TraceEvent(
-                    .pagesFreed, buffer: buffer, start: pages.lowerBound, count: UInt64(pages.count), from: node))
-        }
-    }
-
     /// Records that pages of a buffer got frames.
     @inline(__always)
     func notePlaced(

@@ -24,10 +24,7 @@ extension Buffer.State {
             end = failed << Page.shift
             isCut = true
         }
-        var resident = TracedPages(.touchFound, in: memory.trace)
-        if !isWriteBack { resident.add(range, in: pages) }
         let populated = try populate(range, in: memory, origin: origin, policy: .prefix)
-        memory.trace.noteFound(resident, of: pages.table.owner, origin)
         let stop = min(end, populated << Page.shift)
         let pool = memory.tables
         var tally = PageTally(memory.nodes)

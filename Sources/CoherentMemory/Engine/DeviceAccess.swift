@@ -50,10 +50,7 @@ extension Buffer.State {
             range = range.lowerBound..<withheld >> Page.shift
         }
         try backing?.claim(range.lowerBound << Page.shift..<range.upperBound << Page.shift)
-        var resident = TracedPages(.touchFound, in: memory.trace)
-        resident.add(range, in: pages)
         var end = try populate(range, in: memory, origin: actor.origin, policy: .prefix)
-        memory.trace.noteFound(resident, of: pages.table.owner, actor.origin)
         if let failed = pages.firstMarker(in: range) {
             guard failed > range.lowerBound else { throw .ioError }
             end = min(end, failed)

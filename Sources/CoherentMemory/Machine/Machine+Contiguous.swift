@@ -86,7 +86,7 @@ extension Machine {
                 var freed = FreedFrames(isUnlimited: true)
                 let isCached = buffer.state.withLock { state in
                     let isCached = state.pages.hasMatch(0..<Page.count(of: state.size), filter: .cached)
-                    if !isCached { state.unmapContiguous(into: &freed, memory.trace) }
+                    if !isCached { state.unmapContiguous(into: &freed) }
                     return isCached
                 }
                 freed.release(to: memory.tables)

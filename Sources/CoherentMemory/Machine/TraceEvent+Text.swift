@@ -32,10 +32,6 @@ extension TraceEvent {
             addPages()
             fields += [("node", node(to)), ("policy", Self.policy(detail)), ("intended", node(from))]
             addToucher()
-        case .touchFound:
-            addPages()
-            fields.append(("node", node(to)))
-            addToucher()
         case .touchRefused:
             addPages()
             fields.append(("error", Self.error(value)))
@@ -60,7 +56,7 @@ extension TraceEvent {
             fields = [("address", Self.hex(start)), ("node", node(to))]
             addBuffer()
             fields += [("offset", Self.hex(value)), ("count", "\(count)")]
-        case .pagesLost, .pagesFreed:
+        case .pagesLost:
             addPages()
             fields.append(("node", node(from)))
         case .linkState:

@@ -52,12 +52,6 @@ public struct TraceEvent: Sendable, Hashable {
         case isolationSet = 17
         /// The nodes of a group of tasks, ``TraceEvent/other``, are those of ``TraceEvent/value``, as far as below 64.
         case cpusetSet = 18
-        /// A touch of pages of a buffer that had frames, on the node ``TraceEvent/to``, as far as the machine sees it: loads and stores
-        /// to pages that are in the page cache are seen by nobody.
-        case touchFound = 19
-        /// Pages of a buffer gave their frames on the node ``TraceEvent/from`` back: its end was cut, a hole was punched, nobody has it
-        /// any more, or reclaim found that they read as zeros.
-        case pagesFreed = 20
 
         /// The name in `events`.
         public var name: String { Self.names[Int(rawValue)] }
@@ -72,7 +66,6 @@ public struct TraceEvent: Sendable, Hashable {
             "touch_placed", "touch_refused", "isolation_refused", "pages_migrated", "pages_demoted", "pages_promoted",
             "block_state", "page_poisoned", "page_retired", "page_cleared", "page_corrected", "pages_lost",
             "link_state", "link_stalled", "command_begin", "command_end", "policy_set", "isolation_set", "cpuset_set",
-            "touch_found", "pages_freed",
         ]
 
         /// The words of ``blockState``.
