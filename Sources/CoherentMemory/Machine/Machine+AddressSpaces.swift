@@ -29,6 +29,7 @@ extension Machine {
     public func makeAddressSpace(share: FrameShare? = nil) -> Buffer {
         let space = memory.makeAddressSpace(size: Self.addressLimit)
         space.setShare(share)
+        trace.noteMade(space)
         return space
     }
 
@@ -69,7 +70,9 @@ extension Machine {
     ///
     /// - Parameter bytes: whole pages.
     public func discard(_ space: Buffer, bytes: Range<UInt64>) {
-        memory.discard(space, pages: bytes.lowerBound >> Page.shift..<bytes.upperBound >> Page.shift)
+        let pages = bytes.lowerBound >> Page.shift..<bytes.upperBound >> Page.shift
+        memory.discard(space, pages: pages)
+        trace.noteFreed(pages, of: space.id)
     }
 
     /// Forgets what addresses had, their policy too (munmap(2)).
@@ -81,6 +84,7 @@ extension Machine {
             if !state.ranges.isEmpty { _ = state.ranges.set(nil, for: pages) }
         }
         memory.discard(space, pages: pages)
+        trace.noteFreed(pages, of: space.id, flags: .policies)
     }
 
     /// Gives a new address space what another one has: its policies, and for each page a frame of its own, on the same node as far as that
@@ -92,6 +96,7 @@ extension Machine {
     /// - Returns: how many pages were left without a frame.
     @discardableResult
     public func copy(_ space: Buffer, to child: Buffer) -> Int {
+        trace.note(.copySpace, of: child, other: space.id)
         let ranges = space.state.withLock { $0.ranges }
         child.state.withLock { $0.ranges = ranges }
         var missing = 0
@@ -118,6 +123,9 @@ extension Machine {
         let (end, overflow) = address.addingReportingOverflow(UInt64(bytes.count))
         guard !bytes.isEmpty, !overflow, end <= Self.addressLimit, !bytes.overlaps(address..<end) else { return }
         unmap(space, bytes: address..<end)
+        trace.note(
+            .remap, of: space, pages: bytes.lowerBound >> Page.shift..<bytes.upperBound >> Page.shift,
+            value: keepsPolicy ? 1 : 0, other: address >> Page.shift)
         let pages = bytes.lowerBound >> Page.shift..<bytes.upperBound >> Page.shift
         var freed = FreedFrames(isUnlimited: true)
         space.migrationTurn.withLock { _ in
@@ -169,7 +177,8 @@ extension Buffer.State {
             return Int(
                 range.upperBound
                     - (try fill(
-                        range, in: memory, for: context, origin: Origin(pid: 0, node: node.id), policy: .prefix)))
+                        range, in: memory, for: context, origin: Origin(pid: 0, node: node.id), policy: .prefix,
+                        followsRequest: true)))
         } catch {
             return range.count
         }

@@ -71,6 +71,8 @@ struct TraceSummary {
     }
 
     private mutating func add(_ event: TraceEvent) {
+        // What was so before the record.
+        guard !event.flags.contains(.initial) else { return }
         kinds[event.kind, default: 0] += 1
         first = min(first ?? event.time, event.time)
         last = max(last, event.time)
@@ -99,13 +101,15 @@ struct TraceSummary {
             commands[key, default: Command()].count += 1
             if event.count != 0 { commands[key]?.failed += 1 }
             commands[key]?.nanoseconds &+= event.other
-        case .commandBegin: break
+        case .commandBegin, .touchFound, .touchRetried, .pagesStored, .pagesFreed, .bufferMade, .bufferRemoved,
+            .taskPlaced:
+            break
         case .pagesLost:
             buffers[event.buffer]?.lost &+= event.count
             note(event)
         case .blockState, .pagePoisoned, .pageRetired, .pageCleared, .pageCorrected, .linkState, .linkStalled,
             .policySet,
-            .isolationSet, .cpusetSet:
+            .isolationSet, .cpusetSet, .settingChanged, .requestMade, .nodeState:
             note(event)
         }
     }
