@@ -1,5 +1,6 @@
 import AttributeTree
 import CoherentMemory
+import MachineTopology
 
 /// The text of sys/kernel/cdm/metrics: what can be counted, for Prometheus and those who read its formats.
 ///
@@ -46,6 +47,10 @@ struct Metrics {
 enum MachineMetrics {
     static let attribute: Attribute<Machine> = Attribute.readOnly(
         "metrics", summary: "The counters of the machine, as OpenMetrics text.", show: { text(of: $0) }
+    ).verbatim()
+
+    static let topology: Attribute<Machine> = Attribute.readOnly(
+        "topology", summary: "The machine as it was made, as a topology file.", show: { $0.topology.toml }
     ).verbatim()
 
     static func text(of machine: Machine) -> String {

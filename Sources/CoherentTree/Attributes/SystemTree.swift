@@ -61,7 +61,7 @@ package struct SystemTree {
                             .attributes([LastErrors.attribute], of: services),
                             .attributes(JobAttributes.table, of: services),
                             .attributes(PressureAttributes.table, of: services.machine),
-                            .attributes([MachineMetrics.attribute], of: services.machine),
+                            .attributes([MachineMetrics.attribute, MachineMetrics.topology], of: services.machine),
                             .attributes(HostNodeAttributes.table, of: services.machine),
                             .attributes(HardwarePoisonAttributes.table, of: services.machine),
                             PressureAttributes.directory(services),
