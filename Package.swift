@@ -16,7 +16,7 @@ let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-
 ///     CDMFS_FUZZ_PARSER=topology .build/fuzzer/debug/fuzzer -max_total_time=600 corpus/
 let fuzzed: [Target.Dependency] = [
     "AttributeTree", "CFuse3", "CURing", "CoherentFS", "CoherentMemory", "CoherentTree", "Fuse", "HMMTestDevice",
-    "LinuxSupport", "MachineTopology", system,
+    "LinuxSupport", "MachineTopology", "TraceFormat", "TraceReplay", system,
 ]
 let fuzzer: Target =
     Context.environment["CDMFS_FUZZER"] == nil
@@ -73,6 +73,9 @@ let package = Package(
             swiftSettings: settings),
         .target(
             name: "TraceFormat", dependencies: ["CZlib", "CoherentMemory", system], swiftSettings: settings),
+        .target(
+            name: "TraceReplay", dependencies: ["CLinux", "CoherentMemory", "MachineTopology", "TraceFormat", system],
+            swiftSettings: settings),
         .target(name: "AttributeTree", dependencies: ["LinuxSupport", system], swiftSettings: settings),
         .target(
             name: "Fuse",
@@ -112,7 +115,7 @@ let package = Package(
             name: "cdmfs",
             dependencies: [
                 "CLinux", "CListener", "CSeccomp", "CoherentFS", "CoherentMemory", "Fuse", "LinuxSupport",
-                "MachineTopology", "TopologyImport", "TraceFormat", system,
+                "MachineTopology", "TopologyImport", "TraceFormat", "TraceReplay", system,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -132,6 +135,10 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "TraceFormatTests", dependencies: ["CoherentMemory", "TraceFormat", system],
+            swiftSettings: settings),
+        .testTarget(
+            name: "TraceReplayTests",
+            dependencies: ["CoherentMemory", "MachineTopology", "TraceFormat", "TraceReplay", system],
             swiftSettings: settings),
         .testTarget(
             name: "AttributeTreeTests", dependencies: ["AttributeTree", system], swiftSettings: settings),
@@ -160,7 +167,9 @@ let package = Package(
         fuzzer,
         .testTarget(
             name: "MountTests",
-            dependencies: ["cdmfs", "CLinux", "CoherentMemory", "MachineTopology", "TestSupport", system],
+            dependencies: [
+                "cdmfs", "CLinux", "CoherentMemory", "MachineTopology", "TestSupport", "TraceReplay", system,
+            ],
             swiftSettings: settings),
     ],
     cxxLanguageStandard: .cxx17

@@ -49,9 +49,10 @@ struct LayerTests {
         "MachineTopology": ["CLinux", "LinuxSupport"],
         "Programs": ["CListener", "CoherentMemory", "LinuxSupport", "MachineTopology"],
         "TraceFormat": ["CZlib", "CoherentMemory"],
+        "TraceReplay": ["CLinux", "CoherentMemory", "MachineTopology", "TraceFormat"],
         "cdmfs": [
             "CLinux", "CListener", "CSeccomp", "CoherentFS", "CoherentMemory", "Fuse", "LinuxSupport",
-            "MachineTopology", "TopologyImport", "TraceFormat",
+            "MachineTopology", "TopologyImport", "TraceFormat", "TraceReplay",
         ],
         "TopologyImport": ["CHwloc", "LinuxSupport", "MachineTopology"],
     ]
