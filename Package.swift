@@ -16,7 +16,7 @@ let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-
 ///     CDMFS_FUZZ_PARSER=topology .build/fuzzer/debug/fuzzer -max_total_time=600 corpus/
 let fuzzed: [Target.Dependency] = [
     "AttributeTree", "CFuse3", "CURing", "CoherentFS", "CoherentMemory", "CoherentTree", "Fuse", "HMMTestDevice",
-    "LinuxSupport", "MachineTopology", system,
+    "LinuxSupport", "MachineTopology", "TraceFormat", "TraceReplay", system,
 ]
 let fuzzer: Target =
     Context.environment["CDMFS_FUZZER"] == nil
@@ -81,6 +81,9 @@ let package = Package(
         .target(
             name: "MachineMonitor", dependencies: ["CLinux", "CoherentMemory", "LinuxSupport", "TraceFormat", system],
             swiftSettings: settings),
+        .target(
+            name: "TraceReplay", dependencies: ["CLinux", "CoherentMemory", "MachineTopology", "TraceFormat", system],
+            swiftSettings: settings),
         .target(name: "AttributeTree", dependencies: ["LinuxSupport", system], swiftSettings: settings),
         .target(
             name: "Fuse",
@@ -120,7 +123,8 @@ let package = Package(
             name: "cdmfs",
             dependencies: [
                 "CLinux", "CListener", "CSeccomp", "CoherentFS", "CoherentMemory", "Fuse", "LinuxSupport",
-                "MachineMonitor", "MachineTopology", "TopologyImport", "TraceFormat", "TraceReport", system,
+                "MachineMonitor", "MachineTopology", "TopologyImport", "TraceFormat", "TraceReplay", "TraceReport",
+                system,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -151,6 +155,10 @@ let package = Package(
             exclude: ["Frames"],
             swiftSettings: settings),
         .testTarget(
+            name: "TraceReplayTests",
+            dependencies: ["CoherentMemory", "MachineTopology", "TraceFormat", "TraceReplay", system],
+            swiftSettings: settings),
+        .testTarget(
             name: "AttributeTreeTests", dependencies: ["AttributeTree", system], swiftSettings: settings),
         .testTarget(
             name: "FuseTests", dependencies: ["Fuse", "CLinux", "LinuxSupport", system], swiftSettings: settings),
@@ -177,7 +185,9 @@ let package = Package(
         fuzzer,
         .testTarget(
             name: "MountTests",
-            dependencies: ["cdmfs", "CLinux", "CoherentMemory", "MachineTopology", "TestSupport", system],
+            dependencies: [
+                "cdmfs", "CLinux", "CoherentMemory", "MachineTopology", "TestSupport", "TraceReplay", system,
+            ],
             swiftSettings: settings),
     ],
     cxxLanguageStandard: .cxx17

@@ -1,4 +1,5 @@
-/// Machines that exist. A comment of each says where its figures come from; those that no source gives are marked as assumed.
+/// Machines that exist. A comment of each says where its figures come from; those that no source gives are marked as assumed. PCI ids
+/// are those of the PCI ID repository.
 /// Latencies are left out where there is no source, and follow from the distance.
 extension Topology {
     static let machines: [Preset] = [
@@ -18,13 +19,17 @@ private func ram(_ id: Int, _ memory: String, cpus: String = "", _ figures: Figu
     "\n[[node]]\nid = \(id)\nkind = \"ram\"\nmemory = \"\(memory)\"\ncpus = \"\(cpus)\"\n" + figures.toml
 }
 
-/// A `[[node]]` of a device; `isolation` is left out where it is the default.
+/// A `[[node]]` of a device; `isolation` is left out where it is the default. `lines` are further keys.
 private func coherent(
-    _ id: Int, _ memory: String, device: Int, isolation: Isolation = .exclusive, _ figures: Figures = Figures()
+    _ id: Int, _ memory: String, device: Int, isolation: Isolation = .exclusive, _ figures: Figures = Figures(),
+    lines: String = ""
 ) -> String {
     "\n[[node]]\nid = \(id)\nkind = \"coherent\"\nmemory = \"\(memory)\"\ndevice = \"cdm\(device)\"\n"
-        + (isolation == .exclusive ? "" : "isolation = \"\(isolation.rawValue)\"\n") + figures.toml
+        + (isolation == .exclusive ? "" : "isolation = \"\(isolation.rawValue)\"\n") + lines + figures.toml
 }
+
+/// The PCI ids of a GPU of NVIDIA, a 3D controller.
+private func nvidia(_ device: String) -> String { "vendor = 0x10de\ndevice_id = \(device)\nclass = 0x030200\n" }
 
 /// The figures of a `[node.link]`: latencies in ns, bandwidths in MB/s; those without a source are nil.
 private struct Figures {
@@ -60,7 +65,8 @@ private let graceHopper =
     #     node 0  RAM 480G, CPUs 0-71  --- 80 ---  node 1  coherent 96G, cdm0
     block_size = "1G"
 
-    """ + ram(0, "480G", cpus: "0-71") + coherent(1, "96G", device: 0, .bandwidth(450_000)) + distance(0, 1, 80)
+    """ + ram(0, "480G", cpus: "0-71") + coherent(1, "96G", device: 0, .bandwidth(450_000), lines: nvidia("0x2342"))
+    + distance(0, 1, 80)
 
 private let graceBlackwell: String = {
     let gpus = (0..<4).map { (id: 2 + 8 * $0, device: $0, socket: $0 / 2) }
@@ -83,7 +89,7 @@ private let graceBlackwell: String = {
         """
     text += ram(0, "480G", cpus: "0-71") + ram(1, "480G", cpus: "72-143")
     for gpu in gpus {
-        text += coherent(gpu.id, "173G", device: gpu.device, .bandwidth(225_000))
+        text += coherent(gpu.id, "173G", device: gpu.device, .bandwidth(225_000), lines: nvidia("0x2941"))
         for part in 1...7 { text += coherent(gpu.id + part, "0", device: 4 + 7 * gpu.device + part - 1) }
     }
     text += distance(0, 1, 40)
@@ -114,7 +120,7 @@ private let power9: String = {
 
         """
     text += ram(0, "256G", cpus: "0-63") + ram(8, "256G", cpus: "64-127")
-    text += gpus.map { coherent($0.id, "15G", device: $0.device) }.joined()
+    text += gpus.map { coherent($0.id, "15G", device: $0.device, lines: nvidia("0x1db1")) }.joined()
     text += distance(0, 8, 40)
     for (place, gpu) in gpus.enumerated() {
         text += distance(0, gpu.id, 80) + distance(8, gpu.id, 80)
@@ -227,8 +233,8 @@ private let memoryExpanders: String = {
         block_size = "256M"
 
         """ + ram(0, "64G", cpus: "0-51,104-155") + ram(1, "64G", cpus: "52-103,156-207")
-            + coherent(2, "64G", device: 0, isolation: .none, link)
-            + coherent(3, "128G", device: 1, isolation: .none, link)
+            + coherent(2, "64G", device: 0, isolation: .none, link, lines: "bus = \"cxl\"\n")
+            + coherent(3, "128G", device: 1, isolation: .none, link, lines: "bus = \"cxl\"\n")
             + distance(0, 1, 21) + distance(0, 2, 14) + distance(0, 3, 24) + distance(1, 2, 24) + distance(1, 3, 14)
             + distance(2, 3, 26)
 }()

@@ -1,5 +1,5 @@
 import CZlib
-public import CoherentMemory
+import CoherentMemory
 public import SystemPackage
 
 /// Why a file is not a trace, or a part of it cannot be read.
@@ -19,7 +19,8 @@ extension TraceFileError: CustomStringConvertible {
     public var description: String {
         switch self {
         case .notTrace: "not a recorded trace"
-        case .version(let version): "a trace of version \(version); expected \(TraceFile.version)"
+        case .version(let version):
+            "a trace of version \(version); expected \(TraceFile.versions.lowerBound) to \(TraceFile.version)"
         case .malformed: "the trace is damaged"
         case .system(let error): "\(error)"
         }
@@ -30,7 +31,9 @@ extension TraceFileError: CustomStringConvertible {
 /// there. The article <doc:TraceFiles> has the format.
 public enum TraceFile {
     /// The version of the format.
-    public static let version: UInt32 = 1
+    public static let version: UInt32 = 2
+    /// The versions that a reader takes: the first has fewer kinds of events.
+    static let versions: ClosedRange<UInt32> = 1...version
     static let magic: [UInt8] = Array("CDMTRACE".utf8)
     static let headerSize = 16
     static let blockHeaderSize = 16
@@ -197,7 +200,7 @@ public struct TraceFileReader {
         let header = try Self.read(TraceFile.headerSize, from: file)
         guard header.starts(with: TraceFile.magic), header.count == TraceFile.headerSize else { throw .notTrace }
         let version = TraceFile.number(header[8..<12])
-        guard version == TraceFile.version else { throw .version(version) }
+        guard TraceFile.versions.contains(version) else { throw .version(version) }
     }
 
     /// Calls `body` with every part in order.

@@ -28,7 +28,7 @@ struct Cdmfs: ParsableCommand {
         version: "0.1.0",
         subcommands: [
             Mount.self, Unmount.self, TopologyCommand.self, Run.self, RunInside.self, SetCommand.self, TopCommand.self,
-            Record.self, Report.self, MetricsCommand.self, NumaMaps.self, Help.self,
+            Record.self, Report.self, ReplayCommand.self, MetricsCommand.self, NumaMaps.self, Help.self,
         ])
 
     static func main() {

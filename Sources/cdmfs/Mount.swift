@@ -62,6 +62,9 @@ struct Mount: ParsableCommand {
     @Flag(help: .hidden)
     var adopt = false
 
+    @Option(help: .hidden)
+    var withParent: Int32?
+
     @Argument(help: "An existing directory.", completion: .directory)
     var mountpoint: String
 
@@ -89,7 +92,7 @@ struct Mount: ParsableCommand {
         try Serving(
             mountPoint: mountpoint,
             machine: preset.map(MachineSource.preset) ?? file.map(MachineSource.file) ?? .default,
-            options: options, log: log, readyFD: readyFD, isAdopting: adopt
+            options: options, log: log, readyFD: readyFD, isAdopting: adopt, parent: withParent
         ).run()
     }
 

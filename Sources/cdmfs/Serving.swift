@@ -16,6 +16,8 @@ struct Serving {
     let readyFD: Int32?
     /// Whether the mount is made by who waits at `readyFD`, a socket, and sent there.
     let isAdopting: Bool
+    /// The process that the mount ends with; nil for none.
+    let parent: pid_t?
 
     /// Serves until the mount is gone or a signal ends it.
     func run() throws(Failure) {
@@ -25,6 +27,13 @@ struct Serving {
         do throws(Failure) {
             // Before there is any thread, so that they all leave these signals to the descriptor.
             let signals = try TerminationSignals()
+            if let parent {
+                _ = clinux_signal_with_parent(SIGTERM)
+                // It may have ended before.
+                if getppid() != parent {
+                    throw Failure(.mount, "mount: \(mountPoint): the process it was for has ended")
+                }
+            }
             let logger = try makeLogger()
             let manager = readyFD == nil ? ServiceManager() : nil
             let topology = try machine.topology()
@@ -42,7 +51,7 @@ struct Serving {
             manager?.stopping()
             mount.close()
             // It was made for this mount.
-            if isAdopting { _ = unsafe rmdir(mountPoint) }
+            if isAdopting || parent != nil { _ = unsafe rmdir(mountPoint) }
         } catch {
             guard let readyFD else { throw error }
             _ = try? FileDescriptor(rawValue: readyFD).writeAll(Daemon.report(error).utf8)

@@ -51,9 +51,10 @@ struct LayerTests {
         "MachineTopology": ["CLinux", "LinuxSupport"],
         "Programs": ["CListener", "CoherentMemory", "LinuxSupport", "MachineTopology"],
         "TraceFormat": ["CZlib", "CoherentMemory"],
+        "TraceReplay": ["CLinux", "CoherentMemory", "MachineTopology", "TraceFormat"],
         "cdmfs": [
             "CLinux", "CListener", "CSeccomp", "CoherentFS", "CoherentMemory", "Fuse", "LinuxSupport",
-            "MachineMonitor", "MachineTopology", "TopologyImport", "TraceFormat", "TraceReport",
+            "MachineMonitor", "MachineTopology", "TopologyImport", "TraceFormat", "TraceReplay", "TraceReport",
         ],
         "TopologyImport": ["CHwloc", "LinuxSupport", "MachineTopology"],
         "TraceReport": ["Charts", "CoherentMemory", "LinuxSupport", "TraceFormat"],

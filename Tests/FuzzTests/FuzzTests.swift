@@ -10,6 +10,7 @@ struct FuzzTests {
     /// What takes a few seconds each.
     private static let rounds: [Parser: Int] = [
         .topology: 3000, .text: 20_000, .attribute: 500, .command: 300, .ioctl: 50_000, .request: 100, .ring: 3000,
+        .trace: 300,
     ]
 
     private static let environment = ProcessInfo.processInfo.environment

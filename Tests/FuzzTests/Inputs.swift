@@ -24,7 +24,23 @@ struct Inputs {
         case .ioctl: ioctl()
         case .request: mutator.bytes(mutator.number(below: 400))
         case .ring: lengths()
+        case .trace: trace()
         }
+    }
+
+    /// Events of any kind, with numbers that are small or at the edges.
+    private mutating func trace() -> [UInt8] {
+        var bytes: [UInt8] = []
+        for _ in 0...mutator.number(below: 40) {
+            var fields = (0..<8).map { _ in mutator.number(below: 8) == 0 ? edge() : UInt64(mutator.number(below: 600))
+            }
+            fields[1] = UInt64(mutator.number(below: 29)) | UInt64(mutator.number(below: 20)) << 8 | 7 << 32
+            fields[2] = UInt64(mutator.number(below: 5))
+            let nodes = [0, 1, 1, 0xffff, UInt64(mutator.number(below: 4))]
+            fields[5] = mutator.pick(nodes) | mutator.pick(nodes) << 16 | UInt64(mutator.number(below: 512)) << 48
+            bytes += fields.map { longs($0) }.joined()
+        }
+        return mutator.number(below: 4) == 0 ? mutator.mutate(bytes, with: bytes) : bytes
     }
 
     private mutating func attributes() -> [UInt8] {

@@ -5,6 +5,8 @@ import Glibc
 import HMMTestDevice
 import MachineTopology
 import SystemPackage
+import TraceFormat
+import TraceReplay
 
 @testable import CoherentFS
 @testable import CoherentTree
@@ -12,7 +14,7 @@ import SystemPackage
 
 /// What takes bytes from others, and what must hold whatever they are. What does not hold ends the process.
 enum Parser: String, CaseIterable, Codable, Sendable {
-    case topology, text, attribute, command, ioctl, request, ring
+    case topology, text, attribute, command, ioctl, request, ring, trace
 
     /// Has it take one input.
     func callAsFunction(_ bytes: [UInt8]) {
@@ -27,6 +29,7 @@ enum Parser: String, CaseIterable, Codable, Sendable {
                 var requests = try Requests(Array(bytes.dropFirst()), overRing: (bytes.first ?? 0) % 2 == 1)
                 requests.run()
             case .ring: try Self.ring(bytes)
+            case .trace: Self.trace(bytes)
             }
         } catch {
             fatalError("the surroundings of the input cannot be made: \(error)")
@@ -131,6 +134,24 @@ enum Parser: String, CaseIterable, Codable, Sendable {
             }
         }
         _ = unsafe entry.answer()
+    }
+
+    /// Records of trace_pipe_raw, replayed on a machine that is left in order.
+    private static func trace(_ bytes: [UInt8]) {
+        var decoder = RawTrace.Decoder()
+        decoder.add(bytes)
+        var events: [TraceEvent] = []
+        while let record = try? decoder.next() { if case .event(let event) = record { events.append(event) } }
+        do {
+            let replay = try Replay(
+                RecordedTrace(events: events), on: Topology(toml: World.topology), options: ReplayOptions())
+            replay.run()
+            try replay.machine.checkInvariants()
+        } catch is ReplayError {
+            // Nodes that the machine does not have.
+        } catch {
+            fatalError("\(error)")
+        }
     }
 
     private static let ringOfNobody: RingSet = {

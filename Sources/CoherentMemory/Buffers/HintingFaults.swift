@@ -22,8 +22,12 @@ final class HintingFaults: Sendable {
     let wakeUp = WakeUp()
     private let queue = Mutex<[MisplacedPage]>([])
     private let placer: Placer
+    let clock: MachineClock
 
-    init(_ placer: Placer) { self.placer = placer }
+    init(_ placer: Placer, _ clock: MachineClock) {
+        self.placer = placer
+        self.clock = clock
+    }
 
     func enqueue(_ page: MisplacedPage) {
         let isFirst = queue.withLock { queue in
@@ -41,13 +45,14 @@ final class HintingFaults: Sendable {
         }
     }
 
-    func update(_ change: (inout BalancingSettings) -> Void) {
-        settings.withLock { settings in
+    func update(_ change: (inout BalancingSettings) -> Void) -> BalancingSettings {
+        defer { wakeUp.wake() }
+        return settings.withLock { settings in
             change(&settings)
             mode.store(settings.mode.rawValue, ordering: .relaxed)
             hotThreshold.store(settings.hotThreshold, ordering: .relaxed)
+            return settings
         }
-        wakeUp.wake()
     }
 }
 
@@ -89,7 +94,7 @@ extension HintingFaults {
         let frame = home.index(of: entry.pfn)
         var hint = AccessHint(rawValue: home.frames.hint(of: frame))
         let threshold = hotThreshold.load(ordering: .relaxed)
-        let isHot = entry.hasHint && hint.isHot(at: AccessHint.now, threshold: threshold)
+        let isHot = entry.hasHint && hint.isHot(at: clock.milliseconds, threshold: threshold)
         defer {
             hint.wasHot = isHot
             home.frames.setHint(of: frame, to: hint.rawValue)
@@ -140,12 +145,4 @@ struct AccessHint {
         let age = (milliseconds >> Self.shift - marked) & 0x7fff
         return age << Self.shift < threshold
     }
-
-    /// Milliseconds of a clock that never goes back.
-    static var now: Int {
-        let (seconds, attoseconds) = epoch.duration(to: .now).components
-        return Int(seconds) * 1000 + Int(attoseconds / 1_000_000_000_000_000)
-    }
-
-    private static let epoch = ContinuousClock.now
 }

@@ -6,15 +6,15 @@ extension Buffer.State {
     ///
     /// - Returns: the end of what is there under ``HugeMode/pool``, whose buffers have no other pages; nil under the
     ///   other modes, where base pages serve the rest.
-    /// - Throws: ENOMEM where the pools did not suffice under `shortage`.
+    /// - Throws: ENOMEM where the pools did not suffice under the request's shortage.
     mutating func populateHuge(
         _ pages: Range<UInt64>, in memory: Memory, for context: borrowing AllocationContext,
-        origin: Origin, policy shortage: Shortage
+        origin: Origin, _ request: inout TouchRequest
     ) throws(Errno) -> UInt64? {
         let placer = memory.placer
         let units = HugePage.pages(around: pages.lowerBound).lowerBound..<pages.upperBound
         if huge == .pool {
-            return try populatePooled(units, pages, in: memory, for: context, origin: origin, policy: shortage)
+            return try populatePooled(units, pages, in: memory, for: context, origin: origin, &request)
         }
         for first in stride(from: units.lowerBound, to: units.upperBound, by: HugePage.frames) {
             let unit = HugePage.pages(around: first)
@@ -31,15 +31,17 @@ extension Buffer.State {
             if choice.isInterleaved { choice.node.counters.interleaveHit.add(1) }
             counters.count(HugePage.frames, byDevice: context.isDeviceTouch)
             memory.trace.notePlaced(
-                unit, of: self.pages.table.owner, on: choice.node, intended: choice.node, context, origin)
+                unit, of: self.pages.table.owner, on: choice.node, intended: choice.node, context, origin,
+                &request)
         }
         return nil
     }
 
     private mutating func populatePooled(
         _ units: Range<UInt64>, _ pages: Range<UInt64>, in memory: Memory,
-        for context: borrowing AllocationContext, origin: Origin, policy shortage: Shortage
+        for context: borrowing AllocationContext, origin: Origin, _ request: inout TouchRequest
     ) throws(Errno) -> UInt64 {
+        let shortage = request.shortage
         let owner = self.pages.table.owner
         var taken: [(run: FrameRun, unit: Range<UInt64>)] = []
         var refused = NodeMask()
@@ -63,8 +65,10 @@ extension Buffer.State {
             }
             if !isComplete {
                 counters.refused += 1
-                memory.trace.noteRefused(pages, of: owner, isOverShare ? .diskQuotaExceeded : .noMemory, origin)
+                memory.trace.noteRefused(&request, of: owner, isOverShare ? .diskQuotaExceeded : .noMemory, origin)
             }
+        } else {
+            memory.trace.noteRetried(request, of: owner, origin)
         }
         guard isComplete || shortage == .prefix && end > pages.lowerBound else {
             for (run, _) in taken { memory.release(run) }
@@ -79,7 +83,7 @@ extension Buffer.State {
             }
             counters.count(HugePage.frames, byDevice: context.isDeviceTouch)
             let node = memory.nodes.node(of: taken[index].run.start)
-            memory.trace.notePlaced(taken[index].unit, of: owner, on: node, intended: node, context, origin)
+            memory.trace.notePlaced(taken[index].unit, of: owner, on: node, intended: node, context, origin, &request)
         }
         return end
     }

@@ -10,6 +10,7 @@ final class Memory: Sendable {
     let tables: TablePool
     let hinting: HintingFaults
     let trace = Tracer()
+    let clock = MachineClock()
     private let all = Mutex(IDTable<Buffer>())
     private let nextID = Atomic<UInt64>(1)
     /// The buffers whose pages are pinned.
@@ -24,7 +25,9 @@ final class Memory: Sendable {
         self.nodes = nodes
         placer = Placer(nodes)
         tables = try TablePool(nodes)
-        hinting = HintingFaults(placer)
+        hinting = HintingFaults(placer, clock)
+        let trace = trace
+        placer.tasks.setObserver { trace.notePlacement(of: $0, $1, $2) }
     }
 
     /// Every buffer and device memory there is, in the order they were made.

@@ -1,16 +1,5 @@
 import SystemPackage
 
-/// What to do when not every page can get a frame.
-enum Shortage {
-    /// No page gets one: the kernel asks again, page by page, and only the touched page must fail.
-    case all
-    /// No page gets one, and nobody asks again for less: what was refused counts now, and so does what was taken before
-    /// (shmem_fallocate() undoes it when it has been counted).
-    case whole
-    /// The pages before the first that cannot get one keep theirs.
-    case prefix
-}
-
 extension Buffer.State {
     /// Gives every page of a range its frame (handle_mm_fault() for a range). The caller holds the buffer's lock.
     ///
@@ -20,18 +9,23 @@ extension Buffer.State {
     ///   buffer's user has had its share of them.
     @discardableResult
     mutating func populate(
-        _ pages: Range<UInt64>, in memory: Memory, origin: Origin, policy shortage: Shortage
+        _ pages: Range<UInt64>, in memory: Memory, origin: Origin, policy shortage: TouchRequest.Shortage,
+        followsRequest: Bool = false
     ) throws(Errno) -> UInt64 {
-        if pages.count == 1, huge == .never {
+        if pages.count == 1, huge == .never, !followsRequest {
             try populate(page: pages.lowerBound, in: memory, origin: origin)
             return pages.upperBound
         }
-        guard !ranges.isEmpty else { return try fill(pages, in: memory, origin: origin, policy: shortage) }
+        guard !ranges.isEmpty else {
+            return try fill(
+                pages, in: memory, origin: origin, policy: shortage, followsRequest: followsRequest)
+        }
         var position = pages.lowerBound
         while position < pages.upperBound {
             let stretch = position..<ranges.end(ofFirstStretchIn: position..<pages.upperBound)
             do throws(Errno) {
-                position = try fill(stretch, in: memory, origin: origin, policy: shortage)
+                position = try fill(
+                    stretch, in: memory, origin: origin, policy: shortage, followsRequest: followsRequest)
             } catch  where shortage == .prefix && position > pages.lowerBound {
                 return position
             }
@@ -42,24 +36,29 @@ extension Buffer.State {
 
     /// The same for pages that are all under one policy.
     private mutating func fill(
-        _ pages: Range<UInt64>, in memory: Memory, origin: Origin, policy shortage: Shortage
+        _ pages: Range<UInt64>, in memory: Memory, origin: Origin, policy shortage: TouchRequest.Shortage,
+        followsRequest: Bool
     ) throws(Errno) -> UInt64 {
         guard self.pages.missing(of: pages) > 0 else { return pages.upperBound }
         let context = memory.placer.context(for: self, at: pages.lowerBound, origin: origin)
-        return try fill(pages, in: memory, for: context, origin: origin, policy: shortage)
+        return try fill(
+            pages, in: memory, for: context, origin: origin, policy: shortage, followsRequest: followsRequest)
     }
 
     /// The same where it is known what is in force.
+    ///
+    /// - Parameter followsRequest: whether a request of which this is a part is recorded itself.
     mutating func fill(
         _ pages: Range<UInt64>, in memory: Memory, for context: AllocationContext, origin: Origin,
-        policy shortage: Shortage
+        policy shortage: TouchRequest.Shortage, followsRequest: Bool = false
     ) throws(Errno) -> UInt64 {
+        var request = TouchRequest(pages, shortage, followsRequest: followsRequest)
         let placer = memory.placer
         var missing = self.pages.missing(of: pages)
         guard missing > 0 else { return pages.upperBound }
         let local = context.local
         if huge != .never {
-            if let end = try populateHuge(pages, in: memory, for: context, origin: origin, policy: shortage) {
+            if let end = try populateHuge(pages, in: memory, for: context, origin: origin, &request) {
                 return end
             }
             missing = self.pages.missing(of: pages)
@@ -87,7 +86,9 @@ extension Buffer.State {
             if !isComplete {
                 if missing == 1 || shortage != .all {
                     counters.refused += 1
-                    memory.trace.noteRefused(pages, of: owner, got.shortage, origin)
+                    memory.trace.noteRefused(&request, of: owner, got.shortage, origin)
+                } else {
+                    memory.trace.noteRetried(request, of: owner, origin)
                 }
                 guard shortage == .prefix, got.allocated > 0 else {
                     for index in 0..<count {
@@ -102,12 +103,18 @@ extension Buffer.State {
             }
             // Frames come in as many runs as the node has them in, which is nobody's concern.
             var placed: PlacedRun?
-            defer { if let placed { memory.trace.notePlaced(placed, of: owner, context, origin, placer.nodes) } }
+            defer {
+                if let placed {
+                    memory.trace.notePlaced(placed, of: owner, context, origin, &request, placer.nodes)
+                }
+            }
             do throws(Errno) {
                 try unsafe insert(list, into: pages) { stretch, node, intended in
                     let run = PlacedRun(pages: stretch, node: node.index, intended: intended)
                     if placed?.append(run) != true {
-                        if let placed { memory.trace.notePlaced(placed, of: owner, context, origin, placer.nodes) }
+                        if let placed {
+                            memory.trace.notePlaced(placed, of: owner, context, origin, &request, placer.nodes)
+                        }
                         placed = run
                     }
                 }
@@ -126,13 +133,14 @@ extension Buffer.State {
     private mutating func populate(page: UInt64, in memory: Memory, origin: Origin) throws(Errno) {
         guard pages.table[page].isNone else { return }
         let placer = memory.placer
+        var request = TouchRequest(page..<page + 1, .all)
         let context = placer.context(for: self, at: page, origin: origin)
         var taken: TakenRun?
         let got = placer.allocate(1, at: page, for: context) { taken = $0 }
         memory.countRefusals(got, page..<page + 1, of: pages.table.owner, origin)
         guard let taken else {
             counters.refused += 1
-            memory.trace.noteRefused(page..<page + 1, of: pages.table.owner, got.shortage, origin)
+            memory.trace.noteRefused(&request, of: pages.table.owner, got.shortage, origin)
             throw got.shortage
         }
         let frame = taken.frames.start
@@ -150,7 +158,7 @@ extension Buffer.State {
         counters.count(1, byDevice: origin.isDevice)
         memory.trace.notePlaced(
             page..<page + 1, of: pages.table.owner, on: node, intended: placer.nodes[Int(taken.intended)], context,
-            origin)
+            origin, &request)
     }
 
     /// Puts frames into the page table where there are none, in order. ENOMEM frees those that found no table.

@@ -57,7 +57,9 @@ extension Buffer.State {
         let pool = memory.tables
         // Never fewer bytes: to the kernel that would be the end of the file. It asks again, page by page.
         if pages.firstMarker(in: range) != nil { throw .ioError }
+        let placedBefore = counters.cpu
         if isTouch { try populate(range, in: memory, origin: origin, policy: .all) }
+        let hasOld = counters.cpu &- placedBefore < UInt64(range.count)
 
         var tally = PageTally(nodes)
         var fetched = FetchTally(nodes)
@@ -96,5 +98,9 @@ extension Buffer.State {
         }
         tally.flush(in: &pages)
         fetched.flush()
+        if hasOld {
+            memory.trace.noteFound(
+                range, of: pages.table.owner, isTouch ? .read : .look, continues: counters.cpu != placedBefore, origin)
+        }
     }
 }

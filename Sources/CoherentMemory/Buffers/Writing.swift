@@ -24,7 +24,11 @@ extension Buffer.State {
             end = failed << Page.shift
             isCut = true
         }
+        let placedBefore = counters.cpu
         let populated = try populate(range, in: memory, origin: origin, policy: .prefix)
+        let hasOld = counters.cpu &- placedBefore < populated - range.lowerBound
+        var isFound = false
+        var fresh: Range<UInt64>?
         let stop = min(end, populated << Page.shift)
         let pool = memory.tables
         var tally = PageTally(memory.nodes)
@@ -43,8 +47,11 @@ extension Buffer.State {
                 pages.seize(page)
                 entry.isDeviceMapped = false
             }
+            let wasCached = entry.isCached
+            if !entry.isWritten { fresh = (fresh?.lowerBound ?? page)..<page + 1 }
             // What is written back because the page is leaving the cache does not bring it there.
             if !(isWriteBack && (entry.isUnmapping || entry.isDeviceMapped)) { entry.isCached = true }
+            if entry.isCached, !wasCached { isFound = true }
             let from = max(offset, page << Page.shift)
             let to = min(stop, (page + 1) << Page.shift)
             unsafe run.add(
@@ -56,8 +63,29 @@ extension Buffer.State {
         }
         run.flush()
         tally.flush(in: &pages)
+        if isFound, hasOld {
+            memory.trace.noteFound(
+                range.lowerBound..<populated, of: pages.table.owner, .store, continues: counters.cpu != placedBefore,
+                origin)
+        }
+        if let fresh { noteStored(fresh, in: memory, isWriteBack: isWriteBack) }
         if isGrowing { size = max(size, stop) }
         // What lay behind the end counts as stored, too.
         return stop == end && !isCut ? bytes.count : Int(stop - offset)
+    }
+
+    /// Records which pages hold something else than zeros, run by run.
+    private func noteStored(_ range: Range<UInt64>, in memory: Memory, isWriteBack: Bool) {
+        guard memory.trace.isEnabled(.pagesStored) else { return }
+        var run = range.lowerBound..<range.lowerBound
+        for page in range {
+            guard let slot = unsafe pages.table.entry(of: page), unsafe !pages.pool.isZero(slot) else { continue }
+            if run.upperBound != page {
+                memory.trace.noteStored(run, of: pages.table.owner, isWriteBack: isWriteBack)
+                run = page..<page
+            }
+            run = run.lowerBound..<page + 1
+        }
+        memory.trace.noteStored(run, of: pages.table.owner, isWriteBack: isWriteBack)
     }
 }

@@ -7,10 +7,17 @@ public final class AccessPolicy: Sendable {
     /// The valid numbers of touches.
     public static let range = 0...1000
 
+    private let node: Node
+    private let trace: Tracer
     private let deviceLimit = Atomic(0)
     private let cpuLimit = Atomic(0)
     private let toDevice = Atomic(0)
     private let toCPU = Atomic(0)
+
+    init(_ node: Node, _ trace: Tracer) {
+        self.node = node
+        self.trace = trace
+    }
 
     /// The number of device faults on a page elsewhere after which it moves to the device; 0 for never.
     public var deviceFaults: Int { deviceLimit.load(ordering: .relaxed) }
@@ -23,12 +30,14 @@ public final class AccessPolicy: Sendable {
     public func setDeviceFaults(_ count: Int) throws(Errno) {
         guard Self.range.contains(count) else { throw .outOfRange }
         deviceLimit.store(count, ordering: .relaxed)
+        trace.note(.deviceFaults, on: node, UInt64(count))
     }
 
     /// Sets ``cpuFaults``. ERANGE if it is not in ``range``.
     public func setCPUFaults(_ count: Int) throws(Errno) {
         guard Self.range.contains(count) else { throw .outOfRange }
         cpuLimit.store(count, ordering: .relaxed)
+        trace.note(.cpuFaults, on: node, UInt64(count))
     }
 
     /// Pages that moved to the device, and away from it. If both grow at the same pace, pages thrash.

@@ -38,7 +38,7 @@ public final class Device: Sendable {
     /// The page tables.
     public let mmu: DeviceMMU
     /// The policy of moves by access.
-    public let policy = AccessPolicy()
+    public let policy: AccessPolicy
     private let paceWord = Atomic(false)
 
     private struct Transition {
@@ -53,8 +53,11 @@ public final class Device: Sendable {
     private let transition = Mutex(Transition())
 
     private let meter: LinkMeter
+    private let trace: Tracer
 
-    init(name: String, node: Node, memory: Buffer, link meter: LinkMeter) {
+    init(name: String, node: Node, memory: Buffer, link meter: LinkMeter, trace: Tracer) {
+        self.trace = trace
+        policy = AccessPolicy(node, trace)
         self.name = name
         self.node = node
         self.memory = memory
@@ -89,7 +92,21 @@ public final class Device: Sendable {
     /// Changes figures of the link.
     ///
     /// - Throws: ERANGE for a figure outside of `Link.figures`; then nothing changes.
-    public func updateLink(_ change: (inout Link) -> Void) throws(Errno) { try meter.update(change) }
+    public func updateLink(_ change: (inout Link) -> Void) throws(Errno) {
+        try meter.update(change)
+        noteLink()
+    }
+
+    /// Records the figures of the link.
+    func noteLink() {
+        let link = link
+        for (setting, figure) in [
+            (TraceEvent.Setting.readLatency, link.readLatency), (.writeLatency, link.writeLatency),
+            (.readBandwidth, link.readBandwidth), (.writeBandwidth, link.writeBandwidth),
+        ] {
+            trace.note(setting, on: node, UInt64(clamping: figure))
+        }
+    }
 
     /// The state of the memory.
     public var state: DeviceState { transition.withLock { $0.word } ?? (node.hasMemory ? .online : .offline) }

@@ -17,6 +17,18 @@ extension Tracer {
         case .capabilities(let node, let capabilities):
             guard isEnabled(.isolationSet) else { return }
             record(TraceEvent(.isolationSet, to: UInt16(node), value: UInt64(capabilities.rawValue)))
+        case .blockAdded(let number):
+            guard isEnabled(.blockState) else { return }
+            let node = nodes.node(of: number * UInt64(nodes.framesPerBlock))
+            record(
+                TraceEvent(
+                    .blockState, detail: MemoryBlockState.offline.traceDetail, start: number, to: UInt16(node.id),
+                    value: 1))
+        case .nodeAdded(let id), .nodeRemoved(let id):
+            guard isEnabled(.nodeState) else { return }
+            var isThere: UInt8 = 0
+            if case .nodeAdded = event { isThere = 1 }
+            record(TraceEvent(.nodeState, detail: isThere, to: UInt16(id)))
         default: break
         }
     }
@@ -34,7 +46,7 @@ extension Tracer {
         record(
             TraceEvent(
                 kind, buffer: failure.buffer ?? 0, start: failure.physicalAddress, count: failure.count,
-                to: UInt16(failure.node), value: failure.offset))
+                to: UInt16(failure.node), flags: failure.isByPage ? .byPage : [], value: failure.offset))
     }
 
     /// Records that the link of a device goes down or comes up.

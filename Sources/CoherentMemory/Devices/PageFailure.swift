@@ -27,6 +27,8 @@ public struct PageFailure: Sendable, Hashable {
     public var offset: UInt64 = 0
     /// The number of errors.
     public var count: UInt64 = 1
+    /// Whether somebody asked for a page of a buffer, and not for an address.
+    var isByPage = false
 }
 
 /// Consecutive frames of one node that are out of use for the same reason.

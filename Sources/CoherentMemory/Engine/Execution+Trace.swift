@@ -9,11 +9,20 @@ extension Engine {
         let range = command.ranges.first
         let (buffer, bytes) = (range?.buffer.id ?? 0, range?.bytes ?? 0..<0)
         if trace.isEnabled(.commandBegin) {
+            var byte: UInt64 = 0
+            if case .fill(_, let value) = command { byte = UInt64(value) }
+            if case .copy(_, let target) = command {
+                trace.record(
+                    TraceEvent(
+                        .commandBegin, detail: command.traceDetail, pid: process, buffer: target.buffer.id,
+                        start: target.bytes.lowerBound, count: UInt64(target.bytes.count),
+                        to: UInt16(device.node.id), flags: [.byDevice, .continues], value: sequence))
+            }
             trace.record(
                 TraceEvent(
                     .commandBegin, detail: command.traceDetail, pid: process, buffer: buffer,
                     start: bytes.lowerBound, count: UInt64(bytes.count), to: UInt16(device.node.id), flags: .byDevice,
-                    value: sequence))
+                    value: sequence, other: byte))
         }
         let start = ContinuousClock.now
         let result = execute(command, on: device, by: process)

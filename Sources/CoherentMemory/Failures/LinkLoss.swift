@@ -17,6 +17,7 @@ extension Failures {
     /// See ``Machine/cutLink(of:_:)``.
     func cutLink(of device: Device, _ onLoss: ([LostMemory]) -> Void = { _ in }) {
         guard device.takeLink(.down) else { return }
+        memory.trace.noteLink(of: device, .down)
         let node = device.node
         let wasPresent = node.zone.withLock { zone in
             guard node.isPresent else { return false }
@@ -26,7 +27,6 @@ extension Failures {
             events.note(.nodeRemoved(node.id))
             return true
         }
-        memory.trace.noteLink(of: device, .down)
         events.note(.link(name: device.name, .down))
         events.announce(.link(name: device.name, .down))
         guard wasPresent else { return }

@@ -5,11 +5,12 @@ import SystemPackage
 extension Failures {
     /// See ``Machine/poison(address:reason:isCancelled:)``.
     func poison(
-        address: UInt64, reason: FailureReason = .external, isCancelled: () -> Bool = { false }
+        address: UInt64, reason: FailureReason = .external, isByPage: Bool = false,
+        isCancelled: () -> Bool = { false }
     ) throws(Errno) {
         let pfn = try pfn(ofMemory: address)
         try turn.withLock { _ throws(Errno) in
-            try poison(pfn, reason, isCancelled: isCancelled)
+            try poison(pfn, reason, isByPage: isByPage, isCancelled: isCancelled)
         }
     }
 
@@ -39,7 +40,7 @@ extension Failures {
             }
             guard entry.isPresent else { return }
             do throws(Errno) {
-                try poison(address: entry.pfn << Page.shift, isCancelled: isCancelled)
+                try poison(address: entry.pfn << Page.shift, isByPage: true, isCancelled: isCancelled)
             } catch .hardwarePoisoned {
                 // Somebody was faster.
             } catch .noSuchAddressOrDevice {
@@ -50,7 +51,9 @@ extension Failures {
     }
 
     /// The caller has the failures' turn.
-    func poison(_ pfn: PFN, _ reason: FailureReason, isCancelled: () -> Bool) throws(Errno) {
+    func poison(
+        _ pfn: PFN, _ reason: FailureReason, isByPage: Bool = false, isCancelled: () -> Bool
+    ) throws(Errno) {
         let node = nodes.node(of: pfn)
         let frame = node.index(of: pfn)
         hasPoison.store(true, ordering: .relaxed)
@@ -68,6 +71,7 @@ extension Failures {
             // It may be on its way home, but not for long.
             while node.failures({ $0[frame] })?.isRetired == false { SystemThread.sleep(for: .microseconds(100)) }
             var event = PageFailure(kind: .poison, pfn, node)
+            event.isByPage = isByPage
             if let record = node.failures({ $0[frame] }), record.buffer != 0 {
                 event.buffer = record.buffer
                 event.offset = record.page << Page.shift

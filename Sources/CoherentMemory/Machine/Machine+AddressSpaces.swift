@@ -32,6 +32,7 @@ extension Machine {
     public func makeAddressSpace(share: FrameShare? = nil, isShared: Bool = false) -> Buffer {
         let space = memory.makeAddressSpace(size: Self.addressLimit, isShared: isShared)
         space.setShare(share)
+        trace.noteMade(space)
         return space
     }
 
@@ -72,7 +73,9 @@ extension Machine {
     ///
     /// - Parameter bytes: whole pages.
     public func discard(_ space: Buffer, bytes: Range<UInt64>) {
-        memory.discard(space, pages: bytes.lowerBound >> Page.shift..<bytes.upperBound >> Page.shift)
+        let pages = bytes.lowerBound >> Page.shift..<bytes.upperBound >> Page.shift
+        memory.discard(space, pages: pages)
+        trace.noteFreed(pages, of: space.id)
     }
 
     /// Forgets what addresses had, their policy too (munmap(2)).
@@ -85,6 +88,7 @@ extension Machine {
             state.locked.remove(contentsOf: pages)
         }
         memory.discard(space, pages: pages)
+        trace.noteFreed(pages, of: space.id, flags: .policies)
     }
 
     /// Locks addresses, including pages that get frames later, or unlocks them (mlock(2)). Reclaim skips locked pages, and they count
@@ -125,6 +129,7 @@ extension Machine {
     /// - Returns: how many pages were left without a frame.
     @discardableResult
     public func copy(_ space: Buffer, to child: Buffer) -> Int {
+        trace.note(.copySpace, of: child, other: space.id)
         let ranges = space.state.withLock { $0.ranges }
         child.state.withLock { $0.ranges = ranges }
         return copy(space, to: child, bytes: 0..<Self.addressLimit)
@@ -178,6 +183,9 @@ extension Machine {
         let (end, overflow) = address.addingReportingOverflow(UInt64(bytes.count))
         guard !bytes.isEmpty, !overflow, end <= Self.addressLimit, !bytes.overlaps(address..<end) else { return }
         unmap(space, bytes: address..<end)
+        trace.note(
+            .remap, of: space, pages: bytes.lowerBound >> Page.shift..<bytes.upperBound >> Page.shift,
+            value: keepsPolicy ? 1 : 0, other: address >> Page.shift)
         let pages = bytes.lowerBound >> Page.shift..<bytes.upperBound >> Page.shift
         var freed = FreedFrames(isUnlimited: true)
         space.migrationTurn.withLock { _ in
@@ -230,7 +238,8 @@ extension Buffer.State {
             return Int(
                 range.upperBound
                     - (try fill(
-                        range, in: memory, for: context, origin: Origin(pid: 0, node: node.id), policy: .prefix)))
+                        range, in: memory, for: context, origin: Origin(pid: 0, node: node.id), policy: .prefix,
+                        followsRequest: true)))
         } catch {
             return range.count
         }

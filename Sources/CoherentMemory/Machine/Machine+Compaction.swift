@@ -12,6 +12,7 @@ extension Machine {
     public func compact(
         _ node: Node, account: MigrationAccount = MigrationAccount(.compaction), isCancelled: () -> Bool = { false }
     ) throws(Errno) -> Int {
+        trace.note(.compact, to: node)
         let units = node.partialUnits.sorted { ($0.free, $1.unit) > ($1.free, $0.unit) }
         var moved = 0
         var source = 0

@@ -43,6 +43,7 @@ extension Machine {
         let origin = Origin(pid: 0, node: policy.home ?? local)
         let context = memory.placer.context(for: nodeMap.effective(policy), isDevice: false, origin: origin)
         let named = context.policy.nodes
+        trace.noteConform(buffer.id, pages, to: policy, origin)
         func move(_ pages: Range<UInt64>, _ filter: PageFilter, to targets: [Node]) {
             // What cannot move does not keep the rest.
             try? mover.move(

@@ -39,6 +39,7 @@ extension Machine {
         guard node.allows(.mempolicy) else { throw .notPermitted }
         guard node.hasMemory else { throw .operationNotSupportedByDevice }
         try checkAccess(to: node, by: task)
+        trace.note(.makeContiguous, of: buffer, to: node, by: Origin(pid: task, node: id))
         try buffer.migrationTurn.withLock { _ throws(Errno) in
             try buffer.state.withLock { state throws(Errno) in
                 guard state.backing == nil else { throw .notSupported }
@@ -66,7 +67,7 @@ extension Machine {
                     trace.record(
                         TraceEvent(
                             .touchPlaced, detail: UInt8(MemoryPolicy.Mode.bind.constant), pid: task, buffer: buffer.id,
-                            count: count, from: UInt16(id), to: UInt16(id)))
+                            count: count, from: UInt16(id), to: UInt16(id), flags: .followsRequest))
                 }
             }
         }
@@ -80,17 +81,22 @@ extension Machine {
     /// - Throws: EBUSY if programs keep touching its pages; then it is not changed. EPERM for a device's memory.
     public func releaseContiguous(_ buffer: Buffer) throws(Errno) {
         guard buffer.fixedSize == nil else { throw .notPermitted }
+        trace.note(.releaseContiguous, of: buffer)
         try buffer.migrationTurn.withLock { _ throws(Errno) in
             for _ in 0..<3 where buffer.isContiguous {
                 guard memory.empty(buffer, pages: 0..<Page.count(of: buffer.size)) else { break }
                 var freed = FreedFrames(isUnlimited: true)
-                let isCached = buffer.state.withLock { state in
+                let (isCached, count) = buffer.state.withLock { state in
+                    let count = state.contiguous?.count ?? 0
                     let isCached = state.pages.hasMatch(0..<Page.count(of: state.size), filter: .cached)
                     if !isCached { state.unmapContiguous(into: &freed) }
-                    return isCached
+                    return (isCached, count)
                 }
                 freed.release(to: memory.tables)
-                guard isCached else { return }
+                guard isCached else {
+                    trace.noteFreed(0..<UInt64(count), of: buffer.id, flags: .followsRequest)
+                    return
+                }
             }
             if buffer.isContiguous { throw .resourceBusy }
         }

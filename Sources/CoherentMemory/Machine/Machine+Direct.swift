@@ -42,6 +42,8 @@ extension Machine {
                     _ = backing.takeStoreTime()
                     buffer.setBacking(backing, in: &state)
                 }
+                trace.note(.direct, of: buffer, 1)
+                trace.note(.hugeMode, of: buffer, buffer.hugeMode.place)
             } catch {
                 buffer.state.withLock { if !$0.isHugeChosen { $0.huge = huge } }
                 throw error
@@ -64,6 +66,7 @@ extension Machine {
                 buffer.setBacking(nil, in: &state)
             }
         }
+        trace.note(.direct, of: buffer, 0)
     }
 
     /// Makes a direct buffer longer, after every page up to the new end got its frame.

@@ -98,6 +98,9 @@ extension Machine {
     /// The state of hot-added memory blocks; `offline` until it is set (mhp_default_online_type).
     public var autoOnline: OnlineType {
         get { hotplug.autoOnline.withLock { $0 } }
-        set { hotplug.autoOnline.withLock { $0 = newValue } }
+        set {
+            hotplug.autoOnline.withLock { $0 = newValue }
+            trace.note(.autoOnline, UInt64(OnlineType.allCases.firstIndex(of: newValue) ?? 0))
+        }
     }
 }

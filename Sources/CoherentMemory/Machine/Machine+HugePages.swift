@@ -40,6 +40,7 @@ extension Machine {
     ///   - count: the number of huge pages, 0 or more.
     ///   - node: the node.
     public func setHugePages(_ count: Int, of node: Node) {
+        trace.note(.hugePages, on: node, UInt64(clamping: count))
         let isLocal = nodeMap.current === node
         node.poolTurn.withLock { _ in
             while true {
@@ -71,5 +72,6 @@ extension Machine {
             state.huge = mode
             state.isHugeChosen = true
         }
+        trace.note(.hugeMode, of: buffer, mode.place)
     }
 }

@@ -22,6 +22,7 @@ extension Machine {
     ) throws(Errno) {
         let node = try nodeMap.migrationTarget(target)
         var pages = try buffer.pageRange(bytes)
+        trace.note(.migrate, of: buffer, pages: bytes == nil ? 0..<0 : pages, to: node)
         if buffer.isContiguous {
             // As a whole, whichever part of it was named.
             pages = 0..<UInt64.max >> Page.shift
@@ -63,6 +64,7 @@ extension Machine {
             let target = try nodeMap.migrationTarget(target)
             // What may not leave its node stays, as pages of a node that has gone from the mask do (migrate_pages(2)).
             if let source = node(source), source.allows(.userMigrate) { moves.append((.onNode(source.span), target)) }
+            trace.noteMoves(of: buffer, ranges, from: self.node(source), to: target, account.reason)
         }
         try mover.migrate(buffer, ranges: ranges, moves, account, isCancelled: isCancelled)
     }
@@ -74,6 +76,7 @@ extension Machine {
         account: MigrationAccount = MigrationAccount(.range), isCancelled: () -> Bool = { false }
     ) throws(Errno) {
         let target = try nodeMap.migrationTarget(target)
+        trace.noteMoves(of: buffer, ranges, from: nil, to: target, account.reason)
         try mover.migrate(
             buffer, ranges: ranges, [(mover.movable(to: target), target)], account, isCancelled: isCancelled)
     }
@@ -97,6 +100,7 @@ extension Machine {
     ) throws(Errno) {
         let node = try nodeMap.migrationTarget(target)
         guard node !== source else { throw .invalidArgument }
+        trace.note(.migrateNode, from: source, to: node)
         let account = MigrationAccount(partOf: account)
         try mover.track(
             account, as: .nodeMigration(node: source.id), in: { edit in source.migrations.withLock { edit(&$0) } }

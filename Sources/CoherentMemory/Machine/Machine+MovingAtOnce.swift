@@ -42,6 +42,7 @@ extension Machine {
         let part = MigrationAccount(partOf: account)
         var result = MigrationResult()
         let isDone = mover.moveAtOnce(buffer, from: sources, to: node, reason: account.reason) { note in
+            trace.note(.migrate, of: buffer, pages: bytes == nil ? 0..<0 : pages, to: node)
             part.expect(buffer.count(pages, filter))
             var page = pages.lowerBound
             while let next = buffer.nextPage(from: page), next < pages.upperBound {

@@ -20,6 +20,7 @@ extension Machine {
             return state.isPinned != isPinned
         }
         guard hasChanged else { return }
+        trace.note(.pinned, of: buffer, isPinned ? 1 : 0)
         memory.pinned.withLock { pinned in
             // In the order of the buffer's state, whoever else sets it.
             if buffer.isPinned { pinned.insert(buffer.id) } else { pinned.remove(buffer.id) }

@@ -99,6 +99,7 @@ extension Machine {
         get { !memory.placer.hasOwnWeights.load(ordering: .relaxed) }
         set {
             memory.placer.hasOwnWeights.store(!newValue, ordering: .relaxed)
+            trace.note(.automaticWeights, newValue ? 1 : 0)
             if newValue { for node in nodes { node.setInterleaveWeight(1) } }
         }
     }
@@ -109,6 +110,7 @@ extension Machine {
         guard (1...255).contains(weight) else { throw .invalidArgument }
         memory.placer.hasOwnWeights.store(true, ordering: .relaxed)
         node.setInterleaveWeight(UInt8(weight))
+        trace.note(.interleaveWeight, on: node, UInt64(weight))
     }
 
     // MARK: Tasks

@@ -12,7 +12,8 @@ extension Machine {
 
     /// Changes settings of automatic NUMA balancing atomically.
     public func updateBalancing(_ change: (inout BalancingSettings) -> Void) {
-        memory.hinting.update(change)
+        let settings = memory.hinting.update(change)
+        trace.note(settings)
     }
 
     /// Marks pages slice by slice and moves those that hinting faults find misplaced, until cancelled (task_numa_work()
@@ -67,7 +68,8 @@ extension Machine {
         account: MigrationAccount = MigrationAccount(.demotion), isCancelled: () -> Bool = { false },
         waitForUse: () -> Void = Machine.waitForUse
     ) throws(Errno) -> Int {
-        try reclaimer.reclaim(
+        trace.note(.reclaim, to: node, count: UInt64(clamping: pages), value: targets.isEmpty ? 0 : 1)
+        return try reclaimer.reclaim(
             pages, of: node, demotingTo: targets, account: account, isCancelled: isCancelled, waitForUse: waitForUse)
     }
 
@@ -86,6 +88,7 @@ extension Machine {
         get { nodeMap.isDemotionEnabled.load(ordering: .relaxed) }
         set {
             nodeMap.isDemotionEnabled.store(newValue, ordering: .relaxed)
+            trace.note(.demotion, newValue ? 1 : 0)
             nodeMap.updateWatermarks()
         }
     }

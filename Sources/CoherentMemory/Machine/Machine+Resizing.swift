@@ -34,8 +34,12 @@ extension Machine {
             state.zero(size..<Page.count(of: size) << Page.shift)
             return true
         }
+        trace.note(.size, of: buffer, size)
         // Pages allocated behind the end stay when the buffer grows, as in tmpfs.
-        if shrinks { memory.discard(buffer, pages: Page.count(of: size)..<UInt64.max >> Page.shift) }
+        guard shrinks else { return }
+        let pages = Page.count(of: size)..<UInt64.max >> Page.shift
+        memory.discard(buffer, pages: pages)
+        trace.noteFreed(pages, of: buffer.id)
     }
 
     /// Frees the pages of a byte range, which then reads as zeros (FALLOC_FL_PUNCH_HOLE), and zeroes the parts of pages
@@ -55,5 +59,6 @@ extension Machine {
             return start >> Page.shift..<end >> Page.shift
         }
         memory.discard(buffer, pages: whole)
+        trace.noteFreed(whole, of: buffer.id)
     }
 }

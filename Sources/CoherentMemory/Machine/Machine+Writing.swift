@@ -89,6 +89,7 @@ extension Machine {
         }
         let pages = bytes.lowerBound >> Page.shift..<Page.count(of: bytes.upperBound)
         let origin = memory.resolvingAccess(origin, for: buffer, pages: nil)
+        trace.note(.allocate, of: buffer, pages: pages, by: origin)
         var fresh: [Range<UInt64>] = []
         var page = pages.lowerBound
         while page < pages.upperBound {
@@ -106,10 +107,14 @@ extension Machine {
                     let unit = HugePage.pages(around: part.lowerBound)
                     if state.huge != .never, state.pages.isEmpty(unit) { missing = [unit] }
                     fresh += missing
-                    try state.populate(part, in: memory, origin: origin, policy: .whole)
+                    try state.populate(
+                        part, in: memory, origin: origin, policy: .whole, followsRequest: true)
                 }
             } catch {
-                for range in fresh { memory.discard(buffer, pages: range, .untouched) }
+                for range in fresh {
+                    memory.discard(buffer, pages: range, .untouched)
+                    trace.noteFreed(range, of: buffer.id, flags: .followsRequest)
+                }
                 throw error == .noMemory ? .noSpace : error
             }
             page = part.upperBound

@@ -48,12 +48,13 @@ public final class Machine: Sendable {
         nodeMap = try NodeMap(topology)
         nodes = nodeMap.all
         memory = try Memory(nodeMap)
+        let trace = memory.trace
         events = Events(nodeMap, memory.trace)
         var devices: [Device] = []
         for (node, description) in zip(nodes, topology.nodes) {
             guard let name = description.device, let link = node.link else { continue }
             let memory = memory.makeMemory(of: node, size: description.memory)
-            devices.append(Device(name: name, node: node, memory: memory, link: link))
+            devices.append(Device(name: name, node: node, memory: memory, link: link, trace: trace))
         }
         self.devices = devices
         mover = Mover(memory, devices: devices, events: events)
@@ -129,6 +130,8 @@ public final class Machine: Sendable {
             state.huge = huge ?? .never
             state.isHugeChosen = huge != nil
         }
+        trace.noteMade(buffer)
+        if let huge { trace.note(.hugeMode, of: buffer, huge.place) }
         return buffer
     }
 
@@ -136,7 +139,9 @@ public final class Machine: Sendable {
     /// most the size of the node, is always bound to the node, and no task's policy applies. Its pages move away as all
     /// others if the node is removed.
     public func makeMemory(of device: Device) -> Buffer {
-        memory.makeMemory(of: device.node, size: device.memory.fixedSize)
+        let memory = memory.makeMemory(of: device.node, size: device.memory.fixedSize)
+        trace.noteMade(memory, on: device.node)
+        return memory
     }
 
     /// All buffers and device memories, in the order in which they were made.
@@ -159,5 +164,6 @@ public final class Machine: Sendable {
         }
         memory.discard(buffer, pages: 0..<UInt64.max >> Page.shift)
         memory.forget(buffer)
+        trace.noteRemoved(buffer)
     }
 }

@@ -86,6 +86,25 @@ extension TraceEvent {
             let rights = NodeCapabilities(rawValue: UInt32(truncatingIfNeeded: value)).names.joined(separator: ",")
             fields = [("node", node(to)), ("capabilities", rights.isEmpty ? "-" : rights)]
         case .cpusetSet: fields = [("group", "\(other)"), ("nodes", nodeList)]
+        case .touchFound, .touchRetried:
+            addPages()
+            addToucher()
+        case .pagesStored, .pagesFreed: addPages()
+        case .bufferMade, .bufferRemoved:
+            addBuffer()
+            if to != Self.noNode { fields.append(("node", node(to))) }
+        case .settingChanged:
+            if buffer != 0 { addBuffer() }
+            if to != Self.noNode { fields.append(("node", node(to))) }
+            fields += [("setting", Setting(rawValue: detail)?.word ?? "-"), ("value", "\(value)")]
+        case .requestMade:
+            fields.append(("request", Request(rawValue: detail)?.word ?? "-"))
+            if buffer == 0 { fields.append(("pages", "\(count)")) } else { addPages() }
+            fields += [("from", node(from)), ("to", node(to))]
+        case .taskPlaced:
+            fields += [("task", "\(names.task(pid))"), ("policy", Self.policy(detail)), ("nodes", nodeList)]
+            fields.append(("allowed", count == 0 ? "-" : "\(Self.nodes(ofBits: start))"))
+        case .nodeState: fields = [("node", node(to)), ("state", detail == 0 ? "absent" : "present")]
         }
         return fields
     }
@@ -106,7 +125,7 @@ extension TraceEvent {
 
     /// The nodes of a policy or group, with an ellipsis where there are others than are recorded.
     private var nodeList: String {
-        let nodes = IDSet((0..<64).filter { value >> UInt64($0) & 1 == 1 })
+        let nodes = Self.nodes(ofBits: value)
         if nodes.isEmpty, !flags.contains(.moreNodes) { return "-" }
         return "\(nodes)" + (flags.contains(.moreNodes) ? ",…" : "")
     }

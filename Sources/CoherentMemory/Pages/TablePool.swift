@@ -1,5 +1,6 @@
 import Glibc
 import LinuxSupport
+import Synchronization
 import SystemPackage
 
 /// The tables that all page tables are made of: 64 entries each, as in Linux's xarray, and the bytes of the pages that these
@@ -36,6 +37,8 @@ final class TablePool: @unchecked Sendable {
     let nodes: NodeMap
     /// Where the bytes are.
     let storage: PageStorage
+    /// Whether the bytes are what programs stored; else what was stored to is taken for something else than zeros.
+    let hasContents = Atomic(true)
     private let state: Mutex<State>
     private let memory: FlatMemory<UInt64>
     private let owners: FlatMemory<UInt64>
@@ -170,6 +173,7 @@ final class TablePool: @unchecked Sendable {
     /// Whether the page of an entry reads as zeros.
     func isZero(_ entry: UnsafeMutablePointer<UInt64>) -> Bool {
         guard PageTableEntry(rawValue: unsafe entry.pointee).isWritten else { return true }
+        guard hasContents.load(ordering: .relaxed) else { return false }
         return unsafe memcmp(address(of: entry), storage.zeros.base, Int(Page.size)) == 0
     }
     /// The buffer that a table belongs to (0: none) and its first page; a hint unless that buffer's lock is held.

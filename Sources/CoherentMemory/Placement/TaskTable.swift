@@ -57,6 +57,8 @@ final class TaskTable: Sendable {
         var groups = Inheritance<ControlGroup>()
         /// Tasks that may use a restricted node without holding its device open, by the node's place.
         var permitted: [Int: [Int32: UInt64]] = [:]
+        /// What a trace says of threads, in place of all that.
+        var recorded: [Int32: (policy: MemoryPolicy, allowed: IDSet?)] = [:]
     }
 
     /// A number is not given to another task for at least so long, in practice; so long is a cached answer trusted.
@@ -68,12 +70,24 @@ final class TaskTable: Sendable {
     private let nextGroup = Atomic<UInt64>(1)
     /// Whether any task has a policy or a group, or a node is restricted: otherwise faults need not ask.
     private let isActive = Atomic(false)
+    private let observer = Mutex<(@Sendable (Int32, MemoryPolicy, IDSet?) -> Void)?>(nil)
     private let epoch = Atomic<UInt64>(0)
     private let shards = (0..<shardCount).map { _ in Shard() }
 
     /// A part of the cached answers, so that threads that fault at once seldom meet.
     private final class Shard: Sendable {
         let known = Mutex<[Int32: TaskPlacement]>([:])
+    }
+
+    /// Sets who is told what is in force for a thread, each time that it is looked up anew.
+    func setObserver(_ observer: @escaping @Sendable (Int32, MemoryPolicy, IDSet?) -> Void) {
+        self.observer.withLock { $0 = observer }
+    }
+
+    /// Sets what is in force for a thread as a trace has it.
+    func setRecorded(_ policy: MemoryPolicy, allowed: IDSet?, of id: Int32) {
+        state.withLock { $0.recorded[id] = (policy, allowed) }
+        activate()
     }
 
     func setDirectory(_ directory: any TaskDirectory) { state.withLock { $0.directory = directory } }
@@ -108,7 +122,10 @@ final class TaskTable: Sendable {
         if let known = shards[shard].known.withLock({ $0[id] }), known.epoch == epoch, now < known.validUntil {
             return known
         }
-        guard let found = resolve(id, epoch: epoch, until: now + Self.trust, in: map) else { return nil }
+        guard let (found, policy, allowed) = resolve(id, epoch: epoch, until: now + Self.trust, in: map) else {
+            return nil
+        }
+        observer.withLock { $0 }?(id, policy, allowed)
         shards[shard].known.withLock { known in
             // Tasks that ended leave their answers behind.
             if known.count > 4096 { known = known.filter { $0.value.epoch == epoch && $0.value.validUntil > now } }
@@ -119,17 +136,24 @@ final class TaskTable: Sendable {
 
     private func resolve(
         _ id: Int32, epoch: UInt64, until: ContinuousClock.Instant, in map: NodeMap
-    ) -> TaskPlacement? {
-        state.withLock { state -> TaskPlacement? in
+    ) -> (TaskPlacement, MemoryPolicy, IDSet?)? {
+        state.withLock { state in
+            if let (policy, allowed) = state.recorded[id] {
+                let placement = TaskPlacement(
+                    process: id, policy: map.effective(policy), allowed: allowed.map(map.mask), epoch: epoch,
+                    validUntil: until)
+                return (placement, policy, allowed)
+            }
             let directory = state.directory
             guard let task = directory.task(id) else { return nil }
             let group = Self.group(of: task, in: &state) ?? root
             let allowed = group.isConfining ? group.effectiveMems(root: map.withMemory(.cpuset)) : nil
             let policy = Self.policy(of: id, task, in: group, &state, map)
-            return TaskPlacement(
-                process: task.process, policy: map.effective(policy),
-                allowed: allowed.map { map.mask($0.union(map.ungoverned)) }, epoch: epoch,
+            let usable = allowed.map { $0.union(map.ungoverned) }
+            let placement = TaskPlacement(
+                process: task.process, policy: map.effective(policy), allowed: usable.map(map.mask), epoch: epoch,
                 validUntil: until)
+            return (placement, policy, usable)
         }
     }
 

@@ -18,25 +18,34 @@ final class Balancer: MoverUser {
 extension Balancer {
     /// See ``Machine/runBalancing(isCancelled:)``.
     func runBalancing(isCancelled: () -> Bool) {
-        var position = ScanPosition()
-        var next = ContinuousClock.now
+        var schedule = ScanSchedule()
         while !isCancelled() {
-            let settings = hinting.settings.withLock { $0 }
-            moveMisplaced(isCancelled: isCancelled)
-            if settings.mode.isEmpty {
-                hinting.wakeUp.sleep(until: nil)
-                next = .now
-                continue
-            }
-            if next <= .now {
-                mark(
-                    settings.scanSize << (20 - Int(Page.shift)), settings.mode, from: &position,
-                    isCancelled: isCancelled
-                )
-                next = .now + .milliseconds(settings.scanPeriod)
-            }
-            hinting.wakeUp.sleep(until: next)
+            balance(&schedule, isCancelled: isCancelled)
+            hinting.wakeUp.sleep(until: schedule.next)
         }
+    }
+
+    /// When the next slice is marked, and where.
+    struct ScanSchedule {
+        var position = ScanPosition()
+        /// Nil while balancing is off.
+        var next: ContinuousClock.Instant?
+    }
+
+    /// Moves what was found misplaced, and marks a slice if it is time.
+    func balance(_ schedule: inout ScanSchedule, isCancelled: () -> Bool) {
+        let settings = hinting.settings.withLock { $0 }
+        moveMisplaced(isCancelled: isCancelled)
+        guard !settings.mode.isEmpty else {
+            schedule.next = nil
+            return
+        }
+        let now = memory.clock.now
+        guard schedule.next.map({ $0 <= now }) ?? true else { return }
+        mark(
+            settings.scanSize << (20 - Int(Page.shift)), settings.mode, from: &schedule.position,
+            isCancelled: isCancelled)
+        schedule.next = memory.clock.now + .milliseconds(settings.scanPeriod)
     }
 
     /// Where the scan goes on.
@@ -83,7 +92,7 @@ extension Balancer {
     private func mark(_ pages: Range<UInt64>, of buffer: Buffer, _ mode: BalancingMode) -> Int {
         var cached = PageRuns()
         var marked = 0
-        let now = AccessHint.now
+        let now = memory.clock.milliseconds
         buffer.state.withLock { state in
             guard !state.isDevice, !state.isPinned, state.huge != .pool, state.contiguous == nil,
                 state.hasStorage, state.hasNoPolicy
@@ -121,7 +130,7 @@ extension Balancer {
     /// to since it was marked counts as one hinting fault, of the node on which the program runs now.
     private func note(_ pages: Range<UInt64>, of space: Buffer, _ mode: BalancingMode) -> Int {
         guard let use = memory.use(of: space, pages: [pages]) else { return 0 }
-        let now = AccessHint.now
+        let now = memory.clock.milliseconds
         return space.state.withLock { state in
             guard state.hasNoPolicy else { return 0 }
             var marked = 0

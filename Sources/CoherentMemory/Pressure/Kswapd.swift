@@ -11,23 +11,40 @@ extension Reclaimer {
     func runKswapd(
         isCancelled: () -> Bool, waitForUse: () -> Void
     ) {
-        var pauses = [Duration](repeating: .zero, count: nodes.all.count)
-        var resumption = [ContinuousClock.Instant?](repeating: nil, count: nodes.all.count)
+        var schedule = KswapdSchedule()
         while !isCancelled() {
-            for node in nodes.all where node.wantsKswapd.load(ordering: .acquiring) {
-                if let moment = resumption[node.index], moment > .now { continue }
-                resumption[node.index] = nil
-                node.wantsKswapd.store(false, ordering: .sequentiallyConsistent)
-                if balance(node, isCancelled: isCancelled, waitForUse: waitForUse) {
-                    pauses[node.index] = .zero
-                } else {
-                    pauses[node.index] = min(max(.seconds(1), pauses[node.index] * 2), .seconds(60))
-                    resumption[node.index] = .now + pauses[node.index]
-                    node.wantsKswapd.store(true, ordering: .releasing)
-                }
-            }
+            balance(&schedule, isCancelled: isCancelled, waitForUse: waitForUse)
             if isCancelled() { return }
-            nodes.kswapd.sleep(until: resumption.compactMap { $0 }.min())
+            nodes.kswapd.sleep(until: schedule.next)
+        }
+    }
+
+    /// When nodes of which nothing could be demoted are tried again, by their places.
+    struct KswapdSchedule {
+        fileprivate var pauses: [Int: Duration] = [:]
+        fileprivate var resumption: [Int: ContinuousClock.Instant] = [:]
+
+        /// The first moment; nil for none.
+        var next: ContinuousClock.Instant? { resumption.values.min() }
+
+        /// Leaves out what was due before a moment.
+        mutating func skip(to moment: ContinuousClock.Instant) { resumption = resumption.mapValues { max($0, moment) } }
+    }
+
+    /// Demotes pages of each node that wants it and whose time it is.
+    func balance(_ schedule: inout KswapdSchedule, isCancelled: () -> Bool, waitForUse: () -> Void) {
+        for node in nodes.all where node.wantsKswapd.load(ordering: .acquiring) {
+            if let moment = schedule.resumption[node.index], moment > memory.clock.now { continue }
+            schedule.resumption[node.index] = nil
+            node.wantsKswapd.store(false, ordering: .sequentiallyConsistent)
+            if balance(node, isCancelled: isCancelled, waitForUse: waitForUse) {
+                schedule.pauses[node.index] = nil
+            } else {
+                let pause = min(max(.seconds(1), schedule.pauses[node.index, default: .zero] * 2), .seconds(60))
+                schedule.pauses[node.index] = pause
+                schedule.resumption[node.index] = memory.clock.now + pause
+                node.wantsKswapd.store(true, ordering: .releasing)
+            }
         }
     }
 

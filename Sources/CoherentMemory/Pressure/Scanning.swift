@@ -119,7 +119,7 @@ extension Reclaimer {
         memory.unmap(found.cached, of: buffer)
         buffer.unmapTurn.signal()
         var freed = 0
-        for run in found.zeros.runs { freed += memory.discard(buffer, pages: run, .zeros(on: node.span)) }
+        for run in found.zeros.runs { freed += discardZeros(run, of: buffer, on: node) }
         var demoted = 0
         func demote(_ pages: Range<UInt64>, _ filter: PageFilter, to target: Node) {
             // What is cancelled stays here, as if it had been in use.
@@ -132,13 +132,30 @@ extension Reclaimer {
             demote(part, .migrating, to: target)
         }
         for unit in found.huge.batches {
-            let zeros = memory.discard(buffer, pages: unit, .zeros(on: node.span))
+            let zeros = discardZeros(unit, of: buffer, on: node)
             freed += zeros
             guard zeros == 0, let target, room >= HugePage.frames, buffer.fixedSize == nil else { continue }
             demote(unit, .frames(frames), to: target)
         }
         node.counters.pressure.reclaimed.add(freed + demoted)
         return (freed + demoted, demoted)
+    }
+
+    /// Frees pages of zeros that nobody uses; how many.
+    private func discardZeros(_ pages: Range<UInt64>, of buffer: Buffer, on node: Node) -> Int {
+        let freed = memory.discard(buffer, pages: pages, .zeros(on: node.span))
+        guard freed > 0, memory.trace.isEnabled(.pagesFreed) else { return freed }
+        if freed == pages.count {
+            memory.trace.noteFreed(pages, of: buffer.id, byReclaim: true)
+        } else {
+            // Somebody has touched some meanwhile.
+            buffer.state.withLock { state in
+                for page in pages where state.pages.table[page].isNone {
+                    memory.trace.noteFreed(page..<page + 1, of: buffer.id, byReclaim: true)
+                }
+            }
+        }
+        return freed
     }
 
     private func visit(

@@ -1,3 +1,4 @@
+import CLinux
 public import Glibc
 
 /// The clock of events (trace_clock of tracefs).
@@ -19,6 +20,13 @@ public enum TraceClock: String, Sendable, Hashable, CaseIterable {
         case .boot: CLOCK_BOOTTIME
         case .tai: CLOCK_TAI
         }
+    }
+
+    /// Its nanoseconds.
+    package var now: UInt64 {
+        var time = timespec()
+        unsafe clock_gettime(id, &time)
+        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
     }
 }
 

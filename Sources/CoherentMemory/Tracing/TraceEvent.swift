@@ -7,9 +7,9 @@ public struct TraceEvent: Sendable, Hashable {
     /// The kinds of events. The raw values are a part of the format of recorded files: they never change.
     public enum Kind: UInt8, Sendable, Hashable, CaseIterable {
         /// Pages of a buffer got frames: ``TraceEvent/to`` is their node, ``TraceEvent/from`` the node that the request was
-        /// meant for, ``TraceEvent/detail`` the constant of the policy's mode.
+        /// meant for, ``TraceEvent/detail`` the constant of the policy's mode, ``TraceEvent/other`` the request: see ``TouchRequest``.
         case touchPlaced = 0
-        /// A touch got no frame: ``TraceEvent/value`` is the number of the error.
+        /// A touch got no frame: ``TraceEvent/value`` is the number of the error, ``TraceEvent/other`` the request.
         case touchRefused = 1
         /// Isolation kept a request from the node ``TraceEvent/to``; ``TraceEvent/detail`` is an ``IsolationRefusal``. The pages may
         /// have got frames of other nodes.
@@ -25,7 +25,7 @@ public struct TraceEvent: Sendable, Hashable {
         /// in ``blockStates``.
         case blockState = 6
         /// The memory of the page at the physical address ``TraceEvent/start`` failed. If a buffer had it, ``TraceEvent/value`` is the
-        /// offset there.
+        /// offset there. ``TraceEvent/Flags/byPage`` says that the page of the buffer was asked for, and not the address.
         case pagePoisoned = 7
         /// A frame was taken out of use after its page had moved.
         case pageRetired = 8
@@ -40,18 +40,42 @@ public struct TraceEvent: Sendable, Hashable {
         /// Errors of that link, ``TraceEvent/count`` in number, keep it from carrying anything for ``TraceEvent/value`` nanoseconds.
         case linkStalled = 13
         /// A device began a command: ``TraceEvent/value`` is its number, ``TraceEvent/detail`` its place in
-        /// ``DeviceCommand/words``, ``TraceEvent/start`` and ``TraceEvent/count`` its first range in bytes.
+        /// ``DeviceCommand/words``, ``TraceEvent/start`` and ``TraceEvent/count`` its first range in bytes, ``TraceEvent/other`` the byte
+        /// of a fill. A copy has an event of its second range before, with ``TraceEvent/Flags/continues``.
         case commandBegin = 14
         /// It ended: ``TraceEvent/start`` is its result, ``TraceEvent/count`` the number of its error, ``TraceEvent/other`` the
         /// nanoseconds that it took.
         case commandEnd = 15
         /// A policy was set: of a buffer, of ``TraceEvent/count`` of its pages, or of a task. ``TraceEvent/value`` has the nodes below
-        /// 64, a bit each.
+        /// 64, a bit each, ``TraceEvent/from`` the home node, ``TraceEvent/other`` 1 for static nodes and 2 for relative ones.
         case policySet = 16
         /// The node ``TraceEvent/to`` has the rights ``TraceEvent/value``.
         case isolationSet = 17
         /// The nodes of a group of tasks, ``TraceEvent/other``, are those of ``TraceEvent/value``, as far as below 64.
         case cpusetSet = 18
+        /// A request found pages that have frames; ``TraceEvent/detail`` is an ``Access``.
+        case touchFound = 19
+        /// There were no frames for all pages of a touch; whoever touched asks again for fewer of them.
+        case touchRetried = 20
+        /// Pages hold something else than zeros, as the machine sees now; with ``TraceEvent/detail`` 1 because the page cache wrote
+        /// back what was stored through a mapping before.
+        case pagesStored = 21
+        /// Pages left their buffer, and their frames are free: somebody wanted that, or with ``TraceEvent/detail`` 1 reclaim freed
+        /// pages of zeros.
+        case pagesFreed = 22
+        /// A buffer exists. ``TraceEvent/to`` is the node of a device's memory.
+        case bufferMade = 23
+        /// A buffer and its pages are gone.
+        case bufferRemoved = 24
+        /// ``TraceEvent/detail`` is a ``Setting`` of a buffer, of the node ``TraceEvent/to`` or of the machine, ``TraceEvent/value`` its new value.
+        case settingChanged = 25
+        /// Somebody asked for something that is more than a touch: ``TraceEvent/detail`` is a ``Request``.
+        case requestMade = 26
+        /// What is in force for the touches of a thread: a policy as in ``policySet``; if ``TraceEvent/count`` is 1 it may use the nodes
+        /// ``TraceEvent/start`` only.
+        case taskPlaced = 27
+        /// The node ``TraceEvent/to`` went with its device (``TraceEvent/detail`` 0) or came (1).
+        case nodeState = 28
 
         /// The name in `events`.
         public var name: String { Self.names[Int(rawValue)] }
@@ -66,10 +90,110 @@ public struct TraceEvent: Sendable, Hashable {
             "touch_placed", "touch_refused", "isolation_refused", "pages_migrated", "pages_demoted", "pages_promoted",
             "block_state", "page_poisoned", "page_retired", "page_cleared", "page_corrected", "pages_lost",
             "link_state", "link_stalled", "command_begin", "command_end", "policy_set", "isolation_set", "cpuset_set",
+            "touch_found", "touch_retried", "pages_stored", "pages_freed", "buffer_made", "buffer_removed",
+            "setting_changed", "request_made", "task_placed", "node_state",
         ]
 
         /// The words of ``blockState``.
         public static let blockStates = ["online", "going-offline", "offline", "absent"]
+    }
+
+    /// How ``Kind/touchFound`` was. The raw values are a part of the format of recorded files.
+    public enum Access: UInt8, Sendable, Hashable {
+        /// The page cache has read the pages.
+        case read = 0
+        /// Somebody has read them past the page cache.
+        case look = 1
+        /// They were stored to, by write(2) or from the page cache, which has them now and did not have them all before.
+        case store = 2
+    }
+
+    /// What ``Kind/settingChanged`` is about. The raw values are a part of the format of recorded files.
+    public enum Setting: UInt8, Sendable, Hashable, CaseIterable {
+        /// The huge pages of a buffer: the place in `HugeMode.allCases`.
+        case hugeMode = 0
+        /// Whether the pages of a buffer are pinned.
+        case pinned = 1
+        /// The bytes of a buffer.
+        case size = 2
+        /// Whether a buffer is direct.
+        case direct = 3
+        /// Whether reclaim moves pages to slower tiers.
+        case demotion = 4
+        /// The mode of automatic NUMA balancing.
+        case balancing = 5
+        /// The milliseconds between slices of its scan.
+        case scanPeriod = 6
+        /// The megabytes of a slice.
+        case scanSize = 7
+        /// The milliseconds within which a touch makes a page hot.
+        case hotThreshold = 8
+        /// The weight of a node under weighted interleaving.
+        case interleaveWeight = 9
+        /// Whether the weights are automatic.
+        case automaticWeights = 10
+        /// The reserved huge pages of a node.
+        case hugePages = 11
+        /// What becomes of memory that is added: the place in `OnlineType.allCases`.
+        case autoOnline = 12
+        /// The faults after which a page moves to a device.
+        case deviceFaults = 13
+        /// The touches after which a page moves away from it.
+        case cpuFaults = 14
+        /// Nanoseconds of the link of a node.
+        case readLatency = 15
+        /// Nanoseconds of the link of a node.
+        case writeLatency = 16
+        /// MB/s of the link of a node.
+        case readBandwidth = 17
+        /// MB/s of the link of a node.
+        case writeBandwidth = 18
+
+        /// The word in the text of an event.
+        public var word: String {
+            [
+                "huge_mode", "pinned", "size", "direct", "demotion", "balancing", "scan_period", "scan_size",
+                "hot_threshold", "interleave_weight", "automatic_weights", "huge_pages", "auto_online", "device_faults",
+                "cpu_faults", "read_latency", "write_latency", "read_bandwidth", "write_bandwidth",
+            ][Int(rawValue)]
+        }
+    }
+
+    /// What ``Kind/requestMade`` asks for. The raw values are a part of the format of recorded files.
+    public enum Request: UInt8, Sendable, Hashable, CaseIterable {
+        /// Pages of a buffer to the node ``TraceEvent/to``; all if ``TraceEvent/count`` is 0.
+        case migrate = 0
+        /// Pages of a buffer from the node ``TraceEvent/from``, or from all others, to ``TraceEvent/to``; ``TraceEvent/other`` is the place of the
+        /// reason in `MoveReason.allCases`.
+        case move = 1
+        /// All pages of the node ``TraceEvent/from`` to ``TraceEvent/to``.
+        case migrateNode = 2
+        /// Pages of a buffer to where a policy has them: its mode is in the low byte of ``TraceEvent/other``, its flag in the next one,
+        /// the rest is as in ``Kind/policySet``.
+        case conform = 3
+        /// Frames for pages of a buffer in advance.
+        case allocate = 4
+        /// ``TraceEvent/count`` free pages of the node ``TraceEvent/to``; ``TraceEvent/value`` says whether pages may move to slower tiers.
+        case reclaim = 5
+        /// Longer free runs of frames of the node ``TraceEvent/to``.
+        case compact = 6
+        /// What the address space ``TraceEvent/other`` has, for a buffer that is a new one.
+        case copySpace = 7
+        /// Other addresses for pages of an address space, from the page ``TraceEvent/other`` on; ``TraceEvent/value`` says whether the old ones keep
+        /// their policies.
+        case remap = 8
+        /// One run of frames of the node ``TraceEvent/to`` for a buffer.
+        case makeContiguous = 9
+        /// An ordinary buffer again, without pages.
+        case releaseContiguous = 10
+
+        /// The word in the text of an event.
+        public var word: String {
+            [
+                "migrate", "move", "migrate_node", "conform", "allocate", "reclaim", "compact", "copy_space", "remap",
+                "make_contiguous", "release_contiguous",
+            ][Int(rawValue)]
+        }
     }
 
     /// Facts that need a bit.
@@ -86,6 +210,18 @@ public struct TraceEvent: Sendable, Hashable {
         public static let moreNodes = Flags(rawValue: 1 << 1)
         /// A policy of a range of pages.
         public static let range = Flags(rawValue: 1 << 2)
+        /// A further event of a touch.
+        public static let continues = Flags(rawValue: 1 << 3)
+        /// A program's own memory.
+        public static let anonymous = Flags(rawValue: 1 << 4)
+        /// What was so when the record began.
+        public static let initial = Flags(rawValue: 1 << 5)
+        /// A page of a buffer was asked for.
+        public static let byPage = Flags(rawValue: 1 << 6)
+        /// It follows from a ``Request`` that the trace has, too.
+        public static let followsRequest = Flags(rawValue: 1 << 7)
+        /// Policies of the pages are forgotten, too.
+        public static let policies = Flags(rawValue: 1 << 8)
     }
 
     /// The field for no node.
@@ -170,6 +306,9 @@ public struct TraceEvent: Sendable, Hashable {
         cpu = UInt16(truncatingIfNeeded: words[1] >> 16)
     }
 
+    /// The nodes below 64 of a word of bits.
+    public static func nodes(ofBits bits: UInt64) -> IDSet { IDSet((0..<64).filter { bits >> UInt64($0) & 1 == 1 }) }
+
     /// The nodes below 64, a bit each.
     static func bits(of nodes: IDSet) -> (bits: UInt64, flags: Flags) {
         var bits: UInt64 = 0
@@ -178,6 +317,62 @@ public struct TraceEvent: Sendable, Hashable {
             if node < 64 { bits |= 1 << UInt64(node) } else { flags.insert(.moreNodes) }
         }
         return (bits, flags)
+    }
+}
+
+/// Pages for which a touch wanted frames, as an event tells it: the low bit, two bits of how many had to be there, 21 bits
+/// for the pages before the event's, and their number if it is not that of the event's. 0 is the event's own pages, all or none.
+public struct TouchRequest: Sendable, Hashable {
+    /// What becomes of the others when not every page can get a frame.
+    public enum Shortage: UInt8, Sendable, Hashable {
+        /// No page gets one: the kernel asks again, page by page, and only the touched page must fail.
+        case all
+        /// No page gets one, and nobody asks again for less: what was refused counts now, and so does what was taken before
+        /// (shmem_fallocate() undoes it when it has been counted).
+        case whole
+        /// The pages before the first that cannot get one keep theirs.
+        case prefix
+    }
+
+    /// The pages.
+    public var pages: Range<UInt64>
+    /// How many of them must get frames.
+    public var shortage: TouchRequest.Shortage
+    /// Whether there is an event of it.
+    var hasEvent = false
+    /// Whether it is a part of a request that has an event of its own.
+    var followsRequest = false
+
+    package init(_ pages: Range<UInt64>, _ shortage: TouchRequest.Shortage, followsRequest: Bool = false) {
+        self.pages = pages
+        self.shortage = shortage
+        self.followsRequest = followsRequest
+    }
+
+    /// The request of an event of a touch.
+    public init(of event: TraceEvent) {
+        let word = event.other
+        let start = event.start &- (word >> 3 & 0x1f_ffff)
+        let count = word >> 24 == 0 ? event.count : word >> 24
+        let (end, overflow) = start.addingReportingOverflow(count)
+        pages = start..<(overflow ? start : end)
+        shortage = TouchRequest.Shortage(rawValue: UInt8(word >> 1 & 3)) ?? .all
+    }
+
+    /// The word of an event of some of the pages.
+    func word(for part: Range<UInt64>) -> UInt64 {
+        if part == pages { return shortage == .all ? 0 : 1 | UInt64(shortage.rawValue) << 1 }
+        return 1 | UInt64(shortage.rawValue) << 1 | (part.lowerBound - pages.lowerBound) << 3 | UInt64(pages.count)
+            << 24
+    }
+
+    /// The flags of the next event of it.
+    mutating func nextFlags(_ origin: Origin) -> TraceEvent.Flags {
+        defer { hasEvent = true }
+        var flags: TraceEvent.Flags = origin.isDevice ? .byDevice : []
+        if hasEvent { flags.insert(.continues) }
+        if followsRequest { flags.insert(.followsRequest) }
+        return flags
     }
 }
 
@@ -213,6 +408,14 @@ public struct TraceKinds: OptionSet, Sendable, Hashable {
 
     /// All kinds.
     public static let all = TraceKinds(TraceEvent.Kind.allCases.map(TraceKinds.init))
+
+    /// Those of who looks on: all but the ones that a replay needs.
+    static let live = all.subtracting(
+        TraceKinds(
+            [
+                .touchFound, .touchRetried, .pagesStored, .pagesFreed, .bufferMade, .bufferRemoved, .requestMade,
+                .taskPlaced,
+            ].map(TraceKinds.init)))
 
     /// Whether a kind is one of them.
     public func contains(_ kind: TraceEvent.Kind) -> Bool { contains(TraceKinds(kind)) }

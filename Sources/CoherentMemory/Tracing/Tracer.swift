@@ -25,6 +25,8 @@ public final class Tracer: @unchecked Sendable {
     private let isAwaited = Atomic(false)
     private let wakeUp = WakeUp()
     private let settings: Mutex<Settings>
+    /// Who gets the events in place of the rings. Set before anything is recorded.
+    private var consumer: ((TraceEvent) -> Void)?
 
     /// The default size in kilobytes for each CPU, as in Linux.
     public static let defaultKilobytes = 1408
@@ -38,6 +40,10 @@ public final class Tracer: @unchecked Sendable {
         var kilobytes: Int
         var clock = TraceClock.mono
         var filter = TraceFilter([])
+        /// The kinds that users have enabled.
+        var wanted: TraceKinds = []
+        /// How many want all of them meanwhile.
+        var holders = 0
         /// The rings in use; none before the first kind is enabled.
         var current: [TraceRing] = []
         /// The rings before these, each with its end, until the next change.
@@ -86,6 +92,7 @@ public final class Tracer: @unchecked Sendable {
     /// Records an event of a kind that is enabled. Any lock may be held.
     @inline(never)
     func record(_ event: TraceEvent) {
+        if let consumer { return consumer(event) }
         append(event)
         watch?.append(event)
         if isAwaited.load(ordering: .sequentiallyConsistent) { wakeUp.wake() }
@@ -110,12 +117,12 @@ public final class Tracer: @unchecked Sendable {
     /// The kinds that are recorded for the trace.
     public var enabledKinds: TraceKinds { TraceKinds(rawValue: own.load(ordering: .relaxed)) }
 
-    /// Changes the kinds that are recorded.
+    /// Changes the kinds that are recorded. While somebody wants all, that takes effect when nobody does any more.
     ///
     /// - Throws: ENOMEM if the host refuses the memory of the rings; then nothing changes.
     public func updateEnabledKinds(_ change: (inout TraceKinds) -> Void) throws(Errno) {
         try settings.withLock { settings throws(Errno) in
-            var new = enabledKinds
+            var new = settings.wanted
             change(&new)
             try setKinds(new.intersection(.all), &settings)
         }
@@ -123,6 +130,12 @@ public final class Tracer: @unchecked Sendable {
 
     private func setKinds(_ new: TraceKinds, _ settings: inout Settings) throws(Errno) {
         if settings.current.isEmpty, !new.isEmpty { try replaceRings(&settings, keepsEvents: false) }
+        settings.wanted = new
+        install(settings)
+    }
+
+    private func install(_ settings: borrowing Settings) {
+        let new: TraceKinds = settings.holders > 0 ? .all : settings.wanted
         own.store(new.rawValue, ordering: .relaxed)
         uniteKinds()
     }
@@ -131,7 +144,26 @@ public final class Tracer: @unchecked Sendable {
         kinds.store(enabledKinds.union(watch?.enabledKinds ?? []).rawValue, ordering: .relaxed)
     }
 
-    /// Has all events recorded for those who look on, until as many calls of ``removeWatcher()``.
+    /// Has all kinds recorded until as many calls of ``release()`` as of this have been made.
+    ///
+    /// - Throws: ENOMEM if the host refuses the memory of the rings; then nothing changes.
+    package func hold() throws(Errno) {
+        try settings.withLock { settings throws(Errno) in
+            if settings.current.isEmpty { try replaceRings(&settings, keepsEvents: false) }
+            settings.holders += 1
+            install(settings)
+        }
+    }
+
+    /// The end of what ``hold()`` began.
+    package func release() {
+        settings.withLock { settings in
+            settings.holders -= 1
+            install(settings)
+        }
+    }
+
+    /// Has events recorded for those who look on, until as many calls of ``removeWatcher()``.
     ///
     /// - Throws: ENOMEM if the host refuses the memory of the rings; then nothing changes.
     public func addWatcher() throws(Errno) { try changeWatchers(by: 1) }
@@ -146,10 +178,17 @@ public final class Tracer: @unchecked Sendable {
         // One lock after the other: whoever comes last unites what holds then.
         try watch?.settings.withLock { settings throws(Errno) in
             let watchers = settings.watchers + change
-            try watch?.setKinds(watchers > 0 ? .all : [], &settings)
+            try watch?.setKinds(watchers > 0 ? .live : [], &settings)
             settings.watchers = watchers
         }
         settings.withLock { _ in uniteKinds() }
+    }
+
+    /// Has all events go to a function, on the thread that records them and with locks of the machine held. To be called
+    /// before anything is recorded, once; nothing is in the rings from then on.
+    package func setConsumer(_ consumer: @escaping (TraceEvent) -> Void) {
+        self.consumer = consumer
+        kinds.store(TraceKinds.all.rawValue, ordering: .relaxed)
     }
 
     /// The size of the rings in kilobytes for each CPU.

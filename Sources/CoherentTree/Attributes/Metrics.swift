@@ -49,6 +49,10 @@ enum MachineMetrics {
         "metrics", summary: "The counters of the machine, as OpenMetrics text.", show: { text(of: $0) }
     ).verbatim()
 
+    static let topology: Attribute<Machine> = Attribute.readOnly(
+        "topology", summary: "The machine as it was made, as a topology file.", show: { $0.topology.toml }
+    ).verbatim()
+
     static func text(of machine: Machine) -> String {
         var metrics = Metrics()
         let nodes = machine.presentNodes

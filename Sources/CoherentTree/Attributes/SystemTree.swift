@@ -64,7 +64,7 @@ package struct SystemTree {
                             .attributes([LastErrors.attribute], of: services),
                             .attributes(JobAttributes.table, of: services),
                             .attributes(PressureAttributes.table, of: services.machine),
-                            .attributes([MachineMetrics.attribute], of: services.machine),
+                            .attributes([MachineMetrics.attribute, MachineMetrics.topology], of: services.machine),
                             .attribute(BufferListing.attribute) { BufferListing(services, $0) },
                             .attributes(HostNodeAttributes.table, of: services.machine),
                             .attributes(HardwarePoisonAttributes.table, of: services.machine),

@@ -31,7 +31,7 @@ enum TraceAttributes {
                     .stream(
                         AttributeTree.Stream(
                             "watch", permissions: [.ownerRead, .groupRead],
-                            summary: "Every event from the open on in binary form, for cdmfs top.",
+                            summary: "The events from the open on in binary form, for cdmfs top.",
                             source: TracePipe(log: services.trace, form: .watch))),
                 ]))
     }

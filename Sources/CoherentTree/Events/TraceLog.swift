@@ -36,8 +36,14 @@ package final class TraceLog: Sendable {
         private let progress: Mutex<Progress>
         package let waiting = WaitingReads()
 
+        /// Whether all events are recorded for this reader.
+        private let holds: Machine?
+
         private struct Progress {
             var cursor: Tracer.Cursor
+            /// What was so when the reader began, in the raw form, as far as it is not read yet.
+            var snapshot: TraceSnapshot?
+            var initial: ArraySlice<TraceEvent> = []
             /// The names that were told already, in the raw form.
             var told: [UInt64: String] = [:]
             /// The rest of a line that did not fit into the last read.
@@ -52,10 +58,20 @@ package final class TraceLog: Sendable {
             self.viewer = viewer
             guard form == .watch, let watch = log.tracer.watch else {
                 tracer = log.tracer
-                progress = Mutex(Progress(cursor: log.tracer.makeCursor()))
+                var progress = Progress(cursor: log.tracer.makeCursor())
+                var holds: Machine?
+                if form == .raw, let machine = log.services.withLock({ $0.value?.machine }) {
+                    // Without memory for events there are none.
+                    holds = (try? machine.beginRecord()) == nil ? nil : machine
+                    progress.cursor = log.tracer.makeCursorAtEnd()
+                    progress.snapshot = TraceSnapshot(of: machine, clock: log.tracer.clock)
+                }
+                self.holds = holds
+                self.progress = Mutex(progress)
                 return
             }
             tracer = watch
+            holds = nil
             // An open(2) has no error for a host without address space; then there are no events.
             let isWatcher = (try? log.tracer.addWatcher()) != nil
             progress = Mutex(Progress(cursor: watch.makeCursorAtEnd(), isWatcher: isWatcher))
@@ -64,7 +80,7 @@ package final class TraceLog: Sendable {
         package var isReadable: Bool { progress.withLock { isReadable($0) } }
 
         private func isReadable(_ progress: borrowing Progress) -> Bool {
-            !progress.rest.isEmpty || tracer.hasItem(at: progress.cursor)
+            !progress.rest.isEmpty || progress.snapshot != nil || tracer.hasItem(at: progress.cursor)
         }
 
         package func take(size: Int) -> [UInt8]? {
@@ -84,7 +100,7 @@ package final class TraceLog: Sendable {
             var told = progress.told.count < 1 << 16 ? progress.told : [:]
             progress.told = [:]
             defer { progress.told = told }
-            tracer.read(&progress.cursor) { item in
+            func add(_ item: Tracer.Item) -> Bool {
                 guard taken.count < size else { return false }
                 var name: (UInt64, String)?
                 let line = form == .text ? text.line(item) : text.record(item, told, &name)
@@ -93,10 +109,27 @@ package final class TraceLog: Sendable {
                 if let name { told[name.0] = name.1 }
                 return true
             }
+            while let event = nextInitial(&progress) {
+                guard add(.event(event)) else { break }
+                progress.initial.removeFirst()
+            }
+            if progress.snapshot == nil { tracer.read(&progress.cursor, add) }
             guard !taken.isEmpty else { return nil }
             // Only the first can be too long.
             progress.rest = taken.dropFirst(size)
             return taken.count > size ? Array(taken.prefix(size)) : taken
+        }
+
+        /// The next event of the snapshot; nil at its end.
+        private func nextInitial(_ progress: inout Progress) -> TraceEvent? {
+            while progress.initial.isEmpty, progress.snapshot != nil {
+                if let more = progress.snapshot?.next() {
+                    progress.initial = more[...]
+                } else {
+                    progress.snapshot = nil
+                }
+            }
+            return progress.initial.first
         }
 
         package func deliver() { log?.tracer.wake() }
@@ -121,6 +154,7 @@ package final class TraceLog: Sendable {
         }
 
         package func close() {
+            holds?.endRecord()
             log?.readers.withLock { $0[ObjectIdentifier(self)] = nil }
             let wasWatcher = progress.withLock { progress in
                 defer { progress.isWatcher = false }

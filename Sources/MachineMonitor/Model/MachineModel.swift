@@ -200,13 +200,16 @@ package struct MachineModel: Sendable {
                 kind: event.kind, buffer: event.buffer, from: event.from, to: event.to,
                 reason: event.moveReason?.rawValue ?? "-")
             tally.moves[move, default: 0] += Double(event.count)
-        case .commandBegin: break
+        case .commandBegin, .touchFound, .touchRetried, .pagesStored, .pagesFreed, .bufferMade, .bufferRemoved,
+            .requestMade, .taskPlaced:
+            break
         case .commandEnd:
             // The others are a counter.
             if event.count != 0 { note(event, at: time) }
         // sys/kernel/cdm/uevents has these for everybody.
-        case .blockState, .pagePoisoned, .pageCorrected, .linkState: break
-        case .pageRetired, .pageCleared, .pagesLost, .linkStalled, .policySet, .isolationSet, .cpusetSet:
+        case .blockState, .pagePoisoned, .pageCorrected, .linkState, .nodeState: break
+        case .pageRetired, .pageCleared, .pagesLost, .linkStalled, .policySet, .isolationSet, .cpusetSet,
+            .settingChanged:
             note(event, at: time)
         }
     }

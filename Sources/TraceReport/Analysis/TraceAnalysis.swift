@@ -149,9 +149,11 @@ public struct TraceAnalysis: Sendable {
 
     private mutating func add(_ event: TraceEvent) {
         let bin = bin(of: event.time)
+        follow(event, in: bin)
+        // What was so before the record is no event of it.
+        guard !event.flags.contains(.initial) else { return }
         kinds[event.kind, default: 0] += 1
         recovery.add(event)
-        follow(event, in: bin)
         switch event.kind {
         case .touchPlaced:
             placed[event.to, default: Placed()].pages &+= event.count
@@ -173,10 +175,12 @@ public struct TraceAnalysis: Sendable {
             commands[key, default: Command()].count += 1
             if event.count != 0 { commands[key]?.failed += 1 }
             commands[key]?.nanoseconds &+= event.other
-        case .commandBegin, .touchFound, .pagesFreed: break
+        case .commandBegin, .touchFound, .touchRetried, .pagesStored, .pagesFreed, .bufferMade, .bufferRemoved,
+            .taskPlaced, .requestMade:
+            break
         case .pagesLost, .blockState, .pagePoisoned, .pageRetired, .pageCleared, .pageCorrected, .linkState,
             .linkStalled,
-            .policySet, .isolationSet, .cpusetSet:
+            .policySet, .isolationSet, .cpusetSet, .settingChanged, .nodeState:
             note(event)
         }
     }
@@ -188,23 +192,23 @@ public struct TraceAnalysis: Sendable {
             unfollowed += 1
             return
         }
-        let pages = BufferTrack.pages(of: event)
+        let pages = event.kind == .bufferRemoved ? 0..<UInt64.max >> Page.shift : BufferTrack.pages(of: event)
         let change: PageMap.Change? =
             switch event.kind {
             case .touchPlaced: .placed(event.to)
             case .touchFound: .touched(event.to)
             case .migrated, .demoted, .promoted: .moved(event.kind, from: event.from, to: event.to)
-            case .pagesFreed, .pagesLost: .gone
+            case .pagesFreed, .pagesLost, .bufferRemoved: .gone
             default: nil
             }
         let room = PageMap.chunkLimit - pageWise
         var nodes = self.nodes
         func update(_ track: inout BufferTrack) -> Int {
             let before = track.pages.pageWise
-            track.events += 1
+            if !event.flags.contains(.initial) { track.events += 1 }
             if let change { track.follow(pages, change, in: bin, &nodes, room: room) }
             switch event.kind {
-            case .touchPlaced: track.placed &+= event.count
+            case .touchPlaced: if !event.flags.contains(.initial) { track.placed &+= event.count }
             case .migrated, .demoted, .promoted: track.moved &+= event.count
             case .pagesFreed: track.freed &+= event.count
             case .pagesLost:

@@ -61,7 +61,8 @@ public struct PerfettoTrace {
         fields.append(("cpu_of_daemon", .text("\(event.cpu)")))
         let arguments = KeyValueList(fields)
         switch event.kind {
-        case .touchPlaced, .touchFound, .touchRefused, .isolationRefused:
+        case .touchPlaced where event.flags.contains(.initial): break
+        case .touchPlaced, .touchRefused, .isolationRefused, .touchFound, .touchRetried:
             emit(event.kind.name, "i", time: event.time, .tasks, Int(event.pid), arguments, to: &output)
         case .migrated, .demoted, .promoted:
             if buffers.insert(event.buffer).inserted {
@@ -78,10 +79,9 @@ public struct PerfettoTrace {
                 Int(event.to), arguments, to: &output)
         case .linkState, .linkStalled:
             emit(event.kind.name, "i", time: event.time, .devices, Int(event.to), arguments, to: &output)
-        case .commandBegin: break
-        case .blockState, .pagePoisoned, .pageRetired, .pageCleared, .pageCorrected, .pagesLost, .pagesFreed,
-            .policySet,
-            .isolationSet, .cpusetSet:
+        case .commandBegin, .pagesStored, .pagesFreed, .bufferMade, .bufferRemoved, .taskPlaced, .requestMade: break
+        case .blockState, .pagePoisoned, .pageRetired, .pageCleared, .pageCorrected, .pagesLost, .policySet,
+            .isolationSet, .cpusetSet, .settingChanged, .nodeState:
             emit(event.kind.name, "i", time: event.time, .machine, 0, arguments, to: &output)
         }
     }
@@ -92,22 +92,10 @@ public struct PerfettoTrace {
 
         var description: String {
             switch self {
-            case .text(let text): "\"\(Self.escaped(text))\""
+            case .text(let text): JSONText.quoted(text)
             case .number(let number):
                 number == number.rounded() && number.magnitude < 0x1p53 ? "\(Int64(number))" : "\(number)"
             }
-        }
-
-        static func escaped(_ text: String) -> String {
-            text.unicodeScalars.map { scalar in
-                switch scalar {
-                case "\"": "\\\""
-                case "\\": "\\\\"
-                case _ where scalar.value < 0x20:
-                    "\\u" + String(repeating: "0", count: scalar.value < 0x10 ? 3 : 2) + String(scalar.value, radix: 16)
-                default: String(scalar)
-                }
-            }.joined()
         }
     }
 
@@ -129,11 +117,11 @@ public struct PerfettoTrace {
     ) {
         var line = isFirst ? "" : ",\n"
         isFirst = false
-        line += "{\"name\":\"\(JSON.escaped(name))\",\"ph\":\"\(phase)\",\"pid\":\(group.rawValue),\"tid\":\(track)"
+        line += "{\"name\":\(JSONText.quoted(name)),\"ph\":\"\(phase)\",\"pid\":\(group.rawValue),\"tid\":\(track)"
         if let time { line += ",\"ts\":\(Self.microseconds(time))" }
         if let length { line += ",\"dur\":\(Self.microseconds(length))" }
         if phase == "i" { line += ",\"s\":\"t\"" }
-        let list = arguments.pairs.map { "\"\(JSON.escaped($0))\":\($1.description)" }.joined(separator: ",")
+        let list = arguments.pairs.map { "\(JSONText.quoted($0)):\($1.description)" }.joined(separator: ",")
         output.write(line + ",\"args\":{\(list)}}")
     }
 }

@@ -21,8 +21,8 @@ struct Record: ParsableCommand {
 
             With --topology or --preset a machine is made for the record, and unmounted at its end.
 
-            The file is readable up to its end whenever the recorder is killed, or the machine ends. Its format is documented \
-            with the module TraceFormat.
+            The file is readable up to its end whenever the recorder is killed, or the machine ends; a machine made for the record \
+            ends with the recorder. `cdmfs replay` replays it. Its format is documented with the module TraceFormat.
 
             The exit status is the command's, or 0 if there is none; 32 if the machine ends meanwhile.
             """)
@@ -51,22 +51,23 @@ struct Record: ParsableCommand {
         }
         let ending: SupervisedCommand.Ending?
         if let source {
-            let toml = try source.topology().toml
-            ending = try TemporaryMachine.with(source) { path in try record(path, words, toml) }
+            // What is wrong with the topology is told before anything is made.
+            _ = try source.topology()
+            ending = try TemporaryMachine.with(source) { path in try record(path, words) }
         } else {
-            ending = try record(try machine.mount ?? onlyMount(for: "record"), words, nil)
+            ending = try record(try machine.mount ?? onlyMount(for: "record"), words)
         }
         ending?.imitate()
     }
 
-    private func record(_ path: String, _ words: [String], _ toml: String?) throws -> SupervisedCommand.Ending? {
-        var recorder = try Recorder(
-            FilePath(path), to: output, interval: interval, command: words, topology: toml)
+    private func record(_ path: String, _ words: [String]) throws -> SupervisedCommand.Ending? {
+        var recorder = try Recorder(FilePath(path), to: output, interval: interval, command: words)
         return try recorder.run()
     }
 }
 
-/// A machine that is mounted on a directory of its own for as long as something is done with it.
+/// A machine that is mounted on a directory of its own for as long as something is done with it, and ends with this process,
+/// however that ends.
 enum TemporaryMachine {
     static func with<Result>(_ source: MachineSource, _ body: (String) throws -> Result) throws -> Result {
         var template = Array("/tmp/cdmfs-XXXXXX".utf8CString)
@@ -74,7 +75,8 @@ enum TemporaryMachine {
         let path = String(decoding: template.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
         defer { _ = unsafe rmdir(path) }
         try Daemon.start([
-            "cdmfs", "mount", "--foreground", "--ready-fd", "\(Daemon.readyFD)", source.argument, "--", path,
+            "cdmfs", "mount", "--foreground", "--with-parent", "\(getpid())", "--ready-fd", "\(Daemon.readyFD)",
+            source.argument, "--", path,
         ])
         defer { unmount(path) }
         return try body(path)

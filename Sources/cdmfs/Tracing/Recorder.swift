@@ -19,8 +19,6 @@ struct Recorder {
     private let pipe: FileDescriptor
     private var writer: TraceFileWriter
     private var decoder = RawTrace.Decoder()
-    /// The events that were recorded before, which stay so.
-    private var before: Set<String> = []
     private var events: UInt64 = 0
     private var lost: UInt64 = 0
     private var hasEnded = false
@@ -29,11 +27,9 @@ struct Recorder {
     /// How long events may gather before they are read: a read for each would cost the machine more than they do.
     private static let gathering: Int32 = 20
 
-    /// Opens what is needed, and writes the header.
-    init(
-        _ mount: FilePath, to name: String, interval: Double, command: [String],
-        topology: String?
-    ) throws(Failure) {
+    /// Opens what is needed, and writes the header. All events are recorded from then on, for as long as this process has the
+    /// trace open.
+    init(_ mount: FilePath, to name: String, interval: Double, command: [String]) throws(Failure) {
         self.mount = mount
         self.name = name
         self.interval = interval
@@ -43,9 +39,6 @@ struct Recorder {
             let words = try SmallFile.text(trace.appending("clock")).split(whereSeparator: \.isWhitespace)
             let word = words.first { $0.hasPrefix("[") }?.dropFirst().dropLast() ?? "mono"
             clock = TraceClock(rawValue: String(word))?.id ?? CLOCK_MONOTONIC
-            before = Set(
-                try SmallFile.text(trace.appending("events")).split(separator: "\n").filter { $0.hasPrefix("[") }
-                    .map { String($0.dropFirst().dropLast()) })
             let descriptor = try SystemCall.retry { [trace] in
                 unsafe open(trace.appending("trace_pipe_raw").string, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
             }
@@ -64,6 +57,9 @@ struct Recorder {
             throw Failure(.failure, "record: \(name): \(error)")
         }
         signals = try RecorderSignals()
+        // A daemon of an older version has none.
+        let topology = try? SmallFile.text(mount.appending("sys/kernel/cdm/topology"))
+        let filter = (try? SmallFile.text(trace.appending("filter")))?.split(separator: "\n").joined() ?? "none"
         start = Self.now(clock)
         do throws(TraceFileError) {
             writer = try TraceFileWriter(
@@ -71,8 +67,8 @@ struct Recorder {
                 facts: [
                     ("version", Cdmfs.configuration.version), ("clock", "\(clock)"), ("start_ns", "\(start)"),
                     ("realtime_ns", "\(Self.now(CLOCK_REALTIME))"), ("mountpoint", mount.string),
-                    ("command", command.joined(separator: " ")), ("page_size", "\(Page.size)"),
-                ], topology: topology)
+                    ("command", command.joined(separator: " ")), ("page_size", "\(Page.size)"), ("replay", "1"),
+                ] + (filter == "none" ? [] : [("filter", filter)]), topology: topology)
         } catch {
             throw Failure(.failure, "record: \(name): \(error)")
         }
@@ -87,10 +83,8 @@ struct Recorder {
     /// Records until the command ends, somebody ends the record, or the machine ends.
     mutating func run() throws -> SupervisedCommand.Ending? {
         defer { try? pipe.close() }
-        // What was recorded before is not of this record, nor is what was lost.
-        try drain(keeping: false)
-        try setEvents("1", "enable")
-        defer { restore() }
+        // What was so before comes first.
+        try drain()
         try sample()
         let child =
             command.isEmpty ? nil : try signals.spawn(["cdmfs", "run", "--mount", mount.string, "--"] + command)
@@ -112,7 +106,7 @@ struct Recorder {
         }
         while !hasEnded {
             if isOver(signals.wait(orFor: nil, milliseconds: Self.gathering)) { break }
-            try drain(keeping: true)
+            try drain()
             let left = Int64(bitPattern: next &+ UInt64(interval * 1e9) &- Self.now(CLOCK_MONOTONIC))
             if left <= 0 {
                 next = Self.now(CLOCK_MONOTONIC)
@@ -122,7 +116,7 @@ struct Recorder {
             let milliseconds = Int32(clamping: max(0, left / 1_000_000))
             if isOver(signals.wait(orFor: hasEnded ? nil : pipe, milliseconds: milliseconds)) { break }
         }
-        try drain(keeping: true)
+        try drain()
         try sample()
         if let child, ending == nil, let status = try? SystemCall.waitForEnd(of: child) {
             ending = SupervisedCommand.Ending(status)
@@ -142,22 +136,8 @@ struct Recorder {
 
     private func show(_ text: String) { _ = try? FileDescriptor.standardError.writeAll(text.utf8) }
 
-    private func setEvents(_ text: String, _ file: FilePath.Component) throws(Failure) {
-        do throws(Errno) {
-            try SmallFile.write(text, to: trace.appending(file))
-        } catch {
-            throw Failure(.mount, "record: \(trace.appending(file)): \(error)")
-        }
-    }
-
-    /// Switches off what was off before.
-    private func restore() {
-        let off = TraceEvent.Kind.allCases.map(\.name).filter { !before.contains($0) }.map { "!" + $0 }
-        if !off.isEmpty { try? SmallFile.write(off.joined(separator: " "), to: trace.appending("events")) }
-    }
-
     /// Reads all events that there are.
-    private mutating func drain(keeping isKept: Bool) throws(Failure) {
+    private mutating func drain() throws(Failure) {
         var buffer = [UInt8](repeating: 0, count: 1 << 17)
         do throws(TraceFileError) {
             // In a flood the counters want to be sampled, too.
@@ -173,12 +153,8 @@ struct Recorder {
                 }
                 decoder.add(buffer[..<count])
                 while let record = try decoder.next() {
-                    // A name that is told now is not told again.
-                    var isWanted = isKept
-                    if case .name = record { isWanted = true }
-                    guard isWanted else { continue }
                     switch record {
-                    case .event: events += 1
+                    case .event(let event): if !event.flags.contains(.initial) { events += 1 }
                     case .lost(let count): lost += count
                     case .name: break
                     }
@@ -187,7 +163,7 @@ struct Recorder {
                 if count == 0 { break }
             }
             // At most so much is lost when the recorder is killed.
-            if isKept { try writer.flush() }
+            try writer.flush()
         } catch {
             throw Failure(.failure, "record: \(name): \(error)")
         }

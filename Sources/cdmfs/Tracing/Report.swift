@@ -136,7 +136,8 @@ struct Report: ParsableCommand {
 }
 
 extension TraceFileError {
-    fileprivate var status: Failure.Status {
+    /// The exit status of a command that meets it.
+    var status: Failure.Status {
         switch self {
         case .notTrace, .version, .malformed: .data
         case .system: .failure

@@ -151,6 +151,9 @@ extension Manual {
                         "EINTR": "interrupted; pages that have moved stay moved",
                         "ETIMEDOUT": "the address space of the task, or of other tasks of its user, stays locked",
                     ], text: "Memory of devices does not move. \(numbers)", linux: "migrate_pages(2)"),
+                "topology": ManualPage(
+                    reads: "a topology file in TOML, which `cdmfs mount --topology` takes",
+                    text: "It says nothing of what has changed since the mount."),
                 "metrics": ManualPage(
                     reads:
                         "OpenMetrics text that is also valid in the text format of Prometheus; its last line is `# EOF`",
@@ -211,7 +214,7 @@ extension Manual {
         Chapter(
             "sys/kernel/cdm/trace", summary: "Trace events of the machine, only for root.",
             text:
-                "Each event says what happened to memory and why: no sampling. While an event is off it costs one load and a branch. A page that got its frame is `touch_placed`, a touch without one `touch_refused`, a node that isolation kept a request from `isolation_refused`. Pages that moved are `pages_migrated`, `pages_demoted` or `pages_promoted`, an event for each run of pages, with the modelled time of the links and the real time, which add up to those of the batch. The others are block_state, page_poisoned, page_retired, page_cleared, page_corrected, pages_lost, link_state, link_stalled, command_begin, command_end, policy_set, isolation_set and cpuset_set.",
+                "Each event says what happened to memory and why: no sampling. While an event is off it costs one load and a branch. A page that got its frame is `touch_placed`, a touch without one `touch_refused`, a node that isolation kept a request from `isolation_refused`. Pages that moved are `pages_migrated`, `pages_demoted` or `pages_promoted`, an event for each run of pages, with the modelled time of the links and the real time, which add up to those of the batch. The others are block_state, page_poisoned, page_retired, page_cleared, page_corrected, pages_lost, link_state, link_stalled, command_begin, command_end, policy_set, isolation_set and cpuset_set. For `cdmfs replay` there are touch_found, touch_retried, pages_stored, pages_freed, buffer_made, buffer_removed, setting_changed, request_made, task_placed and node_state.",
             linux: "/sys/kernel/tracing; Documentation/trace/ftrace.rst, Documentation/trace/events.rst",
             [
                 "events": ManualPage(
@@ -247,10 +250,11 @@ extension Manual {
                 "trace_pipe_raw": ManualPage(
                     reads:
                         "records of eight little-endian 64-bit words, an event each, as the documentation of TraceFormat says; the name of a buffer stands before its first event",
-                    text: "It waits and polls as trace_pipe does. `cdmfs record` reads it.",
+                    text:
+                        "While it is open, all events are recorded, whatever `events` and `enable` say; `events` shows it. It begins with the state of the machine as events: settings, buffers, policies and pages. Then come the events from the open(2) on. It waits and polls as trace_pipe does. `cdmfs record` reads it.",
                     linux: "/sys/kernel/tracing/per_cpu/cpuN/trace_pipe_raw"),
                 "watch": ManualPage(
-                    reads: "records as in trace_pipe_raw, of all events from the open(2) on",
+                    reads: "records as in trace_pipe_raw, of all events from the open(2) on but those for `cdmfs replay`",
                     text:
                         "Events are recorded for this file only while it is open, in memory of its own: `events`, `enable`, `filter` and the trace files stay as they are. The newest 1024 events for each of two stripes a CPU are kept. It waits and polls as trace_pipe does. `cdmfs top` reads it.",
                     linux: "/sys/kernel/tracing/instances/NAME/trace_pipe"),

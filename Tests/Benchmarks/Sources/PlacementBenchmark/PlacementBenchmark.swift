@@ -30,6 +30,10 @@ struct PlacementBenchmark {
             let ratio = scene.median / scenes[0].median
             print("| \(scene.title) | \(Int(scene.median)) ns | \(String(format: "%.2f", ratio)) |")
         }
+        // Round by round, for each touch of these records one event.
+        for scene in scenes where scene.isTraced {
+            print("an event, \(scene.title): \(Int(scene.medianDifference(to: scenes[0]))) ns")
+        }
     }
 }
 
@@ -76,6 +80,12 @@ private struct Scene {
 
     /// The median of a first touch in nanoseconds.
     var median: Double { rounds.sorted()[rounds.count / 2] }
+
+    /// The median of the nanoseconds by which a first touch takes longer than in another row, round by round.
+    func medianDifference(to other: Scene) -> Double {
+        let differences = zip(rounds, other.rounds).map { $0 - $1 }.sorted()
+        return differences[differences.count / 2]
+    }
 
     mutating func prepare() throws {
         let machine = try Machine(

@@ -9,6 +9,8 @@ struct Contestant: Hashable, Sendable {
     static let hugeTmpfs = Contestant("tmpfs, huge pages")
     /// cdmfs with the options that it has by itself: tracked, and over io_uring where the kernel has that.
     static let tracked = Contestant("cdmfs")
+    /// The same while `cdmfs record` takes every event.
+    static let recorded = Contestant("cdmfs, recorded")
     static let wide = Contestant("cdmfs, fault_around=1M")
     static let direct = Contestant("cdmfs direct")
     static let hugeDirect = Contestant("cdmfs direct, huge pages")

@@ -12,6 +12,6 @@ struct Group: Sendable {
 
     static let all = [
         mapped, random, descriptors, names, requestsOnOneCPU, requestsUnpinned, fio, moving, draining, memory, poison,
-        device, programs, listing, scale, crowds,
+        device, tracing, programs, listing, scale, crowds,
     ]
 }

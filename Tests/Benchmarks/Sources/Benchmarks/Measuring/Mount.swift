@@ -9,8 +9,11 @@ final class Mount {
     private let server: Process?
     /// What it stands on, and ends with it.
     private let below: Mount?
+    /// Whether the server only looks on.
+    private let isRecorder: Bool
 
-    private init(path: String, server: Process? = nil, below: Mount? = nil) {
+    private init(path: String, server: Process? = nil, below: Mount? = nil, isRecorder: Bool = false) {
+        self.isRecorder = isRecorder
         self.path = path
         self.server = server
         self.below = below
@@ -31,6 +34,26 @@ final class Mount {
         let flags = (topology.map { ["--topology", $0] } ?? []) + (options.map { ["-o", $0] } ?? [])
         try pinned(to: cpu) { try run([binary, "mount"] + flags + [path]) }
         return Mount(path: path)
+    }
+
+    /// A machine that is mounted, with a recorder of all its events.
+    static func recorded(_ binary: String, _ mount: Mount) throws -> Mount {
+        let recorder = Process()
+        recorder.executableURL = URL(fileURLWithPath: binary)
+        recorder.arguments = ["record", "-o", "/dev/null", "--mount", mount.path]
+        recorder.standardError = FileHandle.nullDevice
+        let enable = mount.path + "/sys/kernel/cdm/trace/enable"
+        do {
+            try recorder.run()
+            while try String(contentsOfFile: enable, encoding: .utf8) != "1\n" {
+                guard recorder.isRunning else { throw Failure("cdmfs record: status \(recorder.terminationStatus)") }
+                usleep(2000)
+            }
+        } catch {
+            mount.end()
+            throw error
+        }
+        return Mount(path: mount.path, server: recorder, below: mount, isRecorder: true)
     }
 
     /// An example of libfuse's. `below` is what it passes through to, if it does.
@@ -68,7 +91,7 @@ final class Mount {
 
     /// Unmounts it. What fails here is cleared by whoever made the directories.
     func end() {
-        try? Mount.run(["umount", path])
+        if isRecorder { server?.interrupt() } else { try? Mount.run(["umount", path]) }
         server?.waitUntilExit()
         below?.end()
     }

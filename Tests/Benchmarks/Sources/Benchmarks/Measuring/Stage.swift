@@ -84,6 +84,7 @@ final class Stage {
         case .tmpfs: return try Mount.tmpfs(at: path)
         case .hugeTmpfs: return try Mount.tmpfs(at: path, huge: "always")
         case .tracked: return try ours(nil)
+        case .recorded: return try Mount.recorded(settings.cdmfs, ours(nil))
         case .wide: return try ours("fault_around=1M")
         case .classic:
             // A cdmfs that knows no transports has this one.
