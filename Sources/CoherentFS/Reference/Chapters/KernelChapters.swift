@@ -254,7 +254,8 @@ extension Manual {
                         "While it is open, all events are recorded, whatever `events` and `enable` say; `events` shows it. It begins with the state of the machine as events: settings, buffers, policies and pages. Then come the events from the open(2) on. It waits and polls as trace_pipe does. `cdmfs record` reads it.",
                     linux: "/sys/kernel/tracing/per_cpu/cpuN/trace_pipe_raw"),
                 "watch": ManualPage(
-                    reads: "records as in trace_pipe_raw, of all events from the open(2) on but those for `cdmfs replay`",
+                    reads:
+                        "records as in trace_pipe_raw, of all events from the open(2) on but those for `cdmfs replay`",
                     text:
                         "Events are recorded for this file only while it is open, in memory of its own: `events`, `enable`, `filter` and the trace files stay as they are. The newest 1024 events for each of two stripes a CPU are kept. It waits and polls as trace_pipe does. `cdmfs top` reads it.",
                     linux: "/sys/kernel/tracing/instances/NAME/trace_pipe"),
