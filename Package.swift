@@ -82,7 +82,8 @@ let package = Package(
             name: "MachineMonitor", dependencies: ["CLinux", "CoherentMemory", "LinuxSupport", "TraceFormat", system],
             swiftSettings: settings),
         .target(
-            name: "TraceReplay", dependencies: ["CLinux", "CoherentMemory", "MachineTopology", "TraceFormat", system],
+            name: "TraceReplay",
+            dependencies: ["CLinux", "CoherentMemory", "LinuxSupport", "MachineTopology", "TraceFormat", system],
             swiftSettings: settings),
         .target(name: "AttributeTree", dependencies: ["LinuxSupport", system], swiftSettings: settings),
         .target(

@@ -34,7 +34,7 @@ public struct RecordedTrace: Sendable {
 
     /// Reads a file. What was cut off is left out.
     ///
-    /// - Throws: ``TraceFormat/TraceFileError``.
+    /// - Throws: `TraceFileError`.
     public init(_ file: FileDescriptor) throws(TraceFileError) {
         var reader = try TraceFileReader(file)
         var first: [String: UInt64]?

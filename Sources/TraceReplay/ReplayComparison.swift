@@ -1,5 +1,6 @@
 import CLinux
 import CoherentMemory
+import LinuxSupport
 public import MachineTopology
 import TraceFormat
 
@@ -105,7 +106,7 @@ extension ReplayComparison {
         let largest = Set(totals.flatMap(\.keys)).map { id in (id: id, pages: totals.map { $0[id] ?? 0 }.max() ?? 0) }
             .sorted { ($1.pages, $0.id) < ($0.pages, $1.id) }.prefix(bufferLimit)
         for (id, _) in largest {
-            let title = "pages of \(trace.names[id] ?? "#\(id)")"
+            let title = "pages of \(trace.names[id]?.printable ?? "#\(id)")"
             add(title, .pages, rows(figures.map { $0.pages(of: id) }, node))
         }
         add("pages placed by touches", .pages, rows(figures.map(\.placed), node))

@@ -51,7 +51,7 @@ struct LayerTests {
         "MachineTopology": ["CLinux", "LinuxSupport"],
         "Programs": ["CListener", "CoherentMemory", "LinuxSupport", "MachineTopology"],
         "TraceFormat": ["CZlib", "CoherentMemory"],
-        "TraceReplay": ["CLinux", "CoherentMemory", "MachineTopology", "TraceFormat"],
+        "TraceReplay": ["CLinux", "CoherentMemory", "LinuxSupport", "MachineTopology", "TraceFormat"],
         "cdmfs": [
             "CLinux", "CListener", "CSeccomp", "CoherentFS", "CoherentMemory", "Fuse", "LinuxSupport",
             "MachineMonitor", "MachineTopology", "TopologyImport", "TraceFormat", "TraceReplay", "TraceReport",

@@ -24,6 +24,17 @@ import Testing
             ], "\(lines)")
     }
 
+    @Test("Metrics name the ten largest")
+    func largest() throws {
+        let scene = try Scene()
+        for index in 1...12 { try scene.makeBuffer("b \(index)\"", pages: UInt64(index)) }
+        let lines = try scene.text("kernel/cdm/metrics").split(separator: "\n")
+            .filter { $0.hasPrefix("cdmfs_buffer_node_bytes{") }
+        #expect(lines.count == 10 && lines.first?.hasSuffix(" 49152") == true, "\(lines)")
+        #expect(lines.first?.contains(#"buffer="b\\04012\"","#) == true, "\(lines)")
+        #expect(lines.last?.hasSuffix(" 12288") == true, "\(lines)")
+    }
+
     @Test("Thousands of them, in parts")
     func many() throws {
         let scene = try Scene()

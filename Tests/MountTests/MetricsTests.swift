@@ -34,6 +34,8 @@ extension Mounts {
                         == Double(bandwidth)! * 1e6)
                 #expect(samples["cdmfs_buffers"] == 1)
                 #expect(samples["cdmfs_buffer_resident_bytes"] == 1_048_576)
+                let named = samples.filter { $0.key.hasPrefix("cdmfs_buffer_node_bytes{buffer=\"a\",id=") }
+                #expect(named.count == 1 && named.values.first == 1_048_576, "\(named)")
                 try mount.store("0", in: "sys/kernel/cdm/buffers/a/migrate")
                 let after = try self.samples(in: try mount.text("sys/kernel/cdm/metrics"))
                 #expect(after["cdmfs_migrated_pages_total{from=\"4\",to=\"0\",reason=\"buffer\"}"] == 256)

@@ -87,7 +87,8 @@ extension Mounts {
                 let child = try Child([Host.cdmfs, "record", "-o", file, "--interval", "1", "--mount", mount.path])
                 // With the first sample of the counters.
                 let isOn = eventually {
-                    (try? run([Host.cdmfs, "report", file]))?.output.contains("\nsamples 1\n") == true
+                    (try? run([Host.cdmfs, "report", "--format", "text", file]))?.output.contains("\nsamples 1\n")
+                        == true
                 }
                 #expect(isOn)
                 try body(mount)
@@ -225,6 +226,8 @@ extension Mounts {
             let values = rows.map { ($0["values"] as? [Int]) ?? [] }
             // head writes anew what it truncates: 512 pages, of which 256 move to node 0, each second one of them from node 1.
             #expect(values == [[384, 384, 256], [128, 128, 256]], "\(table.output)")
+            let page = try run([Host.cdmfs, "replay", file, "--policy", "bind:1", "--format", "html"])
+            #expect(page.succeeded && page.output.contains("pages of a: node1") && page.output.contains("<svg"))
             // The figures are the same once more.
             #expect(
                 try run([Host.cdmfs, "replay", file, "--policy", "bind:1", "--format", "json"]).output == json.output)

@@ -172,8 +172,9 @@ struct PageTests {
         comparison.append("refusals", [3, 0])
         comparison.append("modelled time", unit: "ns", [1500.5, nil])
         #expect(comparison.table.rows == [["refusals", "3", "0"], ["modelled time, ns", "1500.5", "–"]])
+        comparison.note("bind:1: no <more>")
         check(comparison.html)
-        #expect(comparison.html.contains("Replays of &lt;a&gt;"))
+        #expect(comparison.html.contains("Replays of &lt;a&gt;") && comparison.html.contains("no &lt;more&gt;"))
     }
 }
 

@@ -122,7 +122,7 @@ public final class Buffer: Sendable, Identifiable {
     /// Whether the pages are one run of a node's contiguous share.
     var isContiguous: Bool { state.withLock { $0.contiguous != nil } }
 
-    /// Whether it is the address space of a program: see ``Machine/makeAddressSpace(share:)``.
+    /// Whether it is the address space of a program: see ``Machine/makeAddressSpace(share:isShared:)``.
     public let isAnonymous: Bool
 
     /// The counters of the buffer.

@@ -410,7 +410,7 @@ public struct TraceKinds: OptionSet, Sendable, Hashable {
     public static let all = TraceKinds(TraceEvent.Kind.allCases.map(TraceKinds.init))
 
     /// Those of who looks on: all but the ones that a replay needs.
-    static let live = all.subtracting(
+    package static let live = all.subtracting(
         TraceKinds(
             [
                 .touchFound, .touchRetried, .pagesStored, .pagesFreed, .bufferMade, .bufferRemoved, .requestMade,

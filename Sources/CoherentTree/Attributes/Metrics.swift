@@ -43,24 +43,46 @@ struct Metrics {
     var finished: String { text + "# EOF\n" }
 }
 
+/// Whose metrics: the names of buffers are those that the opener of the file may see.
+struct MetricsReader: Sendable {
+    let services: TreeServices
+    let opener: Credentials
+
+    init(_ services: TreeServices, _ opener: Opener) {
+        self.services = services
+        self.opener = Credentials(opener)
+    }
+
+    /// The name of a buffer; nil for one that the opener may not see, and for one that has none any more.
+    func name(of buffer: Buffer) -> String? {
+        let name = services.files.name(of: buffer.id)
+        guard case .buffer(let place) = name, place.isOpen(to: opener) else { return nil }
+        return name.shown(to: Uevent.Viewer(opener), escape: BlockerListing.escaped)
+    }
+}
+
 /// What is counted of a machine.
 enum MachineMetrics {
-    static let attribute: Attribute<Machine> = Attribute.readOnly(
-        "metrics", summary: "The counters of the machine, as OpenMetrics text.", show: { text(of: $0) }
+    static let attribute: Attribute<MetricsReader> = Attribute.readOnly(
+        "metrics", summary: "The counters of the machine, as OpenMetrics text.", show: { text(for: $0) }
     ).verbatim()
 
-    static let topology: Attribute<Machine> = Attribute.readOnly(
-        "topology", summary: "The machine as it was made, as a topology file.", show: { $0.topology.toml }
+    static let machine: Attribute<Machine> = Attribute.readOnly(
+        "machine", summary: "The machine as it was made, as a topology file.", show: { $0.topology.toml }
     ).verbatim()
 
-    static func text(of machine: Machine) -> String {
+    /// How many buffers have samples of their own: a name is a time series to whoever collects them.
+    static let largestCount = 10
+
+    static func text(for reader: MetricsReader) -> String {
+        let machine = reader.services.machine
         var metrics = Metrics()
         let nodes = machine.presentNodes
         addMemory(of: nodes, to: &metrics)
         addAllocations(of: nodes, to: &metrics)
         addReclaim(of: nodes, to: &metrics)
         addDevices(machine.devices, to: &metrics)
-        addBuffers(machine, to: &metrics)
+        addBuffers(machine, reader, to: &metrics)
         metrics.counter(
             "migrated_pages", "Pages that moved from one node to another.",
             machine.transfers.map {
@@ -204,12 +226,25 @@ enum MachineMetrics {
     }
 
     /// Of all buffers together: their names are not for everybody.
-    private static func addBuffers(_ machine: Machine, to metrics: inout Metrics) {
+    private static func addBuffers(_ machine: Machine, _ reader: MetricsReader, to metrics: inout Metrics) {
         let buffers = machine.buffers.filter { $0.fixedSize == nil && !$0.isAnonymous }
         metrics.gauge("buffers", "Number of buffers.", [([], Double(buffers.count))])
         metrics.gauge(
             "buffer_resident_bytes", "Resident bytes of all buffers.",
             [([], buffers.reduce(0) { $0 + Double($1.residentPages) * Double(Page.size) })])
+        let largest = buffers.map { (buffer: $0, pages: $0.residentPages) }.filter { $0.pages > 0 }
+            .sorted { ($0.pages, $1.buffer.id) > ($1.pages, $0.buffer.id) }.prefix(largestCount)
+        metrics.gauge(
+            "buffer_node_bytes", "Memory of the largest buffers by node, as far as the reader may see their names.",
+            largest.flatMap { item -> [Metrics.Sample] in
+                guard let name = reader.name(of: item.buffer) else { return [] }
+                return machine.placement(of: item.buffer).map {
+                    (
+                        [("buffer", name), ("id", "\(item.buffer.id)"), ("node", "\($0.node)")],
+                        Double($0.pages) * Double(Page.size)
+                    )
+                }
+            })
         let sums = buffers.map(\.counters)
         func sum(_ figure: (BufferCounters) -> UInt64) -> Double { sums.reduce(0) { $0 + Double(figure($1)) } }
         metrics.counter(

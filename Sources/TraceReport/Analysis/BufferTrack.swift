@@ -35,13 +35,17 @@ struct BufferTrack: Sendable {
     /// Follows a change of pages, in a bin.
     ///
     /// - Parameter room: how many more chunks of pages may be kept page by page.
+    /// - Returns: the number of pages that had frames and have none now.
+    @discardableResult
     mutating func follow(
         _ range: Range<UInt64>, _ change: PageMap.Change, in bin: Int, _ nodes: inout NodePlaces, room: Int
-    ) {
+    ) -> UInt64 {
         raster.begin(bin)
+        let before = resident
         resident = Self.follow(range, change, &pages, &raster, &nodes, resident, room)
         mostResident = max(mostResident, resident)
         if case .moved = change { raster.noteMove(range) }
+        return before - min(before, resident)
     }
 
     private static func follow(

@@ -206,11 +206,12 @@ public struct TraceAnalysis: Sendable {
         func update(_ track: inout BufferTrack) -> Int {
             let before = track.pages.pageWise
             if !event.flags.contains(.initial) { track.events += 1 }
-            if let change { track.follow(pages, change, in: bin, &nodes, room: room) }
+            let gone = change.map { track.follow(pages, $0, in: bin, &nodes, room: room) } ?? 0
             switch event.kind {
             case .touchPlaced: if !event.flags.contains(.initial) { track.placed &+= event.count }
             case .migrated, .demoted, .promoted: track.moved &+= event.count
-            case .pagesFreed: track.freed &+= event.count
+            // A file that is cut frees whatever there is behind its new end.
+            case .pagesFreed: track.freed &+= gone
             case .pagesLost:
                 track.lost &+= event.count
                 track.noteFailure(pages, in: bin)

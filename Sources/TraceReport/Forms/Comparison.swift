@@ -6,6 +6,7 @@ public struct Comparison: Sendable {
     private let subtitle: String
     private let variants: [String]
     private var figures: [(name: String, unit: String, values: [Double?])] = []
+    private var notes: [String] = []
 
     /// A comparison without figures.
     ///
@@ -29,6 +30,9 @@ public struct Comparison: Sendable {
         figures.append((name, unit, values))
     }
 
+    /// Adds a sentence about what the figures do not say.
+    public mutating func note(_ text: String) { notes.append(text) }
+
     /// A row for each figure, a column for each variant.
     public var table: DataTable {
         DataTable(
@@ -44,6 +48,7 @@ public struct Comparison: Sendable {
         var page = HTMLPage(title, subtitle: subtitle)
         page.section("Table", id: "table")
         page.add(table)
+        for note in notes { page.paragraph(note) }
         page.section("Pictures", id: "pictures")
         for (name, unit, values) in figures where values.contains(where: { ($0 ?? 0) > 0 }) {
             let bars = zip(variants, values).enumerated().map { index, pair in

@@ -58,7 +58,7 @@ struct Recorder {
         }
         signals = try RecorderSignals()
         // A daemon of an older version has none.
-        let topology = try? SmallFile.text(mount.appending("sys/kernel/cdm/topology"))
+        let topology = try? SmallFile.text(mount.appending("sys/kernel/cdm/machine"))
         let filter = (try? SmallFile.text(trace.appending("filter")))?.split(separator: "\n").joined() ?? "none"
         start = Self.now(clock)
         do throws(TraceFileError) {

@@ -1,9 +1,12 @@
 import ArgumentParser
 import CoherentMemory
+import Glibc
+import LinuxSupport
 import MachineTopology
 import SystemPackage
 import TraceFormat
 import TraceReplay
+import TraceReport
 
 /// `cdmfs replay`
 struct ReplayCommand: ParsableCommand {
@@ -13,7 +16,7 @@ struct ReplayCommand: ParsableCommand {
         usage: """
             cdmfs replay <trace> [--topology <file>] [--policy <policy> ...]
                 [--isolation <word>] [--demotion on|off] [--balancing <mode>]
-                [--format text|json]
+                [--format text|json|html]
             """,
         discussion: """
             What programs and users did happens once more to a machine without a mount: touches, frees, settings, migrations that \
@@ -30,6 +33,8 @@ struct ReplayCommand: ParsableCommand {
             a replay with them takes every page for unused after its first touch. Lines below the table say what else a replay does \
             not know.
 
+            html is a page with the table and a picture of each figure, for a file.
+
             Exit status: 0 on success, 64 for wrong usage, 65 for a file that is no trace or a topology that is invalid or does not \
             fit, 66 for a file that cannot be read.
             """)
@@ -38,6 +43,7 @@ struct ReplayCommand: ParsableCommand {
     enum Format: String, ExpressibleByArgument, CaseIterable {
         case text
         case json
+        case html
     }
 
     /// On or off.
@@ -77,13 +83,37 @@ struct ReplayCommand: ParsableCommand {
         if let balancing, balancing > 3 {
             throw Failure(.usage, "replay: --balancing \(balancing): expected 0 to 3")
         }
+        if format == .html, isatty(STDOUT_FILENO) == 1 {
+            throw Failure(.usage, "replay: a page is not for a terminal: expected > FILE or --format text")
+        }
         let recorded = try read()
         let machine = try machine(of: recorded)
         do throws(ReplayError) {
             let comparison = try ReplayComparison(of: recorded, on: machine, variants: variants)
-            print(format == .text ? comparison.text : comparison.json, terminator: "")
+            print(text(of: comparison), terminator: "")
         } catch {
             throw Failure(error.status, "replay: \(trace): \(error)")
+        }
+    }
+
+    private func text(of comparison: ReplayComparison) -> String {
+        switch format {
+        case .text: return comparison.text
+        case .json: return comparison.json
+        case .html:
+            let name = FilePath(trace).lastComponent?.string ?? trace
+            var page = Comparison("Replays of \(name.printable)", variants: comparison.columns.map(\.name))
+            for section in comparison.sections {
+                for row in section.rows {
+                    page.append(
+                        "\(section.title): \(row.name)", unit: section.unit == .count ? "" : section.unit.rawValue,
+                        row.values.map { $0.map(Double.init) })
+                }
+            }
+            for column in comparison.columns {
+                for note in column.notes { page.note("\(column.name): \(note)") }
+            }
+            return page.html
         }
     }
 

@@ -4,10 +4,6 @@ import CoherentTree
 extension Manual {
     private static let truth =
         "what begins with 1, y, t, e or on, or with 0, n, f, d or of, in either case (kstrtobool())"
-    private static let taskErrors: KeyValuePairs = [
-        "EACCES": "a process that the reader may not look into (PTRACE_MODE_READ)", "ESRCH": "the process has ended",
-        "ETIMEDOUT": "the address space of the process, or of other processes of its user, stays locked",
-    ]
     private static let balancing = "/sys/kernel/debug/sched/numa_balancing; kernel/sched/debug.c"
 
     /// sys/kernel, but for the controls of buffers.
@@ -151,14 +147,14 @@ extension Manual {
                         "EINTR": "interrupted; pages that have moved stay moved",
                         "ETIMEDOUT": "the address space of the task, or of other tasks of its user, stays locked",
                     ], text: "Memory of devices does not move. \(numbers)", linux: "migrate_pages(2)"),
-                "topology": ManualPage(
+                "machine": ManualPage(
                     reads: "a topology file in TOML, which `cdmfs mount --topology` takes",
                     text: "It says nothing of what has changed since the mount."),
                 "metrics": ManualPage(
                     reads:
                         "OpenMetrics text that is also valid in the text format of Prometheus; its last line is `# EOF`",
                     text:
-                        "`cdmfs metrics` prints it. Names begin with `cdmfs_`. Names that end in `_total` count since the start of the mount and have no `# TYPE` line, because the two formats require different ones."
+                        "`cdmfs metrics` prints it. Names begin with `cdmfs_`. Names that end in `_total` count since the start of the mount and have no `# TYPE` line, because the two formats require different ones. `cdmfs_buffer_node_bytes` is of the ten largest buffers, as far as who opened the file can list their directories."
                 ),
                 "bufferinfo": ManualPage(
                     reads:
@@ -297,16 +293,18 @@ extension Manual {
         Chapter(
             "sys/kernel/cdm/tasks/PID",
             summary: "Memory of a process: its own under `cdmfs run`, and the buffers that it maps.",
+            text:
+                "A read is EACCES if the reader may not look into the process (ptrace(2)), and ESRCH if the process has ended.",
             linux: "/proc/PID",
             [
                 "resident": ManualPage(
-                    reads: "bytes", errors: taskErrors,
+                    reads: "bytes",
                     text: "The pages with frames: of its own memory, and of what it maps of buffers, for each mapping."),
-                "placement": ManualPage(reads: "`N0=12 N1=4`, in pages", errors: taskErrors),
+                "placement": ManualPage(reads: "`N0=12 N1=4`, in pages"),
                 "policy": ManualPage(
                     reads:
                         "the policy of the process, then a line `START LENGTH POLICY` for each range of its own memory with another",
-                    errors: taskErrors, text: "`task_policy` sets the policy of a process.",
+                    text: "`task_policy` sets the policy of a process.",
                     linux: "/proc/PID/numa_maps"),
             ]),
         Chapter("sys/fs", summary: "File systems.", linux: "/sys/fs"),
