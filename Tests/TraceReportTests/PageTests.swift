@@ -166,6 +166,16 @@ struct PageTests {
         }
     }
 
+    @Test("A buffer of which something is told long before a page of it has a frame")
+    func late() {
+        var trace = HandTrace()
+        trace.add(.pagesFreed, at: 1, pages: 0..<1 << 40)
+        trace.add(.touchFound, at: 2, pages: 0..<4)
+        trace.place(0..<100, on: 1, at: 900)
+        trace.place(100..<101, on: 0, at: 1000)
+        check(html(trace))
+    }
+
     @Test("A comparison of variants: a table, a page")
     func comparison() {
         var comparison = Comparison("Replays of <a>", subtitle: "b & c", variants: ["recorded", "bind:1"])

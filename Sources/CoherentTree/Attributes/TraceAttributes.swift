@@ -30,7 +30,7 @@ enum TraceAttributes {
                             source: TracePipe(log: services.trace, form: .raw))),
                     .stream(
                         AttributeTree.Stream(
-                            "watch", permissions: [.ownerRead, .groupRead],
+                            "trace_pipe_watch", permissions: [.ownerRead, .groupRead],
                             summary: "The events from the open on in binary form, for cdmfs top.",
                             source: TracePipe(log: services.trace, form: .watch))),
                 ]))

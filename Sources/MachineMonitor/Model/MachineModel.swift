@@ -172,7 +172,7 @@ package struct MachineModel: Sendable {
     /// Tells whether the user may see trace events.
     package mutating func setSeesEvents(_ seesEvents: Bool) { self.seesEvents = seesEvents }
 
-    /// Takes a record of sys/kernel/cdm/trace/watch.
+    /// Takes a record of sys/kernel/cdm/trace/trace_pipe_watch.
     ///
     /// - Parameter time: seconds of the day, local time, of when it was read.
     package mutating func add(_ record: TraceRecord, at time: Int) {

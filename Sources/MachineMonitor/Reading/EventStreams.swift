@@ -33,7 +33,7 @@ struct EventFile: ~Copyable {
     }
 }
 
-/// The events of a machine: what sys/kernel/cdm/trace/watch and sys/kernel/cdm/uevents tell since they were opened.
+/// The events of a machine: what sys/kernel/cdm/trace/trace_pipe_watch and sys/kernel/cdm/uevents tell since they were opened.
 struct EventStreams: ~Copyable {
     private var watch: EventFile?
     private var uevents: EventFile?
@@ -45,7 +45,7 @@ struct EventStreams: ~Copyable {
     init(_ mount: FilePath) {
         let folder = mount.appending("sys/kernel/cdm")
         // Only root may watch.
-        watch = try? EventFile(folder.appending("trace/watch"))
+        watch = try? EventFile(folder.appending("trace/trace_pipe_watch"))
         uevents = try? EventFile(folder.appending("uevents"))
     }
 

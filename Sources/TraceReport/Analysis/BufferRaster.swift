@@ -21,7 +21,10 @@ struct BufferRaster: Sendable {
         fileprivate(set) var failures: [UInt32]
 
         /// The pages of a row on a node.
-        func pages(_ row: Int, _ node: Int) -> UInt64 { node < nodeCount ? pages[row * nodeCount + node] : 0 }
+        func pages(_ row: Int, _ node: Int) -> UInt64 {
+            // Nothing is kept before a page has had a frame.
+            node < nodeCount && !pages.isEmpty ? pages[row * nodeCount + node] : 0
+        }
     }
 
     /// The bins in which something changed, in order.

@@ -249,7 +249,7 @@ extension Manual {
                     text:
                         "While it is open, all events are recorded, whatever `events` and `enable` say; `events` shows it. It begins with the state of the machine as events: settings, buffers, policies and pages. Then come the events from the open(2) on. It waits and polls as trace_pipe does. `cdmfs record` reads it.",
                     linux: "/sys/kernel/tracing/per_cpu/cpuN/trace_pipe_raw"),
-                "watch": ManualPage(
+                "trace_pipe_watch": ManualPage(
                     reads:
                         "records as in trace_pipe_raw, of all events from the open(2) on but those for `cdmfs replay`",
                     text:
