@@ -98,7 +98,7 @@ extension CallingTask {
         let shared = space.shared(at: start)?.clamped(to: old)
         space.state.withLock { $0.moving = old }
         defer { space.state.withLock { $0.moving = nil } }
-        let new = try space.execute(Int(CLISTENER_MREMAP), [start, oldLength, length, flags, target])
+        let new = try remap(space, [start, oldLength, length, flags, target])
         space.settle()
         guard new & (Page.size - 1) == 0, let range = pages(from: new, length: length) else {
             return .value(Int64(bitPattern: new))
@@ -129,6 +129,16 @@ extension CallingTask {
             machine.setLocked(true, of: space.memory, bytes: range)
         }
         return .value(Int64(bitPattern: new))
+    }
+
+    private func remap(_ space: AddressSpace, _ arguments: [UInt64]) throws(Errno) -> UInt64 {
+        do throws(Errno) {
+            return try space.execute(Int(CLISTENER_MREMAP), arguments)
+        } catch .badAddress where space.use.hasBegun {
+            // While stores begin to be noted, a mapping may be two to the kernel for a moment. Then it has moved nothing.
+            space.use.settle()
+            return try space.execute(Int(CLISTENER_MREMAP), arguments)
+        }
     }
 
     /// The policy of the last page of addresses, if it has one of its own.

@@ -19,6 +19,8 @@ final class PageUse: Sendable {
     }
 
     private let state: Mutex<State>
+    /// Held while mappings are write-protected one after the other.
+    private let tracking = Mutex<Void>(())
     /// A process that keeps its address space locked for so long is not asked again.
     private static let patience = DispatchTimeInterval.milliseconds(150)
     /// So many ranges of one question are listed.
@@ -102,10 +104,15 @@ final class PageUse: Sendable {
     }
 
     private func track(_ space: AddressSpace) {
-        for area in space.ownAreas(in: 0..<Machine.addressLimit).ranges {
-            _ = clistener_track_stores(space.faults.rawValue, area.lowerBound, UInt64(area.count))
+        tracking.withLock { _ in
+            for area in space.ownAreas(in: 0..<Machine.addressLimit).ranges {
+                _ = clistener_track_stores(space.faults.rawValue, area.lowerBound, UInt64(area.count))
+            }
         }
     }
+
+    /// Waits until no mapping is write-protected in part any more.
+    func settle() { tracking.withLock { _ in } }
 
     /// Whether memory is to be registered with write protection.
     var hasBegun: Bool { state.withLock { $0.hasBegun } }
