@@ -55,12 +55,12 @@ public struct TraceEvent: Sendable, Hashable {
         case cpusetSet = 18
         /// A request found pages that have frames; ``TraceEvent/detail`` is an ``Access``.
         case touchFound = 19
-        /// There were no frames for all pages of a touch; whoever touched asks again for fewer of them.
+        /// There were no frames for all pages of a touch; the request is repeated for fewer of them.
         case touchRetried = 20
         /// Pages hold something else than zeros, as the machine sees now; with ``TraceEvent/detail`` 1 because the page cache wrote
         /// back what was stored through a mapping before.
         case pagesStored = 21
-        /// Pages left their buffer, and their frames are free: somebody wanted that, or with ``TraceEvent/detail`` 1 reclaim freed
+        /// Pages left their buffer, and their frames are free: on request, or with ``TraceEvent/detail`` 1 reclaim freed
         /// pages of zeros.
         case pagesFreed = 22
         /// A buffer exists. ``TraceEvent/to`` is the node of a device's memory.
@@ -69,7 +69,7 @@ public struct TraceEvent: Sendable, Hashable {
         case bufferRemoved = 24
         /// ``TraceEvent/detail`` is a ``Setting`` of a buffer, of the node ``TraceEvent/to`` or of the machine, ``TraceEvent/value`` its new value.
         case settingChanged = 25
-        /// Somebody asked for something that is more than a touch: ``TraceEvent/detail`` is a ``Request``.
+        /// A program or user asked for more than a touch: ``TraceEvent/detail`` is a ``Request``.
         case requestMade = 26
         /// What is in force for the touches of a thread: a policy as in ``policySet``; if ``TraceEvent/count`` is 1 it may use the nodes
         /// ``TraceEvent/start`` only.
@@ -102,7 +102,7 @@ public struct TraceEvent: Sendable, Hashable {
     public enum Access: UInt8, Sendable, Hashable {
         /// The page cache has read the pages.
         case read = 0
-        /// Somebody has read them past the page cache.
+        /// They were read past the page cache.
         case look = 1
         /// They were stored to, by write(2) or from the page cache, which has them now and did not have them all before.
         case store = 2
@@ -320,62 +320,6 @@ public struct TraceEvent: Sendable, Hashable {
     }
 }
 
-/// Pages for which a touch wanted frames, as an event tells it: the low bit, two bits of how many had to be there, 21 bits
-/// for the pages before the event's, and their number if it is not that of the event's. 0 is the event's own pages, all or none.
-public struct TouchRequest: Sendable, Hashable {
-    /// What becomes of the others when not every page can get a frame.
-    public enum Shortage: UInt8, Sendable, Hashable {
-        /// No page gets one: the kernel asks again, page by page, and only the touched page must fail.
-        case all
-        /// No page gets one, and nobody asks again for less: what was refused counts now, and so does what was taken before
-        /// (shmem_fallocate() undoes it when it has been counted).
-        case whole
-        /// The pages before the first that cannot get one keep theirs.
-        case prefix
-    }
-
-    /// The pages.
-    public var pages: Range<UInt64>
-    /// How many of them must get frames.
-    public var shortage: TouchRequest.Shortage
-    /// Whether there is an event of it.
-    var hasEvent = false
-    /// Whether it is a part of a request that has an event of its own.
-    var followsRequest = false
-
-    package init(_ pages: Range<UInt64>, _ shortage: TouchRequest.Shortage, followsRequest: Bool = false) {
-        self.pages = pages
-        self.shortage = shortage
-        self.followsRequest = followsRequest
-    }
-
-    /// The request of an event of a touch.
-    public init(of event: TraceEvent) {
-        let word = event.other
-        let start = event.start &- (word >> 3 & 0x1f_ffff)
-        let count = word >> 24 == 0 ? event.count : word >> 24
-        let (end, overflow) = start.addingReportingOverflow(count)
-        pages = start..<(overflow ? start : end)
-        shortage = TouchRequest.Shortage(rawValue: UInt8(word >> 1 & 3)) ?? .all
-    }
-
-    /// The word of an event of some of the pages.
-    func word(for part: Range<UInt64>) -> UInt64 {
-        if part == pages { return shortage == .all ? 0 : 1 | UInt64(shortage.rawValue) << 1 }
-        return 1 | UInt64(shortage.rawValue) << 1 | (part.lowerBound - pages.lowerBound) << 3 | UInt64(pages.count)
-            << 24
-    }
-
-    /// The flags of the next event of it.
-    mutating func nextFlags(_ origin: Origin) -> TraceEvent.Flags {
-        defer { hasEvent = true }
-        var flags: TraceEvent.Flags = origin.isDevice ? .byDevice : []
-        if hasEvent { flags.insert(.continues) }
-        if followsRequest { flags.insert(.followsRequest) }
-        return flags
-    }
-}
-
 /// How isolation turned a request away: the lines of nodeN/cdm/refused.
 public enum IsolationRefusal: UInt8, Sendable, Hashable, CaseIterable {
     /// The request did not name the node.
@@ -393,30 +337,4 @@ public enum IsolationRefusal: UInt8, Sendable, Hashable, CaseIterable {
         case .hugePages: "hugetlb"
         }
     }
-}
-
-/// Kinds of events, as a set.
-public struct TraceKinds: OptionSet, Sendable, Hashable {
-    /// A bit for each kind, by its raw value.
-    public let rawValue: UInt32
-
-    /// Kinds of bits.
-    public init(rawValue: UInt32) { self.rawValue = rawValue }
-
-    /// One kind.
-    public init(_ kind: TraceEvent.Kind) { rawValue = 1 << UInt32(kind.rawValue) }
-
-    /// All kinds.
-    public static let all = TraceKinds(TraceEvent.Kind.allCases.map(TraceKinds.init))
-
-    /// Those of who looks on: all but the ones that a replay needs.
-    package static let live = all.subtracting(
-        TraceKinds(
-            [
-                .touchFound, .touchRetried, .pagesStored, .pagesFreed, .bufferMade, .bufferRemoved, .requestMade,
-                .taskPlaced,
-            ].map(TraceKinds.init)))
-
-    /// Whether a kind is one of them.
-    public func contains(_ kind: TraceEvent.Kind) -> Bool { contains(TraceKinds(kind)) }
 }
