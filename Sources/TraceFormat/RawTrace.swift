@@ -1,6 +1,6 @@
-public import CoherentMemory
+import CoherentMemory
 
-/// The bytes of sys/kernel/cdm/trace/trace_pipe_raw: records of little-endian 64-bit words.
+/// The bytes of trace_pipe_raw and trace_pipe_watch in sys/kernel/cdm/trace: records of little-endian 64-bit words.
 ///
 /// An event has the eight words of `TraceEvent.words` of CoherentMemory. The low byte of the second word of other records is no kind of
 /// event: 255 for lost events, whose third word is their number, and 254 for the name of a buffer: the third word is the id, the

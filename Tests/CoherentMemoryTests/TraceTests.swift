@@ -17,9 +17,9 @@ struct TraceTests {
         subscript(kind: TraceEvent.Kind) -> [TraceEvent] { events.filter { $0.kind == kind } }
     }
 
-    private func read(_ trace: Tracer, _ cursor: inout Tracer.Cursor) -> Seen {
+    private func read(_ trace: Tracer, _ cursor: inout TraceInstance.Cursor) -> Seen {
         var seen = Seen()
-        trace.read(&cursor) { item in
+        trace.main.read(&cursor) { item in
             switch item {
             case .event(let event): seen.events.append(event)
             case .lost(_, let count): seen.lost += count
@@ -55,9 +55,9 @@ struct TraceTests {
     func touches() throws {
         let machine = try machine([])
         let buffer = try machine.makeBuffer("prefer:1", size: 64 * 4096)
-        var cursor = machine.trace.makeCursor()
+        var cursor = machine.trace.main.makeCursor()
         _ = try machine.bytes(of: buffer, at: 0, count: 4096)
-        #expect(read(machine.trace, &cursor).events.isEmpty && !machine.trace.hasItem(at: cursor))
+        #expect(read(machine.trace, &cursor).events.isEmpty && !machine.trace.main.hasItem(at: cursor))
         try machine.trace.updateEnabledKinds { $0 = TraceKinds(.touchPlaced) }
         _ = try machine.bytes(of: buffer, at: 4096, count: 4096, origin: Origin(pid: 42, node: 0))
         // Pages 0 and 1 are there: the rest is one run.
@@ -76,7 +76,7 @@ struct TraceTests {
     @Test("Touches of every page of a walk through policies add up to the placement")
     func placement() throws {
         let machine = try machine(TraceKinds(.touchPlaced), ram: 16, coherent: [16, 16])
-        var cursor = machine.trace.makeCursor()
+        var cursor = machine.trace.main.makeCursor()
         for policy in ["default", "bind:1", "interleave:0-2", "weighted interleave:1-2", "prefer:2", "local"] {
             let buffer = try machine.makeBuffer(policy, size: 100 * 4096)
             _ = try machine.bytes(of: buffer, at: 3 * 4096, count: 10 * 4096)
@@ -96,7 +96,7 @@ struct TraceTests {
     @Test("Refusals: no frame, isolation")
     func refusals() throws {
         let machine = try machine([TraceKinds(.touchRefused), TraceKinds(.isolationRefused)], ram: 2, coherent: [2])
-        var cursor = machine.trace.makeCursor()
+        var cursor = machine.trace.main.makeCursor()
         let full = try machine.makeBuffer("bind:0", size: 4 * mebibyte)
         var refused: Errno?
         for page in 0..<600 where refused == nil {
@@ -124,7 +124,7 @@ struct TraceTests {
         let machine = try machine([TraceKinds(.migrated), TraceKinds(.demoted)])
         let device = machine.devices[0]
         try device.updateLink { $0.writeLatency = 1000 }
-        var cursor = machine.trace.makeCursor()
+        var cursor = machine.trace.main.makeCursor()
         let buffer = try machine.makeBuffer("bind:0", size: 1200 * 4096)
         try machine.store([UInt8](repeating: 1, count: 1200 * 4096), to: buffer, at: 0)
         machine.punch(buffer, bytes: 10 * 4096..<11 * 4096)
@@ -145,7 +145,7 @@ struct TraceTests {
     func demotion() throws {
         let machine = try machine([TraceKinds(.migrated), TraceKinds(.demoted)])
         try machine.setIsolation(.none, of: machine.node(1)!)
-        var cursor = machine.trace.makeCursor()
+        var cursor = machine.trace.main.makeCursor()
         let buffer = try machine.makeBuffer("default", size: 512 * 4096)
         try machine.store([UInt8](repeating: 1, count: 512 * 4096), to: buffer, at: 0)
         let freed = try machine.reclaim(100, of: machine.node(0)!, demotingTo: [machine.node(1)!], waitForUse: {})
@@ -159,7 +159,7 @@ struct TraceTests {
     func failures() throws {
         let machine = try machine()
         let device = machine.devices[0]
-        var cursor = machine.trace.makeCursor()
+        var cursor = machine.trace.main.makeCursor()
         let block = try #require(machine.block(8))
         try machine.offline(block)
         try machine.online(block)
@@ -197,7 +197,7 @@ struct TraceTests {
     @Test("Commands, policies, isolation, cpusets")
     func commandsAndRules() throws {
         let machine = try machine()
-        var cursor = machine.trace.makeCursor()
+        var cursor = machine.trace.main.makeCursor()
         let buffer = try machine.makeBuffer("interleave:0-1", size: 8 * 4096)
         try machine.setPolicy(.bind(1), of: buffer, bytes: 4096..<3 * 4096, by: 5)
         let group = try machine.makeGroup("g", in: machine.rootGroup)
@@ -225,12 +225,12 @@ struct TraceTests {
     @Test("A filter by buffer, node and task")
     func filter() throws {
         let machine = try machine(TraceKinds(.touchPlaced))
-        var cursor = machine.trace.makeCursor()
+        var cursor = machine.trace.main.makeCursor()
         let (a, b) = (try machine.makeBuffer("bind:0", size: 1 << 20), try machine.makeBuffer("bind:1", size: 1 << 20))
         var page: UInt64 = 0
         func passing(_ alternatives: [[TraceFilter.Test]]) throws -> [String] {
-            machine.trace.filter = TraceFilter(alternatives)
-            #expect(machine.trace.filter.alternatives == TraceFilter(alternatives).alternatives)
+            machine.trace.main.filter = TraceFilter(alternatives)
+            #expect(machine.trace.main.filter.alternatives == TraceFilter(alternatives).alternatives)
             for (name, buffer) in [("a", a), ("b", b)] {
                 for pid: Int32 in [1, 2] {
                     _ = try machine.bytes(
@@ -262,9 +262,9 @@ struct TraceTests {
     @Test("What is overwritten is lost to the reader that did not have it, and counted")
     func overwritten() throws {
         let trace = Tracer()
-        try trace.setKilobytes(4)
+        try trace.main.setKilobytes(4)
         try trace.updateEnabledKinds { $0 = .all }
-        var (quick, slow) = (trace.makeCursor(), trace.makeCursor())
+        var (quick, slow) = (trace.main.makeCursor(), trace.main.makeCursor())
         var had: [UInt64] = []
         for number in 0..<1000 as Range<UInt64> {
             trace.record(touch(number))
@@ -280,9 +280,9 @@ struct TraceTests {
         #expect(rest.lost > 0 && rest.lost + UInt64(rest.events.count) == 1000)
         // The newest are there; who records stays mostly on its CPU.
         #expect(rest.events.map(\.start).max() == 999)
-        #expect(!trace.hasItem(at: slow))
+        #expect(!trace.main.hasItem(at: slow))
         // Whoever comes now begins behind what anybody has had.
-        var late = trace.makeCursor()
+        var late = trace.main.makeCursor()
         #expect(read(trace, &late).events.isEmpty)
     }
 
@@ -291,8 +291,7 @@ struct TraceTests {
         let trace = Tracer()
         try trace.updateEnabledKinds { $0 = .all }
         for number in 0..<100 as Range<UInt64> { trace.record(touch(number)) }
-        var (first, end) = (trace.makeCursor(), trace.makeCursorAtEnd())
-        #expect(read(trace, &end).events.isEmpty)
+        var first = trace.main.makeCursor()
         #expect(read(trace, &first).events.map(\.start) == Array(0..<100))
     }
 
@@ -300,12 +299,12 @@ struct TraceTests {
     func pieces() throws {
         let trace = Tracer()
         try trace.updateEnabledKinds { $0 = .all }
-        var cursor = trace.makeCursor()
+        var cursor = trace.main.makeCursor()
         for number in 0..<300 as Range<UInt64> { trace.record(touch(number)) }
         var had: [UInt64] = []
-        while trace.hasItem(at: cursor) {
+        while trace.main.hasItem(at: cursor) {
             var left = 7
-            trace.read(&cursor) { item in
+            trace.main.read(&cursor) { item in
                 guard left > 0, case .event(let event) = item else { return false }
                 left -= 1
                 had.append(event.start)
@@ -318,13 +317,13 @@ struct TraceTests {
     @Test("A flood by several threads: each reader has had or lost every event, while sizes, filters and kinds change")
     func flood() throws {
         let trace = Tracer()
-        try trace.setKilobytes(16)
+        try trace.main.setKilobytes(16)
         try trace.updateEnabledKinds { $0 = .all }
         let (writers, each) = (4, 20_000 as UInt64)
         let isOver = Atomic(false)
         let finished = Atomic(0)
         let results = Mutex<[Seen]>([])
-        let cursors = (0..<3).map { _ in trace.makeCursor() }
+        let cursors = (0..<3).map { _ in trace.main.makeCursor() }
         let writing: [@Sendable () -> Void] = (0..<writers).map { writer in
             {
                 for number in 0..<each {
@@ -356,8 +355,8 @@ struct TraceTests {
             var round = 0
             while !isOver.load(ordering: .sequentiallyConsistent) {
                 round += 1
-                try? trace.setKilobytes(round % 2 == 0 ? 16 : 4)
-                trace.filter = round % 3 == 0 ? TraceFilter([[.init(.pid, 99, isNegated: true)]]) : TraceFilter([])
+                try? trace.main.setKilobytes(round % 2 == 0 ? 16 : 4)
+                trace.main.filter = round % 3 == 0 ? TraceFilter([[.init(.pid, 99, isNegated: true)]]) : TraceFilter([])
                 SystemThread.sleep(for: .milliseconds(1))
             }
         }
@@ -384,28 +383,28 @@ struct TraceTests {
     @Test("A change of size keeps what is there, the next one lets go of it; a change of clock erases")
     func resizing() throws {
         let trace = Tracer()
-        try trace.setKilobytes(8)
+        try trace.main.setKilobytes(8)
         try trace.updateEnabledKinds { $0 = .all }
-        var (a, b, c) = (trace.makeCursor(), trace.makeCursor(), trace.makeCursor())
+        var (a, b, c) = (trace.main.makeCursor(), trace.main.makeCursor(), trace.main.makeCursor())
         for number in 0..<10 as Range<UInt64> { trace.record(touch(number)) }
-        try trace.setKilobytes(16)
+        try trace.main.setKilobytes(16)
         for number in 10..<20 as Range<UInt64> { trace.record(touch(number)) }
         let one = read(trace, &a)
         #expect(one.lost == 0 && one.events.map(\.start).sorted() == Array(0..<20))
-        try trace.setKilobytes(4)
+        try trace.main.setKilobytes(4)
         trace.record(touch(20))
         let two = read(trace, &b)
         #expect(two.lost == 10 && two.events.map(\.start).sorted() == Array(10..<21))
         #expect(read(trace, &a).events.map(\.start) == [20])
-        try trace.setClock(.boot)
-        #expect(trace.clock == .boot)
+        try trace.main.setClock(.boot)
+        #expect(trace.main.clock == .boot)
         trace.record(touch(21))
         let three = read(trace, &c)
         #expect(three.lost == 21 && three.events.map(\.start) == [21])
-        for size in [0, 3, Tracer.kilobyteRange.upperBound + 1, -1] {
-            #expect(failure { () throws(Errno) in try trace.setKilobytes(size) } == .invalidArgument)
+        for size in [0, 3, TraceInstance.kilobyteRange.upperBound + 1, -1] {
+            #expect(failure { () throws(Errno) in try trace.main.setKilobytes(size) } == .invalidArgument)
         }
-        #expect(trace.kilobytes == 4)
+        #expect(trace.main.kilobytes == 4)
     }
 
     @Test("Who sleeps is woken by an event, whatever was switched off and on meanwhile")
@@ -414,14 +413,14 @@ struct TraceTests {
         try trace.updateEnabledKinds { $0 = .all }
         let rounds: UInt64 = 2000
         let read = Atomic<UInt64>(0)
-        let start = trace.makeCursor()
+        let start = trace.main.makeCursor()
         runThreads([
             {
                 var cursor = start
                 var had: UInt64 = 0
                 while had < rounds {
-                    trace.sleep(forEvents: true) { trace.hasItem(at: cursor) }
-                    trace.read(&cursor) { _ in
+                    trace.sleep(forEvents: true) { trace.main.hasItem(at: cursor) }
+                    trace.main.read(&cursor) { _ in
                         had += 1
                         return true
                     }

@@ -1,10 +1,10 @@
 import AttributeTree
-import CoherentMemory
 import LinuxSupport
 import SystemPackage
 import Testing
 import TraceFormat
 
+@testable import CoherentMemory
 @testable import CoherentTree
 
 private let trace = "kernel/cdm/trace"
@@ -43,14 +43,14 @@ private let trace = "kernel/cdm/trace"
             #expect(throws: Errno.invalidArgument, "\(text)") { try scene.store(text, in: "\(trace)/events") }
         }
         try scene.store("!pages_lost\tlink_state", in: "\(trace)/events")
-        #expect(scene.machine.trace.enabledKinds == [TraceKinds(.touchPlaced), TraceKinds(.linkState)])
+        #expect(scene.machine.trace.main.enabledKinds == [TraceKinds(.touchPlaced), TraceKinds(.linkState)])
         try scene.store("1", in: "\(trace)/enable")
-        #expect(try scene.word("\(trace)/enable") == "1" && scene.machine.trace.enabledKinds == .all)
+        #expect(try scene.word("\(trace)/enable") == "1" && scene.machine.trace.main.enabledKinds == .all)
         for text in ["2", "X", "", "yes", "-1"] {
             #expect(throws: Errno.invalidArgument, "\(text)") { try scene.store(text, in: "\(trace)/enable") }
         }
         try scene.store("0", in: "\(trace)/enable")
-        #expect(scene.machine.trace.enabledKinds == [])
+        #expect(scene.machine.trace.main.enabledKinds == [])
     }
 
     @Test("buffer_size_kb and clock")
@@ -80,7 +80,7 @@ private let trace = "kernel/cdm/trace"
         let (a, b) = (try buffer(scene, "a"), try buffer(scene, "b \"c\""))
         #expect(try scene.word("\(trace)/filter") == "none")
         try scene.store("touch_placed", in: "\(trace)/events")
-        let reader = scene.services.trace.openReader(by: root)
+        let reader = try scene.services.trace.openReader(by: root)
         try scene.store("buffer==a&&node!=1||buffer == \"b \\\"c\\\"\"", in: "\(trace)/filter")
         #expect(
             try scene.word("\(trace)/filter") == "buffer == \"a\" && node != 1 || buffer == \"b \\\"c\\\"\"")
@@ -114,7 +114,7 @@ private let trace = "kernel/cdm/trace"
         let scene = try Scene()
         let a = try buffer(scene, "a b")
         try scene.store("touch_placed", in: "\(trace)/events")
-        let reader = scene.services.trace.openReader(by: root)
+        let reader = try scene.services.trace.openReader(by: root)
         #expect(text(reader) == nil && !reader.isReadable)
         try touch(scene, a, page: 0)
         try touch(scene, a, page: 1, pid: 1_234_567)
@@ -132,62 +132,101 @@ private let trace = "kernel/cdm/trace"
         #expect(text(reader)?.contains(" buffer=c ") == true)
     }
 
-    @Test("Who looks on gets every event while the file is open, and the trace notices nothing")
-    func watch() throws {
+    /// What a reader has now: names, events and losses.
+    private func records(_ reader: any EventReader) throws -> [TraceRecord] {
+        var decoder = RawTrace.Decoder()
+        var records: [TraceRecord] = []
+        while let bytes = reader.take(size: 1 << 16) {
+            decoder.add(bytes)
+            while let record = try decoder.next() { records.append(record) }
+        }
+        return records
+    }
+
+    @Test("Files with events of their own: all of them while the file is open, and the trace notices nothing")
+    func instances() throws {
         let scene = try Scene()
         let a = try buffer(scene, "a")
-        let others = scene.services.trace.openReader(by: root)
+        let others = try scene.services.trace.openReader(by: root)
         try scene.store("node == 7", in: "\(trace)/filter")
         try touch(scene, a, page: 0)
-        let watch = scene.services.trace.openReader(by: root, .watch)
-        let second = scene.services.trace.openReader(by: root, .watch)
-        #expect(!watch.isReadable && watch.take(size: 4096) == nil)
+        let watch = try scene.services.trace.openReader(by: root, .watch)
+        let record = try scene.services.trace.openReader(by: root, .record)
+        #expect(!watch.isReadable && watch.take(size: 4096) == nil && record.isReadable)
+        try scene.store("0", in: "\(trace)/filter")
         try touch(scene, a, page: 1)
-        var decoder = RawTrace.Decoder()
-        decoder.add(try #require(watch.take(size: 4096)))
-        #expect(try decoder.next() == .name(buffer: a.id, "a"))
-        guard case .event(let event) = try decoder.next() else {
+        let seen = try records(watch)
+        #expect(seen.first == .name(buffer: a.id, "a") && seen.count == 2)
+        guard case .event(let event) = seen.last else {
             Issue.record("no event")
             return
         }
         #expect(event.kind == .touchPlaced && event.start == 1 && event.pid == 7)
-        #expect(try decoder.next() == nil && !watch.isReadable && second.isReadable)
+        #expect(!watch.isReadable)
+        // The record began with the filter, and keeps it; what was so before is in it all the same.
+        let recorded = try records(record)
+        let initial = recorded.filter {
+            if case .event(let event) = $0 { event.flags.contains(.initial) } else { false }
+        }
+        #expect(recorded.count > 1 && recorded.last == initial.last)
         #expect(!others.isReadable && text(others) == nil)
-        #expect(try scene.word("\(trace)/enable") == "0" && scene.word("\(trace)/filter") == "node == 7")
+        #expect(try scene.word("\(trace)/enable") == "0")
         watch.close()
         watch.close()
-        #expect(scene.machine.trace.watch?.enabledKinds == .live)
+        // A second record has its own settings, and all kinds.
+        let second = try scene.services.trace.openReader(by: root, .record)
+        _ = try records(second)
+        try touch(scene, a, page: 2)
+        let later = try records(second)
+        #expect(later.contains { if case .event(let event) = $0 { event.kind == .touchPlaced } else { false } })
+        record.close()
         second.close()
-        #expect(scene.machine.trace.watch?.enabledKinds == [])
-        // The newest stay, and what is lost is counted.
-        try scene.store("0", in: "\(trace)/filter")
+        #expect(try scene.word("\(trace)/enable") == "0" && text(others) == nil)
+        for kind in TraceEvent.Kind.allCases { #expect(!scene.machine.trace.isEnabled(kind)) }
+    }
+
+    @Test("A flood that a slow view misses is in the trace, and what the view lost is counted")
+    func slowView() throws {
+        let scene = try Scene()
+        let others = try scene.services.trace.openReader(by: root)
         try scene.store("touch_placed", in: "\(trace)/events")
-        let third = scene.services.trace.openReader(by: root, .watch)
+        let watch = try scene.services.trace.openReader(by: root, .watch)
         let large = try buffer(scene, "large", pages: 3000)
         for page in 0..<UInt64(3000) { try touch(scene, large, page: page) }
-        third.close()
-        #expect(scene.machine.trace.enabledKinds == TraceKinds(.touchPlaced))
         var (seen, lost) = (0, 0 as UInt64)
-        while let bytes = others.take(size: 1 << 16) {
-            for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n") {
+        while let part = text(others) {
+            for line in part.split(separator: "\n") {
                 if line.contains(": touch_placed:") { seen += 1 } else { lost += 1 }
             }
         }
         #expect(seen == 3000 && lost == 0)
-        var late = RawTrace.Decoder()
         (seen, lost) = (0, 0)
-        while let bytes = third.take(size: 1 << 16) {
-            late.add(bytes)
-            while let record = try late.next() {
-                switch record {
-                case .event: seen += 1
-                case .lost(let count): lost += count
-                case .name: break
-                }
+        for record in try records(watch) {
+            switch record {
+            case .event: seen += 1
+            case .lost(let count): lost += count
+            case .name: break
             }
         }
         // One event is of the size of the buffer.
         #expect(seen > 0 && UInt64(seen) + lost == 3001)
+        watch.close()
+        #expect(scene.machine.trace.main.enabledKinds == TraceKinds(.touchPlaced))
+    }
+
+    @Test("Opening more files than there are instances fails, and works again when one is closed")
+    func busy() throws {
+        let scene = try Scene()
+        var readers: [any EventReader] = []
+        for number in 0..<Tracer.instanceLimit {
+            readers.append(try scene.services.trace.openReader(by: root, number % 2 == 0 ? .watch : .record))
+        }
+        #expect(throws: Errno.resourceBusy) { try scene.services.trace.openReader(by: root, .record) }
+        #expect(throws: Errno.resourceBusy) { try scene.services.trace.openReader(by: root, .watch) }
+        _ = try scene.services.trace.openReader(by: root)
+        readers.removeLast().close()
+        try scene.services.trace.openReader(by: root, .watch).close()
+        for reader in readers { reader.close() }
     }
 
     @Test("Losses are told exactly, to each reader its own")
@@ -196,7 +235,9 @@ private let trace = "kernel/cdm/trace"
         let a = try buffer(scene, "a", pages: 1000)
         try scene.store("4", in: "\(trace)/buffer_size_kb")
         try scene.store("touch_placed", in: "\(trace)/events")
-        let (quick, slow) = (scene.services.trace.openReader(by: root), scene.services.trace.openReader(by: root))
+        let (quick, slow) = (
+            try scene.services.trace.openReader(by: root), try scene.services.trace.openReader(by: root)
+        )
         var quickly = 0
         for page in 0..<1000 as Range<UInt64> {
             try touch(scene, a, page: page)
@@ -227,7 +268,9 @@ private let trace = "kernel/cdm/trace"
         scene.services.startBackgroundWork()
         let a = try buffer(scene, "a")
         try scene.store("touch_placed", in: "\(trace)/events")
-        let (reader, polled) = (scene.services.trace.openReader(by: root), scene.services.trace.openReader(by: root))
+        let (reader, polled) = (
+            try scene.services.trace.openReader(by: root), try scene.services.trace.openReader(by: root)
+        )
         let answers = Monitor<[String?]>([])
         func wait() -> @Sendable () -> Void {
             let giveUp = reader.waiting.wait(size: 4096) { bytes in

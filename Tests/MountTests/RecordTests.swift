@@ -27,15 +27,23 @@ extension Mounts {
                 let file = mount.topologyFile + ".trace"
                 let buffer = try mount.makeBuffer("a, b", size: 4 << 20, policy: "bind:1")
                 try mount.store("link_state", in: "sys/kernel/cdm/trace/events")
+                let pipe = try FileDescriptor.open(
+                    FilePath("\(mount.path)/sys/kernel/cdm/trace/trace_pipe"), .readOnly, options: .nonBlocking)
+                defer { try? pipe.close() }
                 let script =
                     "dd if=/dev/zero 'of=\(buffer)' bs=64k count=16 conv=notrunc 2>/dev/null; "
-                    + "echo 0 > '\(mount.path)/sys/kernel/cdm/buffers/a, b/migrate'; exit 7"
+                    + "echo 0 > '\(mount.path)/sys/kernel/cdm/buffers/a, b/migrate'; "
+                    + "cat '\(mount.path)/sys/kernel/cdm/trace/enable'; exit 7"
                 let outcome = try run(
                     [Host.cdmfs, "record", "-o", file, "--mount", mount.path, "--", "sh", "-c", script],
                     environment: mount.environment)
-                #expect(outcome.ending == .exited(7), "\(outcome)")
+                #expect(outcome.ending == .exited(7) && outcome.output == "X\n", "\(outcome)")
                 #expect(outcome.errors.contains("(0 lost)"))
-                // What was recorded before still is, and nothing else.
+                // What was recorded before still is, and nothing else; the reader of it has no event of the recorder's.
+                #expect(throws: Errno.resourceTemporarilyUnavailable) {
+                    var byte: UInt8 = 0
+                    _ = try unsafe withUnsafeMutableBytes(of: &byte) { try unsafe pipe.read(into: $0) }
+                }
                 let enabled = try mount.text("sys/kernel/cdm/trace/events").split(separator: "\n")
                 #expect(enabled.filter { $0.hasPrefix("[") } == ["[link_state]"])
 
@@ -122,13 +130,12 @@ extension Mounts {
                 let buffer = try mount.makeBuffer("a", size: 4 << 20)
                 func start() throws -> Child {
                     try? FileManager.default.removeItem(atPath: file)
-                    // Who is killed leaves the events switched on.
-                    try mount.store("0", in: "sys/kernel/cdm/trace/enable")
                     let child = try Child([
                         Host.cdmfs, "record", "-o", file, "--interval", "0.1", "--mount", mount.path,
                     ])
-                    let isOn = try eventually { try mount.text("sys/kernel/cdm/trace/enable") == "1\n" }
-                    #expect(isOn)
+                    // The header is written when the events are recorded.
+                    let hasBegun = eventually { FileManager.default.contents(atPath: file)?.isEmpty == false }
+                    #expect(hasBegun)
                     return child
                 }
                 func touch(_ count: Int) throws {
@@ -146,6 +153,7 @@ extension Mounts {
                         == true
                 }
                 #expect(isWritten)
+                #expect(try mount.text("sys/kernel/cdm/trace/enable") == "0\n")
                 first.kill(SIGKILL)
                 _ = try first.finish()
                 let text = try run([Host.cdmfs, "report", file, "--format", "text"]).output

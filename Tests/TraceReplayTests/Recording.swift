@@ -24,7 +24,7 @@ final class Recording {
             event.time = log.now
             log.events.append(event)
         }
-        var snapshot = TraceSnapshot(of: machine, clock: .mono)
+        var snapshot = TraceSnapshot(of: machine, at: 0)
         while let events = snapshot.next() { log.events += events }
         for index in log.events.indices { log.events[index].time = log.now }
     }

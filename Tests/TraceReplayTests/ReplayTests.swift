@@ -281,7 +281,7 @@ import TraceFormat
     @Test("A record that begins late has what was there before")
     func late() throws {
         let first = try run(seed: 4, steps: 100, policy: "interleave:0-2")
-        var snapshot = TraceSnapshot(of: first.machine, clock: .mono)
+        var snapshot = TraceSnapshot(of: first.machine, at: 0)
         var events: [TraceEvent] = []
         while let more = snapshot.next() { events += more }
         let replay = try Replay(RecordedTrace(events: events), on: first.machine.topology, options: ReplayOptions())

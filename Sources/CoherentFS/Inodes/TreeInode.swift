@@ -20,7 +20,7 @@ final class TreeInode: Inode, @unchecked Sendable {
     let isUnshared: Bool
     /// How long what it is a part of is there; nil for as long as the mount.
     private let lifetime: Lifetime?
-    /// Whose the directory is that it is, or is in; nil for whoever mounts.
+    /// Whose the directory is that it is, or is in; nil for the user who mounts.
     private let ownership: (@Sendable () -> Directory.Ownership)?
 
     init(
@@ -84,7 +84,7 @@ final class TreeInode: Inode, @unchecked Sendable {
     }
 
     // Every change of the attributes of a sys/ file comes through the kernel, unless it belongs to what may change hands: there
-    // the kernel asks before it lets anybody in. A link count that changes elsewhere is told of (`TreeCache.recount()`).
+    // the kernel asks before it gives access. A link count that changes elsewhere is reported (`TreeCache.recount()`).
     override var attributeTimeout: Double { ownership == nil ? TreeCache.forever : 0 }
 
     override var linkTarget: String? {
@@ -187,7 +187,7 @@ final class TreeInode: Inode, @unchecked Sendable {
             throw .permissionDenied
         }
         return (
-            EventHandle(source.openReader(by: Uevent.Viewer(opener)), held: tree.services.held),
+            EventHandle(try source.openReader(by: Uevent.Viewer(opener)), held: tree.services.held),
             [.directIO, .nonSeekable]
         )
     }

@@ -10,11 +10,11 @@ package struct TraceSnapshot {
     private var isBegun = false
     private let time: UInt64
 
-    /// A snapshot for events of a clock.
-    package init(of machine: Machine, clock: TraceClock) {
+    /// A snapshot whose events have a time.
+    package init(of machine: Machine, at time: UInt64) {
         self.machine = machine
         buffers = machine.buffers.reversed()
-        time = clock.now
+        self.time = time
     }
 
     /// The next events; nil at the end.
@@ -137,15 +137,19 @@ package struct TraceSnapshot {
 }
 
 extension Machine {
-    /// Has all events recorded until ``endRecord()``, each with what it takes to replay it.
+    /// Has all events recorded by an instance that begins with the clock, the filter and the size of the trace, each event with
+    /// what it takes to replay it. ``Tracer/remove(_:)`` ends it.
     ///
-    /// - Throws: ENOMEM where the host refuses the memory of the rings.
-    package func beginRecord() throws(Errno) {
-        try trace.hold()
+    /// - Returns: the instance, and what is so before its events.
+    /// - Throws: EBUSY if too many instances are in use, ENOMEM where the host refuses the memory of the rings.
+    package func beginRecord() throws(Errno) -> (TraceInstance, TraceSnapshot) {
+        let main = trace.main
+        let clock = main.clock
+        // Before the first event: what happens while the snapshot is taken is in both.
+        let time = clock.now
+        let instance = try trace.addInstance(.all, kilobytes: main.kilobytes, clock: clock, filter: main.filter)
         // What is in force for tasks is told when it is looked up.
         memory.placer.tasks.changed()
+        return (instance, TraceSnapshot(of: self, at: time))
     }
-
-    /// The end of what ``beginRecord()`` began.
-    package func endRecord() { trace.release() }
 }

@@ -12,7 +12,7 @@ final class TraceRing: @unchecked Sendable {
     // Unchecked: only an address of atomics.
     let slots: UnsafeMutablePointer<Atomic<UInt64>>
     let capacity: Int
-    /// The ticket of the first event; set before anybody else knows the ring.
+    /// The ticket of the first event; set before the ring is in a stripe.
     private(set) var base: UInt64
     private let length: Int
 
@@ -44,11 +44,11 @@ final class TraceRing: @unchecked Sendable {
 
 /// A part of the trace that one thread at a time records to: mostly the one that runs on a CPU.
 ///
-/// A thread that finds it taken, by one that lost the CPU within an event, goes on to the next stripe: nobody waits. What else
+/// A thread that finds it taken, by one that lost the CPU within an event, goes on to the next stripe: no thread waits. What else
 /// changes a stripe takes it in the same way.
 @safe
 struct TraceStripe: ~Copyable {
-    /// Whether somebody has the stripe.
+    /// Whether a thread has the stripe.
     let isTaken = Atomic(false)
     /// The ticket of the next event.
     let head = Atomic<UInt64>(0)
@@ -78,6 +78,8 @@ struct TraceStripe: ~Copyable {
         capacity.store(ring.capacity, ordering: .relaxed)
         place.store(0, ordering: .relaxed)
     }
+
+    func removeRing() { slots.store(0, ordering: .relaxed) }
 
     func setTests(_ tests: UnsafeMutablePointer<TraceFilter.Test>?, count: Int) {
         self.tests.store(unsafe UInt(bitPattern: tests), ordering: .relaxed)
@@ -110,7 +112,7 @@ struct TraceStripe: ~Copyable {
         let slot = unsafe slots + place * TraceEvent.wordCount
         for index in 0..<TraceEvent.wordCount { unsafe slot[index].store(words[index], ordering: .relaxed) }
         self.place.store(place + 1 == capacity.load(ordering: .relaxed) ? 0 : place + 1, ordering: .relaxed)
-        // In one order with the look at whoever waits.
+        // In one order with the look at what waits.
         head.store(ticket + 1, ordering: .sequentiallyConsistent)
     }
 }

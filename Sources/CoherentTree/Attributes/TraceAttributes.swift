@@ -4,12 +4,13 @@ import SystemPackage
 
 /// sys/kernel/cdm/trace: what tracefs is to Linux.
 enum TraceAttributes {
-    /// Whoever has one of the files open.
+    /// The opener of one of the files.
     struct Subject: Sendable {
         let services: TreeServices
         let opener: Opener
 
-        var trace: Tracer { services.machine.trace }
+        var tracer: Tracer { services.machine.trace }
+        var trace: TraceInstance { tracer.main }
     }
 
     static func directory(_ services: TreeServices) -> Child {
@@ -21,13 +22,14 @@ enum TraceAttributes {
                     .stream(
                         AttributeTree.Stream(
                             "trace_pipe", permissions: [.ownerRead, .groupRead],
-                            summary: "The recorded events as text, from the oldest that nobody has read yet.",
+                            summary: "The recorded events as text, from the oldest that no reader has had.",
                             source: TracePipe(log: services.trace, form: .text))),
                     .stream(
                         AttributeTree.Stream(
                             "trace_pipe_raw", permissions: [.ownerRead, .groupRead],
-                            summary: "The same in binary form, for cdmfs record.",
-                            source: TracePipe(log: services.trace, form: .raw))),
+                            summary:
+                                "The state of the machine and all events from the open on in binary form, for cdmfs record.",
+                            source: TracePipe(log: services.trace, form: .record))),
                     .stream(
                         AttributeTree.Stream(
                             "trace_pipe_watch", permissions: [.ownerRead, .groupRead],
@@ -67,7 +69,7 @@ enum TraceAttributes {
                 let number = try text.unsigned(base: 10)
                 guard number < 2 else { throw .invalidArgument }
                 return job { () throws(Errno) in
-                    try subject.trace.updateEnabledKinds { $0 = number == 1 ? .all : [] }
+                    try subject.tracer.updateEnabledKinds { $0 = number == 1 ? .all : [] }
                 }
             }),
         .readWrite(
@@ -82,9 +84,9 @@ enum TraceAttributes {
             start: { subject, text throws(Errno) in
                 let size = try text.unsigned(base: 10)
                 guard size > 0 else { throw .invalidArgument }
-                guard size <= Tracer.kilobyteRange.upperBound else { throw .noMemory }
+                guard size <= TraceInstance.kilobyteRange.upperBound else { throw .noMemory }
                 // A few pages at least, as Linux rounds up to.
-                let kilobytes = max(Int(size), Tracer.kilobyteRange.lowerBound)
+                let kilobytes = max(Int(size), TraceInstance.kilobyteRange.lowerBound)
                 return job { () throws(Errno) in try subject.trace.setKilobytes(kilobytes) }
             }),
         .readWrite(
@@ -109,7 +111,7 @@ enum TraceAttributes {
         }
         guard !changes.isEmpty else { throw .invalidArgument }
         return job { [changes] () throws(Errno) in
-            try subject.trace.updateEnabledKinds { kinds in
+            try subject.tracer.updateEnabledKinds { kinds in
                 for (kind, isEnabled) in changes {
                     if isEnabled { kinds.formUnion(kind) } else { kinds.subtract(kind) }
                 }

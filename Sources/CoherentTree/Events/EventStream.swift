@@ -1,9 +1,12 @@
 import LinuxSupport
+import SystemPackage
 
 /// What stands behind a file of events.
 package protocol EventSource: Sendable {
     /// A new open file of it.
-    func openReader(by viewer: Uevent.Viewer) -> any EventReader
+    ///
+    /// - Throws: EBUSY for more readers than it can have, ENOMEM where the host refuses their memory.
+    func openReader(by viewer: Uevent.Viewer) throws(Errno) -> any EventReader
 }
 
 /// An open file of events.
@@ -38,7 +41,7 @@ package final class WaitingReads: Sendable {
 
     private let state = Mutex(State())
 
-    /// Whether nobody waits.
+    /// Whether nothing waits.
     var isEmpty: Bool { state.withLock { $0.reads.isEmpty && $0.poll == nil } }
 
     /// Whether a read waits.
@@ -65,7 +68,7 @@ package final class WaitingReads: Sendable {
             return state.nextID
         }
         return {
-            // Whoever takes the read out answers it, so that no event is taken for one that has been given up.
+            // The thread that takes the read out answers it, so that no event is taken for one that has been given up.
             let read = self.state.withLock { state -> Read? in
                 guard let index = state.reads.firstIndex(where: { $0.id == id }) else { return nil }
                 return state.reads.remove(at: index)

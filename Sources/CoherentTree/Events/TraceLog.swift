@@ -1,15 +1,17 @@
 import AttributeTree
 import CoherentMemory
 import LinuxSupport
+import SystemPackage
 import TraceFormat
 
 /// The form in which a file shows what is recorded.
 package enum TraceForm: Sendable {
-    /// Lines as in tracefs: trace_pipe.
+    /// Lines of the main instance as in tracefs: trace_pipe.
     case text
-    /// Records of ``TraceFormat/RawTrace``: trace_pipe_raw.
-    case raw
-    /// The same of every event from now on, which are recorded only while the file is open: watch.
+    /// Records of ``TraceFormat/RawTrace`` from an instance of the open file's own, of every event: trace_pipe_raw. The state of the
+    /// machine comes first.
+    case record
+    /// The same without that state, and without the events that only a replay needs: trace_pipe_watch.
     case watch
 }
 
@@ -18,69 +20,53 @@ struct TracePipe: EventSource {
     let log: TraceLog
     let form: TraceForm
 
-    func openReader(by viewer: Uevent.Viewer) -> any EventReader { log.openReader(by: viewer, form) }
+    func openReader(by viewer: Uevent.Viewer) throws(Errno) -> any EventReader {
+        try log.openReader(by: viewer, form)
+    }
 }
 
-/// The readers of what is recorded of the machine: sys/kernel/cdm/trace/trace_pipe.
+/// The readers of what is recorded of the machine: the files trace_pipe, trace_pipe_raw and trace_pipe_watch of
+/// sys/kernel/cdm/trace.
 ///
-/// Whoever records wakes one thread, which answers those who wait: nothing is answered on the fault path.
+/// A thread that records wakes one thread, which answers the reads that wait: nothing is answered on the fault path.
 package final class TraceLog: Sendable {
     /// One open file.
     package final class Reader: EventReader {
         // Which keeps its readers.
         private weak let log: TraceLog?
         /// What the reader reads.
-        private let tracer: Tracer
+        private let instance: TraceInstance
         private let viewer: Uevent.Viewer
         private let form: TraceForm
         private let progress: Mutex<Progress>
         package let waiting = WaitingReads()
 
-        /// Whether all events are recorded for this reader.
-        private let holds: Machine?
-
         private struct Progress {
-            var cursor: Tracer.Cursor
-            /// What was so when the reader began, in the raw form, as far as it is not read yet.
+            var cursor: TraceInstance.Cursor
+            /// What was so when the reader began, as far as it is not read yet.
             var snapshot: TraceSnapshot?
             var initial: ArraySlice<TraceEvent> = []
-            /// The names that were told already, in the raw form.
+            /// The names that records have told already.
             var told: [UInt64: String] = [:]
             /// The rest of a line that did not fit into the last read.
             var rest: ArraySlice<UInt8> = []
-            /// Whether events are recorded for this reader.
-            var isWatcher = false
         }
 
-        fileprivate init(_ log: TraceLog, _ viewer: Uevent.Viewer, _ form: TraceForm) {
-            self.form = form
+        fileprivate init(
+            _ log: TraceLog, _ instance: TraceInstance, _ viewer: Uevent.Viewer, _ form: TraceForm,
+            snapshot: TraceSnapshot? = nil
+        ) {
             self.log = log
+            self.instance = instance
             self.viewer = viewer
-            guard form == .watch, let watch = log.tracer.watch else {
-                tracer = log.tracer
-                var progress = Progress(cursor: log.tracer.makeCursor())
-                var holds: Machine?
-                if form == .raw, let machine = log.services.withLock({ $0.value?.machine }) {
-                    // Without memory for events there are none.
-                    holds = (try? machine.beginRecord()) == nil ? nil : machine
-                    progress.cursor = log.tracer.makeCursorAtEnd()
-                    progress.snapshot = TraceSnapshot(of: machine, clock: log.tracer.clock)
-                }
-                self.holds = holds
-                self.progress = Mutex(progress)
-                return
-            }
-            tracer = watch
-            holds = nil
-            // An open(2) has no error for a host without address space; then there are no events.
-            let isWatcher = (try? log.tracer.addWatcher()) != nil
-            progress = Mutex(Progress(cursor: watch.makeCursorAtEnd(), isWatcher: isWatcher))
+            self.form = form
+            progress = Mutex(Progress(cursor: instance.makeCursor(), snapshot: snapshot))
         }
 
         package var isReadable: Bool { progress.withLock { isReadable($0) } }
 
         private func isReadable(_ progress: borrowing Progress) -> Bool {
-            !progress.rest.isEmpty || progress.snapshot != nil || tracer.hasItem(at: progress.cursor)
+            !progress.rest.isEmpty || progress.snapshot != nil || instance.hasItem(at: progress.cursor)
         }
 
         package func take(size: Int) -> [UInt8]? {
@@ -100,7 +86,7 @@ package final class TraceLog: Sendable {
             var told = progress.told.count < 1 << 16 ? progress.told : [:]
             progress.told = [:]
             defer { progress.told = told }
-            func add(_ item: Tracer.Item) -> Bool {
+            func add(_ item: TraceInstance.Item) -> Bool {
                 guard taken.count < size else { return false }
                 var name: (UInt64, String)?
                 let line = form == .text ? text.line(item) : text.record(item, told, &name)
@@ -113,7 +99,7 @@ package final class TraceLog: Sendable {
                 guard add(.event(event)) else { break }
                 progress.initial.removeFirst()
             }
-            if progress.snapshot == nil { tracer.read(&progress.cursor, add) }
+            if progress.snapshot == nil { instance.read(&progress.cursor, add) }
             guard !taken.isEmpty else { return nil }
             // Only the first can be too long.
             progress.rest = taken.dropFirst(size)
@@ -134,7 +120,7 @@ package final class TraceLog: Sendable {
 
         package func deliver() { log?.tracer.wake() }
 
-        /// Answers who waits, as far as there is something. Only the log's thread calls it.
+        /// Answers the reads that wait, as far as there is something. Only the log's thread calls it.
         fileprivate func answer() {
             guard !waiting.isEmpty else { return }
             var answers: [(read: WaitingReads.Read, bytes: [UInt8])] = []
@@ -154,13 +140,10 @@ package final class TraceLog: Sendable {
         }
 
         package func close() {
-            holds?.endRecord()
-            log?.readers.withLock { $0[ObjectIdentifier(self)] = nil }
-            let wasWatcher = progress.withLock { progress in
-                defer { progress.isWatcher = false }
-                return progress.isWatcher
+            guard let log, log.readers.withLock({ $0.removeValue(forKey: ObjectIdentifier(self)) }) != nil else {
+                return
             }
-            if wasWatcher { log?.tracer.removeWatcher() }
+            if form != .text { log.tracer.remove(instance) }
         }
     }
 
@@ -177,13 +160,31 @@ package final class TraceLog: Sendable {
     /// Sets who knows the names; they keep the log.
     func attach(_ services: TreeServices) { self.services.withLock { $0.value = services } }
 
-    package func openReader(by viewer: Uevent.Viewer, _ form: TraceForm = .text) -> any EventReader {
-        let reader = Reader(self, viewer, form)
+    /// The size of the rings of `cdmfs top`: it wants the newest events, and no more than can be shown.
+    private static let watchKilobytes = 64
+
+    /// A new open file.
+    ///
+    /// - Throws: EBUSY if ``CoherentMemory/Tracer/instanceLimit`` files have instances of their own, ENOMEM where the host refuses the
+    ///   memory of one, ENODEV after the end of the tree.
+    package func openReader(
+        by viewer: Uevent.Viewer, _ form: TraceForm = .text
+    ) throws(Errno) -> any EventReader {
+        let reader: Reader
+        switch form {
+        case .text: reader = Reader(self, tracer.main, viewer, form)
+        case .record:
+            guard let machine = services.withLock({ $0.value?.machine }) else { throw .operationNotSupportedByDevice }
+            let (instance, snapshot) = try machine.beginRecord()
+            reader = Reader(self, instance, viewer, form, snapshot: snapshot)
+        case .watch:
+            reader = Reader(self, try tracer.addInstance(.live, kilobytes: Self.watchKilobytes), viewer, form)
+        }
         readers.withLock { $0[ObjectIdentifier(reader)] = reader }
         return reader
     }
 
-    /// Answers who waits, until cancelled. On a thread of its own; ``Tracer/wake()`` has it look at `isCancelled`.
+    /// Answers the reads that wait, until cancelled. On a thread of its own; ``Tracer/wake()`` has it look at `isCancelled`.
     func run(isCancelled: () -> Bool) {
         while !isCancelled() {
             let waiting = readers.withLock { $0.values.filter { !$0.waiting.isEmpty } }
@@ -250,7 +251,7 @@ struct TraceText {
     ///   - told: the names that the reader knows.
     ///   - name: the one that it knows then.
     mutating func record(
-        _ item: Tracer.Item, _ told: [UInt64: String], _ name: inout (UInt64, String)?
+        _ item: TraceInstance.Item, _ told: [UInt64: String], _ name: inout (UInt64, String)?
     ) -> [UInt8] {
         var bytes: [UInt8] = []
         switch item {
@@ -271,7 +272,7 @@ struct TraceText {
         return bytes
     }
 
-    mutating func line(_ item: Tracer.Item) -> [UInt8] {
+    mutating func line(_ item: TraceInstance.Item) -> [UInt8] {
         switch item {
         case .lost(let stripe, let count):
             // Two stripes for each CPU; a stripe's events are mostly of its CPU.

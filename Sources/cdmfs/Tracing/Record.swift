@@ -17,7 +17,8 @@ struct Record: ParsableCommand {
         discussion: """
             Records every trace event (sys/kernel/cdm/trace) and, at intervals, the counters (sys/kernel/cdm/metrics), until the \
             command ends, or until SIGINT (Ctrl-C) or SIGTERM if there is none. The command runs as under `cdmfs run`. \
-            `cdmfs report` shows the file.
+            `cdmfs report` shows the file. The clock, filter and buffer_size_kb are those of the trace when the record begins; \
+            `enable` and other readers of the trace are not affected.
 
             With --topology or --preset a machine is made for the record, and unmounted at its end.
 

@@ -27,8 +27,8 @@ struct Recorder {
     /// How long events may gather before they are read: a read for each would cost the machine more than they do.
     private static let gathering: Int32 = 20
 
-    /// Opens what is needed, and writes the header. All events are recorded from then on, for as long as this process has the
-    /// trace open.
+    /// Opens what is needed, and writes the header. All events are recorded from then on, by an instance of this open file, which
+    /// ends with it.
     init(_ mount: FilePath, to name: String, interval: Double, command: [String]) throws(Failure) {
         self.mount = mount
         self.name = name
@@ -80,7 +80,7 @@ struct Recorder {
         return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
     }
 
-    /// Records until the command ends, somebody ends the record, or the machine ends.
+    /// Records until the command ends, a signal ends the record, or the machine ends.
     mutating func run() throws -> SupervisedCommand.Ending? {
         defer { try? pipe.close() }
         // What was so before comes first.
@@ -190,7 +190,7 @@ struct RecorderSignals {
 
     /// What has happened.
     enum Event {
-        /// Somebody wants the record to end.
+        /// A signal that ends the record.
         case stop(Int32)
         /// A child has changed.
         case child

@@ -134,7 +134,7 @@ extension Manual {
                         "EAGAIN": "the writer's user, or all users, have too many listeners",
                     ],
                     text:
-                        "`cdmfs run` writes here; anybody may. The reported system calls about memory policies, page locations and CPU affinity act on the memory of the machine that the caller has, with the caller's rights. Reported calls that map anonymous memory make that the machine's. The kernel executes all other calls.",
+                        "`cdmfs run` writes here; every user may. The reported system calls about memory policies, page locations and CPU affinity act on the memory of the machine that the caller has, with the caller's rights. Reported calls that map anonymous memory make that the machine's. The kernel executes all other calls.",
                     linux: "none"),
                 "migrate_pages": ManualPage(
                     writes: "`PID FROM TO`, lists of nodes; 0 is the writer",
@@ -247,19 +247,19 @@ extension Manual {
                     reads:
                         "records of eight little-endian 64-bit words, an event each, as the documentation of TraceFormat says; the name of a buffer stands before its first event",
                     text:
-                        "While it is open, all events are recorded, whatever `events` and `enable` say; `events` shows it. It begins with the state of the machine as events: settings, buffers, policies and pages. Then come the events from the open(2) on. It waits and polls as trace_pipe does. `cdmfs record` reads it.",
-                    linux: "/sys/kernel/tracing/per_cpu/cpuN/trace_pipe_raw"),
+                        "An open file is an instance of its own: all events are recorded for it, in memory of its own, with the `clock`, `filter` and `buffer_size_kb` that the trace has at the open(2), and only while the file is open. `events`, `enable` and the readers of other files are not affected. It begins with the state of the machine as events: settings, buffers, policies and pages. Then come the events from the open(2) on. It waits and polls as trace_pipe does. At most \(Tracer.instanceLimit) such files and trace_pipe_watch are open at once; open(2) of more fails with EBUSY. `cdmfs record` reads it.",
+                    linux: "/sys/kernel/tracing/instances/NAME/per_cpu/cpuN/trace_pipe_raw"),
                 "trace_pipe_watch": ManualPage(
                     reads:
                         "records as in trace_pipe_raw, of all events from the open(2) on but those for `cdmfs replay`",
                     text:
-                        "Events are recorded for this file only while it is open, in memory of its own: `events`, `enable`, `filter` and the trace files stay as they are. The newest 1024 events for each of two stripes a CPU are kept. It waits and polls as trace_pipe does. `cdmfs top` reads it.",
+                        "An open file is an instance of its own, as of trace_pipe_raw, without a filter and with the clock `mono`. It keeps the newest 1024 events for each of two stripes a CPU. It waits and polls as trace_pipe does. `cdmfs top` reads it.",
                     linux: "/sys/kernel/tracing/instances/NAME/trace_pipe"),
                 "buffer_size_kb": ManualPage(
                     reads: "kB for each CPU, decimal", writes: "kB for each CPU, decimal",
                     errors: [
                         "EINVAL": "not a decimal number, or 0", "ERANGE": "more than 64 bits",
-                        "ENOMEM": "more than \(Tracer.kilobyteRange.upperBound), or the host refuses the memory",
+                        "ENOMEM": "more than \(TraceInstance.kilobyteRange.upperBound), or the host refuses the memory",
                     ],
                     text:
                         "An event takes 64 bytes. What is recorded stays readable until the size changes again. The memory is used when the first event is recorded.",

@@ -107,7 +107,7 @@ private struct Scene {
             for id in 0..<tasks { try machine.setPolicy(policy, ofTask: Int32(1000 + id)) }
         }
         if isTraced { try machine.trace.updateEnabledKinds { $0 = .all } }
-        if isFiltered { machine.trace.filter = TraceFilter([[TraceFilter.Test(.node, 7)]]) }
+        if isFiltered { machine.trace.main.filter = TraceFilter([[TraceFilter.Test(.node, 7)]]) }
         self.machine = machine
     }
 
