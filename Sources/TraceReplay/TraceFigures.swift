@@ -1,4 +1,5 @@
 public import CoherentMemory
+import TraceFormat
 
 /// What events of a machine amount to, recorded or replayed: the same sums of both.
 public struct TraceFigures: Sendable {
@@ -30,7 +31,8 @@ public struct TraceFigures: Sendable {
     /// Pages of zeros that reclaim freed.
     public private(set) var reclaimed: UInt64 = 0
 
-    private var maps: [UInt64: PageMap] = [:]
+    /// The node of each page of a buffer.
+    private var maps: [UInt64: PageMap<UInt16>] = [:]
 
     /// Nothing yet.
     public init() {}
@@ -42,14 +44,14 @@ public struct TraceFigures: Sendable {
         func add(_ count: UInt64, to sum: inout UInt64) { sum = sum &+ count }
         switch event.kind {
         case .touchPlaced:
-            maps[event.buffer, default: PageMap()].set(pages, to: event.to)
+            maps[event.buffer, default: PageMap(TraceEvent.noNode)].set(pages, to: event.to)
             if !event.flags.contains(.initial) { add(event.count, to: &placed[Int(event.to), default: 0]) }
         case .touchRefused: add(1, to: &refused[event.value, default: 0])
         case .isolationRefused:
             guard let refusal = IsolationRefusal(rawValue: event.detail) else { return }
             add(1, to: &isolated[refusal, default: [:]][Int(event.to), default: 0])
         case .migrated, .demoted, .promoted:
-            maps[event.buffer, default: PageMap()].set(pages, to: event.to)
+            maps[event.buffer, default: PageMap(TraceEvent.noNode)].set(pages, to: event.to)
             guard let reason = event.moveReason else { return }
             let way = Way(from: Int(event.from), to: Int(event.to))
             add(event.count, to: &moved[reason, default: [:]][way, default: 0])
@@ -84,5 +86,36 @@ public struct TraceFigures: Sendable {
     /// The number of pages on each node.
     public var pages: [Int: UInt64] {
         maps.values.reduce(into: [:]) { sum, map in for (node, count) in map.counts { sum[node, default: 0] += count } }
+    }
+}
+
+extension PageMap where State == UInt16 {
+    /// Puts pages on a node, or with nil on none.
+    fileprivate mutating func set(_ pages: Range<UInt64>, to node: UInt16?) {
+        update(pages, onlyKnown: node == nil) { state, _ in state = node ?? TraceEvent.noNode }
+    }
+
+    /// Moves pages to where none are.
+    fileprivate mutating func move(_ pages: Range<UInt64>, to start: UInt64) {
+        var moved: [(pages: Range<UInt64>, node: UInt16)] = []
+        forEachRun(in: pages) { moved.append(($0, $1)) }
+        set(pages, to: nil)
+        for run in moved {
+            let (new, overflow) = start.addingReportingOverflow(run.pages.lowerBound - pages.lowerBound)
+            guard !overflow, new <= UInt64.max - UInt64(run.pages.count) else { return }
+            set(new..<new + UInt64(run.pages.count), to: run.node)
+        }
+    }
+
+    /// The runs of pages of one node, ascending.
+    fileprivate var all: [(pages: Range<UInt64>, node: Int)] {
+        var runs: [(pages: Range<UInt64>, node: Int)] = []
+        forEachRun { runs.append(($0, Int($1))) }
+        return runs
+    }
+
+    /// The number of pages on each node.
+    fileprivate var counts: [Int: UInt64] {
+        all.reduce(into: [:]) { $0[$1.node, default: 0] += UInt64($1.pages.count) }
     }
 }

@@ -17,7 +17,7 @@ struct BufferTrack: Sendable {
     /// The most pages that had frames at once.
     private(set) var mostResident: UInt64 = 0
     private var resident: UInt64 = 0
-    private(set) var pages = PageMap()
+    private(set) var pages = PageHistory()
     private(set) var raster = BufferRaster()
 
     /// Whether it never had more than a thousandth of the pages that its offsets could have.
@@ -38,7 +38,7 @@ struct BufferTrack: Sendable {
     /// - Returns: the number of pages that had frames and have none now.
     @discardableResult
     mutating func follow(
-        _ range: Range<UInt64>, _ change: PageMap.Change, in bin: Int, _ nodes: inout NodePlaces, room: Int
+        _ range: Range<UInt64>, _ change: PageHistory.Change, in bin: Int, _ nodes: inout NodePlaces, room: Int
     ) -> UInt64 {
         raster.begin(bin)
         let before = resident
@@ -49,7 +49,7 @@ struct BufferTrack: Sendable {
     }
 
     private static func follow(
-        _ range: Range<UInt64>, _ change: PageMap.Change, _ pages: inout PageMap, _ raster: inout BufferRaster,
+        _ range: Range<UInt64>, _ change: PageHistory.Change, _ pages: inout PageHistory, _ raster: inout BufferRaster,
         _ nodes: inout NodePlaces, _ resident: UInt64, _ room: Int
     ) -> UInt64 {
         var resident = resident
@@ -63,7 +63,7 @@ struct BufferTrack: Sendable {
 
     /// Notes a failure of pages, in a bin.
     mutating func noteFailure(_ range: Range<UInt64>, in bin: Int) {
-        guard range.count <= PageMap.longest else { return }
+        guard range.count <= PageHistory.longest else { return }
         raster.begin(bin)
         raster.noteFailure(range)
     }

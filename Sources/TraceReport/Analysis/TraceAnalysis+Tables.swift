@@ -96,13 +96,13 @@ extension TraceAnalysis {
     }
 
     /// The buffers of which pages were promoted, those with the most first.
-    var promotedBuffers: [(id: UInt64, figures: PageMap.Promotions)] {
+    var promotedBuffers: [(id: UInt64, figures: PageHistory.Promotions)] {
         buffers.map { ($0.key, $0.value.pages.promotions) }.filter { $0.1.promoted > 0 }
             .sorted { ($0.1.promoted, $1.0) > ($1.1.promoted, $0.0) }
     }
 
     var promotionTable: DataTable {
-        func row(_ name: String, _ figures: PageMap.Promotions) -> [String] {
+        func row(_ name: String, _ figures: PageHistory.Promotions) -> [String] {
             [
                 name, "\(figures.promoted)", "\(figures.touched)", "\(figures.demoted)", "\(figures.gone)",
                 "\(figures.unseen)",

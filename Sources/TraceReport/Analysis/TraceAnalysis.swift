@@ -193,7 +193,7 @@ public struct TraceAnalysis: Sendable {
             return
         }
         let pages = event.kind == .bufferRemoved ? 0..<UInt64.max >> Page.shift : BufferTrack.pages(of: event)
-        let change: PageMap.Change? =
+        let change: PageHistory.Change? =
             switch event.kind {
             case .touchPlaced: .placed(event.to)
             case .touchFound: .touched(event.to)
@@ -201,7 +201,7 @@ public struct TraceAnalysis: Sendable {
             case .pagesFreed, .pagesLost, .bufferRemoved: .gone
             default: nil
             }
-        let room = PageMap.chunkLimit - pageWise
+        let room = PageHistory.chunkLimit - pageWise
         var nodes = self.nodes
         func update(_ track: inout BufferTrack) -> Int {
             let before = track.pages.pageWise
@@ -268,8 +268,8 @@ public struct TraceAnalysis: Sendable {
     var lostPages: UInt64 { buffers.values.reduce(0) { $0 &+ $1.lost } }
 
     /// What came of promoted pages.
-    var promotions: PageMap.Promotions {
-        buffers.values.reduce(into: PageMap.Promotions()) { $0 += $1.pages.promotions }
+    var promotions: PageHistory.Promotions {
+        buffers.values.reduce(into: PageHistory.Promotions()) { $0 += $1.pages.promotions }
     }
 
     /// Pages whose history is not known, because there were too many.
@@ -289,7 +289,7 @@ public struct TraceAnalysis: Sendable {
     }
 
     /// Pages that went back and forth, those with the most moves first.
-    var pingPongs: [(buffer: UInt64, run: PageMap.PingPong)] {
+    var pingPongs: [(buffer: UInt64, run: PageHistory.PingPong)] {
         buffers.flatMap { id, track in track.pages.pingPongs.map { (id, $0) } }
             .sorted { ($0.1.moves, $1.0, $1.1.pages.lowerBound) > ($1.1.moves, $0.0, $0.1.pages.lowerBound) }
     }

@@ -10,12 +10,12 @@ extension ReportPage {
             "Whether promoted pages were touched again before they were demoted. The machine sees a touch of a page with a frame only when the "
                 + "page is not in the page cache: pages without a later event count as not seen again, and have no part in the precision. "
                 + "The kernel reads ahead, so that pages beside a touched one count as touched, too.")
-        let kinds: [(name: String, fill: Fill, figure: KeyPath<PageMap.Promotions, UInt64>)] = [
+        let kinds: [(name: String, fill: Fill, figure: KeyPath<PageHistory.Promotions, UInt64>)] = [
             ("touched again", Fill(.green), \.touched), ("demoted before", Fill(.orange, .rising), \.demoted),
             ("moved, freed or lost before", Fill(.purple, .level), \.gone),
             ("not seen again", Fill(.grey, .dotted), \.unseen),
         ]
-        func bar(_ name: String, _ figures: PageMap.Promotions) -> BarChart.Bar {
+        func bar(_ name: String, _ figures: PageHistory.Promotions) -> BarChart.Bar {
             BarChart.Bar(
                 name, parts: kinds.map { ($0.name, $0.fill, Double(figures[keyPath: $0.figure])) },
                 text: "\(Figure.grouped(figures.promoted)) pages")
