@@ -13,7 +13,7 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     private(set) var services: Services!
 
     /// - Parameters:
-    ///   - hugeMode: what new buffers have, where somebody chose that.
+    ///   - hugeMode: what new buffers have, where a user chose that.
     ///   - faultAround: bytes around a touched page that get their frames with it.
     ///   - devices: who may use the device files.
     ///   - limits: how much users may take of what is scarce.
@@ -65,48 +65,6 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
 
     override var zeros: UnsafeRawBufferPointer? { unsafe services.machine.zeroPages }
 
-    // MARK: Helpers
-
-    private func withInode(
-        _ number: InodeNumber, _ request: consuming Request,
-        _ body: (Inode, borrowing Request) throws(Errno) -> Void
-    ) -> Request? {
-        guard let inode = services.inodes[number] else {
-            request.error(.staleNFSFileHandle)
-            return nil
-        }
-        do throws(Errno) {
-            try body(inode, request)
-        } catch {
-            request.error(error)
-            return nil
-        }
-        return request
-    }
-
-    /// The handle of an open file. Every OPEN, CREATE and OPENDIR is answered with one.
-    @inline(__always)
-    private func handle(of file: OpenFile) -> OpenHandle {
-        guard let handle = OpenHandle.of(file) else { preconditionFailure("an open file without a handle") }
-        return handle
-    }
-
-    private func answer(_ request: consuming Request, with inode: Inode, timeout: Double) {
-        services.inodes.remember(inode)
-        answer(request, withRemembered: inode, timeout: timeout)
-    }
-
-    private func answer(_ request: consuming Request, withRemembered inode: Inode, timeout: Double) {
-        if !request.entry(Entry(inode, timeout: timeout)) { services.inodes.forget(inode.number, count: 1) }
-    }
-
-    private func open(
-        _ handle: OpenHandle, _ options: OpenReply.Options, _ answer: (OpenReply) -> Bool
-    ) {
-        let reply = OpenReply(handle: handle.retained(), options: options, backing: handle.backing)
-        if !answer(reply) { OpenHandle.release(reply.handle) }
-    }
-
     // MARK: Names
 
     override func lookup(_ request: consuming Request, parent: InodeNumber, name: FileName) {
@@ -122,25 +80,6 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
         if let left, let found { answer(left, with: found.inode, timeout: found.timeout) }
     }
 
-    /// Finds the inode of a file handle that the kernel has forgotten, or the directory that one is in.
-    private func find(_ request: consuming Request, _ number: InodeNumber, isParent: Bool) {
-        guard let inode = services.inodes.countLookup(of: number) else {
-            request.error(.staleNFSFileHandle)
-            return
-        }
-        guard isParent else {
-            answer(request, withRemembered: inode, timeout: TreeCache.forever)
-            return
-        }
-        let parent = inode.parent
-        services.inodes.forget(number, count: 1)
-        if let parent {
-            answer(request, with: parent, timeout: TreeCache.forever)
-        } else {
-            request.error(.staleNFSFileHandle)
-        }
-    }
-
     override func forget(_ inode: InodeNumber, count: UInt64) { services.inodes.forget(inode, count: count) }
 
     override func getattr(_ request: consuming Request, inode: InodeNumber, file: OpenFile?) {
@@ -154,28 +93,7 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     override func setattr(
         _ request: consuming Request, inode: InodeNumber, changes: AttributeChanges, file: OpenFile?
     ) {
-        guard let inode = services.inodes[inode] else {
-            request.error(.staleNFSFileHandle)
-            return
-        }
-        if inode.isLong(changes) {
-            let deferred = request.deferred()
-            MemoryFile.bulk.start {
-                do throws(Errno) {
-                    try inode.change(changes, caller: deferred.caller, isOpen: file != nil)
-                    deferred.answer { $0.attributes(inode.attributes, timeout: inode.attributeTimeout) }
-                } catch {
-                    deferred.error(error)
-                }
-            }
-            return
-        }
-        do throws(Errno) {
-            try inode.change(changes, caller: request.caller, isOpen: file != nil)
-            request.attributes(inode.attributes, timeout: inode.attributeTimeout)
-        } catch {
-            request.error(error)
-        }
+        change(request, inode, changes, isOpen: file != nil)
     }
 
     override func readlink(_ request: consuming Request, inode: InodeNumber) {
@@ -184,17 +102,6 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
             return
         }
         request.link(target)
-    }
-
-    private func make(
-        _ request: consuming Request, in parent: InodeNumber,
-        _ body: (Inode, Caller) throws(Errno) -> Inode
-    ) {
-        var made: Inode?
-        let left = withInode(parent, request) { inode, request throws(Errno) in
-            made = try body(inode, request.caller)
-        }
-        if let left, let made { answer(left, with: made, timeout: TreeCache.forever) }
     }
 
     override func mknod(
@@ -271,32 +178,6 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     override func tmpfile(_ request: consuming Request, parent: InodeNumber, mode: UInt32, file: OpenFile) {
         create(request, in: parent, flags: file.flags) { inode, caller throws(Errno) in
             try inode.makeTemporaryFile(permissions: mode & 0o7777, caller: caller)
-        }
-    }
-
-    private func create(
-        _ request: consuming Request, in parent: InodeNumber, flags: Int32,
-        _ make: (Inode, Caller) throws(Errno) -> Inode
-    ) {
-        var opened: (inode: Inode, handle: OpenHandle, options: OpenReply.Options)?
-        let left = withInode(parent, request) { inode, request throws(Errno) in
-            let made = try make(inode, request.caller)
-            do throws(Errno) {
-                let (handle, options) = try made.open(flags: flags, caller: request.caller)
-                opened = (made, handle, options)
-            } catch {
-                // One without a name is nobody's.
-                made.forgotten()
-                throw error
-            }
-        }
-        guard let opened else { return }
-        services.inodes.remember(opened.inode)
-        var slot = left
-        open(opened.handle, opened.options) { reply in
-            if slot.take()?.created(Entry(opened.inode, timeout: TreeCache.forever), reply) ?? false { return true }
-            services.inodes.forget(opened.inode.number, count: 1)
-            return false
         }
     }
 
@@ -417,26 +298,7 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     override func setxattr(
         _ request: consuming Request, inode: InodeNumber, name: String, value: RawSpan, flags: Int32
     ) {
-        guard let inode = services.inodes[inode] else {
-            request.error(.staleNFSFileHandle)
-            return
-        }
-        let bytes = unsafe value.withUnsafeBytes { unsafe [UInt8]($0) }
-        let caller = request.caller
-        let control = inode.controlName(name)
-        let write = ControlWrite(
-            services: services, client: Client(caller), place: .attribute(control ?? "", of: inode), bytes: bytes)
-        do throws(Errno) {
-            switch try inode.storeExtendedAttribute(name, bytes, flags: flags, caller: caller, reason: write.reason) {
-            case .done:
-                services.changes.kick()
-                request.ok()
-            case .job(let job): services.run(job, of: write, for: request) { $0.ok() }
-            }
-        } catch {
-            if control != nil { write.refused(error) }
-            request.error(error)
-        }
+        store(request, inode, name, value, flags: flags)
     }
 
     override func removexattr(_ request: consuming Request, inode: InodeNumber, name: String) {
