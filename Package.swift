@@ -16,7 +16,7 @@ let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-
 ///     CDMFS_FUZZ_PARSER=topology .build/fuzzer/debug/fuzzer -max_total_time=600 corpus/
 let fuzzed: [Target.Dependency] = [
     "AttributeTree", "CFuse3", "CURing", "CoherentFS", "CoherentMemory", "CoherentTree", "Fuse", "HMMTestDevice",
-    "LinuxSupport", "MachineTopology", "TraceFormat", "TraceReplay", system,
+    "LinuxSupport", "MachineTopology", "TestSupport", "TraceFormat", "TraceReplay", system,
 ]
 let fuzzer: Target =
     Context.environment["CDMFS_FUZZER"] == nil
@@ -157,7 +157,9 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "TraceReplayTests",
-            dependencies: ["CoherentMemory", "MachineTopology", "TraceFormat", "TraceReplay", system],
+            dependencies: [
+                "CoherentMemory", "MachineTopology", "TestSupport", "TraceFormat", "TraceReplay", system,
+            ],
             swiftSettings: settings),
         .testTarget(
             name: "AttributeTreeTests", dependencies: ["AttributeTree", system], swiftSettings: settings),

@@ -3,6 +3,7 @@ import CoherentMemory
 import LinuxSupport
 import MachineTopology
 import SystemPackage
+import TestSupport
 import Testing
 
 @testable import CoherentTree
@@ -16,36 +17,13 @@ private let drivers = "bus/dax/drivers"
     /// Two nodes with CPUs, a device near the second, and one of CXL whose memory is the driver's.
     private func scene() throws -> Scene {
         try Scene(
-            """
-            block_size = "2M"
-            [[node]]
-            id = 0
-            kind = "ram"
-            memory = "16M"
-            cpus = "0-1"
-            [[node]]
-            id = 1
-            kind = "ram"
-            memory = "16M"
-            cpus = "2-3"
-            [[node]]
-            id = 2
-            kind = "coherent"
-            memory = "8M"
-            vendor = 0x10de
-            device_id = 0x2342
-            class = 0x030200
-            [[node]]
-            id = 3
-            kind = "coherent"
-            memory = "8M"
-            bus = "cxl"
-            isolation = "driver"
-            [[distance]]
-            from = 0
-            to = 2
-            value = 80
-            """)
+            TopologyText.file(
+                block: "2M",
+                [
+                    TopologyText.ram(0, "16M", cpus: "0-1"), TopologyText.ram(1, "16M", cpus: "2-3"),
+                    TopologyText.coherent(2, "8M", "vendor = 0x10de", "device_id = 0x2342", "class = 0x030200"),
+                    TopologyText.coherent(3, "8M", "bus = \"cxl\"", "isolation = \"driver\""),
+                ], distances: [(0, 2, 80)]))
     }
 
     private func events(_ scene: Scene, _ body: () throws -> Void) throws -> [String] {
@@ -228,33 +206,13 @@ private let drivers = "bus/dax/drivers"
     @Test("A device that is an initiator has the best access to its own memory; access1 counts CPUs alone")
     func initiators() throws {
         let scene = try Scene(
-            """
-            block_size = "2M"
-            [[node]]
-            id = 0
-            kind = "ram"
-            memory = "16M"
-            cpus = "0-1"
-            [[node]]
-            id = 1
-            kind = "coherent"
-            memory = "8M"
-            [node.initiator]
-            read_bandwidth = 4000000
-            [[node]]
-            id = 2
-            kind = "coherent"
-            memory = "0"
-            [node.initiator]
-            [[node]]
-            id = 3
-            kind = "ram"
-            memory = "8M"
-            [[distance]]
-            from = 2
-            to = 3
-            value = 15
-            """)
+            TopologyText.file(
+                block: "2M",
+                [
+                    TopologyText.ram(0, "16M", cpus: "0-1"),
+                    TopologyText.coherent(1, "8M", "[node.initiator]", "read_bandwidth = 4000000"),
+                    TopologyText.coherent(2, "0", "[node.initiator]"), TopologyText.ram(3, "8M"),
+                ], distances: [(2, 3, 15)]))
         let nodes = "devices/system/node"
         func names(_ path: String) throws -> [String] {
             guard case .directory(let directory) = try scene.item("\(nodes)/\(path)") else { return [] }

@@ -6,37 +6,20 @@ import Glibc
 import Logging
 import MachineTopology
 import SystemPackage
+import TestSupport
 
 @testable import CoherentFS
 
-/// A small machine with files, groups and devices, which nobody has mounted.
+/// A small machine with files, groups and devices, without a mount.
 final class World {
-    static let topology = """
-        block_size = "2M"
-        [[node]]
-        id = 0
-        kind = "ram"
-        memory = "16M"
-        cpus = "0-1"
-        [[node]]
-        id = 1
-        kind = "coherent"
-        memory = "8M"
-        device = "cdm0"
-        contiguous = "2M"
-        [[node.cache]]
-        size = "1M"
-        [[node]]
-        id = 2
-        kind = "coherent"
-        memory = "4M"
-        device = "cdm1"
-        isolation = "none"
-        [[distance]]
-        from = 0
-        to = 2
-        value = 30
-        """
+    static let topology = TopologyText.file(
+        block: "2M",
+        [
+            TopologyText.ram(0, "16M", cpus: "0-1"),
+            TopologyText.coherent(
+                1, "8M", "device = \"cdm0\"", "contiguous = \"2M\"", "[[node.cache]]", "size = \"1M\""),
+            TopologyText.coherent(2, "4M", "device = \"cdm1\"", "isolation = \"none\""),
+        ], distances: [(0, 2, 30)])
 
     let fileSystem: CoherentFileSystem
     var machine: Machine { fileSystem.services.machine }

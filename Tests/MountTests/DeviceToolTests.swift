@@ -1,43 +1,20 @@
 import Foundation
 import SystemPackage
+import TestSupport
 import Testing
 
 extension Mounts {
     /// lspci, daxctl, cxl and lstopo see the devices of the machine.
     @Suite("Tools for devices")
     struct DeviceToolTests {
-        private static let machine = """
-            block_size = "16M"
-            [[node]]
-            id = 0
-            kind = "ram"
-            memory = "128M"
-            cpus = "0"
-            [[node]]
-            id = 1
-            kind = "ram"
-            memory = "128M"
-            cpus = "1"
-            [[node]]
-            id = 2
-            kind = "coherent"
-            memory = "64M"
-            pci = "0009:01:00.0"
-            vendor = 0x10de
-            device_id = 0x2342
-            class = 0x030200
-            [[node]]
-            id = 3
-            kind = "coherent"
-            memory = "64M"
-            bus = "cxl"
-            isolation = "driver"
-            [[distance]]
-            from = 0
-            to = 3
-            value = 80
-
-            """
+        private static let machine = TopologyText.file(
+            block: "16M",
+            [
+                TopologyText.ram(0, "128M", cpus: "0"), TopologyText.ram(1, "128M", cpus: "1"),
+                TopologyText.coherent(
+                    2, "64M", "pci = \"0009:01:00.0\"", "vendor = 0x10de", "device_id = 0x2342", "class = 0x030200"),
+                TopologyText.coherent(3, "64M", "bus = \"cxl\"", "isolation = \"driver\""),
+            ], distances: [(0, 3, 80)])
 
         @discardableResult
         private func inside(_ mount: TestMount, _ command: String) throws -> Outcome {

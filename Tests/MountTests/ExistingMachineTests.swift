@@ -1,38 +1,20 @@
 import CLinux
 import Foundation
 import SystemPackage
+import TestSupport
 import Testing
 
 extension Mounts {
     /// Machines as they exist: device nodes without memory, and more nodes possible than present.
     @Suite("Machines that exist")
     struct ExistingMachineTests {
-        /// A machine with two sockets, as of a GB200: the GPUs' memory, and nodes for parts of them that nobody has made.
-        static let gb200 =
-            """
-            block_size = "16M"
-            possible = "0-255"
-            [[node]]
-            id = 0
-            kind = "ram"
-            memory = "128M"
-            cpus = "0"
-            [[node]]
-            id = 1
-            kind = "ram"
-            memory = "128M"
-            cpus = "1"
-            """
-            + (2..<18).map { id in
-                """
-
-                [[node]]
-                id = \(id)
-                kind = "coherent"
-                memory = "\(id % 8 == 2 ? "64M" : "0")"
-                contiguous = "0"
-                """
-            }.joined() + "\n"
+        /// A machine with two sockets, as of a GB200: the GPUs' memory, and nodes for parts of them that are not made yet.
+        static let gb200 = TopologyText.file(
+            block: "16M",
+            [TopologyText.ram(0, "128M", cpus: "0"), TopologyText.ram(1, "128M", cpus: "1")]
+                + (2..<18).map { id in
+                    TopologyText.coherent(id, id % 8 == 2 ? "64M" : "0", "contiguous = \"0\"")
+                }, keys: "possible = \"0-255\"")
 
         private static let nodeFolder = "sys/devices/system/node"
 

@@ -9,20 +9,11 @@ extension Mounts {
     /// Every file is read while the machine changes underneath.
     @Suite("Whole tree")
     struct WholeTreeTests {
-        private static let machine = """
-            block_size = "4M"
-            [[node]]
-            id = 0
-            kind = "ram"
-            memory = "128M"
-            cpus = "all"
-            [[node]]
-            id = 2
-            kind = "coherent"
-            memory = "64M"
-            device = "cdm0"
-
-            """
+        private static let machine = TopologyText.file(
+            block: "4M",
+            [
+                TopologyText.ram(0, "128M", cpus: "all"), TopologyText.coherent(2, "64M", "device = \"cdm0\""),
+            ])
 
         /// What a real sysfs answers whose file went meanwhile.
         private static let races: Set<Errno> = [.noSuchFileOrDirectory, .operationNotSupportedByDevice]

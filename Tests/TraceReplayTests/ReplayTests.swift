@@ -1,6 +1,7 @@
 import CoherentMemory
 import MachineTopology
 import SystemPackage
+import TestSupport
 import Testing
 import TraceFormat
 
@@ -9,31 +10,13 @@ import TraceFormat
 /// What happened to a machine happens to another one, page by page.
 @Suite("Replay", .timeLimit(.minutes(2))) struct ReplayTests {
     /// Two nodes of RAM and two devices, all small enough to be full soon.
-    private static let machine = """
-        block_size = "2M"
-        [[node]]
-        id = 0
-        kind = "ram"
-        memory = "8M"
-        cpus = "0"
-        [[node]]
-        id = 1
-        kind = "ram"
-        memory = "4M"
-        cpus = "1"
-        [[node]]
-        id = 2
-        kind = "coherent"
-        memory = "8M"
-        device = "cdm0"
-        isolation = "none"
-        [[node]]
-        id = 5
-        kind = "coherent"
-        memory = "4M"
-        device = "cdm1"
-        isolation = "exclusive"
-        """
+    private static let machine = TopologyText.file(
+        block: "2M",
+        [
+            TopologyText.ram(0, "8M", cpus: "0"), TopologyText.ram(1, "4M", cpus: "1"),
+            TopologyText.coherent(2, "8M", "device = \"cdm0\"", "isolation = \"none\""),
+            TopologyText.coherent(5, "4M", "device = \"cdm1\"", "isolation = \"exclusive\""),
+        ])
 
     /// A program of random steps, the same from the same seed, whatever the machine answers.
     private struct Program {

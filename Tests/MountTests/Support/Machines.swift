@@ -1,3 +1,5 @@
+import TestSupport
+
 /// The topologies that the tests mount: small, so that filling a node is quick.
 enum Machines {
     static let small = make()
@@ -12,90 +14,35 @@ enum Machines {
         ram: String = "256M", device: String = "256M", block: String = "16M", isolation: String = "exclusive",
         contiguous: String = "0", online: Bool = true
     ) -> String {
-        """
-        block_size = "\(block)"
-        [[node]]
-        id = 0
-        kind = "ram"
-        memory = "\(ram)"
-        cpus = "all"
-        [[node]]
-        id = 1
-        kind = "coherent"
-        memory = "\(device)"
-        device = "cdm0"
-        isolation = "\(isolation)"
-        contiguous = "\(contiguous)"
-        online = \(online)
-        [[distance]]
-        from = 0
-        to = 1
-        value = 40
-
-        """
+        TopologyText.file(
+            block: block,
+            [
+                TopologyText.ram(0, ram, cpus: "all"),
+                TopologyText.coherent(
+                    1, device, "device = \"cdm0\"", "isolation = \"\(isolation)\"",
+                    "contiguous = \"\(contiguous)\"", "online = \(online)"),
+            ], distances: [(0, 1, 40)])
     }
 
     /// Two sockets of 72 CPUs each.
-    static let manyCPUs = """
-        block_size = "16M"
-        [[node]]
-        id = 0
-        kind = "ram"
-        memory = "256M"
-        cpus = "0-71"
-        [[node]]
-        id = 1
-        kind = "ram"
-        memory = "256M"
-        cpus = "72-143"
-
-        """
+    static let manyCPUs = TopologyText.file(
+        block: "16M", [TopologyText.ram(0, "256M", cpus: "0-71"), TopologyText.ram(1, "256M", cpus: "72-143")])
 
     /// Two sockets, the second without a device, and a device at each distance.
-    static let four = """
-        block_size = "32M"
-        [[node]]
-        id = 0
-        kind = "ram"
-        memory = "128M"
-        cpus = "0"
-        [[node]]
-        id = 1
-        kind = "ram"
-        memory = "96M"
-        cpus = "1"
-        [[node]]
-        id = 4
-        kind = "coherent"
-        memory = "64M"
-        device = "cdm0"
-        [[node]]
-        id = 5
-        kind = "coherent"
-        memory = "160M"
-        device = "cdm1"
-        isolation = "none"
-        [[distance]]
-        from = 0
-        to = 4
-        value = 30
-        [[distance]]
-        from = 4
-        to = 0
-        value = 35
-        [[distance]]
-        from = 1
-        to = 5
-        value = 80
-
-        """
+    static let four = TopologyText.file(
+        block: "32M",
+        [
+            TopologyText.ram(0, "128M", cpus: "0"), TopologyText.ram(1, "96M", cpus: "1"),
+            TopologyText.coherent(4, "64M", "device = \"cdm0\""),
+            TopologyText.coherent(5, "160M", "device = \"cdm1\"", "isolation = \"none\""),
+        ], distances: [(0, 4, 30), (4, 0, 35), (1, 5, 80)])
 
     /// One `[[node]]` of a file.
     static func node(
         _ id: Int, _ kind: String, _ memory: String, cpus: String? = nil, online: Bool = true
     ) -> String {
-        let words = (cpus.map { "cpus = \"\($0)\"\n" } ?? "") + (online ? "" : "online = false\n")
-        return "[[node]]\nid = \(id)\nkind = \"\(kind)\"\nmemory = \"\(memory)\"\n\(words)"
+        let node = kind == "ram" ? TopologyText.ram(id, memory, cpus: cpus) : TopologyText.coherent(id, memory)
+        return node + (online ? "" : "online = false\n")
     }
 
     /// Holes in the numbering, nodes without memory, without CPUs and without either, and nodes that begin offline.
