@@ -131,12 +131,7 @@ struct LinkLossTests {
                 while !isDone.load(ordering: .acquiring) {
                     let page = Int.random(in: 0..<pages, using: &random)
                     let value = UInt8.random(in: 1...255, using: &random)
-                    let isWhole = cache.touch(buffer, page: page) { bytes in
-                        let isWhole = bytes.allSatisfy { $0 == bytes[0] }
-                        bytes = [UInt8](repeating: value, count: 4096)
-                        return (isWhole, true)
-                    }
-                    #expect(isWhole != false)
+                    #expect(cache.fill(buffer, page: page, with: value) != false)
                     if value < 16 { cache.writeBack(buffer, page: page, drops: value < 8) }
                 }
             },

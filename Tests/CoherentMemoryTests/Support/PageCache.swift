@@ -89,6 +89,16 @@ final class PageCache: MappingInvalidator {
         }
     }
 
+    /// Stores one value to every byte of a page; false where they were not all the same before, as in a page that lost a part of
+    /// what was stored, and nil where the touch fails.
+    func fill(_ buffer: Buffer, page: Int, with value: UInt8) -> Bool? {
+        touch(buffer, page: page) { bytes in
+            let isWhole = bytes.allSatisfy { $0 == bytes[0] }
+            bytes = [UInt8](repeating: value, count: 4096)
+            return (isWhole, true)
+        }
+    }
+
     /// fsync(2) and reclaim: writes a page back, and drops it or not.
     func writeBack(_ buffer: Buffer, page: Int, drops: Bool) {
         let mapping = mappings[buffer.id]!
