@@ -112,11 +112,30 @@ extension Mounts {
         @Test("Signals, a crash and the end of the machine leave the terminal as it was")
         func ends() throws {
             try TestMount.with(checkingLeaks: false, endsItself: true) { mount in
-                for (signal, number) in [("TERM", SIGTERM), ("HUP", SIGHUP), ("SEGV", SIGSEGV)] {
+                for (signal, number) in [
+                    ("TERM", SIGTERM), ("HUP", SIGHUP), ("INT", SIGINT), ("QUIT", SIGQUIT), ("SEGV", SIGSEGV),
+                ] {
                     try drive(
                         mount, "expect NODES\nsignal \(signal)\nended signalled \(number)\nrestored\n")
                 }
                 try drive(mount, "expect NODES\nkeys \\x03\nended signalled \(SIGINT)\nrestored\n")
+                // Stopped from outside, and ended while it is stopped.
+                try drive(
+                    mount,
+                    """
+                    expect NODES
+                    signal TSTP
+                    stopped
+                    restored
+                    signal CONT
+                    expect NODES
+                    signal TSTP
+                    stopped
+                    signal TERM
+                    signal CONT
+                    ended signalled \(SIGTERM)
+                    restored
+                    """)
                 try drive(
                     mount, terminal: "dumb",
                     "expect NODES\nexpect rates over\nkeys q\nended exited 0\nunescaped\n")
