@@ -13,7 +13,7 @@ struct TopCommand: ParsableCommand {
             Shows nodes by memory tier with their watermarks, faults, flows of pages between nodes, links, the hottest buffers and \
             tasks, the map of a buffer, and events. The key ? explains the keys and the figures.
 
-            It reads counters, which anybody may: sys/kernel/cdm/metrics and, for the buffers that you may see, \
+            It reads counters, which every user may read: sys/kernel/cdm/metrics and, for the buffers that you may see, \
             sys/kernel/cdm/bufferinfo. Root sees the tasks and what happens to pages, too: while the view is open each event \
             costs the machine as much as a traced one. The settings of sys/kernel/cdm/trace stay as they are.
 

@@ -19,10 +19,9 @@ struct ReplayCommand: ParsableCommand {
                 [--format text|json|html]
             """,
         discussion: """
-            What programs and users did happens once more to a machine without a mount: touches, frees, settings, migrations that \
-            somebody asked for, blocks and links that go, poison. Placement, refusals, demotions and promotions follow from that. No \
-            program runs, and nothing waits: the times are those of the trace. The same trace and options give the same figures on \
-            every machine.
+            Repeats what programs and users did on a machine without a mount: touches, frees, settings, migrations on request, \
+            blocks and links that go, poison. Placement, refusals, demotions and promotions follow from that. No program runs, and \
+            nothing waits: the times are those of the trace. The same trace and options give the same figures on every machine.
 
             The first column of the table is what was recorded, the second the replay with the rules of the record. Each --policy \
             adds a column, in which it takes the place of the policies of all buffers, ranges and tasks. --isolation, --demotion and \
@@ -30,8 +29,7 @@ struct ReplayCommand: ParsableCommand {
             machine; it must have the nodes that the trace has pages on.
 
             Touches of pages that a program has mapped are not in a trace: where the record had neither demotion nor balancing on, \
-            a replay with them takes every page for unused after its first touch. Lines below the table say what else a replay does \
-            not know.
+            a replay with them takes every page for unused after its first touch. Lines below the table say what else is missing.
 
             html is a page with the table and a picture of each figure, for a file.
 

@@ -109,7 +109,7 @@ extension Manual {
                         "ENOSPC": "the total would exceed the mount option `max_pinned=`",
                     ],
                     text:
-                        "The size of the buffer counts as the writer's until it is unpinned or removed, as the size of a mapping does in mlock(2), whoever owns the file. Growth of a pinned buffer counts, too: EDQUOT of ftruncate, write and fallocate. While it is 1, no page of the buffer moves: migrations fail for its pages with EBUSY and move the rest, a block with a page of it does not go offline (EBUSY), and reclaim skips it. nodeN/cdm/blockers shows where its pages are. nodeN/meminfo counts them as Unevictable and Mlocked, not as Active or Inactive.",
+                        "The size of the buffer counts as the writer's until it is unpinned or removed, as the size of a mapping does in mlock(2), even if another user owns the file. Growth of a pinned buffer counts, too: EDQUOT of ftruncate, write and fallocate. While it is 1, no page of the buffer moves: migrations fail for its pages with EBUSY and move the rest, a block with a page of it does not go offline (EBUSY), and reclaim skips it. nodeN/cdm/blockers shows where its pages are. nodeN/meminfo counts them as Unevictable and Mlocked, not as Active or Inactive.",
                     linux: "mlock(2); FOLL_LONGTERM of mm/gup.c"),
                 "poison": ManualPage(
                     writes: "`OFFSET` or `OFFSET LENGTH`: bytes, in any base, multiples of 4096 within the size",

@@ -115,7 +115,7 @@ extension Manual {
             "sys/devices/pciDDDD:BB/DDDD:BB:DD.F/daxN.0", region + "/dax_regionN/daxN.0",
             summary: "The memory of a device as a DAX device.",
             text:
-                "Its driver has the memory. device_dax: only the device file hands it out (isolation `driver`). kmem: it belongs to the node, in memory blocks, under any other isolation. Without a driver nobody has it, and it has no memory blocks.",
+                "Its driver has the memory. device_dax: only the device file hands it out (isolation `driver`). kmem: it belongs to the node, in memory blocks, under any other isolation. Without a driver it is out of use, and has no memory blocks.",
             linux: "drivers/dax/bus.c; Documentation/ABI/testing/sysfs-bus-dax",
             [
                 "align": ManualPage(
