@@ -9,7 +9,7 @@ public import SystemPackage
 public final class ErrorReason: Sendable {
     private let noted = TracedMutex<(error: Errno, clause: String)?>(nil)
 
-    /// A reason that nobody has noted yet.
+    /// A reason that is not noted yet.
     public init() {}
 
     /// Notes the reason of an error, a clause without a full stop; a later one takes the place of an earlier one.

@@ -257,7 +257,7 @@ int clinux_move_to_node(void *start, size_t pages, int node, uint64_t *moved, ui
         }
         if (wanted == 0) continue;
         long result = syscall(SYS_move_pages, 0, wanted, addresses, targets, status, move_all);
-        // Without CAP_SYS_NICE only what nobody else maps.
+        // Without CAP_SYS_NICE only what no other process maps.
         if (result < 0 && errno == EPERM) result = syscall(SYS_move_pages, 0, wanted, addresses, targets, status, move);
         // What was left alone has no status.
         if (syscall(SYS_move_pages, 0, wanted, addresses, NULL, status, 0) < 0) return -1;

@@ -20,7 +20,7 @@ public struct DataTable: Sendable {
         public static func figures(_ title: String) -> Column { Column(title, hasFigures: true) }
     }
 
-    /// The name, one word, by which somebody asks for it.
+    /// The name, one word, by which it is asked for.
     public let name: String
     /// What it shows, in a line.
     public let caption: String

@@ -3,7 +3,7 @@ import CoherentTree
 import Fuse
 
 extension Credentials {
-    /// What whoever makes a request may do; it waits for the answer, and so does not end meanwhile.
+    /// What the task that makes a request may do; it waits for the answer, and so does not end meanwhile.
     init(_ caller: Caller) { self.init(task: caller.pid, uid: caller.uid, gid: caller.gid) }
 }
 

@@ -8,8 +8,8 @@ import SystemPackage
 ///
 /// Those of aio(7) and io_uring(7) that go past the page cache are among the kernel's background requests, of which it lets so
 /// many through at a time (`max_background`), as are the read-ahead and the write-back of every file. What a device does may
-/// need write-back, and whoever waits for the device would wait for good if there were no place left for it. So the places are
-/// never all taken by requests that are held, and nobody takes all that may be held.
+/// need write-back, and a request that waits for the device would wait for good if there were no place left for it. So the places are
+/// never all taken by requests that are held, and no user takes all that may be held.
 final class HeldRequests: Sendable {
     private struct State {
         var all = 0
@@ -33,7 +33,7 @@ final class HeldRequests: Sendable {
         return Int(String(decoding: text, as: UTF8.self).filter(\.isNumber)) ?? 64
     }
 
-    /// A request's place among them, for as long as somebody has it.
+    /// A request's place among them, for as long as it is referred to.
     final class Place: Sendable {
         private let held: HeldRequests
         private let user: UInt32

@@ -152,7 +152,7 @@ public final class MountedFileSystem: Sendable {
     /// Unmounts if still mounted, and ends every thread. Call it once, on a thread that does not serve the mount.
     public func close() {
         fileSystem.services.programs.close()
-        // A job may wait for a page that a request holds; where nobody answers that, only the connection's end lets go.
+        // A job may wait for a page that a request holds; where that one gets no answer, only the connection's end lets go.
         if !fileSystem.services.base.endJobs(within: 5) {
             try? session.abortConnection()
             _ = fileSystem.services.base.endJobs(within: 60)

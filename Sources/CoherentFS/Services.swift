@@ -14,22 +14,22 @@ typealias FileType = Fuse.FileType
 // The lock that the thread sanitizer understands.
 typealias Mutex = TracedMutex
 
-/// A directory that somebody else keeps.
+/// A directory that is kept elsewhere.
 struct WeakDirectory {
     weak var directory: BufferDirectory?
 }
 
-/// A file that somebody else keeps.
+/// A file that is kept elsewhere.
 struct WeakFile {
     weak var file: MemoryFile?
 }
 
-/// A tree that somebody else keeps.
+/// A tree that is kept elsewhere.
 struct WeakTree {
     weak var cache: TreeCache?
 }
 
-/// Programs that somebody else keeps: they have the machine, which has the page cache.
+/// Programs that are kept elsewhere: they have the machine, which has the page cache.
 struct WeakPrograms {
     weak var programs: MountedPrograms?
 }

@@ -2,15 +2,15 @@ import AttributeTree
 import CoherentMemory
 import SystemPackage
 
-/// The path of something below buffers/, at one moment, which not everybody may see.
+/// The path of something below buffers/, at one moment, which not every client may see.
 package protocol BufferPlace: Sendable {
     /// Bytes of the path below buffers/.
     var length: Int { get }
 
-    /// What somebody is shown: the path, as `escape` writes it, or the number of the inode for one who may not see the path.
+    /// What a client is shown: the path, as `escape` writes it, or the number of the inode for one who may not see the path.
     func shown(to viewer: Credentials, escape: (String) -> String) -> String
 
-    /// Whether somebody may see the path.
+    /// Whether a client may see the path.
     func isOpen(to viewer: Credentials) -> Bool
 }
 
@@ -57,7 +57,7 @@ package struct OpenFileUse: Sendable {
     package init(inode: UInt64, openers: [Int32: UInt64]) { (self.inode, self.openers) = (inode, openers) }
 }
 
-/// What the tree asks of whoever gives buffers their names and files.
+/// What the tree asks of the file system, which gives buffers their names and files.
 package protocol BufferFiles: AnyObject, Sendable {
     /// The name of a buffer as in `blockers`: a path below buffers/, `/dev/cdmN`, or `(deleted)` where it has none.
     func name(of buffer: Buffer.ID) -> Uevent.Value
@@ -84,7 +84,7 @@ package protocol BufferFiles: AnyObject, Sendable {
     ///
     /// - Parameters:
     ///   - listener: the number of the descriptor of their listener (seccomp_unotify(2)) in a process.
-    ///   - keeper: the number there of a socket that is closed when nobody answers any more.
+    ///   - keeper: the number there of a socket that is closed at the end of the answers.
     ///   - process: that process.
     ///   - user: who asks.
     func serve(listener: Int32, keeper: Int32, of process: Int32, user: UInt32) throws(Errno)
@@ -101,7 +101,7 @@ package protocol BufferFiles: AnyObject, Sendable {
     /// Threads that have buffers open; not all of them where there are many buffers.
     var openers: Set<Int32> { get }
 
-    /// A part of the machine has gone. Called from the thread that took it away, before anybody is told of it.
+    /// A part of the machine has gone. Called from the thread that took it away, before it is reported.
     func partsHaveGone()
 
     /// Directories of sys/ came or went.

@@ -11,7 +11,7 @@ typealias Mutex = TracedMutex
 package final class TreeServices: Sendable {
     /// What the tree shows.
     package let machine: Machine
-    /// Where is said what nobody has asked for.
+    /// Where messages go that no request asked for.
     package let logger: Logger
     /// What control files have started.
     package let jobs = JobRunner()
@@ -44,7 +44,7 @@ package final class TreeServices: Sendable {
     private let attached = Mutex(Attached())
     private let nobody = NoFiles()
 
-    /// Who gives buffers their names and files; nobody does before ``attach(_:)``.
+    /// What gives buffers their names and files; before ``attach(_:)`` they have none.
     var files: any BufferFiles { attached.withLock { $0.files } ?? nobody }
 
     /// Services over a machine, of which they become the observer.

@@ -49,7 +49,7 @@ final class DeviceSource: RequestSource {
             }
         }
         unsafe free(buffer.mem)
-        // One that leaves on an error must not leave the others to a mount that nobody ends.
+        // One that leaves on an error must not leave the others to a mount that never ends.
         unsafe fuse_session_exit(session)
         plan.rings?.stop()
     }

@@ -150,7 +150,7 @@ public final class Notifier: Sendable {
         state.wait(milliseconds: milliseconds) { $0.users == 0 }
     }
 
-    /// Interrupts deferred requests that nobody waits for any more.
+    /// Interrupts deferred requests that no process waits for any more.
     func interruptAbandoned() {
         for answer in state.withLock({ Array($0.pending.values) }) { answer.interruptIfAbandoned() }
     }

@@ -6,7 +6,7 @@ import SystemPackage
 /// The state of a deferred request, which libfuse's interrupt callback, the holder and the session's end share.
 ///
 /// libfuse calls the callback with the request's own lock held, and takes that lock to clear the callback. Hence: the
-/// callback is registered once, before anybody else knows the request; it is cleared by whoever answers, which waits out a
+/// callback is registered once, before other threads know the request; it is cleared by the thread that answers, which waits out a
 /// callback that is running, unless the answer comes from within the callback; and `state` is never held across either.
 @safe
 final class PendingAnswer: @unchecked Sendable {
@@ -16,13 +16,13 @@ final class PendingAnswer: @unchecked Sendable {
         var isInterrupted = false
         var handler: (@Sendable () -> Void)?
         var callbackThread: pthread_t?
-        /// The caller's process, once somebody has looked.
+        /// The caller's process, once it was looked up.
         var process: Int32?
     }
 
     private let raw: OpaquePointer
     private let notifier: Notifier
-    /// The thread that asks; 0 where nobody knows.
+    /// The thread that asks; 0 where it is not known.
     private let thread: Int32
     /// Where the request came over io_uring.
     private let entry: UnsafeMutablePointer<RingEntry>?
@@ -71,7 +71,7 @@ final class PendingAnswer: @unchecked Sendable {
         }
     }
 
-    /// Interrupts the request where nobody will want its answer.
+    /// Interrupts the request where its answer will not be wanted.
     func interruptIfAbandoned() {
         guard thread > 0 else { return }
         let known = state.withLock { $0.process }
@@ -86,7 +86,7 @@ final class PendingAnswer: @unchecked Sendable {
 
     /// Answers with `reply`, unless it was answered before: then nil.
     func answer<Result>(_ reply: (consuming Request) -> Result) -> Result? {
-        // The handler is destroyed outside the lock: it may hold the last reference to somebody who comes back here.
+        // The handler is destroyed outside the lock: it may hold the last reference to an object that comes back here.
         let claim = state.withLock { state -> (isInside: Bool, handler: (@Sendable () -> Void)?)? in
             if state.isAnswered { return nil }
             state.isAnswered = true

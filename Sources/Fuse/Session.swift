@@ -263,7 +263,7 @@ public final class Session: @unchecked Sendable {
     ///   privilege.
     public func abortConnection() throws(Errno) {
         if let path = uppermost() {
-            // Busy: nobody was unmounted, but the connection ended first.
+            // Busy: nothing was unmounted, but the connection ended first.
             if unsafe umount2(path.string, Int32(MNT_FORCE | UMOUNT_NOFOLLOW)) == 0 { return }
             let error = Errno.last
             if error == .resourceBusy { return }
@@ -274,7 +274,7 @@ public final class Session: @unchecked Sendable {
     }
 
     private func abortByControlFile() -> Bool {
-        // The number of a connection that is gone is soon somebody else's.
+        // The number of a connection that is gone is soon another mount's.
         guard let device, !pool.isConnectionGone else { return false }
         do throws(Errno) {
             try SmallFile.write("1", to: FilePath("/sys/fs/fuse/connections/\(device.minor)/abort"))
@@ -330,8 +330,8 @@ public final class Session: @unchecked Sendable {
             unsafe fuse_session_unmount(raw)
             return
         }
-        // libfuse would unmount whatever is uppermost, which is somebody else's. It lets that be when poll(2) says POLLERR,
-        // as it does of a connection that has ended, and of a pipe that nobody reads.
+        // libfuse would unmount whatever is uppermost, which is another mount. It lets that be when poll(2) says POLLERR,
+        // as it does of a connection that has ended, and of a pipe without a reader.
         var pipe: [Int32] = [-1, -1]
         guard unsafe pipe2(&pipe, O_CLOEXEC) == 0 else { return }
         Glibc.close(pipe[0])

@@ -50,7 +50,7 @@ final class WorkerPool: Sendable {
         var onInit: @Sendable (InitRequest) -> Void = { _ in }
         /// Called once, when the answer to INIT has been taken.
         var onInitialized: @Sendable () -> Void = {}
-        /// Called when a ring is broken: nobody would answer what waits there, so the connection must end.
+        /// Called when a ring is broken: no thread would answer what waits there, so the connection must end.
         var onBrokenRing: @Sendable (Errno) -> Void = { _ in }
     }
 
@@ -124,7 +124,7 @@ final class WorkerPool: Sendable {
         state.update { state in
             if state.wantsRings == nil { state.wantsRings = false }
             state.running -= 1
-            // Within the lock: whoever has waited for the end may close the descriptor.
+            // Within the lock: a thread that has waited for the end may close the descriptor.
             if state.running == 0 { eventfd_write(endEvent.rawValue, 1) }
         }
     }

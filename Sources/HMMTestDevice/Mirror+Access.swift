@@ -38,7 +38,7 @@ extension Mirror {
     }
 
     /// What a device's page fault does (hmm_range_fault()): as a touch by the CPU it takes pages from other devices, and from
-    /// whoever has them alone.
+    /// the device that has them alone.
     private func fault(_ pages: Range<UInt64>, _ areas: MemoryAreas, isWrite: Bool) throws(Errno) {
         try areas.check(TouchDetector.addresses(of: pages), isWrite: isWrite)
         if process.placements.isEmpty { return }

@@ -73,7 +73,7 @@ extension Mirror {
         touches.usage(of: area)?.pageSize == 1 << 30 ? .pud : .pmd
     }
 
-    /// The driver of Linux fills a mapping of its own files when that is made. Of mmap(2) nobody tells this one, so it fills
+    /// The driver of Linux fills a mapping of its own files when that is made. This one does not see mmap(2), so it fills
     /// them when it looks.
     private func fillOwnMappings(_ pages: Range<UInt64>, _ areas: MemoryAreas) {
         try? areas.walk(TouchDetector.addresses(of: pages)) { area, addresses throws(Errno) in

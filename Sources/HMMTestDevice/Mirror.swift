@@ -8,8 +8,8 @@ import SystemPackage
 /// The address space of a process in the page table of a device (`struct dmirror`): what one open file stands for.
 ///
 /// The bytes never leave the process: the device reads and writes them there. Where a page is, and what the device may do
-/// with it, is noted beside it, and believed only as long as the process's own page table agrees. The kernel tells nobody
-/// outside of a change, so every ioctl looks first.
+/// with it, is noted beside it, and believed only as long as the process's own page table agrees. The kernel does not report
+/// changes to other processes, so every ioctl looks first.
 public final class Mirror: @unchecked Sendable {
     // Unchecked: `entries` is guarded by the turn of the process.
 
@@ -58,7 +58,7 @@ public final class Mirror: @unchecked Sendable {
     ///
     /// - Parameters:
     ///   - command: the ioctl.
-    ///   - caller: the address space of whoever makes it.
+    ///   - caller: the address space of the caller.
     ///   - cancellation: asked for when the caller does not wait any more.
     /// - Throws: the errors of the command, as the reference of the device files has them; EINTR when it was cancelled.
     public func run(
@@ -86,7 +86,7 @@ public final class Mirror: @unchecked Sendable {
 
     // MARK: Looking
 
-    /// Takes note of what has become of pages since somebody looked last, and returns their states.
+    /// Takes note of what has become of pages since the last look, and returns their states.
     func refresh(_ pages: Range<UInt64>, _ areas: MemoryAreas) throws(Errno) -> [PageState] {
         let states = try pageMap.states(of: pages)
         if process.placements.isEmpty { return states }
@@ -115,7 +115,7 @@ public final class Mirror: @unchecked Sendable {
         return states
     }
 
-    /// The CPU has touched a page: nobody has it alone any more, and from memory that the CPU cannot reach it has returned.
+    /// The CPU has touched a page: no device has it alone any more, and from memory that the CPU cannot reach it has returned.
     func comeBack(_ page: UInt64) {
         guard var placement = process.placements[page] else { return }
         guard let device = placement.device, device.kind == .coherent else {
@@ -150,7 +150,7 @@ public final class Mirror: @unchecked Sendable {
 
     // MARK: Copying
 
-    /// The other end of a copy: a buffer of whoever makes the ioctl.
+    /// The other end of a copy: a buffer of the caller of the ioctl.
     struct Copy {
         let pointer: UInt64
         let caller: AddressSpace

@@ -1,6 +1,6 @@
 import CoherentMemory
 
-/// A device of the HMM test driver (`struct dmirror_device`), which mirrors the address space of whoever opens its file.
+/// A device of the HMM test driver (`struct dmirror_device`), which mirrors the address space of the process that opens its file.
 public final class MirrorDevice: Sendable {
     /// How many bytes of zeros can be mapped from a device's file, as Linux's driver has them for tests of mappings without
     /// `struct page`s of files.
@@ -35,6 +35,6 @@ public final class MirrorDevice: Sendable {
     /// The name of its file.
     public var name: String { "hmm_dmirror\(number)" }
 
-    /// Brings back what is on the device, whoever has it: as in Linux, the last close of any of its files does.
+    /// Brings back what is on the device, of every process: as in Linux, the last close of any of its files does.
     public func release() { memory.release() }
 }

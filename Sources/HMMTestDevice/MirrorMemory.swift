@@ -79,7 +79,7 @@ final class MirrorMemory: Sendable {
         }
     }
 
-    /// Gives everything back, whoever has it.
+    /// Gives everything back, of every process.
     func release() { state.withLock { release(&$0) } }
 
     /// Gives everything back if some of it has left the node, which was emptied, or failed, or lost its link: as the driver of

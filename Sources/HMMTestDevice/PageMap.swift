@@ -15,7 +15,7 @@ struct PageState: Sendable {
     var isSwapped: Bool { entry >> 62 & 1 == 1 }
     /// Of a file, or anonymous memory that is shared.
     var isFile: Bool { entry >> 61 & 1 == 1 }
-    /// Whether nobody else maps the page.
+    /// Whether no other process maps the page.
     var isExclusive: Bool { entry >> 56 & 1 == 1 }
 
     /// What stays the same for as long as the page does. The frame's number is in it where the daemon may see that.

@@ -62,7 +62,7 @@ public struct PCIDevice: Sendable, Hashable {
         }
     }
 
-    /// The valid vendors: 0 and 0xffff are nobody's.
+    /// The valid vendors: 0 and 0xffff are none.
     public static let vendors = 1...0xfffe
     /// The valid device ids.
     public static let deviceIDs = 0...0xffff

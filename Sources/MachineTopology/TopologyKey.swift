@@ -67,7 +67,7 @@ public struct TopologyKey: Sendable, Hashable {
             "The PCI address of the device of a coherent node; the bus is a root bus."),
         TopologyKey(
             .node, "vendor", "NUMBER", or: "0x1234",
-            "The PCI vendor of the device, 1 to 0xfffe. The default belongs to nobody; emulators use it."),
+            "The PCI vendor of the device, 1 to 0xfffe. The default belongs to no vendor; emulators use it."),
         TopologyKey(.node, "device_id", "NUMBER", or: "0x0cd0", "The PCI device id of the device, 0 to 0xffff."),
         TopologyKey(
             .node, "class", "NUMBER", or: "0x120000, a processing accelerator, or 0x050210, a CXL memory device",

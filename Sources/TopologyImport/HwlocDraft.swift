@@ -153,7 +153,7 @@ extension TopologyDraft.Node {
         for part in unsafe String(cString: list).split(separator: ",") {
             let ends = part.split(separator: "-", omittingEmptySubsequences: false).map { Int($0) }
             guard let first = ends.first ?? nil, first < IDSet.maxCPUs else { continue }
-            // A set without an end is one of a machine whose CPUs nobody has counted.
+            // A set without an end is one of a machine whose CPUs are not counted.
             let last = ends.count > 1 ? ends[1] ?? first : first
             guard last >= first else { continue }
             set.formUnion(IDSet(first..<min(last + 1, IDSet.maxCPUs)))

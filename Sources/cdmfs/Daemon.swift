@@ -39,10 +39,10 @@ enum Daemon {
         return false
     }
 
-    /// Leaves the session of whoever started the daemon, and closes what it inherited from them.
+    /// Leaves the session of the process that started the daemon, and closes what it inherited from it.
     static func detach() {
         setsid()
-        // Whoever waits for the end of a pipe of theirs must not wait for the daemon.
+        // A process that waits for the end of a pipe of that process must not wait for the daemon.
         close_range(UInt32(readyFD) + 1, .max, 0)
     }
 

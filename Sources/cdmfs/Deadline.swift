@@ -6,7 +6,7 @@ private final class Answer<Value: Sendable>: Sendable {
 }
 
 /// What `body` returns on a thread of its own, or nil where it takes longer than so many seconds: then that thread is left
-/// behind, which ends with the process. For what somebody may hold back for ever.
+/// behind, which ends with the process. For what another process may hold back for ever.
 func answer<Value: Sendable>(within seconds: Double, _ body: @escaping @Sendable () -> Value) -> Value? {
     let answer = Answer<Value>()
     let done = DispatchSemaphore(value: 0)

@@ -5,7 +5,7 @@ import SystemPackage
 
 /// A folder of the host, such as /dev, in which a namespace sees names that the host's folder has not.
 ///
-/// Nobody can make a name in sysfs, and one made in /dev would be the host's. So a tmpfs takes the folder's place, and each
+/// No process can make a name in sysfs, and one made in /dev would be the host's. So a tmpfs takes the folder's place, and each
 /// entry of the folder is mounted in it.
 struct HostFolder {
     /// What stands under a name.

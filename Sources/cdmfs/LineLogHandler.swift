@@ -24,7 +24,7 @@ struct LineLogHandler: LogHandler {
 
     func log(event: LogEvent) {
         let pairs = metadata.merging(event.metadata ?? [:]) { $1 }.sorted { $0.key < $1.key }
-        // Names of files and programs are anybody's.
+        // Names of files and programs come from any user.
         let text = ([event.message.description] + pairs.map { "\($0)=\($1)" }).joined(separator: " ").printable
         switch output {
         case .file(let file):

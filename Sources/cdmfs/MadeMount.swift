@@ -5,7 +5,7 @@ import SystemPackage
 
 /// A mount of type fuse.cdmfs that one process makes, in a mount namespace of its own, and another one serves.
 ///
-/// Whoever serves it stays out of the namespace. So the mount ends with the last process that is in it, however that process ends, and with the
+/// The process that serves it stays out of the namespace. So the mount ends with the last process that is in it, however that process ends, and with the
 /// mount the connection, and with the connection the daemon.
 struct MadeMount {
     /// The `/dev/fuse` that it was made with.
@@ -15,14 +15,14 @@ struct MadeMount {
     /// The process that has made it.
     let process: pid_t
 
-    /// Mounts on a directory. Nobody serves the mount yet: a request to it waits.
+    /// Mounts on a directory. The mount is not served yet: a request to it waits.
     init(at directory: String) throws(Failure) {
         do {
             device = try FileDescriptor.open(FilePath("/dev/fuse"), .readWrite, options: .closeOnExec)
         } catch {
             throw Failure(.mount, "run: /dev/fuse: \(error)")
         }
-        // As libfuse has them; root's mounts, and those of a user namespace, let everybody in who finds them.
+        // As libfuse has them; root's mounts, and those of a user namespace, are open to all users who find them.
         let options =
             "fd=\(device.rawValue),rootmode=40000,user_id=\(geteuid()),group_id=\(getegid()),default_permissions,allow_other"
         let flags = UInt(MS_NOSUID | MS_NODEV)
@@ -35,7 +35,7 @@ struct MadeMount {
         process = getpid()
     }
 
-    /// Hands it over to who serves it, and closes it here: a connection whose device somebody holds does not end with who serves it, and
+    /// Hands it over to the process that serves it, and closes it here: a connection whose device is held elsewhere does not end with that process, and
     /// requests to it would wait for ever.
     func send(over socket: FileDescriptor) throws(Failure) {
         defer { try? device.close() }

@@ -41,7 +41,7 @@ struct MountHolder: Sendable, CustomStringConvertible {
 
     /// Whether a process runs the program that this one runs, as the daemons of machines do.
     static func isDaemon(_ process: pid_t) -> Bool {
-        // Not from its file system, which may be anybody's.
+        // Not from its file system, which may be any user's.
         guard let own = try? FileIdentity(cached: "/proc/self/exe") else { return false }
         return (try? FileIdentity(cached: "/proc/\(process)/exe")) == own
     }

@@ -25,7 +25,7 @@ enum MountedDaemon {
         }
         // The question is a request, which a hung daemon never answers; and it keeps the mount busy meanwhile.
         self = answer(within: 1) { Self.ask(mount.mountPoint) } ?? .silent
-        // Where it does not say, whoever came last is the one that has the mount.
+        // Where it does not say, the last daemon is the one that has the mount.
         if case .silent = self, let last = holders.max(by: { Self.start(of: $0) < Self.start(of: $1) }),
             let running = Self.running(last)
         {

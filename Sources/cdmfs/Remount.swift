@@ -30,7 +30,7 @@ struct Remount {
         guard mount.isMachine else {
             throw failure("a mount of type \(mount.type); expected \(MountInfo.cdmfs)")
         }
-        // mount(2) sets all of the flags, so what nobody speaks of must be said again.
+        // mount(2) sets all of the flags, so a flag that the options leave out must be repeated.
         // Of `ro` and `rw`, one of which is the mount's and one the file system's, `ro` is in force.
         let flags = Self.flags(words, on: Self.flags(mount.options.filter { $0 != "rw" }, on: 0))
         guard unsafe Glibc.mount("none", path, nil, flags | UInt(MS_REMOUNT), nil) == 0 else {

@@ -18,7 +18,7 @@ struct ServiceManager {
     func stopping() { send("STOPPING=1") }
 
     private func send(_ text: String) {
-        // Nobody is worse off where it does not come through: the manager then says that it never came.
+        // A message that does not come through does no harm: the manager then says that it never came.
         if let socket { _ = unsafe clinux_send_datagram(socket, text) }
     }
 }

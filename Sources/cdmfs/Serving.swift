@@ -12,7 +12,7 @@ struct Serving {
     let machine: MachineSource
     let options: MountWords
     let log: String?
-    /// Where whoever started the daemon waits for it; `nil` in the foreground.
+    /// Where the process that started the daemon waits for it; `nil` in the foreground.
     let readyFD: Int32?
     /// Whether the mount is made by who waits at `readyFD`, a socket, and sent there.
     let isAdopting: Bool
@@ -42,7 +42,7 @@ struct Serving {
             options.hardening.finish(logger)
             logger.info("serving \(mountPoint)")
             manager?.ready(at: mountPoint)
-            // While whoever starts the daemon still waits for it, and so sees the mount.
+            // While the process that starts the daemon still waits for it, and so sees the mount.
             let witness = Witness(at: mountPoint)
             if try isWanted() {
                 let reason = wait(signals, mount, witness, logger)
@@ -134,7 +134,7 @@ struct Serving {
         return Logger(label: "cdmfs") { _ in LineLogHandler(output) }
     }
 
-    /// Tells whoever waits that the mount answers; false if they have gone meanwhile and so want no mount.
+    /// Tells the process that waits that the mount answers; false if it has ended meanwhile and so wants no mount.
     private func isWanted() throws(Failure) -> Bool {
         guard let readyFD else { return true }
         guard unsafe chdir("/") == 0 else { throw Failure(.failure, "mount: /: \(Errno.last)") }

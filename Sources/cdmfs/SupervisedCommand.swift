@@ -105,7 +105,7 @@ struct SupervisedCommand {
             case 0: return .exited(status >> 8 & 0xff)
             case 0x7f:
                 kill(getpid(), SIGSTOP)
-                // Here again: somebody has continued this process.
+                // Here again: this process was continued.
                 kill(pid, SIGCONT)
             case let signal: return .signalled(signal)
             }

@@ -12,7 +12,7 @@ struct TerminationSignals {
 
     /// The same as a descriptor to read, of other signals, too (signalfd(2)).
     static func descriptor(and others: [Int32] = []) throws(Failure) -> FileDescriptor {
-        // A shell starts its background jobs with SIGINT ignored; an ignored SIGHUP (nohup) is somebody's wish.
+        // A shell starts its background jobs with SIGINT ignored; an ignored SIGHUP (nohup) is a user's wish.
         signal(SIGINT, SIG_DFL)
         signal(SIGTERM, SIG_DFL)
         signal(SIGPIPE, SIG_IGN)

@@ -6,8 +6,8 @@ import SystemPackage
 /// A process that can reach a mount, for as long as there is one.
 ///
 /// The daemon is in a mount namespace itself, which lives as long as it does, and with that its own mount and the copies of
-/// others: those must not keep a machine alive that nobody else can reach any more, as after the end of whoever was in a
-/// namespace of his own with it. So one process is watched that is no daemon and sees the mount or is in the daemon's
+/// others: those must not keep a machine alive that no other process can reach any more, as after the end of a process in a
+/// namespace of its own with it. So one process is watched that is no daemon and sees the mount or is in the daemon's
 /// namespace, and when that one has gone another is looked for.
 struct Witness: ~Copyable {
     private let minor: Int

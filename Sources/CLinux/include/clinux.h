@@ -138,7 +138,7 @@ int clinux_allowed_nodes(unsigned long *mask, unsigned long bits);
 /// (mbind(2)); the file keeps that. -1 for any node. 0, or -1 and errno.
 int clinux_prefer_node(void *start, size_t length, int node);
 
-/// Moves pages that this process maps to a node of the host, whoever else maps them. 0, or -1 and errno.
+/// Moves pages that this process maps to a node of the host, even if others map them, too. 0, or -1 and errno.
 ///
 /// - `moved`, `failed`: get added how many were elsewhere and are there now, or are not.
 int clinux_move_to_node(void *start, size_t pages, int node, uint64_t *moved, uint64_t *failed);

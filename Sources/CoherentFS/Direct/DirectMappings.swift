@@ -117,7 +117,7 @@ final class DirectMappings: Sendable {
         guard let backing = buffer.backing else { return nil }
         if let known = file.use.withLock({ $0.registered }), known.backing === backing { return known.id }
         let id = try notifier.registerBacking(backing.descriptor)
-        // All opens must have the same: whoever was first has it.
+        // All opens must have the same: that of the first one.
         let (taken, unused) = file.use.withLock { use -> (BackingID, BackingID?) in
             if let known = use.registered, known.backing === backing { return (known.id, id) }
             defer { use.registered = (backing, id) }

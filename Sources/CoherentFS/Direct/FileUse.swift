@@ -12,7 +12,7 @@ struct FileUse {
     /// The threads that have opened the file: how many of those open files are left, and when the last was opened
     /// (``ProcTasks/now``).
     var openers: [Int32: (count: Int, last: UInt64)] = [:]
-    /// Whether nobody may open the file, for how it is mapped is just changing.
+    /// Whether the file may not be opened, because how it is mapped is just changing.
     var isChanging = false
     /// The file that the kernel maps, while it is direct and was opened before.
     var registered: (backing: BackingFile, id: BackingID)?
@@ -23,7 +23,7 @@ struct FileUse {
 }
 
 extension CachedFile {
-    /// Counts an open file. EBUSY while nobody may open it.
+    /// Counts an open file. EBUSY while it may not be opened.
     func open(by thread: Int32, at time: UInt64) throws(Errno) {
         try use.withLock { use throws(Errno) in
             guard !use.isChanging else { throw .resourceBusy }
@@ -41,7 +41,7 @@ extension CachedFile {
         }
     }
 
-    /// Lets nobody open the file until ``endChange()``. EBUSY where somebody has it open.
+    /// Refuses to open the file until ``endChange()``. EBUSY where a program has it open.
     ///
     /// The kernel releases a file some time after close(2) has returned: that is waited for, as no event tells of it
     /// where it does not come.
@@ -66,7 +66,7 @@ extension Services {
     ///
     /// Waits for migrations: not for those who serve requests.
     ///
-    /// - Throws: EBUSY where somebody has it open or mapped, or may have and does not say; EOPNOTSUPP where there are no direct
+    /// - Throws: EBUSY where a program has it open or mapped, or may have and cannot be read; EOPNOTSUPP where there are no direct
     ///   mappings, or none of such a buffer; ENOSPC and EPERM where not every page can get its frame; EMFILE without
     ///   descriptors for it; EDQUOT and EMFILE where the owner, or all, have too many direct buffers.
     func setMapping(_ mode: MappingMode, of buffer: Buffer, by writer: Int32) throws(Errno) {
@@ -92,7 +92,7 @@ extension Services {
                 switch base.use(answer, of: buffer, where: { _ in true }) {
                 case .none: false
                 case .maps, .mayMap: true
-                // Who could not have opened it is in nobody's way.
+                // A process that could not have opened it does not count.
                 case .unknown: mayOpen(file, processes.user(of: answer.process.id))
                 }
             }

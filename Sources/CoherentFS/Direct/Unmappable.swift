@@ -11,7 +11,7 @@ import SystemPackage
 /// The kernel grants private mappings of what goes past the page cache, and the first load of one is SIGBUS. So mappings go to
 /// a file that cannot be mapped: an attribute of the host's own sysfs. read(2) and write(2) come here as ever.
 final class Unmappable: Sendable {
-    /// Of a module that is there: the kernel opens it with the flags of each open(2), so anybody may read and write it.
+    /// Of a module that is there: the kernel opens it with the flags of each open(2), so it has to be readable and writable for all users.
     private static let attribute = "module/fuse/parameters/max_user_bgreq"
 
     private struct State {

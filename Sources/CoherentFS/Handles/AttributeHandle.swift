@@ -15,7 +15,7 @@ final class AttributeHandle: OpenHandle, WatchedText, @unchecked Sendable {
     private let shown = Mutex<[UInt8]?>(nil)
     /// The same of a long text that poll(2) watches: the bytes that it got, and how many it asked for.
     private let beginning = Mutex<(bytes: [UInt8], asked: Int)?>(nil)
-    /// Where the last read of a long text ended; nil while somebody reads on from there.
+    /// Where the last read of a long text ended; nil while a read goes on from there.
     private let cursor = Mutex<TextCursor?>(TextCursor())
     /// When.
     private let readAt = Mutex(ContinuousClock.now)
@@ -41,13 +41,13 @@ final class AttributeHandle: OpenHandle, WatchedText, @unchecked Sendable {
         return (try? start.read(attribute, at: 0, count: asked)) != last
     }
 
-    /// Whether the attribute changes all the time, perhaps, and was read only just now: then whoever polls waits a while.
+    /// Whether the attribute changes all the time, perhaps, and was read only just now: then a poll waits a while.
     var isFresh: Bool {
         attribute.changesSteadily && shown.withLock { $0 } != nil
             && .now - readAt.withLock { $0 } < .milliseconds(ChangeHub.interval)
     }
 
-    /// Whether the attribute may change without anybody's saying so.
+    /// Whether the attribute may change without a notification.
     var changesSteadily: Bool { attribute.changesSteadily }
 
     private func text(for client: Client = .nobody) throws(Errno) -> [UInt8] {
@@ -173,6 +173,6 @@ extension Request {
 }
 
 extension PollHandle: Waker {
-    /// Tells the kernel that whoever polls is to look again.
+    /// Tells the kernel that programs that poll are to look again.
     package func wake() { try? notify() }
 }

@@ -6,7 +6,7 @@ import LinuxSupport
 import Logging
 import SystemPackage
 
-/// A write to a control, until its answer: whoever wrote can read in last_error why it was refused.
+/// A write to a control, until its answer: the writer can read in last_error why it was refused.
 struct ControlWrite: Sendable {
     /// The file that was written to.
     enum Place: Sendable {

@@ -67,7 +67,7 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
         let isDirect: Bool
     }
 
-    /// A place for a request that is to wait, where it may be one that nobody waits for. What is for the page cache is not: of
+    /// A place for a request that is to wait, where it may be one that no program waits for. What is for the page cache is not: of
     /// that the kernel itself limits how much is under way.
     private func place(_ touch: Touch, _ caller: Caller) throws(Errno) -> HeldRequests.Place? {
         touch.isDirect ? try file.services.held.take(for: caller) : nil
@@ -113,7 +113,7 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
         } catch .resourceTemporarilyUnavailable {
             if let request = slot.take() { askDevices(request, touch) }
         } catch {
-            // Never ENOMEM: for a fault that would mean that the host is out of memory, and somebody is killed.
+            // Never ENOMEM: for a fault that would mean that the host is out of memory, and a process is killed.
             slot.take()?.error(error == .noMemory ? .noSpace : error)
         }
     }

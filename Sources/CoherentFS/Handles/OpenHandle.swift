@@ -11,7 +11,7 @@ class OpenHandle: @unchecked Sendable {
         UInt64(UInt(bitPattern: unsafe Unmanaged.passRetained(self).toOpaque()))
     }
 
-    /// Takes the kernel's reference back (RELEASE, or an OPEN whose answer nobody took).
+    /// Takes the kernel's reference back (RELEASE, or an OPEN whose answer was not taken).
     static func release(_ handle: UInt64) {
         guard let address = unsafe UnsafeRawPointer(bitPattern: UInt(handle)) else { return }
         let handle = unsafe Unmanaged<OpenHandle>.fromOpaque(address).takeRetainedValue()

@@ -31,7 +31,7 @@ extension MemoryHandle {
 
 /// A copy from one buffer or device file to another that is under way.
 ///
-/// Nobody else works on it meanwhile: it goes on from one thread to the next only where it waits for a device.
+/// No other thread works on it meanwhile: it goes on from one thread to the next only where it waits for a device.
 final class RangeCopy: Sendable {
     /// Bytes that one COPY_FILE_RANGE is for at most: it may do less than asked, and can be interrupted in between.
     private static let longest = 64 << 20

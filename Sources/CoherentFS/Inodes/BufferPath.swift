@@ -37,7 +37,7 @@ final class DirectoryPath: @unchecked Sendable {
     /// Bytes of the path of what has a name here.
     func length(of name: FileName) -> Int { (length > 0 ? length + 1 : 0) + name.string.utf8.count }
 
-    /// Whether somebody may see the names in the directory, and those on the way to it.
+    /// Whether a client may see the names in the directory, and those on the way to it.
     func isOpen(to viewer: Credentials) -> Bool {
         var directory: DirectoryPath? = self
         while let current = directory {
@@ -68,7 +68,7 @@ struct BufferPath: BufferPlace {
         return names.reversed().joined(separator: "/")
     }
 
-    /// What somebody is shown: the path, as `escape` writes it, or the number of the inode for one who may not see the path.
+    /// What a client is shown: the path, as `escape` writes it, or the number of the inode for one who may not see the path.
     func shown(to viewer: Credentials, escape: (String) -> String) -> String {
         guard isOpen(to: viewer) else { return "\(Self.hidden)\(inode.rawValue)" }
         let text = escape(text)

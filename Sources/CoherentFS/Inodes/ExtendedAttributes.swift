@@ -5,10 +5,10 @@ import SystemPackage
 
 /// Extended attributes (xattr(7)): the control files of a data file under `user.cdm.NAME`, and what programs store.
 ///
-/// The first answer by name and are not listed, as those of ceph (fs/ceph/xattr.c): whoever copies a file with all that is listed
+/// The first answer by name and are not listed, as those of ceph (fs/ceph/xattr.c): a program that copies a file with all that is listed
 /// would take figures along that are wrong of the copy.
 extension Inode {
-    /// Names that begin so are of the first kind, and nobody's to store under.
+    /// Names that begin so are of the first kind, and no user may store under them.
     private static let prefix = "user.cdm."
     /// The most that the kernel takes (XATTR_SIZE_MAX).
     private static let maximumSize = 65536
@@ -100,6 +100,6 @@ extension Inode {
 }
 
 extension Client {
-    /// Who made a request. Somebody without a number here is not nobody in particular, who may do everything.
+    /// The client of a request. A task without a number here is not `Client.nobody`, which may do everything.
     init(_ caller: Caller) { self.init(task: caller.pid > 0 ? caller.pid : -1, user: caller.uid) }
 }

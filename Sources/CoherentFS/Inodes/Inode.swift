@@ -22,7 +22,7 @@ class Inode: @unchecked Sendable {
     // Unchecked: `lookups` is guarded by the inode table, everything else by the subclass that has it.
 
     let number: InodeNumber
-    /// What it counts as, of an inode whose number is limited. Set before anybody else knows it.
+    /// What it counts as, of an inode whose number is limited. Set before the inode is reachable.
     var charge: InodeCharge?
     /// How often the kernel was told of the inode and has not forgotten it.
     fileprivate(set) var lookups: UInt64 = 0
@@ -44,7 +44,7 @@ class Inode: @unchecked Sendable {
     /// A name in this directory, and for how many seconds the kernel may trust it; nil where there is none.
     func child(_ name: FileName) throws(Errno) -> (inode: Inode, timeout: Double)? { throw .notDirectory }
 
-    /// The same for somebody, where names differ from reader to reader.
+    /// The same for a client, where names differ from reader to reader.
     func child(_ name: FileName, for caller: Caller) throws(Errno) -> (inode: Inode, timeout: Double)? {
         try child(name)
     }
@@ -55,7 +55,7 @@ class Inode: @unchecked Sendable {
     /// Every name in this directory.
     func entries() throws(Errno) -> [DirectoryEntry] { throw .notDirectory }
 
-    /// The same for somebody, where names differ from reader to reader.
+    /// The same for a client, where names differ from reader to reader.
     func entries(for caller: Caller) throws(Errno) -> [DirectoryEntry] { try entries() }
 
     /// The place of the last name of a directory whose names keep their places in the listing, so that it can be listed bit
@@ -73,7 +73,7 @@ class Inode: @unchecked Sendable {
         try open(flags: flags)
     }
 
-    /// Opens a file, whoever asks.
+    /// Opens a file, whatever the caller may do.
     func open(flags: Int32) throws(Errno) -> (handle: OpenHandle, options: OpenReply.Options) { throw .isDirectory }
 
     /// Changes attributes. `isOpen` tells ftruncate(2) from truncate(2) and O_TRUNC.
@@ -114,7 +114,7 @@ class Inode: @unchecked Sendable {
     /// The attributes that are extended attributes, too: `user.cdm.NAME`.
     var extendedAttributes: [BoundAttribute] { [] }
 
-    /// Whether somebody to whom the file's permissions allow it may set extended attributes.
+    /// Whether a user whom the file's permissions let write may set extended attributes.
     func mayStore(_ caller: Caller) -> Bool { true }
 
     /// Whether a change takes so long that others would miss the thread that serves requests.
@@ -192,7 +192,7 @@ final class InodeTable: Sendable {
         }
     }
 
-    /// Forgets every inode, the root too: nobody asks any more.
+    /// Forgets every inode, the root too: there are no more requests.
     func removeAll() {
         // Released outside the lock: the end of an inode may come back here.
         let gone = inodes.withLock { inodes in

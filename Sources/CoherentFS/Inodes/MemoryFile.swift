@@ -53,7 +53,7 @@ class MemoryFile: Inode, @unchecked Sendable {
         try metadata.withLock { metadata throws(Errno) in try body(&metadata) }
     }
 
-    /// Notes that somebody reads, by a file that was opened with some flags.
+    /// Notes a reader, by a file that was opened with some flags.
     ///
     /// What is in the page cache is read without a request. Therefore an open(2) for reading alone counts, too.
     @inline(__always)
@@ -92,7 +92,7 @@ class MemoryFile: Inode, @unchecked Sendable {
     /// Whether read(2) of an open file is to go past the page cache, so that a hole stays one: who asks for a page of the page cache
     /// may be a mapping, and gets a page that has its frame.
     ///
-    /// Not of what may be written to, for it is read at the speed of memory. And not while somebody may have dirty pages: each
+    /// Not of what may be written to, for it is read at the speed of memory. And not while a program may have dirty pages: each
     /// mmap(2) of a file that goes past the page cache writes all of them back first (fuse_file_mmap()).
     private func readsHoles(_ flags: Int32) -> Bool {
         flags & O_ACCMODE == O_RDONLY && cached.writers.load(ordering: .relaxed) == 0
@@ -101,7 +101,7 @@ class MemoryFile: Inode, @unchecked Sendable {
 
     func makeHandle(_ caller: Caller) throws(Errno) -> MemoryHandle { MemoryHandle(self) }
 
-    // As of a file's attributes on Linux, whoever may write to a file may not place it.
+    // As of a file's attributes on Linux, a user who may write to a file may not place it.
     override func mayStore(_ caller: Caller) -> Bool {
         let owner = metadata.withLock { $0.uid }
         return caller.uid == owner || Credentials(caller).areOwners(of: owner)
@@ -115,7 +115,7 @@ class MemoryFile: Inode, @unchecked Sendable {
         return BufferAttributes.table.map { $0.bound(to: subject) }
     }
 
-    /// Notes when programs have stored through mappings that nobody sees.
+    /// Notes when programs have stored through mappings that the daemon does not see.
     private func noteStores() {
         guard let time = buffer.takeStoreTime() else { return }
         metadata.withLock { $0.modified(at: Timestamp(time)) }
@@ -164,7 +164,7 @@ class MemoryFile: Inode, @unchecked Sendable {
         }
     }
 
-    /// What the file takes is somebody else's from now on. EDQUOT where that one has too much then.
+    /// What the file takes is another user's from now on. EDQUOT where that one has too much then.
     private func transfer(to user: UInt32, by caller: Caller) throws(Errno) {
         try cached.use.withLock { use throws(Errno) in
             let old = use.charges.owner
@@ -176,7 +176,7 @@ class MemoryFile: Inode, @unchecked Sendable {
                 try services.accounts.chown(&use.charges, to: old, by: caller.pid)
                 throw error
             }
-            // A device's memory is nobody's.
+            // A device's memory has no owner.
             if buffer.fixedSize == nil { buffer.setShare(services.accounts.frames?[user]) }
         }
     }

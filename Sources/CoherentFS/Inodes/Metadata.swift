@@ -48,14 +48,14 @@ struct Metadata: Sendable {
         ctime = .now
     }
 
-    /// What changes hands is no longer to be trusted with somebody's rights.
+    /// A file that changes hands no longer lends the rights of its owner.
     private mutating func dropPrivileges() {
         stored.dropCapability()
         permissions &= ~UInt32(S_ISUID)
         if permissions & UInt32(S_IXGRP) != 0 { permissions &= ~UInt32(S_ISGID) }
     }
 
-    /// The same of what `caller` writes to (FUSE_HANDLE_KILLPRIV). Root's own writes leave the bits (CAP_FSETID); of those of somebody
+    /// The same of what `caller` writes to (FUSE_HANDLE_KILLPRIV). Root's own writes leave the bits (CAP_FSETID); of those of a user
     /// outside of the group goes that of the group, whatever the group may do (setattr_should_drop_sgid()). Of the caller's groups
     /// FUSE tells one.
     mutating func dropPrivileges(by caller: Caller) {
@@ -68,7 +68,7 @@ struct Metadata: Sendable {
     mutating func modified() {
         mtime = .now
         ctime = mtime
-        // Whoever wrote, root too.
+        // Whichever user wrote, root too.
         stored.dropCapability()
     }
 

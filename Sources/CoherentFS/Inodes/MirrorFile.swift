@@ -54,7 +54,7 @@ final class MirrorFile: Inode, @unchecked Sendable {
     }
 }
 
-/// An open file dev/hmm_dmirrorN, which mirrors the address space of whoever opened it, and of nobody else it is handed to.
+/// An open file dev/hmm_dmirrorN, which mirrors the address space of the process that opened it, and of none that gets the descriptor.
 final class MirrorHandle: OpenHandle, @unchecked Sendable {
     /// How long an interrupted call may go on. Linux's cannot be interrupted, so one that is quick is not either.
     private static let interruptTimeout = DispatchTimeInterval.seconds(1)

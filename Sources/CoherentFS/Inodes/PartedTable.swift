@@ -1,6 +1,6 @@
 /// A hash table for as many keys as may come: no step takes long because there are many, and it shrinks when they go.
 ///
-/// A dictionary of a million keys stops everybody while it grows, and keeps the room that it once had.
+/// A dictionary of a million keys stops all threads while it grows, and keeps the room that it once had.
 struct PartedTable<Key: Hashable, Value> {
     private var parts: [[Key: Value]] = [[:]]
     /// How many keys there are.

@@ -42,7 +42,7 @@ final class TreeCache: Sendable {
 
     /// An inode whose writes take long, while it is open.
     ///
-    /// The kernel holds an inode's lock for as long as a write to it is unanswered, and whoever waits for that lock cannot
+    /// The kernel holds an inode's lock for as long as a write to it is unanswered, and a process that waits for that lock cannot
     /// be killed. So each open of such a file has an inode of its own: one that comes to an inode that is open
     /// is refused once (ESTALE), upon which the kernel looks the name up again and finds another inode.
     private struct Use {
@@ -52,7 +52,7 @@ final class TreeCache: Sendable {
     }
 
     private struct State {
-        /// Modes and owners that somebody gave, by the number of the directory and of what is in it.
+        /// Modes and owners that users gave, by the number of the directory and of what is in it.
         var changes: [InodeNumber: [InodeNumber: TreeChange]] = [:]
         var byKey = PartedTable<Key, Entry>()
         var keys = PartedTable<InodeNumber, Key>()
@@ -63,12 +63,12 @@ final class TreeCache: Sendable {
         /// Those of them whose count the kernel is to forget.
         var outdated: Set<InodeNumber> = []
         var uses: [InodeNumber: Use] = [:]
-        /// Names at which somebody was refused. From then on each lookup finds an inode of its own, for nobody is to
-        /// be refused twice.
+        /// Names at which a program was refused. From then on each lookup finds an inode of its own, so that no program is
+        /// refused twice.
         var contended: Set<Key> = []
     }
 
-    /// A tree whose files belong to whoever mounts.
+    /// A tree whose files belong to the user who mounts.
     init(services: Services) {
         self.services = services
     }
@@ -135,7 +135,7 @@ final class TreeCache: Sendable {
 
     /// A number for a name that is the same at every lookup, apart from those that are counted up.
     ///
-    /// `Hasher` is seeded at random for each process: nobody can choose names of which one has the number of another.
+    /// `Hasher` is seeded at random for each process: no user can choose names of which one has the number of another.
     static func number(of name: FileName, in parent: InodeNumber) -> InodeNumber {
         var hasher = Hasher()
         hasher.combine(parent)
@@ -153,7 +153,7 @@ final class TreeCache: Sendable {
         state.withLock { $0.keys[inode.number]?.parent }.flatMap { services.inodes[$0] }
     }
 
-    /// What somebody changed of the attributes of an inode; nil for nothing.
+    /// What users changed of the attributes of an inode; nil for nothing.
     func change(of number: InodeNumber, in group: InodeNumber) -> TreeChange? {
         state.withLock { $0.changes.isEmpty ? nil : $0.changes[group]?[number] }
     }
@@ -251,7 +251,7 @@ final class TreeCache: Sendable {
         }
     }
 
-    /// Forgets every inode: nobody asks any more.
+    /// Forgets every inode: there are no more requests.
     func removeAll() {
         // Released outside the lock.
         let gone = state.withLock { state in

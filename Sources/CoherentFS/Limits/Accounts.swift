@@ -14,7 +14,7 @@ struct Charges {
     /// Who pinned it, and how many bytes of it; nil while it is not pinned.
     var pin: Pin?
 
-    /// As of shmctl(2), SHM_LOCK: it is of whoever pinned it, whose the file may never have been.
+    /// As of shmctl(2), SHM_LOCK: it counts for the user who pinned it, who need not own the file.
     struct Pin {
         var user: UInt32
         var bytes: UInt64
@@ -28,7 +28,7 @@ final class Accounts: Sendable {
     let pinned: Quota
     let mirrors: Quota
     let mirrorCalls: Quota
-    /// The shares of coherent nodes of those who have buffers; nil where everybody may have all.
+    /// The shares of coherent nodes of users with buffers; nil where every user may have all.
     let frames: FrameShares?
 
     /// - Parameter memory: bytes of the machine, of which a share may be pinned where nothing else limits that.
@@ -47,7 +47,7 @@ final class Accounts: Sendable {
             exceeded: .resourceTemporarilyUnavailable, hasExemptions: false)
     }
 
-    /// Charges a pin of bytes to whoever asks for it, or more bytes of one that is there.
+    /// Charges a pin of bytes to the user who asks for it, or more bytes of one that is there.
     ///
     /// - Throws: `refusal` where it is more than the task may lock (RLIMIT_MEMLOCK), EAGAIN as mmap(2) with MAP_LOCKED has it
     ///   unless another error is given; EDQUOT and ENOSPC where it is more than the user, or all, may pin.
@@ -95,7 +95,7 @@ final class Accounts: Sendable {
         charges.isDirect = false
     }
 
-    /// What the file takes is somebody else's from now on. EDQUOT where that one has too much then.
+    /// What the file takes is another user's from now on. EDQUOT where that one has too much then.
     func chown(_ charges: inout Charges, to user: UInt32, by task: Int32) throws(Errno) {
         if charges.isDirect { try direct.transfer(from: charges.owner, to: user, by: task) }
         charges.owner = user

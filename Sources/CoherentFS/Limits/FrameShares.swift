@@ -10,7 +10,7 @@ final class FrameShares: Sendable {
 
     private struct State {
         var byUser: [UInt32: WeakShare] = [:]
-        /// From how many on those are taken out of whom nobody has a buffer any more.
+        /// From how many on the shares of users without buffers are taken out.
         var many = 64
     }
 
@@ -20,7 +20,7 @@ final class FrameShares: Sendable {
     /// - Parameter percent: what one user may have of each coherent node.
     init(percent: UInt64) { self.percent = percent }
 
-    /// The share of a user, which lasts as long as somebody keeps it; nil for root and whoever mounts, who may have everything.
+    /// The share of a user, which lasts as long as it is referred to; nil for root and the user who mounts, who may have everything.
     subscript(user: UInt32) -> FrameShare? {
         guard user != 0, user != owner.uid else { return nil }
         return state.withLock { state in

@@ -38,7 +38,7 @@ final class Quota: Sendable {
         self.hasExemptions = hasExemptions
     }
 
-    /// Whether a task may take more than a user's share: whoever mounts, root, and who has CAP_SYS_RESOURCE, as of disk quotas.
+    /// Whether a task may take more than a user's share: the user who mounts, root, and tasks with CAP_SYS_RESOURCE, as of disk quotas.
     static func isExempt(user: UInt32?, task: Int32) -> Bool {
         if user == owner.uid { return true }
         guard let credentials = Credentials(task: task) else { return false }
@@ -80,7 +80,7 @@ final class Quota: Sendable {
         state.withLock { state in
             let own = state.byUser[user, default: 0]
             assert(own >= amount, "more is released than was charged")
-            // A wrong count is no reason to end everybody's mount.
+            // A wrong count is no reason to end the mount for all users.
             let amount = min(own, amount)
             state.total -= amount
             state.byUser[user] = own == amount ? nil : own - amount

@@ -13,20 +13,20 @@ public final class BackingFile: @unchecked Sendable {
 
     /// The file, for mapping it. Only this class changes its size and pages.
     public let descriptor: FileDescriptor
-    /// nil for a file whose withheld pages the host lets everybody touch.
+    /// nil for a file whose withheld pages the host lets programs touch.
     private let tmpfs: PrivateTmpfs?
     /// Bytes.
     private(set) var size: UInt64 = 0
     private var base: UnsafeMutableRawPointer?
     private var capacity = 0
-    /// Pages that nobody can touch.
+    /// Pages that no program can touch.
     var withheld = RangeSet<UInt64>()
     private var isHuge: Bool
     /// Whether every page that is not withheld has a block.
     var isFull = false
     /// The file's mtime, as it was known last.
     private var knownTime = timespec()
-    /// When a program stored through a mapping, of which nobody has been told.
+    /// When a program stored through a mapping, as far as that was not yet reported.
     private var storeTime: timespec?
 
     /// A file without bytes, on a tmpfs of its own.
@@ -150,7 +150,7 @@ public final class BackingFile: @unchecked Sendable {
             }
         } else {
             withheld.remove(contentsOf: Page.count(of: newSize)..<UInt64.max)
-            // What is still in use, for somebody else holds on to it, goes later.
+            // What is still in use, for another part of the host holds it, goes later.
             try? setLimit(limit)
         }
     }
@@ -160,7 +160,7 @@ public final class BackingFile: @unchecked Sendable {
         do throws(Errno) {
             try setLimit(pages)
         } catch .invalidArgument {
-            // What somebody else holds on to still counts, and the limit is as high as that.
+            // What another part of the host holds still counts, and the limit is as high as that.
         }
     }
 

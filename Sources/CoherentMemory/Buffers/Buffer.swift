@@ -41,7 +41,7 @@ public final class Buffer: Sendable, Identifiable {
         let isDevice: Bool
         /// What its pages are made of.
         var storage = BufferStorage.paged(.never)
-        /// Whether somebody chose how huge its pages are.
+        /// Whether a user chose how huge its pages are.
         var isHugeChosen = false
         var counters = BufferCounters()
         var migrations = Migrations()
@@ -83,9 +83,9 @@ public final class Buffer: Sendable, Identifiable {
     /// Held by a migration while it moves a batch, so that two never wait for the same page;
     /// they take turns, so that a long one does not keep out a short one.
     let migrationTurn = FairSemaphore()
-    /// Held from when pages are noted as no longer cached until the page cache has given them up, by devices and by whoever
-    /// moves or watches pages that stay; only the pages noted are asked for. No device maps them meanwhile, and only reads
-    /// of pages that devices map are held back: so nobody who holds this waits for a device.
+    /// Held from when pages are noted as no longer cached until the page cache has given them up, by devices and by threads that
+    /// move or watch pages that stay; only the pages noted are asked for. No device maps them meanwhile, and only reads
+    /// of pages that devices map are held back: so no thread that holds this waits for a device.
     let unmapTurn = FairSemaphore()
 
     init(id: UInt64, tables: TablePool, policy: MemoryPolicy, effective: EffectivePolicy, fixedSize: UInt64?) {

@@ -119,7 +119,7 @@ extension Buffer.State {
         return wanted
     }
 
-    /// Takes pages of a direct buffer away from everybody, with what they held; does nothing to a tracked one. The caller holds
+    /// Takes pages of a direct buffer away from all programs, with what they held; does nothing to a tracked one. The caller holds
     /// the buffer's lock, and sees to the frames.
     private func withhold(_ pages: Range<UInt64>) {
         guard let backing else { return }
@@ -132,7 +132,7 @@ extension Buffer.State {
         }
     }
 
-    /// Has pages of one unit of 512 fail, as ``PageSet/poison(_:filter:as:into:)`` says; of a direct buffer nobody can touch them
+    /// Has pages of one unit of 512 fail, as ``PageSet/poison(_:filter:as:into:)`` says; no program can touch those of a direct buffer
     /// any more. The caller invalidates them afterwards, whether they seemed cached or not: a migration may just be taking them
     /// out of the cache.
     ///

@@ -7,7 +7,7 @@ enum Discarded {
     case all
     /// Pages that were neither handed out nor stored to.
     case untouched
-    /// Those of a node, by its span, that read as zeros and that nobody has cached.
+    /// Those of a node, by its span, that read as zeros and that are not cached.
     case zeros(on: NodeSpan)
 
     /// Whether the page of an entry goes.
@@ -44,7 +44,7 @@ extension Memory {
         return count
     }
 
-    /// Takes all that a device's own memory holds away, with its file: whoever still maps that gets SIGBUS.
+    /// Takes all that a device's own memory holds away, with its file: a program that still maps that gets SIGBUS.
     func discardAll(of buffer: Buffer) {
         invalidate(buffer, pages: 0..<Page.count(of: buffer.size))
         buffer.state.withLock { state in

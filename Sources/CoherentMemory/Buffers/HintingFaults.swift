@@ -10,9 +10,9 @@ struct MisplacedPage {
     var target: Int
 }
 
-/// Hinting faults, and the pages that they find misplaced until somebody moves them (do_numa_page() of mm/memory.c).
+/// Hinting faults, and the pages that they find misplaced until they are moved (do_numa_page() of mm/memory.c).
 final class HintingFaults: Sendable {
-    /// More wait for nobody: what does not fit is found again.
+    /// No more are kept: what does not fit is found again.
     private static let capacity = 16384
 
     let settings = Mutex(BalancingSettings())

@@ -36,7 +36,7 @@ extension Memory {
                     unsafe runs.add(tables.place(of: slot), node)
                     let leaf = unsafe tables.slot(of: slot).table
                     guard leaves.last != leaf else { return }
-                    // Nobody else's until the host is done with it.
+                    // No other owner gets it until the host is done with it.
                     tables.beginReading(leaf)
                     tables.setHome(.mixed, of: leaf)
                     leaves.append(leaf)

@@ -16,7 +16,7 @@ public protocol MappingInvalidator: Sendable {
     func writeBack(_ buffer: Buffer, pages: Range<UInt64>, next: Range<UInt64>)
 
     /// The use of pages of a program's own memory, which is in no page cache, since it was asked for last. Waits a short time
-    /// at most. Nil if nobody knows.
+    /// at most. Nil if it is not known.
     ///
     /// - Parameters:
     ///   - space: the address space.
@@ -60,8 +60,8 @@ extension Memory {
         invalidator.withLock { $0 }?.use(of: space, pages: pages)
     }
 
-    /// Pages written back at once: 4 MiB, so that getting ready costs little, and whoever else waits for the workers does so
-    /// only shortly.
+    /// Pages written back at once: 4 MiB, so that getting ready costs little, and other requests wait for the workers
+    /// for a short time.
     private static let window: UInt64 = 1024
     /// From how many pages on that may be in the page cache it pays.
     static let worthwhile = 32
@@ -90,7 +90,7 @@ extension Memory {
         return window.upperBound
     }
 
-    /// Takes what the page cache has of some pages out of it; false where somebody brings it back again and again. The
+    /// Takes what the page cache has of some pages out of it; false where programs bring it back again and again. The
     /// caller holds the buffer's migration turn.
     func empty(_ buffer: Buffer, pages: Range<UInt64>) -> Bool {
         for _ in 0..<3 {

@@ -126,7 +126,7 @@ extension Buffer {
         if list.runs.count > enough { list.runs.removeLast(list.runs.count - enough) }
     }
 
-    /// The pages of a part of a direct buffer that somebody touched.
+    /// The pages of a part of a direct buffer that were touched.
     private func touchedPages(in pages: Range<UInt64>) -> RangeSet<UInt64>.Ranges {
         state.withLock { state in
             var touched = RangeSet<UInt64>()

@@ -101,7 +101,7 @@ extension Buffer.State {
                     return shortage == .prefix && end > pages.lowerBound ? .success(end) : .failure(got.shortage)
                 }
             }
-            // Frames come in as many runs as the node has them in, which is nobody's concern.
+            // Frames come in as many runs as the node has them in.
             var placed: PlacedRun?
             defer {
                 if let placed {

@@ -65,7 +65,7 @@ extension Tracer {
                 value: UInt64(error.rawValue), other: request.word(for: pages)))
     }
 
-    /// Records that there were no frames for all pages of a touch, so that whoever touched asks for fewer.
+    /// Records that there were no frames for all pages of a touch, so that the request is repeated for fewer.
     func noteRetried(_ request: TouchRequest, of buffer: UInt64, _ origin: Origin) {
         guard isEnabled(.touchRetried) else { return }
         var request = request
@@ -101,7 +101,7 @@ extension Tracer {
                 count: UInt64(pages.count)))
     }
 
-    /// Records that pages left their buffer because somebody wanted that.
+    /// Records that pages left their buffer on request.
     func noteFreed(_ pages: Range<UInt64>, of buffer: UInt64, byReclaim: Bool = false, flags: TraceEvent.Flags = []) {
         guard isEnabled(.pagesFreed), !pages.isEmpty else { return }
         record(

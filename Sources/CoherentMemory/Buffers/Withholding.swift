@@ -7,12 +7,12 @@ extension BackingFile {
     /// How often what others undo by touching a page is done again.
     private static let attempts = 64
 
-    /// Takes pages away from everybody: what they held is gone, and touching one is SIGBUS in every mapping, without
-    /// anybody having to see the touch.
+    /// Takes pages away from all programs: what they held is gone, and touching one is SIGBUS in every mapping, although
+    /// the daemon does not see the touch.
     ///
     /// The file gets all its other blocks, loses these, and its tmpfs gets a limit that leaves none for them.
     ///
-    /// - Throws: ENOSPC where the host has not the memory for all of the file; EBUSY where the host cannot give a page up, as a part of a huge page that somebody holds pinned: what the
+    /// - Throws: ENOSPC where the host has not the memory for all of the file; EBUSY where the host cannot give a page up, as a part of a huge page that is pinned: what the
     ///   pages held may be gone all the same.
     func withhold(_ pages: Range<UInt64>) throws(Errno) {
         let new = RangeSet(pages.clamped(to: 0..<Page.count(of: size))).subtracting(withheld)
@@ -23,7 +23,7 @@ extension BackingFile {
             punch(new)
             for _ in 0..<Self.attempts {
                 if try applyLimit() { return }
-                // Somebody touched one, and had it back as zeros.
+                // A program touched one, and had it back as zeros.
                 punch(withheld)
             }
             withheld.subtract(new)
@@ -48,7 +48,7 @@ extension BackingFile {
 
     /// Sees to it that bytes of pages that are not withheld can be touched by this process.
     ///
-    /// Whoever maps the file may punch holes into it (MADV_REMOVE), and have pages that are withheld take the blocks.
+    /// A program that maps the file may punch holes into it (MADV_REMOVE), so that pages that are withheld take the blocks.
     ///
     /// - Throws: ENOSPC where the host has no memory for them.
     func claim(_ bytes: Range<UInt64>) throws(Errno) {

@@ -9,7 +9,7 @@ extension Buffer.State {
         if let backing { return try unsafe storeDirect(bytes, at: offset, backing) }
         var end = offset + UInt64(bytes.count)
         if !isGrowing {
-            // Bytes behind the end have nowhere to go, and nobody waits for them.
+            // Bytes behind the end have nowhere to go, and no program waits for them.
             guard offset < size else { return bytes.count }
             end = min(end, size)
         }

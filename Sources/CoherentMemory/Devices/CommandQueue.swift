@@ -132,7 +132,7 @@ public final class CommandQueue: Sendable {
     private func begin(_ state: inout State) -> Bool {
         guard !state.isRunning, !state.waiting.isEmpty else { return false }
         state.isRunning = true
-        // Under the lock: whoever waits for the queue to be idle must not come between.
+        // Under the lock: a thread that waits for the queue to be idle must not come between.
         work.enter()
         return true
     }

@@ -39,7 +39,7 @@ public final class ErrorModel: Sendable {
         var counts = ErrorCounts()
         /// Corrected errors of each page, by its place in the node.
         var corrected: [Int: UInt64] = [:]
-        /// Whether somebody runs the model.
+        /// Whether a thread runs the model.
         var isRunning = false
     }
 

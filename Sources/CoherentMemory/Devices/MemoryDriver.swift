@@ -10,7 +10,7 @@ public enum MemoryDriver: String, Sendable, Hashable, CaseIterable {
 }
 
 extension Device {
-    /// The driver of the memory; nil while it has none, and then nobody has the memory.
+    /// The driver of the memory; nil while it has none, and the memory is out of use.
     public var driver: MemoryDriver? { node.zone.withLock { node.driver($0) } }
 }
 

@@ -27,7 +27,7 @@ public struct PageFailure: Sendable, Hashable {
     public var offset: UInt64 = 0
     /// The number of errors.
     public var count: UInt64 = 1
-    /// Whether somebody asked for a page of a buffer, and not for an address.
+    /// Whether the request was for a page of a buffer, and not for an address.
     var isByPage = false
 }
 

@@ -32,7 +32,7 @@ extension Buffer.State {
     ///   let go of.
     /// - Throws: EFAULT behind the end of the buffer; EIO where the memory of the first page failed; ENOMEM where a page can get
     ///   no frame; EPERM where the task may not use those there are; EOPNOTSUPP for exclusive access to a direct buffer, which
-    ///   programs map past everybody.
+    ///   programs map past the page cache.
     mutating func resolve(
         _ bytes: Range<UInt64>, in memory: Memory, for actor: DeviceActor, into pieces: inout Pieces
     ) throws(Errno) {
@@ -45,7 +45,7 @@ extension Buffer.State {
         }
         var range = bytes.lowerBound >> Page.shift..<Page.count(of: bytes.upperBound)
         if let withheld = backing?.firstWithheld(from: bytes.lowerBound), withheld < bytes.upperBound {
-            // Touching it is SIGBUS for everybody.
+            // Touching it is SIGBUS in every process.
             guard withheld >> Page.shift > range.lowerBound else { throw .ioError }
             range = range.lowerBound..<withheld >> Page.shift
         }

@@ -21,7 +21,7 @@ extension Failures {
         let node = device.node
         let wasPresent = node.zone.withLock { zone in
             guard node.isPresent else { return false }
-            // From here on nobody gets a frame of the node, and nobody finds it.
+            // From here on no page gets a frame of the node, and no lookup finds it.
             for block in zone.presentBlocks { events.note(.blockRemoved(nodes.number(ofBlock: block, of: node))) }
             node.reincarnate()
             events.note(.nodeRemoved(node.id))
@@ -150,7 +150,7 @@ extension Failures {
         }
     }
 
-    /// What was poisoned on a node that is gone is as lost as the rest: nobody can clear it any more.
+    /// What was poisoned on a node that is gone is as lost as the rest: it cannot be cleared any more.
     private func mark(_ pages: Range<UInt64>, on node: Node, in state: borrowing Buffer.State) {
         unsafe state.pages.forEachMarker(in: pages) { _, slot in
             let entry = PageTableEntry(rawValue: unsafe slot.pointee)
@@ -166,7 +166,7 @@ extension Failures {
 }
 
 extension Zone {
-    /// Takes all blocks away at once, in whatever state they are. Nobody has a frame any more.
+    /// Takes all blocks away at once, in whatever state they are. No frame has an owner any more.
     mutating func vanish(table: FrameTable) {
         assert(allocated == 0 && pool.usage.used == 0)
         while let unit = pool.dissolve() { freeHugePage(unit, table: table) }

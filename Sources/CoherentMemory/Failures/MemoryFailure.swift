@@ -42,7 +42,7 @@ extension Failures {
             do throws(Errno) {
                 try poison(address: entry.pfn << Page.shift, isByPage: true, isCancelled: isCancelled)
             } catch .hardwarePoisoned {
-                // Somebody was faster.
+                // Another thread was faster.
             } catch .noSuchAddressOrDevice {
                 // It has gone with its node.
             }
@@ -80,7 +80,7 @@ extension Failures {
         }
     }
 
-    /// Takes a frame that failed from whoever has it; nil where it came back by itself.
+    /// Takes a frame that failed from its owner; nil where it came back by itself.
     private func takeAway(
         _ pfn: PFN, of node: Node, isCancelled: () -> Bool
     ) throws(Errno) -> (Buffer, Range<UInt64>)? {

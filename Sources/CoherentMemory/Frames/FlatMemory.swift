@@ -8,7 +8,7 @@ import SystemPackage
 /// The simulation's tables are as large as the largest machine needs; the host backs only what is used.
 @safe
 struct FlatMemory<Element: BitwiseCopyable>: ~Copyable, @unchecked Sendable {
-    // Sendable because it is only an address: whoever shares it brings the lock.
+    // Sendable because it is only an address: its owner brings the lock.
     let base: UnsafeMutablePointer<Element>
     let count: Int
 

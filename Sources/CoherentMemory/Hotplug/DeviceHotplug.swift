@@ -23,7 +23,7 @@ extension Hotplug {
                 do throws(Errno) {
                     try offline(block, account: account, isCancelled: isCancelled)
                 } catch .invalidArgument {
-                    // Somebody else was faster.
+                    // Another thread was faster.
                 }
             }
         }
@@ -66,7 +66,7 @@ extension Hotplug {
         }
         events.announce(.blockAdded(block.number))
         let type = autoOnline.withLock { $0 }
-        // Somebody may have been faster, and a device's memory is never in the ordinary zone.
+        // Another thread may have been faster, and a device's memory is never in the ordinary zone.
         if type != .offline { try? online(block, as: type) }
     }
 
@@ -154,7 +154,7 @@ extension Hotplug {
         guard isRestored else { return }
         events.announce(.nodeAdded(node.id))
         let type = autoOnline.withLock { $0 }
-        // Whoever is faster decides.
+        // The fastest thread decides.
         if type != .offline { try? online(device, as: type) }
     }
 }

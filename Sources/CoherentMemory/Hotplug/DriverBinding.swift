@@ -43,7 +43,7 @@ extension Hotplug {
         }
         events.announce(.bound(device: device.name, driver))
         let type = autoOnline.withLock { $0 }
-        // Whoever is faster decides.
+        // The fastest thread decides.
         if driver == .kmem, type != .offline { try? online(device, as: type) }
     }
 

@@ -104,7 +104,7 @@ extension Machine {
         let strays = memory.tables.storage.strayPages { place in
             !places.contains(place) && !memory.tables.hasZeros(UInt32(place >> PageStorage.tableShift))
         }
-        try require(strays == 0, "\(strays) pages of the storage are nobody's")
+        try require(strays == 0, "\(strays) pages of the storage have no owner")
         for node in nodes {
             try require(
                 node.counters.cached.load(ordering: .relaxed) == cached[node.index], "node \(node.id): cached pages")
@@ -211,7 +211,7 @@ extension Buffer.State {
 }
 
 extension Node {
-    /// The share's free frames are nobody's, in blocks that are online, and in the longest runs that they make up.
+    /// The share's free frames have no owner, in blocks that are online, and in the longest runs that they make up.
     private func checkShare(_ zone: borrowing Zone, mapped: [Int: UInt32]) -> String? {
         let share = zone.share
         var problem: String?
@@ -231,7 +231,7 @@ extension Node {
         return problem
     }
 
-    /// Frames that failed are nobody's.
+    /// Frames that failed have no owner.
     private func checkFailures(_ zone: borrowing Zone, mapped: [Int: UInt32]) -> String? {
         var problem: String?
         var retired = 0
@@ -272,7 +272,7 @@ extension Node {
             reserved += 1
             for frame in unit * HugePage.frames..<(unit + 1) * HugePage.frames
             where mapped[frame] != nil || frames.owner(of: frame) != FrameTable.pooled {
-                problem = "frame \(frame) is reserved and somebody's"
+                problem = "frame \(frame) is reserved and has an owner"
             }
         }
         if pooled != pool.total || reserved != pool.free || pool.surplus > pool.total { problem = "\(pool) is wrong" }

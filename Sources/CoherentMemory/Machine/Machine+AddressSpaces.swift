@@ -123,7 +123,7 @@ extension Machine {
     /// Gives a new address space what another one has: its policies, and for each page a frame of its own, on the same node as far as that
     /// has one, else by distance (dup_mmap()).
     ///
-    /// The copy of Linux is made page by page, at the first store to each; nobody sees that here, so that all are counted at once, until
+    /// The copy of Linux is made page by page, at the first store to each; that is not seen here, so that all are counted at once, until
     /// ``share(_:bytes:with:)`` tells what was not stored to. A page for which there is no frame is left without one.
     ///
     /// - Returns: how many pages were left without a frame.
@@ -154,7 +154,7 @@ extension Machine {
     ///
     /// - Parameters:
     ///   - space: the younger address space.
-    ///   - bytes: whole pages, which nobody has stored to since the fork.
+    ///   - bytes: whole pages, to which no program has stored since the fork.
     ///   - elder: the older one.
     public func share(_ space: Buffer, bytes: Range<UInt64>, with elder: Buffer) {
         forEachStretch(of: elder, bytes: bytes) { pages, _ in memory.discard(space, pages: pages) }

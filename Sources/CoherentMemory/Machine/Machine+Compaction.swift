@@ -20,7 +20,7 @@ extension Machine {
         while source < target {
             let unit = units[source].unit
             source += 1
-            // Nobody shall get a frame of the unit while it is emptied.
+            // No page may get a frame of the unit while it is emptied.
             let held = node.take(in: unit, limit: HugePage.frames)
             defer { for run in held { node.release(run) } }
             let free = held.reduce(0) { $0 + $1.count }

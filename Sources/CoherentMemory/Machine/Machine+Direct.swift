@@ -79,7 +79,7 @@ extension Machine {
             try allocate(buffer, bytes: old..<size, keepsSize: true, origin: origin)
             memory.placeOnHost(old >> Page.shift..<Page.count(of: size), of: buffer, moving: false)
             let isDone = try buffer.state.withLock { state throws(Errno) in
-                // Somebody may have made it shorter, and freed what was just taken.
+                // Another thread may have made it shorter, and freed what was just taken.
                 guard state.size >= old else { return false }
                 guard size > state.size else { return true }
                 try state.backing?.resize(to: size)

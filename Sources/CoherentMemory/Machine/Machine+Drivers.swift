@@ -1,7 +1,7 @@
 import SystemPackage
 
 extension Machine {
-    /// Takes the memory of a device from its driver: its memory blocks disappear, and nobody has the memory until another
+    /// Takes the memory of a device from its driver: its memory blocks disappear, and the memory is out of use until another
     /// driver gets it.
     ///
     /// - Throws: ENODEV unless this is the driver, or if the device is gone; EBUSY while a block is online, or while the

@@ -22,7 +22,7 @@ extension Machine {
         guard hasChanged else { return }
         trace.note(.pinned, of: buffer, isPinned ? 1 : 0)
         memory.pinned.withLock { pinned in
-            // In the order of the buffer's state, whoever else sets it.
+            // In the order of the buffer's state, which other threads set, too.
             if buffer.isPinned { pinned.insert(buffer.id) } else { pinned.remove(buffer.id) }
         }
         guard isPinned else { return }

@@ -24,7 +24,7 @@ extension Machine {
         trace.notePolicy(policy, of: buffer.id, pages: nil, by: task)
     }
 
-    /// Checks that a task, 0 for nobody in particular, may name the nodes of a policy.
+    /// Checks that a task, 0 for none in particular, may name the nodes of a policy.
     func checkAccess(to policy: MemoryPolicy, by task: Int32) throws(Errno) {
         try checkAccess(
             to: policy, by: task,

@@ -25,7 +25,7 @@ extension Machine {
     ///   - policy: the new policy.
     ///   - buffer: the buffer.
     ///   - bytes: widened to whole pages; the buffer need not be that long.
-    ///   - task: who sets it, 0 for nobody in particular.
+    ///   - task: the task that sets it, 0 for none in particular.
     /// - Throws: EPERM for a device's memory, which is always bound to its node, and for a restricted node that the task
     ///   may not use; EINVAL for a node without memory or no bytes; ENOMEM where the buffer has too many parts.
     public func setPolicy(

@@ -130,6 +130,6 @@ extension Machine {
         return replayTime + seconds * 1_000_000_000 + attoseconds / 1_000_000_000
     }
 
-    /// How long whoever reclaims waits for the use of pages, in nanoseconds.
+    /// How long reclaim waits for the use of pages, in nanoseconds.
     package static var reuseTime: Int64 { Reclaimer.reuseTime.components.attoseconds / 1_000_000_000 }
 }

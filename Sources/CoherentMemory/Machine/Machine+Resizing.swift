@@ -23,7 +23,7 @@ extension Machine {
         let shrinks = try buffer.state.withLock { state throws(Errno) in
             guard state.contiguous == nil || size == state.size else { throw .notPermitted }
             guard state.huge != .pool || size % HugePage.size == 0 else { throw .invalidArgument }
-            // Somebody else made a direct one shorter meanwhile: their size came last.
+            // Another thread made a direct one shorter meanwhile: its size came last.
             if state.backing != nil, size > state.size { return false }
             defer { state.size = size }
             guard size < state.size else { return false }

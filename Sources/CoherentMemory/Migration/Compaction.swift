@@ -18,7 +18,7 @@ extension Mover {
             } catch .interrupted {
                 throw .interrupted
             } catch {
-                // More pages than there were, for somebody was faster; or they are pinned.
+                // More pages than there were, for another thread was faster; or they are pinned.
             }
         }
         return moved

@@ -3,7 +3,7 @@ import LinuxSupport
 import SystemPackage
 
 extension Mover {
-    /// How often pages that somebody brings back into the page cache are taken out again.
+    /// How often pages that programs bring back into the page cache are taken out again.
     private static let attempts = 8
 
     /// Takes pages that are about to move out of the page cache, and holds touches of them back until ``releaseHold(of:)``.
@@ -11,7 +11,7 @@ extension Mover {
     /// Called with the buffer's migration turn, by a thread that the page cache does not wait for. Reads are held back only
     /// once no invalidation of theirs is under way: that waits for the lock of a page, which the kernel holds for a read. What has
     /// left the page cache is held back while the rest still leaves it, or a program that touches all pages again and again would
-    /// always have some of them back. Of a direct buffer nobody is held back.
+    /// always have some of them back. No touch of a direct buffer is held back.
     func holdBack(_ pages: Range<UInt64>, of buffer: Buffer, filter: PageFilter) {
         guard !buffer.isDirect else { return }
         buffer.unmapTurn.withLock { _ in
@@ -41,7 +41,7 @@ extension Mover {
         for waiter in waiters { waiter() }
     }
 
-    /// How long, in milliseconds, somebody who waits for devices may not notice that nobody wants the move any more.
+    /// How long, in milliseconds, a wait for devices may last after the move was cancelled.
     private static let pollInterval = 10
 
     /// Takes pages that are about to move away from devices, and waits until these have let go; but for pages of a command

@@ -176,7 +176,7 @@ final class Mover: Sendable {
         do throws(Errno) {
             try recall(pages, of: buffer, moving: filter, isCancelled: isCancelled)
         } catch {
-            // Whoever chose the pages may have marked them.
+            // The caller, which chose the pages, may have marked them.
             leave(pages, of: buffer, filter: filter)
             throw error
         }
@@ -216,7 +216,7 @@ extension MoverUser {
 }
 
 extension NodeMap {
-    /// The nodes to whose shares contiguous buffers of a node may be drained, the nearest first: those that whoever named the
+    /// The nodes to whose shares contiguous buffers of a node may be drained, the nearest first: those that the request which named the
     /// one may name.
     func contiguousTargets(beside node: Node) -> [Node] {
         byDistance(from: node).filter {

@@ -58,7 +58,7 @@ extension Mover {
             if selection.count > 0 { return selection }
             outcome.failed += stuck
             outcome.pinned += stuck
-            // Whoever chose the pages may have marked them.
+            // The caller, which chose the pages, may have marked them.
             if stuck > 0 { state.pages.putBack(pages, filter: filter) }
             return nil
         }

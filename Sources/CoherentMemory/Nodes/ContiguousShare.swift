@@ -10,7 +10,7 @@ public struct ContiguousUsage: Sendable, Hashable {
 
 /// The frames of a node set aside for buffers that want them contiguous: the last of those it begins with (struct cma).
 ///
-/// Nobody else ever gets one, so that a run is to be had at once, without anything being moved. The node's lock guards
+/// No other page ever gets one, so that a run is to be had at once, without anything being moved. The node's lock guards
 /// it. Free frames have no owner, as those of the allocator.
 struct ContiguousShare {
     /// What runs are aligned to at most: as Linux's CONFIG_CMA_ALIGNMENT, 2^8 pages.

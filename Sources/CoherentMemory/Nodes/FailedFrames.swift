@@ -13,12 +13,12 @@ public enum FailureReason: String, Sendable, Hashable, CaseIterable {
     var isPoison: Bool { self != .offlined }
 }
 
-/// The frames of one node that failed (PG_hwpoison), whether somebody still has them or they are out of use. The node's
+/// The frames of one node that failed (PG_hwpoison), whether they still have owners or are out of use. The node's
 /// lock guards them.
 struct FailedFrames {
     struct Record {
         var reason: FailureReason
-        /// Whether the frame is nobody's; else it is on its way out of use.
+        /// Whether the frame has no owner; else it is on its way out of use.
         var isRetired = false
         /// The buffer that had the frame, and the page; 0 for none.
         var buffer: UInt64 = 0
@@ -76,7 +76,7 @@ struct FailedFrames {
     /// The frames of a range that failed.
     func all(in range: Range<Int>) -> [Int] { Array(members(of: range)) }
 
-    /// Those of them that somebody still has.
+    /// Those of them that still have owners.
     func pending(in range: Range<Int>) -> [Int] { members(of: range).filter { records[$0]?.isRetired == false } }
 
     /// How many frames of a range are out of use.

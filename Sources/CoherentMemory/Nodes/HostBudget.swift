@@ -1,8 +1,8 @@
 import LinuxSupport
 import Synchronization
 
-/// How many pages of the machine the host has memory for, where that is less than the machine has: in a memory cgroup, which
-/// ends whoever takes more.
+/// How many pages of the machine the host has memory for, where that is less than the machine has: in a memory cgroup, whose limit
+/// ends a process that takes more.
 ///
 /// Pages that have frames count, whether or not something was stored to them: what is stored through a mapping later comes
 /// without asking.
@@ -23,7 +23,7 @@ final class HostBudget: Sendable {
 
     private func refill(_ pages: Int, _ limit: Int, _ nodes: [Node]) -> Bool {
         turn.withLock { _ in
-            // Somebody else may have counted meanwhile.
+            // Another thread may have counted meanwhile.
             if spend(pages) { return true }
             let used = nodes.reduce(0) { sum, node in
                 let usage = node.usage

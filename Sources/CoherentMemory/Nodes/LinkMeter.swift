@@ -15,7 +15,7 @@ final class LinkMeter: Sendable {
     /// Nanoseconds that the pages read so far take by the model.
     var nanoseconds: UInt64 { time.load(ordering: .relaxed) }
 
-    /// Counts pages of the node that somebody reads.
+    /// Counts pages of the node that are read.
     func countRead(pages: Int) {
         time.wrappingAdd(link.readTime(of: UInt64(pages) << Page.shift), ordering: .relaxed)
     }

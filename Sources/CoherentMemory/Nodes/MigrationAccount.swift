@@ -123,7 +123,7 @@ struct Migrations {
         running.append(account)
     }
 
-    /// One that has ended before anybody knew of it.
+    /// One that ends before a reader can see it.
     mutating func note(_ account: MigrationAccount) { last = account }
 
     mutating func end(_ account: MigrationAccount) { running.removeAll { $0 === account } }

@@ -69,7 +69,7 @@ public final class Node: Sendable {
     let migrations = Mutex(Migrations())
     /// Held while the pool of huge pages is resized.
     let poolTurn = Mutex<Void>(())
-    /// Set while somebody reclaims memory of the node.
+    /// Set while a thread reclaims memory of the node.
     let isReclaiming = Atomic(false)
     /// The frames, in units of 512, at which the scanner goes on (the hand of the clock). Its user has ``isReclaiming``.
     let hand = Atomic(0)
@@ -200,7 +200,7 @@ public final class Node: Sendable {
         let active = counters.active.load(ordering: .relaxed) + activeAnonymous
         let anonymous = counters.anonymous.load(ordering: .relaxed)
         return zone.withLock { zone in
-            // What the driver has is nobody's memory to count.
+            // What the driver has is not counted as memory.
             guard allows(.node), isPresent else {
                 return NodeUsage(
                     present: 0, free: 0, allocated: 0, anonymous: 0, active: 0, activeAnonymous: 0, cached: 0,

@@ -15,7 +15,7 @@ enum FrameCondition {
 }
 
 extension Zone {
-    /// Marks a frame as failed, and takes it out of use if nobody has it (take_page_off_buddy()).
+    /// Marks a frame as failed, and takes it out of use if it has no owner (take_page_off_buddy()).
     mutating func fail(_ frame: Int, _ reason: FailureReason, table: FrameTable) -> FrameCondition {
         if failed[frame] != nil { return .failed }
         let block = frame / framesPerBlock

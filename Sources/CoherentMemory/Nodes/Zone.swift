@@ -25,7 +25,7 @@ struct Zone: ~Copyable {
     var wakeBelow = 0
     /// Frames that only contiguous buffers get, and that the allocator never has.
     var share: ContiguousShare
-    /// Frames that failed, and are nobody's once they come back.
+    /// Frames that failed, and have no owner once they come back.
     var failed = FailedFrames()
     /// Frames of blocks that are not offline (present_pages).
     var present = 0
@@ -70,7 +70,7 @@ struct Zone: ~Copyable {
         blocks += 1
     }
 
-    /// Takes a block away of which nobody has a frame, in whatever state it is (remove_memory_block_devices()).
+    /// Takes a block away of which no frame has an owner, in whatever state it is (remove_memory_block_devices()).
     mutating func vanish(_ block: Int, table: FrameTable) {
         let frames = frames(of: block)
         let part = share.part(of: frames)

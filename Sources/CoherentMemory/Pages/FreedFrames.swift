@@ -1,7 +1,7 @@
 /// Frames on their way back to their nodes, gathered into runs.
 struct FreedFrames: ~Copyable {
     private static let maximumRuns = 256
-    /// 32 MiB: giving more back at once would keep whoever waits for a frame waiting.
+    /// 32 MiB: giving more back at once would delay the threads that wait for a frame.
     private static let maximumFrames = 8192
     private(set) var runs: [FrameRun] = []
     private var count = 0

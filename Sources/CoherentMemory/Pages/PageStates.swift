@@ -37,7 +37,7 @@ extension PageSet {
         tally.count(count, from: first, of: node)
     }
 
-    /// Takes pages out of a leaf: their frames are nobody's, and are free once `freed` is released, and no device that maps
+    /// Takes pages out of a leaf: their frames have no owner, and are free once `freed` is released, and no device that maps
     /// them does so any more.
     ///
     /// - Parameter takes: which pages go; gets markers, too.

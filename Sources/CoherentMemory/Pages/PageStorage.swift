@@ -12,7 +12,7 @@ import SystemPackage
 /// The file is mapped in segments, as far as it was ever in use.
 @safe
 final class PageStorage: @unchecked Sendable {
-    // Sendable: a segment is mapped under the lock of the table pool before anybody gets a table in it, and stays; the bytes
+    // Sendable: a segment is mapped under the lock of the table pool before a buffer gets a table in it, and stays; the bytes
     // are guarded by the locks of the buffers.
 
     /// The base-2 logarithm of the bytes of a table's pages.
@@ -97,7 +97,7 @@ final class PageStorage: @unchecked Sendable {
         unsafe memcpy(target, source, bytes.count)
     }
 
-    /// Makes pages holes again: zeros to whoever gets their place next, and nothing to the host.
+    /// Makes pages holes again: zeros for the next owner of their place, and nothing to the host.
     func punch(_ places: Range<UInt64>) {
         let result = fallocate(
             descriptor.rawValue, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off_t(places.lowerBound),

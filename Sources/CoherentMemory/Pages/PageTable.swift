@@ -164,7 +164,7 @@ struct PageTable: ~Copyable {
     }
 
     /// Takes entries of one leaf out, with what their pages held, and frees the tables that this leaves empty. `body` gets
-    /// each one and says whether it goes. Whoever calls this calls ``TablePool/punchEmptied()`` when the lock is free.
+    /// each one and says whether it goes. The caller calls ``TablePool/punchEmptied()`` when the lock is free.
     mutating func remove(_ pages: Range<UInt64>, leaf: UInt32, _ body: (UInt64, PageTableEntry) -> Bool) {
         let entries = unsafe pool.entries(of: leaf)
         var written: UInt64 = 0
@@ -177,7 +177,7 @@ struct PageTable: ~Copyable {
             unsafe entries[slot] = 0
             pool.addCount(-1, to: leaf)
         }
-        // All of a table's pages are punched when it is nobody's; those of one that lives at once.
+        // All of a table's pages are punched when it has no owner; those of a table in use at once.
         if written != 0, pool.count(of: leaf) > 0 { pool.punch(written, of: leaf) }
         prune(pages.lowerBound, hasBytes: written != 0)
     }

@@ -25,7 +25,7 @@ final class TablePool: @unchecked Sendable {
     private struct State: ~Copyable {
         var recycled: IndexSet64
         var next = 1
-        /// Tables that nobody has any more, whose pages are yet to be punched.
+        /// Tables without an owner, whose pages are yet to be punched.
         var emptied: [UInt32] = []
     }
 
@@ -79,7 +79,7 @@ final class TablePool: @unchecked Sendable {
 
     /// Takes an empty table back. The caller holds the lock of the buffer that owns it.
     ///
-    /// - Parameter hasBytes: whether any of its pages may be no hole. Then it is nobody's until ``punchEmptied()``, and in any
+    /// - Parameter hasBytes: whether any of its pages may be no hole. Then it has no owner until ``punchEmptied()``, and in any
     ///   case until the last reply is out that reads from its pages.
     func release(_ table: UInt32, hasBytes: Bool) {
         assert(counts[Int(table)] == 0)
@@ -93,7 +93,7 @@ final class TablePool: @unchecked Sendable {
     /// - Parameter slots: which of them, a bit for each.
     func punch(_ slots: UInt64, of table: UInt32) {
         storage.punch(slots, of: table)
-        // Whoever still reads them makes pages of zeros of the holes, which go with the table.
+        // A read that is still under way makes pages of zeros of the holes, which go with the table.
         if isRead(table) { _ = readers.insert(Self.hasBytes, at: Int(table)) }
     }
 
@@ -113,7 +113,7 @@ final class TablePool: @unchecked Sendable {
     /// Whether a reply reads from the pages of a table.
     func isRead(_ table: UInt32) -> Bool { readers.load(Int(table)) & ~Self.hasBytes != 0 }
 
-    /// Whether pages of a table may be no holes though nobody has stored to them.
+    /// Whether pages of a table may be no holes though nothing has stored to them.
     func hasZeros(_ table: UInt32) -> Bool { readers.load(Int(table)) & Self.hasBytes != 0 }
 
     private func putBack(_ table: UInt32, hasBytes: Bool) {
@@ -131,7 +131,7 @@ final class TablePool: @unchecked Sendable {
         memory.giveBack(group << Self.entriesShift..<(group + 8) << Self.entriesShift)
     }
 
-    /// Gives the memory of pages back whose tables nobody has any more. Whoever takes pages out of buffers calls it, without
+    /// Gives the memory of pages back whose tables have no owner any more. To be called after pages are taken out of buffers, without
     /// their locks: it is a call to the host's file system, and one for many tables is much faster than many.
     func punchEmptied() {
         let tables = state.withLock { state in
@@ -186,7 +186,7 @@ final class TablePool: @unchecked Sendable {
 
     func addCount(_ delta: Int, to table: UInt32) { counts.add(delta, at: Int(table)) }
 
-    /// What the host was told of the pages of a table; the file keeps it, whoever owns the table.
+    /// What the host was told of the pages of a table; the file keeps it when the table gets another owner.
     func home(of table: UInt32) -> TableHome { homes[Int(table)] == 0 ? .mixed : .node(Int(homes[Int(table)]) - 1) }
 
     func setHome(_ home: TableHome, of table: UInt32) {

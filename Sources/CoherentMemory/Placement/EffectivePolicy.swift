@@ -21,7 +21,7 @@ struct AllocationContext {
     var allowed: NodeMask?
     /// The place of the node where the task runs.
     var local: Int
-    /// The process that asks; 0 where nobody does, or where it matters to no node.
+    /// The process that asks; 0 where none does, or where it matters to no node.
     var process: Int32
     /// Whether the frames are for a device's own memory, which neither policies, cpusets nor isolation concern.
     var isDevice = false

@@ -54,7 +54,7 @@ struct Inheritance<Value: Sendable>: Sendable {
     }
 
     /// What a task whose maker has ended, so that another adopted it, has from the leader of its process group or session.
-    /// That one may have ended, too: its number is nobody else's as long as the group has a member.
+    /// That one may have ended, too: its number goes to no other task as long as the group has a member.
     private func inherited(by task: TaskDescription, from leader: Int32) -> Value? {
         guard leader > 0, leader != task.process, let record = records[leader] else { return nil }
         return record.changes.last { $0.since <= task.startTime }?.value

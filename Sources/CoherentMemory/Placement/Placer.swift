@@ -9,7 +9,7 @@ final class Placer: Sendable {
     let affinities = TaskAffinities()
     /// How many pages the host has memory for.
     let hostBudget = HostBudget()
-    /// Whether somebody has set weights of weighted interleaving.
+    /// Whether a user has set weights of weighted interleaving.
     let hasOwnWeights = Atomic(false)
 
     init(_ map: NodeMap) {

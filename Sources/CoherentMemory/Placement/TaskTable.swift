@@ -252,7 +252,7 @@ final class TaskTable: Sendable {
             guard state.children.isEmpty else { throw .resourceBusy }
             state.isRemoved = true
         }
-        // Looked at only now that nobody comes in any more.
+        // Looked at only now that no task comes in any more.
         guard processes(in: group).isEmpty else {
             group.state.withLock { $0.isRemoved = false }
             throw .resourceBusy

@@ -105,7 +105,7 @@ extension Balancer {
                 guard node.allows(.numaBalancing), usesTime || mode.contains(.normal) else { return }
                 let frame = node.index(of: entry.pfn)
                 if entry.isHinting {
-                    // Nobody came since the last time.
+                    // No buffer came since the last time.
                     if usesTime { node.frames.setHint(of: frame, to: AccessHint.untouched.rawValue) }
                 } else if entry.isCached {
                     if usesTime {

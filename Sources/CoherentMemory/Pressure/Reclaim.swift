@@ -10,7 +10,7 @@ enum ReclaimCause {
     case proactive
 }
 
-/// Who frees memory that nobody uses (mm/vmscan.c).
+/// Frees memory that is not in use (mm/vmscan.c).
 final class Reclaimer: MoverUser {
     let mover: Mover
     let background: BackgroundMoves
@@ -26,7 +26,7 @@ extension Reclaimer {
     static let reuseTime = Duration.milliseconds(100)
     /// The fewest pages that the scanner visits before it waits for their use.
     private static let smallestWindow = 2048
-    /// In two turns of the clock hand every page that nobody uses, active ones too, has had its turn.
+    /// In two turns of the clock hand every page that is not in use, active ones too, has had its turn.
     private static let turns = 2
 
     /// See ``Machine/reclaim(_:of:demotingTo:account:isCancelled:waitForUse:)``.

@@ -1,7 +1,7 @@
 import LinuxSupport
 
 extension Reclaimer {
-    /// What a visit of the scanner is to do with pages that nobody uses.
+    /// What a visit of the scanner is to do with pages that are not in use.
     struct Eviction {
         /// At most so many are freed; of a huge page all or none.
         var limit: Int
@@ -14,7 +14,7 @@ extension Reclaimer {
     ///
     /// Whether a page is in use is seen by taking it out of the page cache: who uses it reads it anew, which
     /// ``PageTableEntry/isCached`` tells at the next visit. As in Linux it takes two to become active, and an active one
-    /// that nobody uses has a second chance on the inactive list. A read brings in what lies around the touched page, too,
+    /// that is not in use has a second chance on the inactive list. A read brings in what lies around the touched page, too,
     /// so that use is told apart by the fault-around.
     ///
     ///     inactive              in use: referenced     else: freed
@@ -66,14 +66,14 @@ extension Reclaimer {
         var stored = RangeSet<UInt64>()
         if isAnonymous {
             let leaves = bases.map { $0..<$0 + UInt64(TablePool.entries) }
-            // Memory whose use nobody knows stays.
+            // Memory whose use is not known stays.
             guard let use = memory.use(of: buffer, pages: leaves) else { return (0, 0) }
             stored = use.stored
         }
         buffer.unmapTurn.wait()
         let found = buffer.state.withLock { state in
-            // The buffer may have become one of reserved huge pages, or a contiguous one, meanwhile. Of a direct one nobody
-            // knows which pages are in use.
+            // The buffer may have become one of reserved huge pages, or a contiguous one, meanwhile. Of a direct one it is not
+            // known which pages are in use.
             guard state.huge != .pool, state.contiguous == nil, state.backing == nil, !state.isPinned else {
                 return Findings()
             }
@@ -141,14 +141,14 @@ extension Reclaimer {
         return (freed + demoted, demoted)
     }
 
-    /// Frees pages of zeros that nobody uses; how many.
+    /// Frees pages of zeros that are not in use; how many.
     private func discardZeros(_ pages: Range<UInt64>, of buffer: Buffer, on node: Node) -> Int {
         let freed = memory.discard(buffer, pages: pages, .zeros(on: node.span))
         guard freed > 0, memory.trace.isEnabled(.pagesFreed) else { return freed }
         if freed == pages.count {
             memory.trace.noteFreed(pages, of: buffer.id, byReclaim: true)
         } else {
-            // Somebody has touched some meanwhile.
+            // Some were touched meanwhile.
             buffer.state.withLock { state in
                 for page in pages where state.pages.table[page].isNone {
                     memory.trace.noteFreed(page..<page + 1, of: buffer.id, byReclaim: true)

@@ -3,8 +3,8 @@ import LinuxSupport
 
 /// A number of turns, which go round among the users who wait, and among those of one user in the order in which they came.
 ///
-/// A mutex goes to whoever is fastest, which is the one who has just given it up: who takes a turn after the other would
-/// keep out who wants but one. And with one queue for all, one user's many would be in front of another's first.
+/// A mutex goes to the fastest thread, which is the one that has just given it up: a thread that takes a turn after the other would
+/// keep out one that wants a single turn. And with one queue for all, one user's many would be in front of another's first.
 final class FairSemaphore: Sendable {
     private struct Waiter {
         let user: UInt32
@@ -16,7 +16,7 @@ final class FairSemaphore: Sendable {
         var held = 0
         /// In the order in which they came.
         var waiting: [Waiter] = []
-        /// Who was given the last turn that somebody had to wait for.
+        /// The user who was given the last turn that had a wait before it.
         var last: UInt32 = 0
 
         /// Takes out who is next: the first of the next user, by their numbers, after the last one.
@@ -37,7 +37,7 @@ final class FairSemaphore: Sendable {
     /// - Parameter limit: how many hold a turn at once, at least 1.
     init(limit: Int = 1) { state = Mutex(State(limit: limit)) }
 
-    /// How many hold a turn at once. With fewer than hold one now, nobody gets another until as many have ended.
+    /// How many hold a turn at once. With fewer than hold one now, there is no other until as many have ended.
     var limit: Int {
         get { state.withLock { $0.limit } }
         set {
@@ -59,7 +59,7 @@ final class FairSemaphore: Sendable {
         state.withLock { _ in }
     }
 
-    /// How long somebody who waits may not notice that nobody wants the turn any more.
+    /// How long a wait may last after the turn is wanted no more.
     private static let pollInterval = 10
 
     /// Waits for a turn, or until `isCancelled`: false then, and there is none to give up.

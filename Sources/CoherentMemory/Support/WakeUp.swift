@@ -22,7 +22,7 @@ final class WakeUp: @unchecked Sendable {
         if !isPending.exchange(true, ordering: .sequentiallyConsistent) { unsafe sem_post(semaphore) }
     }
 
-    /// Sleeps until somebody wakes, or until a moment has come.
+    /// Sleeps until a call of ``wake()``, or until a moment has come.
     func sleep(until moment: ContinuousClock.Instant?) {
         if let moment {
             let left = max(.zero, ContinuousClock.now.duration(to: moment))
@@ -36,7 +36,7 @@ final class WakeUp: @unchecked Sendable {
         } else {
             while unsafe sem_wait(semaphore) != 0 {}
         }
-        // Before its caller looks for work, so that whoever brings some later wakes again.
+        // Before its caller looks for work, so that a thread which brings some later wakes again.
         _ = isPending.exchange(false, ordering: .sequentiallyConsistent)
     }
 }

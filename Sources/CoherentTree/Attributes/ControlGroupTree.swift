@@ -105,7 +105,7 @@ extension Subject<ControlGroup> {
 
 extension TreeServices {
     /// Moves a process's memory to where it may be now (cpuset_migrate_mm()). As in Linux, what cannot be moved stays, and
-    /// nobody is told.
+    /// without an error.
     fileprivate func follow(
         _ process: TaskIdentity, from old: IDSet, to new: IDSet, _ account: MigrationAccount,
         _ cancellation: Cancellation

@@ -58,7 +58,7 @@ enum DAXTree {
             ])
     }
 
-    /// sys/module: the drivers, for whoever loads a module before its use.
+    /// sys/module: the drivers, for programs that load a module before its use.
     static let modules: [Child] = MemoryDriver.allCases.map { driver in
         .directory(
             driver.rawValue,

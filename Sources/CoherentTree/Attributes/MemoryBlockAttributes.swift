@@ -38,7 +38,7 @@ enum MemoryBlockAttributes {
                     do throws(Errno) {
                         try job.run(cancellation)
                     } catch .invalidArgument where part.state == (isOnline ? .online : .offline) {
-                        // Somebody else was faster.
+                        // Another thread was faster.
                     }
                 }
             }),
@@ -71,7 +71,7 @@ extension MemoryBlockState {
         case .online: "online"
         case .offline: "offline"
         case .goingOffline: "going-offline"
-        // Nobody sees it: the files have gone with the block.
+        // It is not visible: the files have gone with the block.
         case .absent: ""
         }
     }

@@ -5,7 +5,7 @@ import SystemPackage
 
 /// What user space sets of memory management as a whole: sys/kernel/mm.
 package final class MemorySettings: Sendable {
-    /// Whether new buffers have huge pages, where somebody chose that.
+    /// Whether new buffers have huge pages, where a user chose that.
     package let defaultHugeMode: HugeMode?
 
     init(defaultHugeMode: HugeMode?) { self.defaultHugeMode = defaultHugeMode }

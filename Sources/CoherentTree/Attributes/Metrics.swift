@@ -71,7 +71,7 @@ enum MachineMetrics {
         "machine", summary: "The machine as it was made, as a topology file.", show: { $0.topology.toml }
     ).verbatim()
 
-    /// How many buffers have samples of their own: a name is a time series to whoever collects them.
+    /// How many buffers have samples of their own: a name is a time series to the collector.
     static let largestCount = 10
 
     static func text(for reader: MetricsReader) -> String {
@@ -225,7 +225,7 @@ enum MachineMetrics {
             both { (Double($0.readLatency) / 1e9, Double($0.writeLatency) / 1e9) })
     }
 
-    /// Of all buffers together: their names are not for everybody.
+    /// Of all buffers together: their names are not for every user.
     private static func addBuffers(_ machine: Machine, _ reader: MetricsReader, to metrics: inout Metrics) {
         let buffers = machine.buffers.filter { $0.fixedSize == nil && !$0.isAnonymous }
         metrics.gauge("buffers", "Number of buffers.", [([], Double(buffers.count))])

@@ -16,7 +16,7 @@ final class NumaMapsQuestion: Sendable {
     init(_ services: TreeServices) {
         self.services = services
         let last = services.numaMaps.task.withLock { $0 }
-        // Whoever reads the whole tree has asked for nobody.
+        // A read of the whole tree asks for no task in particular.
         task = Mutex(last.flatMap { services.processes.identity(of: $0.id) == $0 ? $0 : nil })
     }
 

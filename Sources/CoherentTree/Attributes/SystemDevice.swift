@@ -76,7 +76,7 @@ enum DeviceFileAttributes {
 /// The power/ directory of a device (drivers/base/power/sysfs.c).
 ///
 /// `autosuspend_delay_ms` is left out: such devices do not suspend, so that Linux answers each read of it with EIO,
-/// which whoever reads a whole tree would have to expect.
+/// which a program that reads a whole tree would have to expect.
 enum PowerAttributes {
     static let table: [Attribute<Subject<SystemDevice>>] = [
         .readWrite(

@@ -195,7 +195,7 @@ package struct SystemTree {
         return Directory(
             identity: identity,
             ownership: {
-                // One without a file is nobody's to look at any more.
+                // One without a file is not to be seen any more.
                 services.files.ownership(of: buffer)
                     ?? Directory.Ownership(permissions: .ownerReadWriteExecute, uid: owner.uid, gid: owner.gid)
             },

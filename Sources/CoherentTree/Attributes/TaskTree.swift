@@ -103,7 +103,7 @@ extension Subject<TaskIdentity> {
         guard let users = status.users, let groups = status.primaryGroups,
             [users.real, users.effective, users.saved].allSatisfy({ $0 == client.user }),
             [groups.real, groups.effective, groups.saved].allSatisfy({ $0 == reader.gid }),
-            // Of root, where the process has said that nobody is to look into it (PR_SET_DUMPABLE).
+            // Of root, where the process forbids others to look into it (PR_SET_DUMPABLE).
             ProcFile.owner(of: part.id)?.user == client.user
         else { throw .permissionDenied }
     }
@@ -133,7 +133,7 @@ extension TreeServices {
                     parents.insert(process.id)
                     guard try ownMemory(of: process) != nil else { continue }
                 } catch {
-                    // One that does not let itself be read keeps nobody waiting twice.
+                    // One that does not let itself be read delays no reader twice.
                     if error == .timedOut { return }
                     continue
                 }

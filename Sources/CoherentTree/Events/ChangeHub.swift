@@ -10,19 +10,19 @@ package protocol Waker: AnyObject, Sendable {
     func wake()
 }
 
-/// An open attribute, as whoever polls it has read it last.
+/// An open attribute, as the program that polls it has read it last.
 package protocol WatchedText: AnyObject, Sendable {
     /// Whether the text differs from what was read last.
     var hasChanged: Bool { get }
     /// Whether it changes all the time, perhaps, and was read only just now.
     var isFresh: Bool { get }
-    /// Whether it may change without anybody's saying so.
+    /// Whether it may change without a notification.
     var changesSteadily: Bool { get }
 }
 
-/// Wakes whoever polls an attribute when its text has changed (sysfs_notify()).
+/// Wakes the polls of an attribute when its text has changed (sysfs_notify()).
 ///
-/// What changes all the time while memory moves is looked at again and again, as long as somebody polls it, and told of at
+/// What changes all the time while memory moves is looked at again and again, as long as it is polled, and reported at
 /// most ten times a second.
 package final class ChangeHub: Sendable {
     private struct State {
@@ -40,7 +40,7 @@ package final class ChangeHub: Sendable {
     private let queue = DispatchQueue(label: "cdmfs.changes")
     private let busy = Mutex<@Sendable () -> Bool>({ false })
 
-    /// Sets who knows whether something is under way of which nobody tells every step.
+    /// Sets what tells whether something is under way whose steps are not all reported.
     func setBusy(_ isBusy: @escaping @Sendable () -> Bool) { busy.withLock { $0 = isBusy } }
 
     /// Wakes `poll` once the text of an attribute differs from what was last read through `text`.
@@ -55,7 +55,7 @@ package final class ChangeHub: Sendable {
         _ = state.withLock { $0.watches.removeValue(forKey: ObjectIdentifier(text)) }
     }
 
-    /// Forgets every watch: nobody polls any more.
+    /// Forgets every watch: there are no more polls.
     package func removeAll() {
         // Released outside the lock.
         let gone = state.withLock { state in
@@ -68,7 +68,7 @@ package final class ChangeHub: Sendable {
     /// Something has changed: look at what is watched, soon.
     package func kick() { kick(isTold: true) }
 
-    /// - Parameter isTold: whether somebody says that something has changed, which is told at once.
+    /// - Parameter isTold: whether the change was reported, which wakes at once.
     private func kick(isTold: Bool) {
         let isNeeded = state.withLock { state in
             guard !state.isKicked || isTold, !state.watches.isEmpty else { return false }
@@ -93,7 +93,7 @@ package final class ChangeHub: Sendable {
                 isUnfinished = isUnfinished || text.changesSteadily && busy.withLock { $0 }()
                 continue
             }
-            // Taken back before the wake-up: whoever wakes polls again at once, and that watch must stay.
+            // Taken back before the wake-up: the program that wakes polls again at once, and that watch must stay.
             let isCurrent = state.withLock { state in
                 guard state.watches[ObjectIdentifier(text)]?.poll === poll else { return false }
                 state.watches.removeValue(forKey: ObjectIdentifier(text))

@@ -64,9 +64,9 @@ package final class UeventLog: Sendable {
 
     // MARK: What happens
 
-    /// Appends an event. Takes no lock but its own and answers nobody; `deliver` does.
+    /// Appends an event. Takes no lock but its own and answers no read; `deliver` does.
     ///
-    /// - Parameter event: makes it, where somebody reads events; takes no lock.
+    /// - Parameter event: makes it, where there are readers; takes no lock.
     package func post(_ event: () -> Uevent) { state.withLock { $0.append(event()) } }
 
     /// Appends what a change of the machine is to user space.
@@ -111,7 +111,7 @@ package final class UeventLog: Sendable {
         }
     }
 
-    /// Answers whoever waits for what was posted. Called without locks.
+    /// Answers the reads that wait for what was posted. Called without locks.
     package func deliver() {
         let readers = state.withLock { Array($0.readers.values) }
         var answers: [(read: WaitingReads.Read, bytes: [UInt8])] = []
@@ -209,7 +209,7 @@ extension UeventLog.Reader: EventReader {
 extension UeventLog.State {
     fileprivate mutating func append(_ event: @autoclosure () -> Uevent) {
         last += 1
-        // Whoever comes begins with what comes then.
+        // A new reader begins with what comes then.
         guard !readers.isEmpty else { return }
         let event = event()
         events.append(event)
@@ -217,7 +217,7 @@ extension UeventLog.State {
         while events.count > UeventLog.capacity || bytes > UeventLog.byteCapacity { bytes -= events.removeFirst().size }
     }
 
-    /// Nobody reads: whoever comes begins with what comes then.
+    /// There is no reader: a new one begins with what comes then.
     fileprivate mutating func forget() {
         events.removeAll()
         bytes = 0

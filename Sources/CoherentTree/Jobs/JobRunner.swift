@@ -109,7 +109,7 @@ package final class JobRunner: Sendable {
         return true
     }
 
-    /// Does what a job is about on this thread, if nobody has to be waited for; false where nothing was done.
+    /// Does what a job is about on this thread, if it need not wait; false where nothing was done.
     package func runAtOnce(_ job: Job) throws(Errno) -> Bool {
         var failure: Errno?
         do throws(Errno) {
@@ -128,7 +128,7 @@ package final class JobRunner: Sendable {
         return true
     }
 
-    /// Moves a job in the list to those that have ended, before anybody hears of its end.
+    /// Moves a job in the list to those that have ended, before its end is reported.
     private func close(_ number: Int, _ failure: Errno?) {
         state.withLock { state in
             if let listed = state.listed.removeValue(forKey: number) { Self.end(listed, failure, &state) }

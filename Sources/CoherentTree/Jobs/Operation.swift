@@ -25,7 +25,7 @@ struct Operation: Sendable {
     }
 
     let kind: Kind
-    /// The nodes that memory moves from and to; none where nobody can say.
+    /// The nodes that memory moves from and to; none where they are not known.
     let from: IDSet
     let to: IDSet
     let account: MigrationAccount

@@ -16,7 +16,7 @@ struct UserSlots: Sendable {
         self.reserve = reserve
     }
 
-    /// Whether nobody has one.
+    /// Whether none is taken.
     var isUnused: Bool { count == 0 }
 
     /// Whether a user gets no slot.
@@ -33,7 +33,7 @@ struct UserSlots: Sendable {
         return true
     }
 
-    /// Counts a slot that somebody has, whether there was one or not.
+    /// Counts a slot that a user has, whether there was one or not.
     mutating func add(_ user: UInt32) {
         taken[user, default: 0] += 1
         count += 1

@@ -16,7 +16,7 @@ struct HeldBlocker {
     /// Whether others did not say what they map.
     let isIncomplete: Bool
 
-    /// `PID,…` with `PID?` for who may map it, and `?` for who else did not say; `-` for nobody.
+    /// `PID,…` with `PID?` for who may map it, and `?` for processes that could not be read; `-` for none.
     func list(_ numbers: borrowing TaskNumbers) -> String {
         var words: [String] = []
         for process in holders { words.append("\(numbers[process])") }
@@ -52,7 +52,7 @@ extension TreeServices {
     ///
     /// - Throws: as ``Machine/remove(_:isForced:account:isCancelled:)``; EPERM where a task may not be killed.
     func removeByForce(_ device: Device, _ account: MigrationAccount, isCancelled: () -> Bool) throws(Errno) {
-        // Somebody may pin more meanwhile, but not for ever.
+        // Programs may pin more meanwhile, but not for ever.
         for attempt in 1... {
             do throws(Errno) {
                 try machine.remove(device, isForced: true, account: account, isCancelled: isCancelled)

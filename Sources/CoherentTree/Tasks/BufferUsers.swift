@@ -21,7 +21,7 @@ package enum BufferUse: Sendable {
     case unknown
 }
 
-/// Questions to all processes: those who ask while somebody does share the next round, for an answer must be of after the
+/// Questions to all processes: requests during a round share the next one, because an answer must be of after the
 /// question.
 final class Censuses: Sendable {
     private final class Round: Sendable {

@@ -22,7 +22,7 @@ package struct Credentials: Sendable {
     /// The users and groups that the task's user namespace knows: over others its capabilities have no power.
     private var users: [ClosedRange<UInt32>] = []
     private var userGroups: [ClosedRange<UInt32>] = []
-    /// Whether that namespace is the daemon's. In one of its own everybody may have every capability.
+    /// Whether that namespace is the daemon's. In one of its own every user may have every capability.
     private var areOfOurNamespace = false
 
     /// Of a task, which must not end meanwhile: one whose request is being served.

@@ -71,7 +71,7 @@ package final class ProcTasks: TaskDirectory {
         }
     }
 
-    /// The user who started a process, whatever it has become since: whoever runs a set-user-id program answers for it.
+    /// The user who started a process, whatever it has become since: the user who runs a set-user-id program answers for it.
     package func user(of process: Int32) -> UInt32 {
         (try? ProcStatus(task: process))?.users?.real ?? .max
     }
@@ -104,7 +104,7 @@ package final class ProcTasks: TaskDirectory {
         }
     }
 
-    /// So long an answer is used again: far less than anybody could tell from having asked earlier.
+    /// So long an answer is used again: so short that it is like an earlier question.
     private static let descriptorTrust = Duration.milliseconds(1)
     private static let mappingTrust = Duration.milliseconds(10)
     private static let timeout = DispatchTimeInterval.milliseconds(50)
@@ -124,7 +124,7 @@ package final class ProcTasks: TaskDirectory {
             }
         }
         guard let numbers = DirectoryListing.numbers(in: "/proc/\(process)/fd") else {
-            // Somebody else's process, which only root may look into: what is known is that it opened the device.
+            // Another user's process, which only root may look into: what is known is that it opened the device.
             return state.withLock { $0.openers[holder] != nil }
         }
         for number in numbers where Self.inode(of: number, of: process, on: mount) == inode {
@@ -149,7 +149,7 @@ package final class ProcTasks: TaskDirectory {
 
     /// The inode of the mount that a descriptor is of; nil for one of something else.
     ///
-    /// Not by fdinfo, which for an epoll descriptor waits for whoever polls it (ep_show_fdinfo() of fs/eventpoll.c).
+    /// Not by fdinfo, which for an epoll descriptor waits for the program that polls it (ep_show_fdinfo() of fs/eventpoll.c).
     private static func inode(of number: Int32, of process: Int32, on mount: DeviceNumber) -> UInt64? {
         guard let file = try? FileIdentity(cached: "/proc/\(process)/fd/\(number)"), file.device == mount else {
             return nil

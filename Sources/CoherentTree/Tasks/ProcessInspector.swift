@@ -36,7 +36,7 @@ final class ProcessInspector: Sendable {
         let result = Mutex<Result<Value, Errno>?>(nil)
     }
 
-    /// A read that does not come a step further for so long waits for somebody.
+    /// A read that does not come a step further for so long waits for another process.
     static let timeout = DispatchTimeInterval.milliseconds(150)
     /// However many steps it takes, it has an end: an owner may let each step wait.
     private static let limit = Duration.seconds(2)
@@ -46,7 +46,7 @@ final class ProcessInspector: Sendable {
 
     /// Runs `body`, which reads the state of a process, on a thread of its own.
     ///
-    /// - Parameter user: whose process it is; asked for only where somebody's processes do not let themselves be read.
+    /// - Parameter user: whose process it is; needed only where processes of some user do not let themselves be read.
     /// - Throws: what `body` throws; ETIMEDOUT where the process does not let itself be read, nor did before, or the user has
     ///   too many that do not.
     func read<Value: Sendable>(

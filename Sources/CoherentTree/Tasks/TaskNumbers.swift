@@ -28,7 +28,7 @@ extension TreeServices {
         if written.number == 0 || client == 0 {
             return try living(written.number == 0 ? client : written.number)
         }
-        // Whoever has no number here is in a namespace that cannot be seen from here.
+        // A task without a number here is in a namespace that cannot be seen from here.
         guard client > 0 else { throw .noSuchProcess }
         guard let namespace = try PIDNamespace(of: client) else { return try living(written.number) }
         let task = try living(try namespace.ownNumber(of: written.number))

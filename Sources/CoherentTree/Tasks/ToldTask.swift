@@ -3,7 +3,7 @@ import Glibc
 import LinuxSupport
 import SystemPackage
 
-/// A task as somebody is to be told of it later, when it may have ended: with the numbers that it has in all its PID namespaces.
+/// A task as readers see it later, when it may have ended: with the numbers that it has in all its PID namespaces.
 package struct ToldTask: Sendable {
     /// The number that the daemon knows it by.
     private let number: Int32
@@ -44,7 +44,7 @@ package struct ToldTask: Sendable {
     }
 }
 
-/// Whose numbers of tasks somebody reads.
+/// The namespace whose numbers of tasks a reader gets.
 package enum PIDReader: Sendable, Hashable {
     /// Those of the daemon's PID namespace.
     case ours
@@ -53,7 +53,7 @@ package enum PIDReader: Sendable, Hashable {
     /// Numbers of a namespace that the daemon does not see.
     case unknown
 
-    /// Of a task that reads; 0 for nobody in particular, -1 for one without a number here.
+    /// Of a task that reads; 0 for none in particular, -1 for one without a number here.
     package init(_ task: Int32) {
         guard task != 0 else {
             self = .ours

@@ -4,8 +4,8 @@ import SystemPackage
 /// pipeline MOUNTPOINT: a producer on the CPU, a transformation on the device, a consumer on the CPU, over one buffer.
 ///
 /// The producer stores numbers into the first half of a buffer through a mapping; the device copies them into the second
-/// half and computes their checksum; the consumer adds up what it finds there, through the same mapping. Nobody
-/// copies anything to or from the device: there is one memory. After each step it prints where the pages are.
+/// half and computes their checksum; the consumer adds up what it finds there, through the same mapping. Nothing is
+/// copied to or from the device: there is one memory. After each step it prints where the pages are.
 @main
 @safe
 struct Pipeline {

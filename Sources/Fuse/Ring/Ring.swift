@@ -262,7 +262,7 @@ final class Ring: @unchecked Sendable {
 
     // MARK: Other threads
 
-    /// Hands over a deferred request that has its answer; false when there is nobody who would take it.
+    /// Hands over a deferred request that has its answer; false when no thread would take it.
     func complete(_ entry: UnsafeMutablePointer<RingEntry>) -> Bool {
         var poll = pollfd(fd: device, events: 0, revents: 0)
         if unsafe Glibc.poll(&poll, 1, 0) == 1, poll.revents & Int16(POLLERR) != 0 { return false }

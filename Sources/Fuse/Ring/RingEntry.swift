@@ -6,7 +6,7 @@ import SystemPackage
 
 /// Room for one request at a time and its answer, which the kernel knows by its address.
 ///
-/// It is at any time with the kernel, or with the ring's thread, or, once deferred, with whoever answers, and then back on its way to
+/// It is at any time with the kernel, or with the ring's thread, or, once deferred, with the thread that answers, and then back on its way to
 /// the ring's thread.
 @safe
 struct RingEntry: ~Copyable {
@@ -53,7 +53,7 @@ struct RingEntry: ~Copyable {
         nonmutating set { unsafe base.storeBytes(of: newValue, toByteOffset: 1120, as: Int.self) }
     }
 
-    /// Set by the ring's thread alone, before anybody else knows the request.
+    /// Set by the ring's thread alone, before other threads know the request.
     var isDeferred: Bool {
         get { unsafe base.load(fromByteOffset: 1104, as: Bool.self) }
         nonmutating set { unsafe base.storeBytes(of: newValue, toByteOffset: 1104, as: Bool.self) }
@@ -65,7 +65,7 @@ struct RingEntry: ~Copyable {
         nonmutating set { unsafe base.storeBytes(of: newValue, toByteOffset: 1128, as: Bool.self) }
     }
 
-    /// Whether the request may be held for good: see ``Request/mayBeHeld``. Set by the ring's thread before anybody knows the request.
+    /// Whether the request may be held for good: see ``Request/mayBeHeld``. Set by the ring's thread before other threads know the request.
     var mayBeHeld: Bool {
         get { unsafe base.load(fromByteOffset: 1136, as: Bool.self) }
         nonmutating set { unsafe base.storeBytes(of: newValue, toByteOffset: 1136, as: Bool.self) }
@@ -138,7 +138,7 @@ struct RingEntry: ~Copyable {
     func putAnswer(_ vectors: UnsafeBufferPointer<iovec>, zeros: UnsafeRawBufferPointer?) -> Bool {
         let header = unsafe self.header
         unsafe header.copyMemory(from: vectors[0])
-        // Last: whoever sees it may look at the rest.
+        // Last: a thread that sees it may look at the rest.
         defer { isAnswered = true }
         let size = unsafe vectors.dropFirst().reduce(0) { unsafe $0 + $1.iov_len }
         guard size <= capacity else {
@@ -200,7 +200,7 @@ extension UnsafeMutablePointer<curing_header> {
 /// Which entry this thread is about to answer.
 ///
 /// libfuse hands an answer to a function that knows only the number of its request. The ring's thread says here what it serves, and
-/// whoever answers a deferred request what was deferred.
+/// a thread that answers a deferred request what was deferred.
 enum AnsweringEntry {
     private static let key: pthread_key_t = {
         var key = pthread_key_t()

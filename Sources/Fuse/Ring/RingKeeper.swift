@@ -6,7 +6,7 @@ import Synchronization
 /// Makes threads that gave way ordinary ones again.
 ///
 /// One of SCHED_IDLE does not run for seconds where others want all of its CPU, and so cannot end that itself: another thread
-/// does. It runs only while somebody gives way.
+/// does. It runs only while a ring gives way.
 @safe
 final class RingKeeper: Sendable {
     /// Milliseconds for which a thread gives way, and at most as many again.

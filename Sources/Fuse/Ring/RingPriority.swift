@@ -28,7 +28,7 @@ final class AskerTable: Sendable {
 /// When a ring's thread answers, its CPU is busy with that thread, so Linux wakes the task that asked on an idle CPU, if there
 /// is one (select_idle_sibling()). There the next request wakes another ring, which sends the task back: every answer waits
 /// until an idle CPU has woken up, 5 to 40 µs. A CPU on which nothing but SCHED_IDLE runs counts as idle, and the task stays.
-/// But such a thread has to wait for everybody else who wants the CPU. So a ring is that only once it has seen tasks come from
+/// But such a thread has to wait for every other thread that wants the CPU. So a ring is that only once it has seen tasks come from
 /// elsewhere, which tells of idle CPUs, and only until its ``RingKeeper`` ends it: then it must see it again.
 struct RingPriority {
     private static let movesUntilIdle = 3

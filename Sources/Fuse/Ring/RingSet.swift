@@ -174,7 +174,7 @@ final class RingSet: @unchecked Sendable {
     }
 }
 
-/// What the workers reach the rings by: a reference that nobody counts, for it would be what they wait for.
+/// What the workers reach the rings by: a reference that is not counted, for it would be what they wait for.
 @safe
 struct UnretainedRings {
     private let raw: Unmanaged<RingSet>

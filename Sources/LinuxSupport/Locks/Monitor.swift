@@ -10,7 +10,7 @@ public final class Monitor<State>: @unchecked Sendable {
     @usableFromInline let condition: UnsafeMutablePointer<pthread_cond_t>
     @usableFromInline var state: State
 
-    /// A lock that nobody holds over a state.
+    /// A lock that is free, over a state.
     @inlinable public init(_ state: sending State) {
         unsafe mutex = .allocate(capacity: 1)
         unsafe condition = .allocate(capacity: 1)
@@ -37,7 +37,7 @@ public final class Monitor<State>: @unchecked Sendable {
         return body(&state)
     }
 
-    /// Runs `body` with the lock held and wakes whoever waits.
+    /// Runs `body` with the lock held and wakes the threads that wait.
     @inlinable public func update<Result>(_ body: (inout State) -> Result) -> Result {
         unsafe pthread_mutex_lock(mutex)
         defer {

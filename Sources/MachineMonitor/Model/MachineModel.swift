@@ -206,7 +206,7 @@ package struct MachineModel: Sendable {
         case .commandEnd:
             // The others are a counter.
             if event.count != 0 { note(event, at: time) }
-        // sys/kernel/cdm/uevents has these for everybody.
+        // sys/kernel/cdm/uevents has these for all users.
         case .blockState, .pagePoisoned, .pageCorrected, .linkState, .nodeState: break
         case .pageRetired, .pageCleared, .pagesLost, .linkStalled, .policySet, .isolationSet, .cpusetSet,
             .settingChanged:

@@ -145,7 +145,7 @@ package struct Snapshot: Sendable {
         package var time: Int
         /// What happened.
         package var text: String
-        /// Whether somebody should look at it.
+        /// Whether it calls for attention.
         package var isAlarming = false
     }
 

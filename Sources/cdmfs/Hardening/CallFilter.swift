@@ -6,8 +6,8 @@ import SystemPackage
 /// The system calls that root's daemon may use once it has mounted (seccomp(2)).
 ///
 /// What is not in the table is ENOSYS, as on a kernel that has no such call: glibc and the Swift runtime then go another way,
-/// and one that was forgotten costs a user an error and not everybody the mount. What starts a program or takes the kernel over
-/// is the end of the process, for the daemon never does it: somebody else is at the wheel.
+/// and one that was forgotten costs a user an error and not all users the mount. What starts a program or takes the kernel over
+/// is the end of the process, for the daemon never does it: an intruder has taken it over.
 ///
 /// The tables are what a trace of the mount suites shows (`mount-scripts/trace-calls`; a test compares its record, Tests/calls.x86_64),
 /// and what glibc does in their place on other hosts.
@@ -76,7 +76,7 @@ enum CallFilter {
         ("mount", 3, ~0, UInt64(MS_REC | MS_PRIVATE)),
     ]
 
-    /// What nobody but an intruder asks for.
+    /// What only an intruder asks for.
     static let fatal = [
         "execve", "execveat", "init_module", "finit_module", "delete_module", "kexec_load", "kexec_file_load",
         "bpf",

@@ -4,7 +4,7 @@ import LinuxSupport
 import Logging
 import SystemPackage
 
-/// What the daemon gives up, so that a fault in it gives as little as possible to whoever finds it.
+/// What the daemon gives up, so that a fault in it gives as little as possible to an intruder.
 ///
 /// A user's own daemon has nothing that its user has not, and fusermount3, which unmounts for it, is set-user-ID: there only
 /// the environment goes.
@@ -33,7 +33,7 @@ struct Hardening {
         guard clinux_keep_capabilities(KeptCapability.mask) == 0 else {
             throw Failure(.failure, "mount: capabilities: \(Errno.last)")
         }
-        // No core dump with everybody's bytes, and nobody without CAP_SYS_PTRACE looks into it.
+        // No core dump with the bytes of all users, and no process without CAP_SYS_PTRACE looks into it.
         guard clinux_set_dumpable(0) == 0, clinux_set_no_new_privs() == 0 else {
             throw Failure(.failure, "mount: prctl: \(Errno.last)")
         }

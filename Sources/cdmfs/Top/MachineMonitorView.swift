@@ -64,7 +64,7 @@ struct MachineMonitorView {
             }
             if entries[0].revents != 0 {
                 let bytes = terminal.read()
-                // Nobody is there any more to quit.
+                // The terminal is gone.
                 if bytes.isEmpty { return .signal(SIGHUP) }
                 for key in decoder.keys(bytes) {
                     let page = max(1, terminal.size.height / 2)
@@ -110,7 +110,7 @@ struct MachineMonitorView {
         case SIGWINCH: break
         case SIGTSTP: stop()
         case SIGCONT:
-            // Somebody has stopped it by SIGSTOP; meanwhile the terminal was another's.
+            // It was stopped by SIGSTOP; meanwhile the terminal was another program's.
             terminal.leave()
             try? terminal.enter()
             renderer.forget()

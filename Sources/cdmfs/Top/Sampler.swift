@@ -114,7 +114,7 @@ final class Sampler: Sendable {
         }
     }
 
-    /// Waits until somebody wants something else, or a time.
+    /// Waits until the wishes change, or a time.
     private func wait(until time: UInt64?) {
         var entry = pollfd(fd: changes.rawValue, events: Int16(POLLIN), revents: 0)
         let left = time.map { Int32(clamping: ($0 - min($0, LocalClock.nanoseconds)) / 1_000_000 + 1) }
