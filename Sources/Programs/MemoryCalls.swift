@@ -109,6 +109,7 @@ extension CallingTask {
             space.attach(SharedArea(addresses: range, attachment: shared.attachment, offset: shared.offset))
             if new != start, flags & Self.keepsOld == 0 { space.state.withLock { $0.areas.remove(contentsOf: old) } }
             space.register(range, isShared: true)
+            if new != start { takeNeighbours(of: [old, range], in: space) }
             return .value(Int64(bitPattern: new))
         }
         if new != start {
@@ -122,6 +123,7 @@ extension CallingTask {
             try? machine.setPolicy(policy, of: space.memory, bytes: new + UInt64(old.count)..<range.upperBound)
         }
         take(range, of: space)
+        if new != start { takeNeighbours(of: [old, range], in: space) }
         // A mapping is locked as a whole.
         if range.count > old.count,
             machine.lockedBytes(of: space.memory).contains(range.lowerBound + UInt64(old.count) - 1)
@@ -129,6 +131,17 @@ extension CallingTask {
             machine.setLocked(true, of: space.memory, bytes: range)
         }
         return .value(Int64(bitPattern: new))
+    }
+
+    /// Registers once more what lies beside the addresses that an mremap(2) has moved from and to. Where the kernel has made one mapping of
+    /// that and the new addresses, it has forgotten that it was registered (mremap_userfaultfd_prep()).
+    private func takeNeighbours(of moved: [Range<UInt64>], in space: AddressSpace) {
+        for range in moved {
+            let wider = range.lowerBound - Page.size..<range.upperBound + Page.size
+            for mapping in (try? MapsReader.mappings(of: task, at: wider)) ?? [] where mapping.isOwnMemory {
+                for area in space.ownAreas(in: mapping.addresses).ranges { take(area, of: space) }
+            }
+        }
     }
 
     private func remap(_ space: AddressSpace, _ arguments: [UInt64]) throws(Errno) -> UInt64 {
@@ -182,15 +195,21 @@ extension CallingTask {
             !spaces.isRefused(status.process, startTime: stat.startTime)
         else { return false }
         if known == nil { spaces.removeOld(of: status.process) }
-        // It sees a userfaultfd that can hold the kernel up, which hosts keep from users (vm.unprivileged_userfaultfd).
-        guard status.users == [0, 0, 0], status.has(.trace) else {
+        guard status.mayHoldTheKernelUp else {
+            spaces.tell(of: .users)
             spaces.refuse(status.process, startTime: stat.startTime)
             return false
         }
-        guard mayHaveAgent(), known != nil || spaces.hasRoom else { return false }
+        guard mayHaveAgent() else { return false }
+        guard known != nil || spaces.hasRoom else {
+            spaces.tell(of: .room)
+            return false
+        }
         var agent = clistener_agent()
         var call = call
-        let result = unsafe clistener_inject(listener, &call, stop, redirectsGetcpu ? 1 : 0, &agent)
+        // A user can stop the agent of a program, and a control that takes failed pages away waits for it.
+        let patience: Int32 = status.users == [0, 0, 0] ? 30 : 1
+        let result = unsafe clistener_inject(listener, &call, stop, redirectsGetcpu ? 1 : 0, patience, &agent)
         guard result == 0 else {
             spaces.refuse(status.process, startTime: stat.startTime)
             return result > 0
