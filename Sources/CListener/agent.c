@@ -314,9 +314,9 @@ failed:;
 
 // What an agent needs beside its commands (agent.S) is in the first line.
 static const int agents_calls[] = {
-    SYS_read,  SYS_write,  SYS_futex,    SYS_exit_group,
-    SYS_brk,   SYS_mmap,   SYS_mremap,   SYS_madvise,
-    SYS_mlock, SYS_mlock2, SYS_munlock,  SYS_mlockall,   SYS_munlockall,
+    SYS_read, SYS_write, SYS_futex,  SYS_exit_group,
+    SYS_brk,  SYS_mmap,  SYS_mremap, SYS_munmap,     SYS_madvise,
+    SYS_mlock, SYS_mlock2, SYS_munlock, SYS_mlockall, SYS_munlockall,
 };
 enum { agents_call_count = sizeof agents_calls / sizeof *agents_calls };
 

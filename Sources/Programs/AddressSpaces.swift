@@ -244,7 +244,9 @@ final class AddressSpaces: Sendable {
         let gone = space.state.withLock { state in
             var gone = RangeSet(range)
             if let moving = state.moving { gone.remove(contentsOf: moving) }
-            state.areas.remove(contentsOf: range)
+            gone.subtract(state.replaced)
+            state.replaced.remove(contentsOf: range)
+            state.areas.subtract(gone)
             return gone
         }
         for range in gone.ranges { space.detach(range) }
@@ -259,6 +261,7 @@ final class AddressSpaces: Sendable {
         (inherited.agent, inherited.process, inherited.moving) = (nil, nil, nil)
         // Locks are not inherited.
         (inherited.locksFuture, inherited.guess, inherited.pageMap) = (false, nil, nil)
+        inherited.replaced = RangeSet()
         inherited.shared = inherited.shared.inherited
         let child = AddressSpace(
             memory: memory, faults: faults, state: inherited, use: PageUse(hasBegun: space.use.hasBegun),

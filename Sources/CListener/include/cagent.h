@@ -58,6 +58,7 @@ enum {
     CLISTENER_BRK = SYS_brk,
     CLISTENER_MMAP = SYS_mmap,
     CLISTENER_MREMAP = SYS_mremap,
+    CLISTENER_MUNMAP = SYS_munmap,
     CLISTENER_MLOCK = SYS_mlock,
     CLISTENER_MLOCK2 = SYS_mlock2,
     CLISTENER_MUNLOCK = SYS_munlock,
@@ -72,6 +73,7 @@ enum {
     CLISTENER_MUNLOCK = -6,
     CLISTENER_MLOCKALL = -7,
     CLISTENER_MUNLOCKALL = -8,
+    CLISTENER_MUNMAP = -9,
 #endif
 };
 
