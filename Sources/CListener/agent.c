@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <link.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
@@ -251,7 +252,8 @@ static void redirect_getcpu(int memory, int32_t task) {
 }
 
 int clistener_inject(
-    int listener, const struct clistener_call *call, int stop, int redirects_getcpu, struct clistener_agent *agent) {
+    int listener, const struct clistener_call *call, int stop, int redirects_getcpu, int patience,
+    struct clistener_agent *agent) {
     int result = -1, ends[2] = {-1, -1}, text = -1;
     int memory = memfd_create("cdmfs-agent", MFD_CLOEXEC);
     int device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
@@ -291,9 +293,9 @@ int clistener_inject(
     ends[1] = -1;
     int faults = receive_faults(ends[0], stop);
     if (faults < 0) goto failed;
-    // One that is frozen with its program keeps nobody for ever.
-    struct timeval patience = {.tv_sec = 30};
-    setsockopt(ends[0], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    // One that is frozen with its program does not hold the server up for ever.
+    struct timeval limit = {.tv_sec = patience};
+    setsockopt(ends[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     *agent = (struct clistener_agent){.socket = ends[0], .faults = faults, .memory = memory};
     close(device);
     close(text);
@@ -310,25 +312,39 @@ failed:;
     return result;
 }
 
-// An id that no user has. Not that of nobody, whose processes could signal the agent.
-enum { agents_id = 0xfffffff0u };
+// What an agent needs beside its commands (agent.S) is in the first line.
+static const int agents_calls[] = {
+    SYS_read, SYS_write, SYS_futex,  SYS_exit_group,
+    SYS_brk,  SYS_mmap,  SYS_mremap, SYS_munmap,     SYS_madvise,
+    SYS_mlock, SYS_mlock2, SYS_munlock, SYS_mlockall, SYS_munlockall,
+};
+enum { agents_call_count = sizeof agents_calls / sizeof *agents_calls };
 
 int clistener_strip_agent(const struct clistener_agent *agent, int locks_memory) {
-    // The text that was kept there is in order again.
     struct {
         struct __user_cap_header_struct header;
         struct __user_cap_data_struct data[2];
-    } rights = {.header = {.version = _LINUX_CAPABILITY_VERSION_3}};
+        struct sock_fprog filter;
+        struct sock_filter code[agents_call_count + 3];
+    } rights = {
+        .header = {.version = _LINUX_CAPABILITY_VERSION_3},
+        .filter = {.len = agents_call_count + 3, .filter = (void *)(in_data(AGENT_SAVED) + offsetof(typeof(rights), code))},
+    };
+    // The text that was kept there is in order again.
+    _Static_assert(AGENT_SAVED + sizeof rights <= AGENT_STACK_LIMIT, "room");
     if (locks_memory) rights.data[0].effective = rights.data[0].permitted = 1 << CAP_IPC_LOCK;
-    _Static_assert(sizeof rights <= AGENT_STUB_LENGTH, "room");
+    rights.code[0] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+    for (size_t i = 0; i < agents_call_count; i++)
+        rights.code[i + 1] = (struct sock_filter)BPF_JUMP(
+            BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)agents_calls[i], (uint8_t)(agents_call_count - i), 0);
+    rights.code[agents_call_count + 1] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
+    rights.code[agents_call_count + 2] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
     if (pwrite(agent->memory, &rights, sizeof rights, 0x1000 + AGENT_SAVED) != sizeof rights) return -1;
-    // With the other ids the capabilities go, but for those that are kept for capset(2).
+    // The ids stay: with others the program would leave no core dump (commit_creds(), suid_dumpable).
     const uint64_t calls[][7] = {
-        {SYS_prctl, PR_SET_KEEPCAPS, 1},
-        {SYS_setgroups},
-        {SYS_setresgid, agents_id, agents_id, agents_id},
-        {SYS_setresuid, agents_id, agents_id, agents_id},
         {SYS_capset, in_data(AGENT_SAVED), in_data(AGENT_SAVED) + offsetof(typeof(rights), data)},
+        {SYS_prctl, PR_SET_NO_NEW_PRIVS, 1},
+        {SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, in_data(AGENT_SAVED) + offsetof(typeof(rights), filter)},
     };
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
         if (clistener_command(agent->socket, (long)calls[i][0], calls[i] + 1)) return -1;
@@ -346,7 +362,8 @@ void clistener_release_agent(struct clistener_agent *agent) {
 }
 #else
 int clistener_inject(
-    int listener, const struct clistener_call *call, int stop, int redirects_getcpu, struct clistener_agent *agent) {
+    int listener, const struct clistener_call *call, int stop, int redirects_getcpu, int patience,
+    struct clistener_agent *agent) {
     errno = ENOSYS;
     return -1;
 }

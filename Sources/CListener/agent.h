@@ -30,5 +30,7 @@
 #define AGENT_ROOT 248
 #define AGENT_SAVED 256
 #define AGENT_STUB_LENGTH 64
+// The rest is the stack of the agent, which makes system calls alone.
+#define AGENT_STACK_LIMIT 2048
 
 #endif

@@ -116,6 +116,9 @@ int clistener_install(int calls) {
     if (calls & CLISTENER_PROCESSORS) {
         report(&program, CLISTENER_SCHED_SETAFFINITY);
         report(&program, CLISTENER_SCHED_GETAFFINITY);
+        // The kernel would write the host's CPU there, and sched_getcpu(3) read it (rseq(2)). Without it that is a getcpu(2).
+        add(&program, BPF_JMP | BPF_JEQ | BPF_K, SYS_rseq, 0, 1);
+        leave(&program, SECCOMP_RET_ERRNO | ENOSYS);
     }
     if (calls & CLISTENER_FILES) {
         report_open(&program, CLISTENER_OPENAT, 2);

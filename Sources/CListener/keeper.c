@@ -44,7 +44,8 @@ static int receive(int socket, int *files, int capacity) {
 // Hands a listener to the server behind a file. The end of a socket that lasts as long as it serves, or -1 and errno.
 static int hand_over(int listener, int file, const uint64_t **slots) {
     int ends[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends)) return -1;
+    // What the server says comes line by line.
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends)) return -1;
     char text[64];
     int length = snprintf(text, sizeof text, "%d %d\n", listener, ends[1]);
     ssize_t written = write(file, text, (size_t)length);
@@ -64,16 +65,21 @@ static int hand_over(int listener, int file, const uint64_t **slots) {
     return -1;
 }
 
-// Waits for the end of the server. 0 where the last program has ended first.
+// Passes on what the server says, and waits for its end. 0 where the last program has ended first.
 static int outlives_server(int listener, int server) {
-    struct pollfd entries[2] = {{.fd = server}, {.fd = listener}};
+    struct pollfd entries[2] = {{.fd = server, .events = POLLIN}, {.fd = listener}};
     while (1) {
         if (poll(entries, 2, -1) < 0) {
             if (errno == EINTR) continue;
             return 1;
         }
         if (entries[1].revents & (POLLHUP | POLLERR)) return 0;
-        if (entries[0].revents) {
+        char line[CLISTENER_LINE + 1];
+        ssize_t length = entries[0].revents & POLLIN ? recv(server, line, CLISTENER_LINE, MSG_DONTWAIT) : 0;
+        if (length > 0) {
+            line[length] = 0;
+            say(line, 0);
+        } else if (entries[0].revents) {
             // Programs that end take the mount, and so the server, along.
             struct pollfd last = {.fd = listener};
             return !(poll(&last, 1, 200) == 1 && last.revents & POLLHUP);

@@ -176,3 +176,8 @@ uint64_t *clistener_share_slots(int socket) {
 }
 
 void clistener_unshare_slots(uint64_t *slots) { munmap(slots, 4096); }
+
+void clistener_tell(int socket, const char *line) {
+    size_t length = strlen(line);
+    send(socket, line, length < CLISTENER_LINE ? length : CLISTENER_LINE, MSG_DONTWAIT | MSG_NOSIGNAL);
+}

@@ -42,6 +42,8 @@ final class AddressSpace: Sendable {
         var shared = SharedAreas()
         /// What an mremap(2) is about to move: the kernel tells that these addresses are unmapped, and their pages move.
         var moving: Range<UInt64>?
+        /// What has been mapped anew before the kernel has told that the mapping before is unmapped: what it tells then is old.
+        var replaced = RangeSet<UInt64>()
         /// What is being taken away because its frames failed: the kernel tells that these addresses lose what they hold.
         var failing: Range<UInt64>?
         /// What is mapped from now on is locked (mlockall(2) with MCL_FUTURE).
@@ -113,6 +115,21 @@ final class AddressSpace: Sendable {
     func detach(_ range: Range<UInt64>) {
         let gone = state.withLock { $0.shared.remove(range) }
         withExtendedLifetime(gone) {}
+    }
+
+    /// Frees what addresses had that are mapped anew: the kernel tells of the end of a mapping when others can be there already
+    /// (userfaultfd_unmap_complete()).
+    func replace(_ range: Range<UInt64>, in machine: Machine) {
+        let old = state.withLock { state in
+            let old = state.areas.intersection(RangeSet(range))
+            state.areas.subtract(old)
+            state.replaced.formUnion(old)
+            return old
+        }
+        for range in old.ranges {
+            detach(range)
+            machine.unmap(memory, bytes: range)
+        }
     }
 
     /// Has first touches of addresses reported from now on. What is there already stays as it is.

@@ -13,6 +13,7 @@ final class AddressSpaces: Sendable {
     private let directory: SpaceDirectory
     private let forks: ForkedPages
     private let limit: Int
+    private let tell: @Sendable (String) -> Void
     private let poll: FileDescriptor
     /// Closed at the other end when the thread is to end.
     private let over: FileDescriptor
@@ -26,21 +27,35 @@ final class AddressSpaces: Sendable {
         var nextToken: UInt64 = 2
         /// Processes that can have no agent, with the times at which they began.
         var refused: [Int32: UInt64] = [:]
+        /// What the user of the run knows already.
+        var told: Set<Gap> = []
         var isOver = false
+    }
+
+    /// Programs whose memory is the host's.
+    enum Gap: String {
+        case users = "memory of programs of other users than root is the host's: vm.unprivileged_userfaultfd is 0"
+        case room = "memory of further programs is the host's: a run has at most 4096 address spaces"
     }
 
     private let state = Mutex(State())
     /// Whom the threads of this process serve that read memory of programs: their touches are those of the callers.
     private let served = Mutex<[Int32: Int32]>([:])
 
-    /// - Parameter limit: so many there are at most.
+    /// - Parameters:
+    ///   - limit: so many there are at most.
+    ///   - tell: says a line to the user of the run.
     /// - Throws: where the host has no more descriptors or threads.
-    init(_ world: any ProgramWorld, in directory: SpaceDirectory, limit: Int = AddressSpaces.limit) throws(Errno) {
+    init(
+        _ world: any ProgramWorld, in directory: SpaceDirectory, limit: Int = AddressSpaces.limit,
+        tell: @escaping @Sendable (String) -> Void
+    ) throws(Errno) {
         let poll = clistener_make_poll()
         guard poll >= 0 else { throw .last }
         self.world = world
         self.directory = directory
         self.limit = limit
+        self.tell = tell
         forks = ForkedPages(world)
         self.poll = FileDescriptor(rawValue: poll)
         guard let pipe = try? FileDescriptor.pipe() else {
@@ -78,6 +93,11 @@ final class AddressSpaces: Sendable {
     /// Whether a process may have an agent: not one of those that could not have one.
     func isRefused(_ process: Int32, startTime: UInt64) -> Bool {
         state.withLock { $0.refused[process] == startTime }
+    }
+
+    /// Says once that the memory of some programs is the host's.
+    func tell(of gap: Gap) {
+        if state.withLock({ $0.told.insert(gap).inserted }) { tell(gap.rawValue) }
     }
 
     /// Notes that a process can have no agent.
@@ -224,7 +244,9 @@ final class AddressSpaces: Sendable {
         let gone = space.state.withLock { state in
             var gone = RangeSet(range)
             if let moving = state.moving { gone.remove(contentsOf: moving) }
-            state.areas.remove(contentsOf: range)
+            gone.subtract(state.replaced)
+            state.replaced.remove(contentsOf: range)
+            state.areas.subtract(gone)
             return gone
         }
         for range in gone.ranges { space.detach(range) }
@@ -239,6 +261,7 @@ final class AddressSpaces: Sendable {
         (inherited.agent, inherited.process, inherited.moving) = (nil, nil, nil)
         // Locks are not inherited.
         (inherited.locksFuture, inherited.guess, inherited.pageMap) = (false, nil, nil)
+        inherited.replaced = RangeSet()
         inherited.shared = inherited.shared.inherited
         let child = AddressSpace(
             memory: memory, faults: faults, state: inherited, use: PageUse(hasBegun: space.use.hasBegun),

@@ -113,7 +113,9 @@ final class CallListener: Sendable {
     private func answer(_ call: clistener_call) {
         let spaces = knownSpaces.withLock { known -> AddressSpaces? in
             if known == nil, call.mapsMemory, ProgramServer.hasMemory {
-                known = try? AddressSpaces(world, in: directory)
+                // It is closed when no thread answers any more.
+                let keeper = keeper.rawValue
+                known = try? AddressSpaces(world, in: directory) { line in unsafe clistener_tell(keeper, line) }
             }
             return known
         }

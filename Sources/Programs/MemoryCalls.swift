@@ -50,7 +50,10 @@ extension CallingTask {
         if new > old, let range = pages(from: old, length: new - old) {
             // The page that the old end lies in belongs to what there was.
             let start = (old + Page.size - 1) & ~(Page.size - 1)
-            if start < range.upperBound { take(start..<range.upperBound, of: space) }
+            if start < range.upperBound {
+                space.replace(start..<range.upperBound, in: machine)
+                take(start..<range.upperBound, of: space)
+            }
             if start < range.upperBound, space.state.withLock({ $0.locksFuture }) {
                 machine.setLocked(true, of: space.memory, bytes: start..<range.upperBound)
             }
@@ -67,6 +70,7 @@ extension CallingTask {
         let start = try space.execute(Int(CLISTENER_MMAP), arguments)
         space.settle()
         if let range = pages(from: start, length: arguments[1]) {
+            space.replace(range, in: machine)
             if arguments[3] & UInt64(MAP_SHARED) != 0 {
                 if space.register(range, isShared: true) {
                     let object = SharedMemory(machine, share: space.memory.share)
@@ -85,8 +89,8 @@ extension CallingTask {
         return .value(Int64(bitPattern: start))
     }
 
-    /// MREMAP_FIXED and MREMAP_DONTUNMAP (uapi/linux/mman.h).
-    private static let (isFixed, keepsOld) = (UInt64(2), UInt64(4))
+    /// MREMAP_MAYMOVE, MREMAP_FIXED and MREMAP_DONTUNMAP (uapi/linux/mman.h).
+    private static let (mayMove, isFixed, keepsOld) = (UInt64(1), UInt64(2), UInt64(4))
 
     private func move(
         _ space: AddressSpace, _ start: UInt64, oldLength: UInt64, length: UInt64, flags: UInt64, to target: UInt64
@@ -98,17 +102,21 @@ extension CallingTask {
         let shared = space.shared(at: start)?.clamped(to: old)
         space.state.withLock { $0.moving = old }
         defer { space.state.withLock { $0.moving = nil } }
-        let new = try remap(space, [start, oldLength, length, flags, target])
+        let new =
+            flags == Self.mayMove && shared == nil
+            ? try grow(space, start, oldLength, length) : try remap(space, [start, oldLength, length, flags, target])
         space.settle()
         guard new & (Page.size - 1) == 0, let range = pages(from: new, length: length) else {
             return .value(Int64(bitPattern: new))
         }
+        let fresh = new != start ? range : min(old.upperBound, range.upperBound)..<range.upperBound
+        space.replace(fresh, in: machine)
         if let shared {
-            space.detach(new..<range.upperBound)
             if flags & Self.keepsOld == 0 { space.detach(old) }
             space.attach(SharedArea(addresses: range, attachment: shared.attachment, offset: shared.offset))
             if new != start, flags & Self.keepsOld == 0 { space.state.withLock { $0.areas.remove(contentsOf: old) } }
             space.register(range, isShared: true)
+            if new != start { takeNeighbours(of: [old, range], in: space) }
             return .value(Int64(bitPattern: new))
         }
         if new != start {
@@ -122,6 +130,7 @@ extension CallingTask {
             try? machine.setPolicy(policy, of: space.memory, bytes: new + UInt64(old.count)..<range.upperBound)
         }
         take(range, of: space)
+        if new != start, flags != Self.mayMove { takeNeighbours(of: [old, range], in: space) }
         // A mapping is locked as a whole.
         if range.count > old.count,
             machine.lockedBytes(of: space.memory).contains(range.lowerBound + UInt64(old.count) - 1)
@@ -129,6 +138,47 @@ extension CallingTask {
             machine.setLocked(true, of: space.memory, bytes: range)
         }
         return .value(Int64(bitPattern: new))
+    }
+
+    /// Grows a mapping where it is, or moves it to where it has no neighbours.
+    ///
+    /// The kernel makes one mapping of what it moves and of what lies beside its new place, and then forgets that all of it was registered
+    /// (mremap_userfaultfd_prep()).
+    private func grow(_ space: AddressSpace, _ start: UInt64, _ oldLength: UInt64, _ length: UInt64) throws(Errno)
+        -> UInt64
+    {
+        do throws(Errno) {
+            return try remap(space, [start, oldLength, length, 0])
+        } catch .noMemory {
+            let (around, overflow) = length.addingReportingOverflow(3 * Page.size)
+            guard !overflow else { throw .noMemory }
+            let room = try space.execute(
+                Int(CLISTENER_MMAP),
+                [0, around, UInt64(PROT_NONE), UInt64(MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE), .max, 0])
+            // What an agent says may be anything, for the program has its memory.
+            guard pages(from: room, length: around) != nil else { throw .badAddress }
+            let place = room + Page.size
+            do throws(Errno) {
+                let new = try remap(space, [start, oldLength, length, Self.mayMove | Self.isFixed, place])
+                let end = (place + length + Page.size - 1) & ~(Page.size - 1)
+                _ = try? space.execute(Int(CLISTENER_MUNMAP), [room, Page.size])
+                _ = try? space.execute(Int(CLISTENER_MUNMAP), [end, room + around - end])
+                return new
+            } catch {
+                _ = try? space.execute(Int(CLISTENER_MUNMAP), [room, around])
+                throw error
+            }
+        }
+    }
+
+    /// Registers once more what lies beside the addresses that an mremap(2) has moved from and to; see ``grow(_:_:_:_:)``.
+    private func takeNeighbours(of moved: [Range<UInt64>], in space: AddressSpace) {
+        for range in moved {
+            let wider = max(range.lowerBound, Page.size) - Page.size..<range.upperBound + Page.size
+            for mapping in (try? MapsReader.mappings(of: task, at: wider)) ?? [] where mapping.isOwnMemory {
+                for area in space.ownAreas(in: mapping.addresses).ranges { take(area, of: space) }
+            }
+        }
     }
 
     private func remap(_ space: AddressSpace, _ arguments: [UInt64]) throws(Errno) -> UInt64 {
@@ -182,15 +232,21 @@ extension CallingTask {
             !spaces.isRefused(status.process, startTime: stat.startTime)
         else { return false }
         if known == nil { spaces.removeOld(of: status.process) }
-        // It sees a userfaultfd that can hold the kernel up, which hosts keep from users (vm.unprivileged_userfaultfd).
-        guard status.users == [0, 0, 0], status.has(.trace) else {
+        guard status.mayHoldTheKernelUp else {
+            spaces.tell(of: .users)
             spaces.refuse(status.process, startTime: stat.startTime)
             return false
         }
-        guard mayHaveAgent(), known != nil || spaces.hasRoom else { return false }
+        guard mayHaveAgent() else { return false }
+        guard known != nil || spaces.hasRoom else {
+            spaces.tell(of: .room)
+            return false
+        }
         var agent = clistener_agent()
         var call = call
-        let result = unsafe clistener_inject(listener, &call, stop, redirectsGetcpu ? 1 : 0, &agent)
+        // A user can stop the agent of a program, and a control that takes failed pages away waits for it.
+        let patience: Int32 = status.users == [0, 0, 0] ? 30 : 1
+        let result = unsafe clistener_inject(listener, &call, stop, redirectsGetcpu ? 1 : 0, patience, &agent)
         guard result == 0 else {
             spaces.refuse(status.process, startTime: stat.startTime)
             return result > 0

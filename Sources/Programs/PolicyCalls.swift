@@ -104,8 +104,12 @@ extension CallContext {
         for part in areas.filter({ !isMovable($0) }).parts(at: range) {
             left += machine.misplacedPages(of: part.buffer, bytes: part.bytes, under: policy)
         }
+        // Without a policy of its own the task's applies, and pages are wherever that would have them (do_mbind()).
+        let placing = mode == 0 ? (try? machine.policy(ofTask: task)) ?? policy : policy
         for part in areas.filter(isMovable).parts(at: range) {
-            left += machine.conform(part.buffer, bytes: part.bytes, to: policy, local: node) { isOver }
+            left += machine.conform(part.buffer, bytes: part.bytes, to: placing, local: node, movesAll: mode == 0) {
+                isOver
+            }
         }
         if left > 0, flags.contains(.strict) { throw .ioError }
         return .value(0)

@@ -41,6 +41,10 @@ struct TaskStatus: Sendable {
         case nice = 23  // CAP_SYS_NICE
     }
 
+    /// Whether it may have a userfaultfd that reports what the kernel touches, and so hold the kernel up: as userfaultfd(2) has it, with
+    /// CAP_SYS_PTRACE, or where the host lets every user have one (vm.unprivileged_userfaultfd).
+    var mayHoldTheKernelUp: Bool { users == [0, 0, 0] && has(.trace) || ProgramServer.isForAllUsers }
+
     /// Whether all ids of another task are the real ones of this (ptrace_may_access() with PTRACE_MODE_REALCREDS).
     func isSameUser(as other: TaskStatus) -> Bool {
         guard let user = users.first, let group = groups.first, other.users.count == 3, other.groups.count == 3 else {

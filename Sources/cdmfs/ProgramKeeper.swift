@@ -3,6 +3,7 @@ import CoherentMemory
 import Glibc
 import LinuxSupport
 import MachineTopology
+import Programs
 import SystemPackage
 
 /// The process that hands the listener of a command to the daemon of a mount. It has the kernel execute the calls after the daemon has
@@ -37,8 +38,9 @@ struct ProgramKeeper {
         let online = try? SmallFile.text(FilePath(mountPoint).appending("sys/devices/system/cpu/online"))
         if online.flatMap({ try? IDSet(list: $0, limit: IDSet.maxCPUs) }) != hostCPUs { calls |= CLISTENER_PROCESSORS }
         if memory {
-            if geteuid() != 0 {
-                cdmfs.complain("run: memory of the command that is no buffer is the host's: only root's can be watched")
+            if geteuid() != 0, !ProgramServer.isForAllUsers {
+                cdmfs.complain(
+                    "run: memory of the command that is no buffer is the host's: vm.unprivileged_userfaultfd is 0")
             } else if (try? SmallFile.text(FilePath(mountPoint).appending("sys/kernel/cdm/programs"))) == "memory\n" {
                 calls |= CLISTENER_ANONYMOUS
             } else {

@@ -64,37 +64,76 @@ extension Mounts {
             }
         }
 
-        @Test("An agent has no rights, and a program of another user has no agent")
+        /// The status of each agent of a mount.
+        private func agents(of mount: TestMount) throws -> [String] {
+            try processes(with: "CDMFS_MOUNTPOINT=\(mount.path)").compactMap { id in
+                let status = FileManager.default.contents(atPath: "/proc/\(id)/status") ?? Data()
+                let text = String(decoding: status, as: UTF8.self)
+                return text.hasPrefix("Name:\tcdmfs-agent\n") ? text : nil
+            }
+        }
+
+        @Test("An agent has no rights, and its program leaves a core dump")
         func rights() throws {
             try TestMount.with { mount in
-                func agents() throws -> [String] {
-                    try processes(with: "CDMFS_MOUNTPOINT=\(mount.path)").compactMap { id in
-                        let status = FileManager.default.contents(atPath: "/proc/\(id)/status") ?? Data()
-                        let text = String(decoding: status, as: UTF8.self)
-                        return text.hasPrefix("Name:\tcdmfs-agent\n") ? text : nil
-                    }
-                }
-                let roots = try Child(command(mount, "hold", "1M"))
-                #expect(try roots.line() == "ok")
-                let found = try agents()
+                let program = try Child(command(mount, "hold", "1M"))
+                #expect(try program.line() == "ok")
+                let found = try agents(of: mount)
                 #expect(!found.isEmpty)
                 for status in found {
                     // CAP_IPC_LOCK, or nothing.
                     #expect(status.contains("\nCapPrm:\t0000000000004000\n"), "\(status)")
-                    #expect(status.contains("\nUid:\t4294967280\t4294967280\t4294967280\t4294967280\n"), "\(status)")
+                    #expect(status.contains("\nNoNewPrivs:\t1\nSeccomp:\t2\n"), "\(status)")
                 }
-                roots.kill(SIGTERM)
-                _ = try roots.finish(within: 20)
+                program.kill(SIGTERM)
+                _ = try program.finish(within: 20)
+                let isDumpable = "import ctypes; print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"
+                let dump = try run([Host.cdmfs, "run", "--mount", mount.path, "--", "python3", "-c", isDumpable])
+                #expect(dump.output == "1\n", "\(dump.errors)")
                 try expectNothingLeft(of: mount)
+            }
+        }
 
-                let user = ["setpriv", "--reuid=1234", "--regid=1234", "--clear-groups"]
-                let words = try Client.anonymous.command(["hold", "1M"])
-                let other = try Child([Host.cdmfs, "run", "--mount", mount.path, "--"] + user + words)
-                #expect(try other.line() == "ok")
+        @Test("Memory of another user's program is the machine's where the host gives users a userfaultfd")
+        func users() throws {
+            let setting = "/proc/sys/vm/unprivileged_userfaultfd"
+            let before = try procfs("sys/vm/unprivileged_userfaultfd")
+            defer { try? before.write(toFile: setting, atomically: false, encoding: .utf8) }
+            try TestMount.with { mount in
+                func command(_ arguments: Any..., numactl: [String] = []) throws -> [String] {
+                    [Host.cdmfs, "run", "--mount", mount.path, "--"]
+                        + ["setpriv", "--reuid=1234", "--regid=1234", "--clear-groups"] + numactl
+                        + (try Client.anonymous.command(arguments))
+                }
+                try "0".write(toFile: setting, atomically: false, encoding: .utf8)
+                let refused = try Child(command("hold", "1M"))
+                #expect(try refused.line() == "ok")
                 // That of setpriv ends with it.
-                #expect(try eventually { try agents().isEmpty })
-                other.kill(SIGTERM)
-                _ = try other.finish(within: 20)
+                #expect(try eventually { try agents(of: mount).isEmpty })
+                refused.kill(SIGTERM)
+                let line = "memory of programs of other users than root is the host's: vm.unprivileged_userfaultfd is 0"
+                #expect(try refused.finish(within: 20).errors == "cdmfs: run: \(line)\n")
+
+                try "1".write(toFile: setting, atomically: false, encoding: .utf8)
+                expect(try run(command("place", 1, "16M", numactl: ["numactl", "--membind=1"])))
+                expect(try run(command("exec", 1, "16M", numactl: ["numactl", "--membind=1"])))
+                expect(try run(command("storm", 4, 2), within: 60), "begin\nok\n")
+                let served = try Child(command("hold", "1M"))
+                #expect(try served.line() == "ok")
+                let found = try agents(of: mount).filter { $0.contains("\nUid:\t1234\t1234\t1234\t1234\n") }
+                #expect(found.count == 1 && found[0].contains("\nCapPrm:\t0000000000000000\n"), "\(found)")
+                served.kill(SIGTERM)
+                _ = try served.finish(within: 20)
+                try expectNothingLeft(of: mount)
+            }
+        }
+
+        @Test("Random programs of several threads: after each step each page is where a model has it", arguments: 1...4)
+        func model(seed: Int) throws {
+            try TestMount.with(options: ["fault_around=4K"]) { mount in
+                let words = try Client.model.command([seed, 400, seed])
+                expect(try run([Host.cdmfs, "run", "--mount", mount.path, "--"] + words, within: 60))
+                try expectNothingLeft(of: mount)
             }
         }
 

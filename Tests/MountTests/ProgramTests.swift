@@ -148,6 +148,9 @@ extension Mounts {
                 let bound = ["numactl", "--cpunodebind=1"]
                 let status = try tool(mount, bound + ["grep", "Cpus_allowed_list", "/proc/self/status"])
                 #expect(status.output == "Cpus_allowed_list:\t72-143\n", "\(status.errors)")
+                let own = "import os, ctypes; print(ctypes.CDLL(None).sched_getcpu() in os.sched_getaffinity(0))"
+                let cpu = try tool(mount, bound + ["python3", "-c", own])
+                #expect(cpu.output == "True\n", "\(cpu.errors)")
                 let path = try mount.makeBuffer("a", size: 1 << 20)
                 let fill = "dd if=/dev/zero of=\(path) bs=64k count=16 conv=notrunc 2>/dev/null"
                 #expect(try tool(mount, bound + ["sh", "-c", fill]).succeeded)

@@ -47,7 +47,7 @@ struct AddressSpaceLimitTests {
             topology: Topology(
                 toml: "block_size = \"2M\"\n[[node]]\nid = 0\nkind = \"ram\"\nmemory = \"4M\"\ncpus = \"all\""))
         let directory = SpaceDirectory()
-        let spaces = try AddressSpaces(World(machine: machine), in: directory, limit: 2)
+        let spaces = try AddressSpaces(World(machine: machine), in: directory, limit: 2) { _ in }
         var silence: [FileDescriptor] = []
         defer { for end in silence { try? end.close() } }
         let all = try (0..<3).map { _ in try makeSpace(machine, &silence) }

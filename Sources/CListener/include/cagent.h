@@ -31,16 +31,19 @@ struct clistener_agent {
 ///
 /// - `stop` is a descriptor: once it is readable this waits no longer.
 /// - `redirects_getcpu` says whether getcpu(2) of the vDSO becomes a system call there.
+/// - `patience` is how many seconds each of its commands may take; one that takes longer is its last.
 ///
 /// 0, or -1 and errno where the call still waits for its answer, or 1 where there is no agent and the call has been, or will be, repeated.
 int clistener_inject(
-    int listener, const struct clistener_call *call, int stop, int redirects_getcpu, struct clistener_agent *agent);
+    int listener, const struct clistener_call *call, int stop, int redirects_getcpu, int patience,
+    struct clistener_agent *agent);
 
 /// Begins to be told of what happens in the address space of an agent. 0 or a negative error.
 int clistener_begin_faults(int faults);
 
-/// Takes the rights of the program from its agent, which anybody who has the program's memory can have execute anything. It keeps
-/// `locks_memory`, the right to lock memory without a limit (CAP_IPC_LOCK). -1 where the agent still has the others.
+/// Takes the rights of the program from its agent, because whoever has the program's memory can have the agent execute anything. A
+/// filter leaves it the system calls of clistener_command() that map, discard and lock memory. It keeps `locks_memory`, the right to
+/// lock memory without a limit (CAP_IPC_LOCK). -1 where the agent still has others.
 int clistener_strip_agent(const struct clistener_agent *agent, int locks_memory);
 
 /// Lets the thread go on, and closes the memory.
@@ -55,6 +58,7 @@ enum {
     CLISTENER_BRK = SYS_brk,
     CLISTENER_MMAP = SYS_mmap,
     CLISTENER_MREMAP = SYS_mremap,
+    CLISTENER_MUNMAP = SYS_munmap,
     CLISTENER_MLOCK = SYS_mlock,
     CLISTENER_MLOCK2 = SYS_mlock2,
     CLISTENER_MUNLOCK = SYS_munlock,
@@ -69,6 +73,7 @@ enum {
     CLISTENER_MUNLOCK = -6,
     CLISTENER_MLOCKALL = -7,
     CLISTENER_MUNLOCKALL = -8,
+    CLISTENER_MUNMAP = -9,
 #endif
 };
 

@@ -106,6 +106,12 @@ uint64_t *clistener_share_slots(int socket);
 /// Ends the sharing.
 void clistener_unshare_slots(uint64_t *slots);
 
+/// The most bytes of a line that a server says.
+enum { CLISTENER_LINE = 200 };
+
+/// Has the keeper at the other end of a socket say a line to the user of the run. It waits for nothing: the line may be lost.
+void clistener_tell(int socket, const char *line);
+
 /// Starts the keeper of a listener that is yet to come: a process that hands it to a server, and has the kernel do the calls once the
 /// server has gone, or where it takes none. The other end of its socket, or -1 and errno.
 ///

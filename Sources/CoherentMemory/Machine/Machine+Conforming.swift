@@ -32,17 +32,19 @@ extension Machine {
     ///   - bytes: of the buffer, widened to whole pages.
     ///   - policy: the policy that names the nodes.
     ///   - local: the id of the node of who asks.
+    ///   - movesAll: whether pages move that are on nodes of the policy, too, as where MPOL_DEFAULT replaces a policy and the task's applies.
     ///   - account: what the moved pages are added to.
     ///   - isCancelled: checked repeatedly.
     /// - Returns: how many pages could not be moved.
     public func conform(
-        _ buffer: Buffer, bytes: Range<UInt64>, to policy: MemoryPolicy, local: Int,
+        _ buffer: Buffer, bytes: Range<UInt64>, to policy: MemoryPolicy, local: Int, movesAll: Bool = false,
         account: MigrationAccount = MigrationAccount(.range), isCancelled: () -> Bool = { false }
     ) -> Int {
         let pages = bytes.lowerBound >> Page.shift..<Page.count(of: bytes.upperBound)
         let origin = Origin(pid: 0, node: policy.home ?? local)
         let context = memory.placer.context(for: nodeMap.effective(policy), isDevice: false, origin: origin)
         let named = context.policy.nodes
+        let settled = movesAll ? NodeMask() : named
         trace.noteConform(buffer.id, pages, to: policy, origin)
         func move(_ pages: Range<UInt64>, _ filter: PageFilter, to targets: [Node]) {
             // What cannot move does not keep the rest.
@@ -51,7 +53,7 @@ extension Machine {
         }
         switch policy.mode {
         case .interleave, .weightedInterleave:
-            for (pages, target) in turns(of: buffer, in: pages, except: named, for: context) {
+            for (pages, target) in turns(of: buffer, in: pages, except: settled, for: context) {
                 move(pages, mover.movable(to: target), to: [target])
             }
             return misplacedPages(of: buffer, bytes: bytes, under: policy)
@@ -65,7 +67,8 @@ extension Machine {
             }
             guard !targets.isEmpty else { return misplacedPages(of: buffer, bytes: bytes, under: policy) }
             for source in nodes
-            where !named.contains(source.index) && source.allows(.userMigrate) && buffer.pages(onNode: source.index) > 0
+            where !settled.contains(source.index) && source !== targets.first && source.allows(.userMigrate)
+                && buffer.pages(onNode: source.index) > 0
             {
                 move(pages, .onNode(source.span), to: targets)
             }
