@@ -97,9 +97,9 @@ final class AddressSpaces: Sendable {
 
     /// Takes an address space up that has got an agent, or one more.
     ///
+    /// - Parameter isForeign: whether the process is of another PID namespace than the daemon.
     /// - Returns: false where it is too late.
-    func add(_ space: AddressSpace, agent: FileDescriptor, process: Int32) -> Bool {
-        let isForeign = (try? PIDNamespace(of: process) != nil) ?? false
+    func add(_ space: AddressSpace, agent: FileDescriptor, process: Int32, isForeign: Bool = false) -> Bool {
         space.state.withLock { state in
             state.agent = agent
             state.process = process
