@@ -60,6 +60,23 @@ struct pm_scan_arg {
 #define PM_SCAN_CHECK_WPASYNC (1 << 1)
 #endif
 
+static int send_command(int socket, long number, const uint64_t arguments[6]) {
+    uint64_t command[7] = {(uint64_t)number};
+    memcpy(command + 1, arguments, 6 * sizeof *arguments);
+    return send(socket, command, sizeof command, MSG_NOSIGNAL) == sizeof command ? 0 : -1;
+}
+
+static int64_t receive_result(int socket) {
+    int64_t result;
+    ssize_t count;
+    while ((count = recv(socket, &result, sizeof result, 0)) < 0 && errno == EINTR)
+        ;
+    if (count == sizeof result) return result;
+    // What it says later is not taken for the answer to another command.
+    shutdown(socket, SHUT_RDWR);
+    return -EPIPE;
+}
+
 #if defined(__x86_64__)
 extern const char clistener_agent_code[], clistener_agent_code_end[];
 
@@ -346,9 +363,14 @@ int clistener_strip_agent(const struct clistener_agent *agent, int locks_memory)
         {SYS_prctl, PR_SET_NO_NEW_PRIVS, 1},
         {SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, in_data(AGENT_SAVED) + offsetof(typeof(rights), filter)},
     };
-    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
-        if (clistener_command(agent->socket, (long)calls[i][0], calls[i] + 1)) return -1;
-    return 0;
+    // All at once: the agent does not wait until each answer is read.
+    const size_t count = sizeof calls / sizeof *calls;
+    for (size_t i = 0; i < count; i++)
+        if (send_command(agent->socket, (long)calls[i][0], calls[i] + 1)) return -1;
+    int result = 0;
+    for (size_t i = 0; i < count; i++)
+        if (receive_result(agent->socket)) result = -1;
+    return result;
 }
 
 void clistener_release_agent(struct clistener_agent *agent) {
@@ -403,17 +425,7 @@ int clistener_check_agents(void) {
 int clistener_begin_faults(int faults) { return begin(faults) ? -errno : 0; }
 
 int64_t clistener_command(int socket, long number, const uint64_t arguments[6]) {
-    uint64_t command[7] = {(uint64_t)number};
-    memcpy(command + 1, arguments, 6 * sizeof *arguments);
-    if (send(socket, command, sizeof command, MSG_NOSIGNAL) != sizeof command) return -EPIPE;
-    int64_t result;
-    ssize_t count;
-    while ((count = recv(socket, &result, sizeof result, 0)) < 0 && errno == EINTR)
-        ;
-    if (count == sizeof result) return result;
-    // What it says later is not taken for the answer to another command.
-    shutdown(socket, SHUT_RDWR);
-    return -EPIPE;
+    return send_command(socket, number, arguments) ? -EPIPE : receive_result(socket);
 }
 
 int clistener_read_events(int faults, struct clistener_event *events, int capacity) {

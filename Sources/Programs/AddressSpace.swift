@@ -53,8 +53,9 @@ final class AddressSpace: Sendable {
         /// The process, of one that has made no call yet, as far as it was looked for.
         var guess: Int32?
         var pageMap: PageMap?
-        /// The end of the heap (brk(2)).
-        var heapEnd: UInt64 = 0
+        var sequences = TouchSequences()
+        /// The end of the heap (brk(2)); nil until it grows.
+        var heapEnd: UInt64?
         /// The socket of the agent; nil for an address space that a fork has made and that has mapped nothing yet.
         var agent: FileDescriptor?
         /// The process, once it has made a call.

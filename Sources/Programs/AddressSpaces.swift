@@ -117,9 +117,9 @@ final class AddressSpaces: Sendable {
 
     /// Takes an address space up that has got an agent, or one more.
     ///
+    /// - Parameter isForeign: whether the process is of another PID namespace than the daemon.
     /// - Returns: false where it is too late.
-    func add(_ space: AddressSpace, agent: FileDescriptor, process: Int32) -> Bool {
-        let isForeign = (try? PIDNamespace(of: process) != nil) ?? false
+    func add(_ space: AddressSpace, agent: FileDescriptor, process: Int32, isForeign: Bool = false) -> Bool {
         space.state.withLock { state in
             state.agent = agent
             state.process = process
@@ -286,7 +286,7 @@ final class AddressSpaces: Sendable {
             return
         }
         do throws(Errno) {
-            try place(page, of: space, by: origin(of: thread, in: space))
+            try follow(page, of: space, by: origin(of: thread, in: space))
         } catch .noMemory {
             // As the OOM killer does, whoever touches it ends, and not whoever only looks into it.
             guard let process = space.state.withLock({ $0.process }),
@@ -332,16 +332,27 @@ final class AddressSpaces: Sendable {
 
     /// Gives the page of an address its frame and the program its memory.
     ///
+    /// - Parameter length: the length of the window in bytes that gets frames with it, more than `fault_around` for what lies ahead.
+    /// - Returns: the addresses that have frames now.
     /// - Throws: what the machine has against it.
     @discardableResult
-    func place(_ page: UInt64, of space: AddressSpace, by origin: Origin) throws(Errno) -> Range<UInt64> {
+    func place(
+        _ page: UInt64, of space: AddressSpace, by origin: Origin, length: UInt64? = nil
+    ) throws(Errno) -> Range<UInt64> {
         let place = Place(of: page, in: space)
-        let window = window(around: page, of: space, place)
+        let window = window(around: page, length: length ?? world.faultAround, of: space, place)
         let touched = try world.machine.touch(
             place.memory, at: place.offset(of: page), around: place.offsets(of: window), origin: origin)
-        let bytes = place.addresses(of: touched.bytes)
-        fill(bytes, page: page, isFresh: touched.isFresh, of: space, place)
-        return bytes
+        return fill(
+            place.addresses(of: touched.bytes), page: page, isFresh: touched.isFresh, of: space, place)
+    }
+
+    /// The same for a touch of a program, which may go on in sequence.
+    private func follow(_ page: UInt64, of space: AddressSpace, by origin: Origin) throws(Errno) {
+        let usual = world.faultAround
+        let length = space.state.withLock { $0.sequences.length(at: page, usual: usual) }
+        let bytes = try place(page, of: space, by: origin, length: length)
+        space.state.withLock { $0.sequences.note(page, end: bytes.upperBound, length: length, usual: usual) }
     }
 
     /// Whose frames addresses have: those of the program's own memory, or of memory that it shares.
@@ -374,10 +385,12 @@ final class AddressSpaces: Sendable {
         }
     }
 
-    private func window(around page: UInt64, of space: AddressSpace, _ place: Place) -> Range<UInt64> {
+    private func window(
+        around page: UInt64, length: UInt64, of space: AddressSpace, _ place: Place
+    ) -> Range<UInt64> {
         let size = world.faultAround
         let start = page & ~(size - 1)
-        let whole = start..<start + size
+        let whole = length > size ? page..<(page + length) & ~(size - 1) : start..<start + size
         if let limits = place.limits { return whole.clamped(to: limits) }
         // A stack grows to lower addresses, and nobody tells.
         if let own = space.ownAreas(in: whole).ranges.first(where: { $0.contains(page) }) { return own }
@@ -386,17 +399,33 @@ final class AddressSpaces: Sendable {
     }
 
     /// Fills pages that have frames with zeros; those that cannot be filled have none afterwards.
-    private func fill(_ bytes: Range<UInt64>, page: UInt64, isFresh: Bool, of space: AddressSpace, _ place: Place) {
+    ///
+    /// - Returns: the addresses without those ahead that are of another mapping.
+    private func fill(
+        _ bytes: Range<UInt64>, page: UInt64, isFresh: Bool, of space: AddressSpace, _ place: Place
+    ) -> Range<UInt64> {
         let faults = space.faults.rawValue
-        var position = bytes.lowerBound
+        var (position, end) = (bytes.lowerBound, bytes.upperBound)
         func giveUp(_ range: Range<UInt64>) {
             if isFresh { world.machine.discard(place.memory, bytes: place.offsets(of: range)) }
         }
+        // How much is tried at once.
+        var length = end - position
         var isFilled = false
-        while position < bytes.upperBound {
-            var count = clistener_fill(faults, position, bytes.upperBound - position)
-            // Not all of it is one mapping.
-            if count == -Int64(ENOENT) { count = clistener_fill(faults, position, Page.size) }
+        while position < end {
+            length = min(length, end - position)
+            let count = clistener_fill(faults, position, length)
+            if count == -Int64(ENOENT), length > Page.size {
+                // Not all of it is one mapping, and what is far ahead may be memory that is not to be touched.
+                let near = (page + world.faultAround) & ~(world.faultAround - 1)
+                if near < end {
+                    giveUp(near..<end)
+                    end = near
+                }
+                length = Page.size
+                continue
+            }
+            length *= 2
             if count > 0 {
                 if position <= page, page < position + UInt64(count) { isFilled = true }
                 position += UInt64(count)
@@ -405,11 +434,12 @@ final class AddressSpaces: Sendable {
                 if position != page || count == -Int64(ENOENT) { giveUp(position..<position + Page.size) }
                 position += Page.size
             } else {
-                giveUp(position..<bytes.upperBound)
+                giveUp(position..<end)
                 break
             }
         }
         // Who was woken without a page touches it again.
         if !isFilled { clistener_wake(faults, page, Page.size) }
+        return bytes.lowerBound..<end
     }
 }

@@ -17,6 +17,8 @@ extension CallingTask {
             return inject(call, space, spaces) ? .answered : .pass
         }
         let (a, b, c, d, e, f) = call.arguments
+        // It asks for the end of the heap.
+        if number == Int(CLISTENER_BRK), a == 0 { return .pass }
         do throws(Errno) {
             return try space.calls.withLock { _ throws(Errno) in
                 switch number {
@@ -42,8 +44,7 @@ extension CallingTask {
     }
 
     private func grow(_ space: AddressSpace, to end: UInt64) throws(Errno) -> CallOutcome {
-        guard end != 0 else { return .pass }
-        let old = space.state.withLock { $0.heapEnd }
+        let old = try heapEnd(of: space)
         let new = try space.execute(Int(CLISTENER_BRK), [end])
         space.settle()
         space.state.withLock { $0.heapEnd = new }
@@ -52,13 +53,18 @@ extension CallingTask {
             let start = (old + Page.size - 1) & ~(Page.size - 1)
             if start < range.upperBound {
                 space.replace(start..<range.upperBound, in: machine)
-                take(start..<range.upperBound, of: space)
+                takeNew(start..<range.upperBound, of: space)
             }
             if start < range.upperBound, space.state.withLock({ $0.locksFuture }) {
                 machine.setLocked(true, of: space.memory, bytes: start..<range.upperBound)
             }
         }
         return .value(Int64(bitPattern: new))
+    }
+
+    private func heapEnd(of space: AddressSpace) throws(Errno) -> UInt64 {
+        if let known = space.state.withLock({ $0.heapEnd }) { return known }
+        return try space.execute(Int(CLISTENER_BRK), [])
     }
 
     private func map(_ space: AddressSpace, _ spaces: AddressSpaces, _ arguments: [UInt64]) throws(Errno) -> CallOutcome
@@ -76,8 +82,10 @@ extension CallingTask {
                     let object = SharedMemory(machine, share: space.memory.share)
                     space.attach(SharedArea(addresses: range, attachment: .init(object), offset: 0))
                 }
-            } else {
+            } else if arguments[3] & UInt64(MAP_FIXED | MAP_LOCKED) != 0 {
                 take(range, of: space)
+            } else {
+                takeNew(range, of: space)
             }
             if populates { populate(range, of: space, spaces) }
             if arguments[3] & UInt64(MAP_SHARED) == 0,
@@ -204,6 +212,11 @@ extension CallingTask {
         adopt(range, of: space)
     }
 
+    /// The same for addresses that the program has not known: nobody has touched them, and only what is locked is there.
+    private func takeNew(_ range: Range<UInt64>, of space: AddressSpace) {
+        if space.state.withLock({ $0.locksFuture }) { take(range, of: space) } else { space.register(range) }
+    }
+
     /// Gives pages that are there frames, as if they were touched now.
     func adopt(_ range: Range<UInt64>, of space: AddressSpace) {
         let origin = Origin(pid: task, node: node)
@@ -237,7 +250,7 @@ extension CallingTask {
             spaces.refuse(status.process, startTime: stat.startTime)
             return false
         }
-        guard mayHaveAgent() else { return false }
+        guard let text = try? ProcStatus(task: task), mayHaveAgent(text) else { return false }
         guard known != nil || spaces.hasRoom else {
             spaces.tell(of: .room)
             return false
@@ -265,7 +278,8 @@ extension CallingTask {
                 clistener_begin_faults(faults.rawValue)
             }
             // The program may give up its own rights later.
-            if spaces.add(space, agent: socket, process: status.process),
+            let isForeign = (text.namespaceNumbers?.count ?? 1) > 1
+            if spaces.add(space, agent: socket, process: status.process, isForeign: isForeign),
                 unsafe clistener_strip_agent(&agent, status.has(.lockMemory) ? 1 : 0) == 0
             {
                 mark(space)
@@ -285,8 +299,6 @@ extension CallingTask {
 
     /// Takes up what a program begins with. The caller holds the calls' lock.
     private func takeAll(of space: AddressSpace) {
-        let end = try? space.execute(Int(CLISTENER_BRK), [])
-        space.state.withLock { $0.heapEnd = end ?? 0 }
         for mapping in (try? MapsReader.mappings(of: task, at: 0..<UInt64.max)) ?? [] where mapping.isOwnMemory {
             take(mapping.addresses, of: space)
         }
@@ -298,8 +310,8 @@ extension CallingTask {
     }
 
     /// Whether the text of the process can be changed for a moment: nobody else executes it, and no handler of a signal will.
-    private func mayHaveAgent() -> Bool {
-        guard let text = try? ProcStatus(task: task), text.words("Threads").first == "1" else { return false }
+    private func mayHaveAgent(_ text: ProcStatus) -> Bool {
+        guard text.words("Threads").first == "1" else { return false }
         // What becomes the command, and maps memory until then, is no program of the machine.
         guard linkTarget("/proc/\(task)/exe") != linkTarget("/proc/self/exe") else { return false }
         func signals(_ key: StaticString) -> UInt64 { text.words(key).first.flatMap { UInt64($0, radix: 16) } ?? 0 }

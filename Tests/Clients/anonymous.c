@@ -60,6 +60,17 @@ static void expect_nodes(const char *what, char *memory, size_t length, int node
     for (size_t page = 0; page < length; page += PAGE) expect(what, node_of(memory + page), node);
 }
 
+static long count_frames(char *memory, size_t length) {
+    static void *pages[8192];
+    static int status[8192];
+    unsigned long count = 0;
+    for (size_t page = 0; page < length && count < 8192; page += PAGE) pages[count++] = memory + page;
+    if (syscall(SYS_move_pages, 0, count, pages, NULL, status, 0)) fail("move_pages");
+    long found = 0;
+    for (unsigned long i = 0; i < count; i++) found += status[i] >= 0;
+    return found;
+}
+
 static void bind_to(char *memory, size_t length, unsigned long nodes, unsigned flags) {
     if (syscall(SYS_mbind, memory, length, nodes ? MPOL_BIND : MPOL_DEFAULT, &nodes, 64, flags)) fail("mbind");
 }
@@ -182,6 +193,23 @@ static void calls(void) {
         _exit(9);
     }
     expect("vfork and exec", wait_for(child), 0);
+}
+
+// What is touched in sequence gets frames ahead of it, and what cannot be touched no more than those of one window.
+static void follow(void) {
+    const size_t size = 64 * WINDOW, part = 4 * WINDOW;
+    for (int is_reserved = 0; is_reserved < 2; is_reserved++) {
+        char *mapped = mmap(NULL, size, is_reserved ? PROT_NONE : PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (mapped == MAP_FAILED) fail("mmap");
+        char *memory = (char *)(((uintptr_t)mapped + WINDOW) & ~(WINDOW - 1));
+        if (is_reserved && mprotect(memory, part - PAGE, PROT_READ | PROT_WRITE)) fail("mprotect");
+        touch(memory, part - PAGE);
+        expect_bytes("what was touched in sequence", memory, part - PAGE);
+        long ahead = count_frames(memory, size - WINDOW) - (long)(part / PAGE);
+        long most = is_reserved ? 0 : (long)(part / PAGE);
+        if (ahead < 0 || ahead > most) fail("%ld pages ahead, of at most %ld", ahead, most);
+        if (munmap(mapped, size)) fail("munmap");
+    }
 }
 
 static void *grow_stack(void *unused) {
@@ -600,6 +628,7 @@ int main(int count, char **arguments) {
         calls();
     } else if (!strcmp(what, "special")) {
         special();
+        follow();
     } else if (!strcmp(what, "storm")) {
         pthread_t threads[64];
         int number = atoi(arguments[2]);

@@ -65,8 +65,15 @@ public struct ProcStatus: Sendable {
     /// The words after `name:`; empty if there is no such line.
     public func words(_ name: StaticString) -> [String] {
         let start = Array("\(name):".utf8)
-        let line = bytes.split(separator: UInt8(ascii: "\n")).first { $0.starts(with: start) }
-        return (line?.dropFirst(start.count) ?? []).split { $0 == UInt8(ascii: "\t") || $0 == UInt8(ascii: " ") }
-            .map { String(decoding: $0, as: UTF8.self) }
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            let line = rest.prefix { $0 != UInt8(ascii: "\n") }
+            guard !line.starts(with: start) else {
+                return line.dropFirst(start.count).split { $0 == UInt8(ascii: "\t") || $0 == UInt8(ascii: " ") }
+                    .map { String(decoding: $0, as: UTF8.self) }
+            }
+            rest = rest.dropFirst(line.count + 1)
+        }
+        return []
     }
 }
