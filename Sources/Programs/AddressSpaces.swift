@@ -314,11 +314,20 @@ final class AddressSpaces: Sendable {
     func place(_ page: UInt64, of space: AddressSpace, by origin: Origin) throws(Errno) -> Range<UInt64> {
         let place = Place(of: page, in: space)
         let window = window(around: page, of: space, place)
-        let touched = try world.machine.touch(
-            place.memory, at: place.offset(of: page), around: place.offsets(of: window), origin: origin)
-        let bytes = place.addresses(of: touched.bytes)
-        fill(bytes, page: page, isFresh: touched.isFresh, of: space, place)
-        return bytes
+        func give() throws(Errno) -> Range<UInt64> {
+            let touched = try world.machine.touch(
+                place.memory, at: place.offset(of: page), around: place.offsets(of: window), origin: origin)
+            let bytes = place.addresses(of: touched.bytes)
+            fill(bytes, page: page, isFresh: touched.isFresh, of: space, place)
+            return bytes
+        }
+        guard let object = place.object else { return try give() }
+        return try object.turn.withLock { _ throws(Errno) in try give() }
+    }
+
+    /// Memory that forks of a program are to share, and nobody else.
+    func makeSharedMemory(share: FrameShare?) -> SharedMemory {
+        SharedMemory(world.machine, share: share, in: directory)
     }
 
     /// Whose frames addresses have: those of the program's own memory, or of memory that it shares.
@@ -330,6 +339,9 @@ final class AddressSpaces: Sendable {
             shared = space.shared(at: page)
             memory = shared?.attachment.object.memory ?? space.memory
         }
+
+        /// The shared memory; nil for own memory.
+        var object: SharedMemory? { shared?.attachment.object }
 
         /// The addresses of the shared memory; nil for own memory.
         var limits: Range<UInt64>? { shared?.addresses }

@@ -10,7 +10,7 @@ extension CallingTask {
     /// What becomes of a call of these; nil for one that is about something else.
     func memoryOutcome(of call: clistener_call) -> CallOutcome? {
         let number = Int(call.number)
-        guard call.mapsMemory || call.locksMemory else { return nil }
+        guard call.mapsMemory || call.locksMemory || call.removesMemory else { return nil }
         guard let spaces else { return .pass }
         let space = spaces.space(of: task)
         guard let space, space.state.withLock({ $0.agent != nil }) else {
@@ -22,6 +22,7 @@ extension CallingTask {
                 switch number {
                 case Int(CLISTENER_BRK): try grow(space, to: a)
                 case Int(CLISTENER_MMAP): try map(space, spaces, [a, b, c, d, e, f])
+                case Int(CLISTENER_MADVISE): try remove(space, a, b, c)
                 case _ where call.locksMemory: try lock(space, spaces, number, a, b, c)
                 default: try move(space, a, oldLength: b, length: c, flags: d, to: e)
                 }
@@ -52,7 +53,7 @@ extension CallingTask {
             let start = (old + Page.size - 1) & ~(Page.size - 1)
             if start < range.upperBound { take(start..<range.upperBound, of: space) }
             if start < range.upperBound, space.state.withLock({ $0.locksFuture }) {
-                machine.setLocked(true, of: space.memory, bytes: start..<range.upperBound)
+                space.setLocked(true, start..<range.upperBound, in: machine)
             }
         }
         return .value(Int64(bitPattern: new))
@@ -68,18 +69,16 @@ extension CallingTask {
         space.settle()
         if let range = pages(from: start, length: arguments[1]) {
             if arguments[3] & UInt64(MAP_SHARED) != 0 {
-                if space.register(range, isShared: true) {
-                    let object = SharedMemory(machine, share: space.memory.share)
+                if space.register(range) {
+                    let object = spaces.makeSharedMemory(share: space.memory.share)
                     space.attach(SharedArea(addresses: range, attachment: .init(object), offset: 0))
                 }
             } else {
                 take(range, of: space)
             }
             if populates { populate(range, of: space, spaces) }
-            if arguments[3] & UInt64(MAP_SHARED) == 0,
-                arguments[3] & UInt64(MAP_LOCKED) != 0 || space.state.withLock({ $0.locksFuture })
-            {
-                machine.setLocked(true, of: space.memory, bytes: range)
+            if arguments[3] & UInt64(MAP_LOCKED) != 0 || space.state.withLock({ $0.locksFuture }) {
+                space.setLocked(true, range, in: machine)
             }
         }
         return .value(Int64(bitPattern: start))
@@ -108,7 +107,9 @@ extension CallingTask {
             if flags & Self.keepsOld == 0 { space.detach(old) }
             space.attach(SharedArea(addresses: range, attachment: shared.attachment, offset: shared.offset))
             if new != start, flags & Self.keepsOld == 0 { space.state.withLock { $0.areas.remove(contentsOf: old) } }
-            space.register(range, isShared: true)
+            space.register(range)
+            // A mapping is locked as a whole.
+            if !shared.locked.isEmpty { space.setLocked(true, range, in: machine) }
             return .value(Int64(bitPattern: new))
         }
         if new != start {
@@ -126,7 +127,7 @@ extension CallingTask {
         if range.count > old.count,
             machine.lockedBytes(of: space.memory).contains(range.lowerBound + UInt64(old.count) - 1)
         {
-            machine.setLocked(true, of: space.memory, bytes: range)
+            space.setLocked(true, range, in: machine)
         }
         return .value(Int64(bitPattern: new))
     }
@@ -296,6 +297,11 @@ extension clistener_call {
     /// Whether it is brk(2), mmap(2) or mremap(2).
     var mapsMemory: Bool {
         [Int(CLISTENER_BRK), Int(CLISTENER_MMAP), Int(CLISTENER_MREMAP)].contains(Int(number))
+    }
+
+    /// Whether it is madvise(2) with MADV_REMOVE.
+    var removesMemory: Bool {
+        Int(number) == Int(CLISTENER_MADVISE) && Int32(truncatingIfNeeded: arguments.2) == MADV_REMOVE
     }
 
     /// Whether it is mlock(2) or one like it.

@@ -131,6 +131,16 @@ int clistener_shared(int page_map, int other, uint64_t start, uint64_t *end, uin
 /// BUS_ADRERR.
 int clistener_fail_touch(int faults, int32_t thread, uint64_t address, uint64_t page, void (*heal)(void *), void *context);
 
+/// Opens the shared memory without a name of a mapping of a process, as a file. Its descriptor, or -1 and errno: EINVAL where something else
+/// is mapped.
+int clistener_open_shared(int32_t process, uint64_t start, uint64_t end);
+
+/// Takes a part away from such memory, and so from all who map it, also where they have locked it.
+void clistener_punch(int file, uint64_t start, uint64_t length);
+
+/// Finds the first part at or behind `*start` that such memory has nothing of, up to `*end`. 0, or -1 for none.
+int clistener_find_hole(int file, uint64_t *start, uint64_t *end);
+
 /// Wakes who waits for pages.
 void clistener_wake(int faults, uint64_t start, uint64_t length);
 
