@@ -612,11 +612,15 @@ void clistener_wake(int faults, uint64_t start, uint64_t length) {
     ioctl(faults, UFFDIO_WAKE, &range);
 }
 
-int clistener_has_ended(int faults) {
-    // Addresses that are never registered: who still has them says ENOENT.
+// What the kernel says of addresses that are never registered: ENOENT as long as there is nothing else to say.
+static int probe(int faults) {
     struct uffdio_zeropage request = {.range = {clistener_agent_start, 0x1000}};
-    return ioctl(faults, UFFDIO_ZEROPAGE, &request) && errno == ESRCH;
+    return ioctl(faults, UFFDIO_ZEROPAGE, &request) ? errno : 0;
 }
+
+int clistener_is_changing(int faults) { return probe(faults) == EAGAIN; }
+
+int clistener_has_ended(int faults) { return probe(faults) == ESRCH; }
 
 int clistener_watch_end(int32_t process) { return (int)syscall(SYS_pidfd_open, process, 0); }
 

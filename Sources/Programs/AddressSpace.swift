@@ -119,8 +119,17 @@ final class AddressSpace: Sendable {
         return true
     }
 
-    /// Waits until events that the kernel has told are dealt with.
-    func settle() { events.withLock { _ in } }
+    /// Waits until what has been unmapped, removed and forked is dealt with. The kernel tells of it only afterwards, when another
+    /// mapping may have the addresses already.
+    func settle() {
+        events.withLock { _ in }
+        var patience = 1000
+        while patience > 0, clistener_is_changing(faults.rawValue) == 1 {
+            usleep(20)
+            events.withLock { _ in }
+            patience -= 1
+        }
+    }
 
     /// Has the agent execute a call. EPIPE where it has ended. The caller holds the calls' lock.
     func execute(_ number: Int, _ arguments: [UInt64]) throws(Errno) -> UInt64 {

@@ -144,6 +144,9 @@ int clistener_find_hole(int file, uint64_t *start, uint64_t *end);
 /// Wakes who waits for pages.
 void clistener_wake(int faults, uint64_t start, uint64_t length);
 
+/// Whether there is something of which the kernel is about to tell, but for touches: 1 or 0.
+int clistener_is_changing(int faults);
+
 /// Whether the address space has ended: 1 or 0.
 int clistener_has_ended(int faults);
 
