@@ -51,6 +51,8 @@ final class AddressSpace: Sendable {
         /// The process, of one that has made no call yet, as far as it was looked for.
         var guess: Int32?
         var pageMap: PageMap?
+        /// Calls that are repeated where a signal interrupts them.
+        var repeated = RepeatedCalls()
         /// The end of the heap (brk(2)).
         var heapEnd: UInt64 = 0
         /// The socket of the agent; nil for an address space that a fork has made and that has mapped nothing yet.

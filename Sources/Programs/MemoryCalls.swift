@@ -19,7 +19,8 @@ extension CallingTask {
         let (a, b, c, d, e, f) = call.arguments
         do throws(Errno) {
             return try space.calls.withLock { _ throws(Errno) in
-                switch number {
+                repeatWhenInterrupted(call, of: space)
+                return switch number {
                 case Int(CLISTENER_BRK): try grow(space, to: a)
                 case Int(CLISTENER_MMAP): try map(space, spaces, [a, b, c, d, e, f])
                 case Int(CLISTENER_MADVISE): try remove(space, a, b, c)

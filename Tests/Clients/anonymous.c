@@ -18,6 +18,7 @@
 //   calls              mbind, move_pages, get_mempolicy, mremap, madvise, munmap, brk, fork and vfork, one after the other
 //   special            mlockall, MAP_POPULATE, O_DIRECT, futex, pipes and growing stacks on memory that was not touched before
 //   storm THREADS SECONDS [host]  all of these at once on memory whose bytes are known; without mremap and node 1 where it may be the host's
+//   interrupted COUNT  so many mmap, mremap and brk under a timer of 5 kHz whose handler has no SA_RESTART: none is interrupted, as in Linux
 //   refused            a touch under a policy of node 1 is SIGBUS
 //   sum                the pages of numa_maps and of meminfo, `maps=N figures=N`
 #include "client.h"
@@ -28,6 +29,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -329,6 +331,31 @@ static void *storm(void *argument) {
     return NULL;
 }
 
+static volatile long ticks;
+
+static void tick(int signal) {
+    (void)signal;
+    ticks++;
+}
+
+static void interrupted(long count) {
+    // The first ones of a program may be.
+    char *memory = mremap(map(WINDOW), WINDOW, 2 * WINDOW, MREMAP_MAYMOVE);
+    if (memory == MAP_FAILED || sbrk(PAGE) == (void *)-1) fail("mremap or brk");
+    struct sigaction action = {.sa_handler = tick};
+    sigaction(SIGALRM, &action, NULL);
+    struct itimerval timer = {{0, 200}, {0, 200}};
+    if (setitimer(ITIMER_REAL, &timer, NULL)) fail("setitimer");
+    for (long i = 0; i < count; i++) {
+        memory = mremap(map(WINDOW), WINDOW, 2 * WINDOW, MREMAP_MAYMOVE);
+        if (memory == MAP_FAILED) fail("mremap %ld", i);
+        memory[0] = 1;
+        munmap(memory, 2 * WINDOW);
+        if (sbrk(PAGE) == (void *)-1 || sbrk(-(long)PAGE) == (void *)-1) fail("brk %ld", i);
+    }
+    if (!ticks) fail("no signal");
+}
+
 static jmp_buf back;
 
 static void jump(int signal) {
@@ -627,6 +654,8 @@ int main(int count, char **arguments) {
         kill(child, SIGTERM);
         expect("the child's end", wait_for(child), 0);
         return 0;
+    } else if (!strcmp(what, "interrupted")) {
+        interrupted(atol(arguments[2]));
     } else if (!strcmp(what, "shared")) {
         shared();
     } else if (!strcmp(what, "inject")) {

@@ -353,21 +353,10 @@ extension Mounts {
             }
         }
 
-        @Test("Pages that a fork shares count once, until somebody stores to them")
-        func sharing() throws {
+        @Test("A signal interrupts no call that maps memory, as in Linux")
+        func interruptions() throws {
             try TestMount.with { mount in
-                let program = try Child(command(mount, "forks", "8M"))
-                let line = try program.line()
-                let child = try #require(pid_t(line.split(separator: "=").last ?? ""), "\(line)")
-                let isShared = try eventually { try mount.meminfo(1)["AnonPages"] == 8 << 10 }
-                let kilobytes = try mount.meminfo(1)["AnonPages"] ?? -1
-                #expect(isShared, "\(kilobytes) kB")
-                #expect(!(try mount.text("sys/kernel/cdm/tasks/\(child)/placement")).contains("N1="))
-                kill(child, SIGUSR1)
-                #expect(try eventually { try mount.meminfo(1)["AnonPages"] == 16 << 10 })
-                #expect(try mount.text("sys/kernel/cdm/tasks/\(child)/placement").contains("N1=2048"))
-                program.kill(SIGTERM)
-                _ = try program.finish()
+                expect(try run(command(mount, "interrupted", 3000)))
                 try expectNothingLeft(of: mount)
             }
         }

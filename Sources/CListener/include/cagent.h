@@ -55,6 +55,7 @@ enum {
     CLISTENER_BRK = SYS_brk,
     CLISTENER_MMAP = SYS_mmap,
     CLISTENER_MREMAP = SYS_mremap,
+    CLISTENER_MUNMAP = SYS_munmap,
     CLISTENER_MLOCK = SYS_mlock,
     CLISTENER_MLOCK2 = SYS_mlock2,
     CLISTENER_MUNLOCK = SYS_munlock,
@@ -69,8 +70,20 @@ enum {
     CLISTENER_MUNLOCK = -6,
     CLISTENER_MLOCKALL = -7,
     CLISTENER_MUNLOCKALL = -8,
+    CLISTENER_MUNMAP = -9,
 #endif
 };
+
+/// The bytes that the code takes which repeats a call.
+enum { CLISTENER_REPEAT_LENGTH = 128 };
+
+/// Has a process repeat a call, for which it waits, whenever a signal interrupts it before it is received (EINTR): code at `place`, which
+/// is executable, does so, and a jump there takes the place of the instruction that loads the number of the call.
+///
+/// No other thread may be at that instruction. The code is no more than 2 GiB away from it.
+///
+/// 0; or -1 where the instruction before the call is another one, and nothing has changed.
+int clistener_repeat(int listener, const struct clistener_call *call, uint64_t place);
 
 /// What a userfaultfd reports (struct uffd_msg).
 struct clistener_event {
