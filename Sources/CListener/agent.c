@@ -6,6 +6,7 @@
 #include <link.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
+#include <linux/magic.h>
 #include <linux/seccomp.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
@@ -20,6 +21,8 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -595,6 +598,42 @@ int clistener_fail_touch(int faults, int32_t thread, uint64_t address, uint64_t 
     heal(context);
     ptrace(PTRACE_DETACH, thread, 0, signal);
     return is_touch ? 0 : -1;
+}
+
+int clistener_open_shared(int32_t process, uint64_t start, uint64_t end) {
+    // As shmem_zero_setup() names it.
+    static const char expected[] = "/dev/zero (deleted)";
+    char path[96], name[sizeof expected];
+    snprintf(path, sizeof path, "/proc/%d/map_files/%llx-%llx", process, (unsigned long long)start, (unsigned long long)end);
+    // What is opened may do something, so the name comes first.
+    if (readlink(path, name, sizeof name) != sizeof expected - 1 || memcmp(name, expected, sizeof expected - 1)) {
+        errno = EINVAL;
+        return -1;
+    }
+    int file = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    if (file < 0) return -1;
+    struct stat status;
+    struct statfs system;
+    if (!fstat(file, &status) && S_ISREG(status.st_mode) && !status.st_nlink && !fstatfs(file, &system) &&
+        system.f_type == TMPFS_MAGIC)
+        return file;
+    close(file);
+    errno = EINVAL;
+    return -1;
+}
+
+void clistener_punch(int file, uint64_t start, uint64_t length) {
+    fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)start, (off_t)length);
+}
+
+int clistener_find_hole(int file, uint64_t *start, uint64_t *end) {
+    struct stat status;
+    off_t hole = lseek(file, (off_t)*start, SEEK_HOLE);
+    if (hole < 0 || fstat(file, &status) || hole >= status.st_size) return -1;
+    off_t data = lseek(file, hole, SEEK_DATA);
+    *start = (uint64_t)hole;
+    *end = (uint64_t)(data < 0 ? status.st_size : data);
+    return 0;
 }
 
 void clistener_wake(int faults, uint64_t start, uint64_t length) {

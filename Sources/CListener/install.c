@@ -74,14 +74,14 @@ static void report_mmap(struct program *program) {
     leave(program, SECCOMP_RET_ALLOW);
 }
 
-// Reports a madvise(2) that has memory fail: the advices MADV_HWPOISON and MADV_SOFT_OFFLINE, which follow each other.
-static void report_failures(struct program *program) {
+// Reports a madvise(2) with some advices that follow each other.
+static void report_advices(struct program *program, int first, int last) {
     add(program, BPF_JMP | BPF_JEQ | BPF_K, CLISTENER_MADVISE, 0, 5);
     load(program, offsetof(struct seccomp_data, args) + 8 * 2);
-    add(program, BPF_JMP | BPF_JGE | BPF_K, MADV_HWPOISON, 0, 2);
-    add(program, BPF_JMP | BPF_JGT | BPF_K, MADV_SOFT_OFFLINE, 1, 0);
+    add(program, BPF_JMP | BPF_JGE | BPF_K, (uint32_t)first, 0, 2);
+    add(program, BPF_JMP | BPF_JGT | BPF_K, (uint32_t)last, 1, 0);
     leave(program, SECCOMP_RET_USER_NOTIF);
-    leave(program, SECCOMP_RET_ALLOW);
+    load(program, offsetof(struct seccomp_data, nr));
 }
 
 int clistener_install(int calls) {
@@ -105,13 +105,15 @@ int clistener_install(int calls) {
                                       CLISTENER_MLOCK2, CLISTENER_MUNLOCK, CLISTENER_MLOCKALL, CLISTENER_MUNLOCKALL};
         report_each(&program, numbers, sizeof numbers / sizeof *numbers);
         report_mmap(&program);
+        report_advices(&program, MADV_REMOVE, MADV_REMOVE);
     }
     if (calls & CLISTENER_MEMORY) {
         static const int numbers[] = {
             CLISTENER_MBIND,      CLISTENER_SET_MEMPOLICY,           CLISTENER_GET_MEMPOLICY, CLISTENER_MIGRATE_PAGES,
             CLISTENER_MOVE_PAGES, CLISTENER_SET_MEMPOLICY_HOME_NODE, CLISTENER_GETCPU};
         report_each(&program, numbers, sizeof numbers / sizeof *numbers);
-        report_failures(&program);
+        // That have memory fail.
+        report_advices(&program, MADV_HWPOISON, MADV_SOFT_OFFLINE);
     }
     if (calls & CLISTENER_PROCESSORS) {
         report(&program, CLISTENER_SCHED_SETAFFINITY);

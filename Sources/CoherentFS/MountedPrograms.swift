@@ -31,16 +31,16 @@ final class MountedPrograms: Sendable {
         server.withLock { $0 }?.takeFailed(memory, bytes: bytes)
     }
 
-    /// Whether a buffer is the memory of a program that runs.
-    func isMemory(_ id: Buffer.ID) -> Bool { server.withLock { $0 }?.isMemory(id) ?? false }
+    /// What a buffer is called that is memory of programs; see ``ProgramServer/name(of:)``.
+    func name(of id: Buffer.ID) -> String? { server.withLock { $0 }?.name(of: id) }
 
-    /// The use of pages of a program's own memory.
+    /// The use of pages of memory of programs.
     func use(of memory: Buffer, pages: [Range<UInt64>]) -> ProgramUse? {
         server.withLock { $0 }?.use(of: memory, pages: pages)
     }
 
-    /// A process's own memory; see ``ProgramServer/memory(ofTask:)``.
-    func memory(ofTask task: Int32) -> Buffer? { server.withLock { $0 }?.memory(ofTask: task) }
+    /// The memory of a process without a file; see ``ProgramServer/memory(ofTask:)``.
+    func memory(ofTask task: Int32) -> [MappedBuffer] { server.withLock { $0 }?.memory(ofTask: task) ?? [] }
 
     /// See ``ProgramServer/processes``.
     var processes: (known: [Int32], others: Int) { server.withLock { $0 }?.processes ?? ([], 0) }
@@ -100,7 +100,7 @@ private struct MountedWorld: ProgramWorld {
 extension Services {
     var hasMemoryOfPrograms: Bool { programs.hasMemory }
 
-    func memory(ofTask task: Int32) -> Buffer? { programs.memory(ofTask: task) }
+    func memory(ofTask task: Int32) -> [MappedBuffer] { programs.memory(ofTask: task) }
 
     var processesOfPrograms: (known: [Int32], others: Int) { programs.processes }
 

@@ -151,7 +151,7 @@ extension Services: BufferFiles {
         switch files.withLock({ $0[buffer]?.file }) {
         case let device as DeviceFile: .text(device.path)
         case let file as BufferFile: path(of: file).map { .buffer($0) } ?? .text(BufferPath.deleted)
-        default: .text(programs.isMemory(buffer) ? "[anon]" : BufferPath.deleted)
+        default: .text(programs.name(of: buffer) ?? BufferPath.deleted)
         }
     }
 

@@ -92,8 +92,9 @@ package protocol BufferFiles: AnyObject, Sendable {
     /// Whether anonymous memory of programs can be the machine's.
     var hasMemoryOfPrograms: Bool { get }
 
-    /// A process's own memory; nil where that is the host's. It may wait for as long as the process keeps its address space locked.
-    func memory(ofTask task: Int32) -> Buffer?
+    /// The memory of a process that is the machine's and no file's: its own at all addresses, and what it shares with others at some of them.
+    /// Empty where that is the host's. It may wait for as long as the process keeps its address space locked.
+    func memory(ofTask task: Int32) -> [MappedBuffer]
 
     /// The processes whose own memory is known to be the machine's, and how many more there are, which forks have made.
     var processesOfPrograms: (known: [Int32], others: Int) { get }
@@ -134,7 +135,7 @@ package final class NoFiles: BufferFiles, BufferFolder {
     }
 
     package var hasMemoryOfPrograms: Bool { false }
-    package func memory(ofTask task: Int32) -> Buffer? { nil }
+    package func memory(ofTask task: Int32) -> [MappedBuffer] { [] }
     package var processesOfPrograms: (known: [Int32], others: Int) { ([], 0) }
     package var openers: Set<Int32> { [] }
     package let inode: UInt64 = 0

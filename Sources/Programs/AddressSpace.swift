@@ -54,6 +54,8 @@ final class AddressSpace: Sendable {
         var guess: Int32?
         var pageMap: PageMap?
         var sequences = TouchSequences()
+        /// Calls that are repeated where a signal interrupts them.
+        var repeated = RepeatedCalls()
         /// The end of the heap (brk(2)); nil until it grows.
         var heapEnd: UInt64?
         /// The socket of the agent; nil for an address space that a fork has made and that has mapped nothing yet.
@@ -109,15 +111,6 @@ final class AddressSpace: Sendable {
     /// The shared memory of an address; nil for none.
     func shared(at address: UInt64) -> SharedArea? { state.withLock { $0.shared[address] } }
 
-    /// Takes note of shared memory where there was none.
-    func attach(_ area: SharedArea) { state.withLock { $0.shared.insert(area) } }
-
-    /// Forgets shared memory.
-    func detach(_ range: Range<UInt64>) {
-        let gone = state.withLock { $0.shared.remove(range) }
-        withExtendedLifetime(gone) {}
-    }
-
     /// Frees what addresses had that are mapped anew: the kernel tells of the end of a mapping when others can be there already
     /// (userfaultfd_unmap_complete()).
     func replace(_ range: Range<UInt64>, in machine: Machine) {
@@ -137,10 +130,10 @@ final class AddressSpace: Sendable {
     ///
     /// - Returns: false for memory that is not anonymous, or that somebody else has registered.
     @discardableResult
-    func register(_ range: Range<UInt64>, isShared: Bool = false) -> Bool {
+    func register(_ range: Range<UInt64>) -> Bool {
         guard !range.isEmpty else { return false }
         // What is registered once more keeps what it had: write-protected pages of memory without that mode would never seem used.
-        let register = use.hasBegun && !isShared ? clistener_track_stores : clistener_register
+        let register = use.hasBegun ? clistener_track_stores : clistener_register
         guard register(faults.rawValue, range.lowerBound, UInt64(range.count)) == 0 else { return false }
         state.withLock { $0.areas.insert(contentsOf: range) }
         return true
@@ -167,13 +160,7 @@ final class AddressSpace: Sendable {
     /// - Parameter range: whole pages, of which those go that have failed.
     func takeFailed(_ range: Range<UInt64>, in machine: Machine) {
         calls.withLock { _ in
-            var position = range.lowerBound
-            while position < range.upperBound, let run = machine.runs(of: memory, from: position, limit: 1).first {
-                let bytes = (run.offset..<run.offset + run.length).clamped(to: range)
-                position = run.offset + run.length
-                guard run.isPoisoned || run.isLost, !bytes.isEmpty else { continue }
-                empty(bytes)
-            }
+            for bytes in machine.failedRanges(of: memory, in: range) { empty(bytes) }
         }
     }
 
@@ -203,7 +190,7 @@ final class AddressSpace: Sendable {
     }
 
     /// Takes away what addresses hold whose frames failed, or the mark that touches of them fail. The caller holds the calls' lock.
-    private func empty(_ bytes: Range<UInt64>) {
+    func empty(_ bytes: Range<UInt64>) {
         state.withLock { $0.failing = bytes }
         defer { state.withLock { $0.failing = nil } }
         let arguments = [bytes.lowerBound, UInt64(bytes.count), Self.dontNeedLocked]
@@ -224,11 +211,24 @@ final class AddressSpace: Sendable {
     }
 }
 
-/// The address spaces of all runs, by the numbers of their memory.
+/// The address spaces of all runs, and the memory that these share, by the numbers of their memory.
 final class SpaceDirectory: Sendable {
+    private struct Shared {
+        weak var object: SharedMemory?
+    }
+
     private let spaces = Mutex<[Buffer.ID: AddressSpace]>([:])
+    private let objects = Mutex<[Buffer.ID: Shared]>([:])
 
     func contains(_ memory: Buffer.ID) -> Bool { spaces.withLock { $0[memory] != nil } }
+
+    /// The shared memory of a number; nil for none.
+    func object(of memory: Buffer.ID) -> SharedMemory? { objects.withLock { $0[memory]?.object } }
+
+    func add(_ object: SharedMemory) { objects.withLock { $0[object.memory.id] = Shared(object: object) } }
+
+    /// Forgets shared memory that has gone.
+    func remove(_ memory: Buffer.ID) { objects.withLock { $0[memory] = nil } }
 
     subscript(memory: Buffer) -> AddressSpace? { spaces.withLock { $0[memory.id] } }
 

@@ -341,10 +341,19 @@ final class AddressSpaces: Sendable {
     ) throws(Errno) -> Range<UInt64> {
         let place = Place(of: page, in: space)
         let window = window(around: page, length: length ?? world.faultAround, of: space, place)
-        let touched = try world.machine.touch(
-            place.memory, at: place.offset(of: page), around: place.offsets(of: window), origin: origin)
-        return fill(
-            place.addresses(of: touched.bytes), page: page, isFresh: touched.isFresh, of: space, place)
+        func give() throws(Errno) -> Range<UInt64> {
+            let touched = try world.machine.touch(
+                place.memory, at: place.offset(of: page), around: place.offsets(of: window), origin: origin)
+            return fill(
+                place.addresses(of: touched.bytes), page: page, isFresh: touched.isFresh, of: space, place)
+        }
+        guard let object = place.object else { return try give() }
+        return try object.turn.withLock { _ throws(Errno) in try give() }
+    }
+
+    /// Memory that forks of a program are to share, and no other program.
+    func makeSharedMemory(share: FrameShare?) -> SharedMemory {
+        SharedMemory(world.machine, share: share, in: directory)
     }
 
     /// The same for a touch of a program, which may go on in sequence.
@@ -364,6 +373,9 @@ final class AddressSpaces: Sendable {
             shared = space.shared(at: page)
             memory = shared?.attachment.object.memory ?? space.memory
         }
+
+        /// The shared memory; nil for own memory.
+        var object: SharedMemory? { shared?.attachment.object }
 
         /// The addresses of the shared memory; nil for own memory.
         var limits: Range<UInt64>? { shared?.addresses }

@@ -49,16 +49,14 @@ extension CallingTask {
         switch number {
         case Int(CLISTENER_MUNLOCKALL):
             space.state.withLock { $0.locksFuture = false }
-            machine.setLocked(false, of: space.memory, bytes: 0..<Machine.addressLimit)
+            space.setLocked(false, 0..<Machine.addressLimit, in: machine)
         case Int(CLISTENER_MLOCKALL):
             let asked = LockFlags(rawValue: first)
             space.state.withLock { $0.locksFuture = asked.contains(.future) }
             if asked.contains(.current) { readLocks(of: space) }
         default:
             guard let range = pages(from: first, length: length) else { break }
-            for area in space.ownAreas(in: range).ranges {
-                machine.setLocked(number != Int(CLISTENER_MUNLOCK), of: space.memory, bytes: area)
-            }
+            space.setLocked(number != Int(CLISTENER_MUNLOCK), range, in: machine)
         }
         return .value(Int64(bitPattern: result))
     }
@@ -77,8 +75,7 @@ extension CallingTask {
             return
         }
         guard let pages else { return }
-        let known = machine.lockedBytes(of: space.memory).intersection(RangeSet(pages)).ranges
-            .reduce(UInt64(0)) { $0 + UInt64($1.count) }
+        let known = space.lockedAddresses(in: pages, of: machine).ranges.reduce(UInt64(0)) { $0 + UInt64($1.count) }
         guard bytes("VmLck") + UInt64(pages.count) - known <= limit else { throw .noMemory }
     }
 
@@ -94,9 +91,7 @@ extension CallingTask {
 
     /// Takes up which areas the kernel has locked, where a call has locked several, or a part of what it was to lock.
     private func readLocks(of space: AddressSpace) {
-        machine.setLocked(false, of: space.memory, bytes: 0..<Machine.addressLimit)
-        for range in MapsReader.lockedRanges(of: task) {
-            for area in space.ownAreas(in: range).ranges { machine.setLocked(true, of: space.memory, bytes: area) }
-        }
+        space.setLocked(false, 0..<Machine.addressLimit, in: machine)
+        for range in MapsReader.lockedRanges(of: task) { space.setLocked(true, range, in: machine) }
     }
 }

@@ -10,7 +10,7 @@ extension CallingTask {
     /// What becomes of a call of these; nil for one that is about something else.
     func memoryOutcome(of call: clistener_call) -> CallOutcome? {
         let number = Int(call.number)
-        guard call.mapsMemory || call.locksMemory else { return nil }
+        guard call.mapsMemory || call.locksMemory || call.removesMemory else { return nil }
         guard let spaces else { return .pass }
         let space = spaces.space(of: task)
         guard let space, space.state.withLock({ $0.agent != nil }) else {
@@ -21,9 +21,11 @@ extension CallingTask {
         if number == Int(CLISTENER_BRK), a == 0 { return .pass }
         do throws(Errno) {
             return try space.calls.withLock { _ throws(Errno) in
-                switch number {
+                repeatWhenInterrupted(call, of: space)
+                return switch number {
                 case Int(CLISTENER_BRK): try grow(space, to: a)
                 case Int(CLISTENER_MMAP): try map(space, spaces, [a, b, c, d, e, f])
+                case Int(CLISTENER_MADVISE): try remove(space, a, b, c)
                 case _ where call.locksMemory: try lock(space, spaces, number, a, b, c)
                 default: try move(space, a, oldLength: b, length: c, flags: d, to: e)
                 }
@@ -56,7 +58,7 @@ extension CallingTask {
                 takeNew(start..<range.upperBound, of: space)
             }
             if start < range.upperBound, space.state.withLock({ $0.locksFuture }) {
-                machine.setLocked(true, of: space.memory, bytes: start..<range.upperBound)
+                space.setLocked(true, start..<range.upperBound, in: machine)
             }
         }
         return .value(Int64(bitPattern: new))
@@ -78,8 +80,8 @@ extension CallingTask {
         if let range = pages(from: start, length: arguments[1]) {
             space.replace(range, in: machine)
             if arguments[3] & UInt64(MAP_SHARED) != 0 {
-                if space.register(range, isShared: true) {
-                    let object = SharedMemory(machine, share: space.memory.share)
+                if space.register(range) {
+                    let object = spaces.makeSharedMemory(share: space.memory.share)
                     space.attach(SharedArea(addresses: range, attachment: .init(object), offset: 0))
                 }
             } else if arguments[3] & UInt64(MAP_FIXED | MAP_LOCKED) != 0 {
@@ -88,10 +90,8 @@ extension CallingTask {
                 takeNew(range, of: space)
             }
             if populates { populate(range, of: space, spaces) }
-            if arguments[3] & UInt64(MAP_SHARED) == 0,
-                arguments[3] & UInt64(MAP_LOCKED) != 0 || space.state.withLock({ $0.locksFuture })
-            {
-                machine.setLocked(true, of: space.memory, bytes: range)
+            if arguments[3] & UInt64(MAP_LOCKED) != 0 || space.state.withLock({ $0.locksFuture }) {
+                space.setLocked(true, range, in: machine)
             }
         }
         return .value(Int64(bitPattern: start))
@@ -123,8 +123,10 @@ extension CallingTask {
             if flags & Self.keepsOld == 0 { space.detach(old) }
             space.attach(SharedArea(addresses: range, attachment: shared.attachment, offset: shared.offset))
             if new != start, flags & Self.keepsOld == 0 { space.state.withLock { $0.areas.remove(contentsOf: old) } }
-            space.register(range, isShared: true)
+            space.register(range)
             if new != start { takeNeighbours(of: [old, range], in: space) }
+            // A mapping is locked as a whole.
+            if !shared.locked.isEmpty { space.setLocked(true, range, in: machine) }
             return .value(Int64(bitPattern: new))
         }
         if new != start {
@@ -143,7 +145,7 @@ extension CallingTask {
         if range.count > old.count,
             machine.lockedBytes(of: space.memory).contains(range.lowerBound + UInt64(old.count) - 1)
         {
-            machine.setLocked(true, of: space.memory, bytes: range)
+            space.setLocked(true, range, in: machine)
         }
         return .value(Int64(bitPattern: new))
     }
@@ -364,6 +366,11 @@ extension clistener_call {
     /// Whether it is brk(2), mmap(2) or mremap(2).
     var mapsMemory: Bool {
         [Int(CLISTENER_BRK), Int(CLISTENER_MMAP), Int(CLISTENER_MREMAP)].contains(Int(number))
+    }
+
+    /// Whether it is madvise(2) with MADV_REMOVE.
+    var removesMemory: Bool {
+        Int(number) == Int(CLISTENER_MADVISE) && Int32(truncatingIfNeeded: arguments.2) == MADV_REMOVE
     }
 
     /// Whether it is mlock(2) or one like it.

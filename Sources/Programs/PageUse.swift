@@ -31,7 +31,12 @@ final class PageUse: Sendable {
 
     /// The pages of some ranges that were stored to since they were asked for last, by their addresses; all that are there of those that
     /// were not asked for before. Nil where nobody can tell.
-    func stored(_ ranges: [Range<UInt64>], of space: AddressSpace) -> RangeSet<UInt64>? {
+    ///
+    /// - Parameter areas: what of a range is meant, of what is registered there.
+    func stored(
+        _ ranges: [Range<UInt64>], of space: AddressSpace,
+        areas: @escaping @Sendable (Range<UInt64>) -> RangeSet<UInt64>
+    ) -> RangeSet<UInt64>? {
         let mayAsk = state.withLock { state in
             guard !state.isSilent, !state.isAsked else { return false }
             state.isAsked = true
@@ -43,7 +48,7 @@ final class PageUse: Sendable {
         finished.enter()
         // Reading a page map waits for the lock of the address space, which its owner may keep.
         DispatchQueue.global().async { [self] in
-            let found = ask(ranges, of: space)
+            let found = ask(ranges.flatMap { areas($0).ranges }, of: space)
             answer.withLock { $0 = found }
             state.withLock { $0.isAsked = false }
             finished.leave()
@@ -55,33 +60,29 @@ final class PageUse: Sendable {
         return answer.withLock { $0 }
     }
 
-    private func ask(_ ranges: [Range<UInt64>], of space: AddressSpace) -> RangeSet<UInt64>? {
+    private func ask(_ areas: [Range<UInt64>], of space: AddressSpace) -> RangeSet<UInt64>? {
         guard let pageMap = space.pageMap() else { return nil }
         begin(space)
         var stored = RangeSet<UInt64>()
         var bounds = [UInt64](repeating: 0, count: 2 * Self.capacity)
-        for range in ranges {
-            for area in space.ownAreas(in: range).ranges {
-                func scan() -> Int32 {
-                    unsafe clistener_stored(
-                        pageMap.file.rawValue, area.lowerBound, area.upperBound, &bounds, Int32(Self.capacity))
-                }
-                var count = scan()
-                if count == -EPERM {
-                    // Mapped while it began.
-                    track(space)
-                    count = scan()
-                }
-                // More than are listed: all of it counts as used.
-                if count == -ENOSPC {
-                    stored.insert(contentsOf: area)
-                } else if count < 0 {
-                    return count == -ESRCH ? nil : silent()
-                } else {
-                    for index in 0..<Int(count) {
-                        stored.insert(contentsOf: bounds[2 * index]..<bounds[2 * index + 1])
-                    }
-                }
+        for area in areas {
+            func scan() -> Int32 {
+                unsafe clistener_stored(
+                    pageMap.file.rawValue, area.lowerBound, area.upperBound, &bounds, Int32(Self.capacity))
+            }
+            var count = scan()
+            if count == -EPERM {
+                // Mapped while it began.
+                track(space)
+                count = scan()
+            }
+            // More than are listed: all of it counts as used.
+            if count == -ENOSPC {
+                stored.insert(contentsOf: area)
+            } else if count < 0 {
+                return count == -ESRCH ? nil : silent()
+            } else {
+                for index in 0..<Int(count) { stored.insert(contentsOf: bounds[2 * index]..<bounds[2 * index + 1]) }
             }
         }
         return stored
@@ -92,7 +93,7 @@ final class PageUse: Sendable {
         return nil
     }
 
-    /// Has the kernel note stores to all that is the program's own, and to what is mapped later.
+    /// Has the kernel note stores to all that is registered, and to what is mapped later.
     ///
     /// All at once: a mapping of which only a part is write-protected is two to the kernel, and mremap(2) of both is EFAULT.
     private func begin(_ space: AddressSpace) {
@@ -105,7 +106,7 @@ final class PageUse: Sendable {
 
     private func track(_ space: AddressSpace) {
         tracking.withLock { _ in
-            for area in space.ownAreas(in: 0..<Machine.addressLimit).ranges {
+            for area in space.areas(in: 0..<Machine.addressLimit).ranges {
                 _ = clistener_track_stores(space.faults.rawValue, area.lowerBound, UInt64(area.count))
             }
         }

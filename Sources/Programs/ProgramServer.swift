@@ -101,25 +101,38 @@ public final class ProgramServer: Sendable {
         }
     }
 
-    /// Takes pages of an address space away from its program whose frames failed. It waits for a task that lives with the program.
+    /// Takes pages of an address space, or of shared memory, away from the programs that have it whose frames failed. It waits for a task that
+    /// lives with the program.
     public func takeFailed(_ memory: Buffer, bytes: Range<UInt64>) {
-        directory[memory]?.takeFailed(bytes, in: world.machine)
+        if let space = directory[memory] {
+            space.takeFailed(bytes, in: world.machine)
+        } else {
+            directory.takeFailed(memory, bytes: bytes, in: world.machine)
+        }
     }
 
-    /// The use of pages of an address space since it was asked for last; nil where nobody can tell. Waits a short time at most.
+    /// The use of pages of an address space, or of shared memory, since it was asked for last; nil where nobody can tell. Waits a short time at
+    /// most, for each program that has it.
     public func use(of memory: Buffer, pages: [Range<UInt64>]) -> ProgramUse? {
-        guard let space = directory[memory] else { return nil }
+        guard let space = directory[memory] else {
+            return directory.use(of: memory, pages: pages, node: world.node(ofTask:))
+        }
         let ranges = pages.map { $0.lowerBound << Page.shift..<$0.upperBound << Page.shift }
-        guard let stored = space.use.stored(ranges, of: space) else { return nil }
+        guard let stored = space.use.stored(ranges, of: space, areas: { space.ownAreas(in: $0) }) else { return nil }
         let process = space.state.withLock { $0.process } ?? 0
-        return ProgramUse(
-            stored: RangeSet(
-                stored.ranges.map { $0.lowerBound >> Page.shift..<$0.upperBound >> Page.shift }),
-            origin: Origin(pid: process, node: world.node(ofTask: process)))
+        let found = stored.ranges.map { $0.lowerBound >> Page.shift..<$0.upperBound >> Page.shift }
+        return ProgramUse([
+            .init(pages: RangeSet(found), origin: Origin(pid: process, node: world.node(ofTask: process)))
+        ])
     }
 
-    /// The memory of a task's own; nil where that is the host's. It may wait for as long as the task keeps its address space locked.
-    public func memory(ofTask task: Int32) -> Buffer? { directory.space(of: task)?.memory }
+    /// The memory of a task that is the machine's and no file's: its own at all addresses, and what it shares at some of them. Empty where that
+    /// is the host's. It may wait for as long as the task keeps its address space locked.
+    public func memory(ofTask task: Int32) -> [MappedBuffer] {
+        guard let space = directory.space(of: task) else { return [] }
+        let own = MappedBuffer(addresses: 0..<Machine.addressLimit, buffer: space.memory, offset: 0)
+        return [own] + space.sharedMappings
+    }
 
     /// The processes whose memory is known to be the machine's, and how many address spaces have no process that is known: forks have
     /// made them.
@@ -128,8 +141,11 @@ public final class ProgramServer: Sendable {
         return (processes.compactMap { $0 }, processes.count { $0 == nil })
     }
 
-    /// Whether a buffer is the memory of a program that runs.
-    public func isMemory(_ id: Buffer.ID) -> Bool { directory.contains(id) }
+    /// What a buffer is called that is memory of programs that run, as mappings are in /proc/PID/maps; nil for another one.
+    public func name(of id: Buffer.ID) -> String? {
+        if directory.contains(id) { return "[anon]" }
+        return directory.object(of: id) == nil ? nil : "[anon_shmem]"
+    }
 
     /// Answers no more calls: the keepers do.
     public func close() {

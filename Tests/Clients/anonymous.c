@@ -1,4 +1,5 @@
-// anonymous WHAT …: memory of a program's own, in a `cdmfs run` of a machine with the nodes 0 and 1.
+// anonymous [-s] WHAT …: memory of a program's own, in a `cdmfs run` of a machine with the nodes 0 and 1. With -s it is shared memory without
+// a file, where it is said what becomes of it.
 //
 //   place NODE SIZE    touches memory of a size, all of which is to be on a node then
 //   touch SIZE         touches memory of a size; `ok`
@@ -6,16 +7,18 @@
 //   exec NODE SIZE     touches 16 MiB, then becomes `place NODE SIZE`
 //   hold SIZE          touches memory of a size, `ok`, and waits for a line of input or SIGTERM; its bytes are what they were then
 //   fail SIZE          touches memory of a size on node 1, `ok`, and waits for SIGTERM; then `bus=N` pages are SIGBUS, of which `action=N` say
-//                      BUS_MCEERR_AR, each at its address, and all are good again once they are not needed
+//                      BUS_MCEERR_AR, each at its address, and all are good again once they are not needed. With -s they are so for a child,
+//                      too, and removed by it
 //   lock SIZE          touches and locks memory of a size, `ok`, unlocks it at SIGTERM, `ok`, and ends at the next one
 //   warm SIZE          touches memory of a size on node 0, stores to its first half again and again, `ok`; at SIGTERM `hot=N cold=M`: pages of
-//                      its first half on node 0, and of its second half on node 1
+//                      its first half on node 0, and of its second half on node 1. With -s a child stores, and `child=PID` comes first
 //   forks SIZE         touches memory of a size on node 1, forks a child, `child=PID`, which stores to all of it at SIGUSR1; both wait for SIGTERM
 //   shared             shared memory without a file: its places, policy and moves before and behind a fork
 //   inject             madvise with MADV_HWPOISON and MADV_SOFT_OFFLINE, right and wrong
 //   calls              mbind, move_pages, get_mempolicy, mremap, madvise, munmap, brk, fork and vfork, one after the other
 //   special            mlockall, MAP_POPULATE, O_DIRECT, futex, pipes and growing stacks on memory that was not touched before
 //   storm THREADS SECONDS [host]  all of these at once on memory whose bytes are known; without mremap and node 1 where it may be the host's
+//   interrupted COUNT  so many mmap, mremap and brk under a timer of 5 kHz whose handler has no SA_RESTART: none is interrupted, as in Linux
 //   refused            a touch under a policy of node 1 is SIGBUS
 //   sum                the pages of numa_maps and of meminfo, `maps=N figures=N`
 #include "client.h"
@@ -26,6 +29,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -44,10 +48,17 @@ static void expect_error(const char *what, long value, int error) {
     if (value != -1 || found != error) fail("%s: %ld and errno %d, not %d", what, value, found, error);
 }
 
+static int kind = MAP_PRIVATE;
+
 static char *map(size_t length) {
-    char *memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *memory = mmap(NULL, length, PROT_READ | PROT_WRITE, kind | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) fail("mmap");
     return memory;
+}
+
+// Gives the frames of memory back.
+static void give_back(char *memory, size_t length) {
+    if (madvise(memory, length, kind == MAP_SHARED ? MADV_REMOVE : MADV_DONTNEED)) fail("madvise");
 }
 
 static int node_of(void *page) {
@@ -290,13 +301,16 @@ static void *storm(void *argument) {
             part->start = NULL;
             break;
         case 1:
-            if (madvise(part->start, part->length, MADV_DONTNEED)) fail("madvise");
+            give_back(part->start, part->length);
             part->value = 0;
             break;
         case 2: {
             if (is_host) break;
-            size_t length = part->length * 2;
-            char *moved = mremap(part->start, part->length, length, MREMAP_MAYMOVE);
+            // Shared memory does not grow.
+            size_t length = kind == MAP_SHARED ? part->length : part->length * 2;
+            char *moved = kind == MAP_SHARED
+                              ? mremap(part->start, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, map(length))
+                              : mremap(part->start, part->length, length, MREMAP_MAYMOVE);
             if (moved == MAP_FAILED) fail("mremap");
             memset(moved + part->length, part->value, length - part->length);
             part->start = moved;
@@ -318,6 +332,7 @@ static void *storm(void *argument) {
                 _exit(0);
             }
             if (child > 0) expect("a child", wait_for(child), 0);
+            if (child > 0 && kind == MAP_SHARED) part->value = 77;
             break;
         }
         case 5:
@@ -342,6 +357,31 @@ static void *storm(void *argument) {
         }
     }
     return NULL;
+}
+
+static volatile long ticks;
+
+static void tick(int signal) {
+    (void)signal;
+    ticks++;
+}
+
+static void interrupted(long count) {
+    // The first ones of a program may be.
+    char *memory = mremap(map(WINDOW), WINDOW, 2 * WINDOW, MREMAP_MAYMOVE);
+    if (memory == MAP_FAILED || sbrk(PAGE) == (void *)-1) fail("mremap or brk");
+    struct sigaction action = {.sa_handler = tick};
+    sigaction(SIGALRM, &action, NULL);
+    struct itimerval timer = {{0, 200}, {0, 200}};
+    if (setitimer(ITIMER_REAL, &timer, NULL)) fail("setitimer");
+    for (long i = 0; i < count; i++) {
+        memory = mremap(map(WINDOW), WINDOW, 2 * WINDOW, MREMAP_MAYMOVE);
+        if (memory == MAP_FAILED) fail("mremap %ld", i);
+        memory[0] = 1;
+        munmap(memory, 2 * WINDOW);
+        if (sbrk(PAGE) == (void *)-1 || sbrk(-(long)PAGE) == (void *)-1) fail("brk %ld", i);
+    }
+    if (!ticks) fail("no signal");
 }
 
 static jmp_buf back;
@@ -391,6 +431,21 @@ static char *map_shared(size_t length) {
     return memory;
 }
 
+
+// The line of numa_maps of a mapping has some words.
+static void expect_line(char *memory, const char *words) {
+    char address[32], line[4096];
+    snprintf(address, sizeof address, "%lx ", (unsigned long)memory);
+    FILE *maps = fopen("/proc/self/numa_maps", "r");
+    while (maps && fgets(line, sizeof line, maps))
+        if (!strncmp(line, address, strlen(address))) {
+            if (!strstr(line, words)) fail("%s lacks %s", line, words);
+            fclose(maps);
+            return;
+        }
+    fail("%s is not in numa_maps", address);
+}
+
 static void shared(void) {
     const size_t size = 2 * WINDOW;
     // Neighbours of private memory, and of each other.
@@ -402,6 +457,7 @@ static void shared(void) {
     expect_nodes("the bound part", memory, WINDOW, 1);
     expect_nodes("the rest", memory + WINDOW, WINDOW, 0);
     expect("what was not touched", node_of(other), -ENOENT);
+    expect_line(memory, " bind:1 file=/dev/zero\\040(deleted) mapped=64 N0=32 N1=32 ");
     void *page = memory + WINDOW;
     int target = 1, status = -1;
     expect("move_pages alone", syscall(SYS_move_pages, 0, 1UL, &page, &target, &status, MPOL_MF_MOVE), 0);
@@ -449,6 +505,13 @@ static void shared(void) {
     expect_nodes("what is left", moved + WINDOW, WINDOW, 0);
     if (madvise(other, size, MADV_DONTNEED)) fail("madvise");
     expect_bytes("what was not needed for a while", other, size);
+    if (madvise(other + PAGE, WINDOW, MADV_REMOVE)) fail("madvise");
+    expect_nodes("what was removed", other + PAGE, WINDOW, -ENOENT);
+    expect_nodes("behind what was removed", other + PAGE + WINDOW, WINDOW - PAGE, 0);
+    expect("a new page", other[2 * PAGE], 0);
+    if (mlock(other, WINDOW)) fail("mlock");
+    expect_error("a removal of what is locked", madvise(other, PAGE, MADV_REMOVE), EINVAL);
+    expect("what stays", node_of(other), 0);
     // The last one frees it.
     munmap(moved + WINDOW, WINDOW);
     munmap(other, size);
@@ -479,7 +542,13 @@ static void inject(void) {
     failing = NULL;
     expect("the page before", memory[7 * PAGE], 7);
     expect("the page behind", memory[10 * PAGE], 10);
-    if (madvise(memory + 8 * PAGE, 2 * PAGE, MADV_DONTNEED)) fail("madvise");
+    if (kind == MAP_SHARED) {
+        // Who gives up only what it has mapped gives nothing back.
+        if (madvise(memory + 8 * PAGE, PAGE, MADV_DONTNEED)) fail("madvise");
+        expect_failure(memory + 8 * PAGE, 0);
+        failing = NULL;
+    }
+    give_back(memory + 8 * PAGE, 2 * PAGE);
     expect("a new page", memory[8 * PAGE], 0);
     // Without the right.
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -510,6 +579,11 @@ static long count_of(FILE *file, const char *word, long unit) {
 }
 
 int main(int count, char **arguments) {
+    if (count > 1 && !strcmp(arguments[1], "-s")) {
+        kind = MAP_SHARED;
+        arguments++;
+        count--;
+    }
     const char *what = count > 1 ? arguments[1] : "";
     if (!strcmp(what, "place")) {
         place(atoi(arguments[2]), number(arguments[3]));
@@ -552,7 +626,7 @@ int main(int count, char **arguments) {
         struct sigaction action = {.sa_handler = end};
         sigaction(SIGTERM, &action, NULL);
         if (mlock(memory, size)) fail("mlock");
-        char *mapped = mmap(NULL, WINDOW, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_LOCKED, -1, 0);
+        char *mapped = mmap(NULL, WINDOW, PROT_READ, kind | MAP_ANONYMOUS | MAP_LOCKED, -1, 0);
         if (mapped == MAP_FAILED) fail("mmap");
         expect("an unlock of what is not mapped", munlock((char *)0x10000, PAGE), -1);
         printf("ok\n");
@@ -569,15 +643,21 @@ int main(int count, char **arguments) {
         touch(memory, size);
         struct sigaction action = {.sa_handler = end};
         sigaction(SIGTERM, &action, NULL);
-        for (long round = 0; !is_over; round++) {
+        pid_t child = kind == MAP_SHARED ? fork() : 0;
+        if (child) printf("child=%d\n", child);
+        fflush(stdout);
+        for (long round = 0; !child && !is_over; round++) {
             for (size_t page = 0; page < size / 2; page += PAGE) ((volatile char *)memory)[page + 1] = (char)round;
             if (round == 1) {
                 printf("ok\n");
                 fflush(stdout);
             }
         }
+        if (kind == MAP_SHARED && !child) _exit(0);
+        while (!is_over) pause();
         printf("hot=%ld cold=%ld\n", count_on(memory, size / 2, 0), count_on(memory + size / 2, size / 2, 1));
         expect_bytes("what was touched", memory, size);
+        if (child && (kill(child, SIGTERM) || wait_for(child))) fail("the child");
         return 0;
     } else if (!strcmp(what, "forks")) {
         size_t size = number(arguments[2]);
@@ -602,6 +682,8 @@ int main(int count, char **arguments) {
         kill(child, SIGTERM);
         expect("the child's end", wait_for(child), 0);
         return 0;
+    } else if (!strcmp(what, "interrupted")) {
+        interrupted(atol(arguments[2]));
     } else if (!strcmp(what, "shared")) {
         shared();
     } else if (!strcmp(what, "inject")) {
@@ -614,16 +696,29 @@ int main(int count, char **arguments) {
         struct sigaction action = {.sa_handler = end}, failure = {.sa_sigaction = count_failure, .sa_flags = SA_SIGINFO};
         sigaction(SIGTERM, &action, NULL);
         sigaction(SIGBUS, &failure, NULL);
-        printf("ok\n");
-        fflush(stdout);
-        while (!is_over) pause();
+        int ends[2];
+        if (pipe(ends)) fail("pipe");
+        volatile pid_t child = kind == MAP_SHARED ? fork() : -1;
+        if (child) {
+            printf("ok\n");
+            fflush(stdout);
+            while (!is_over) pause();
+        } else {
+            char byte;
+            if (read(ends[0], &byte, 1) != 1) fail("read");
+        }
         for (failing = memory; failing < memory + size; failing += PAGE)
             if (sigsetjmp(back, 1) == 0 && *failing != (char)((failing - memory) >> 12)) fail("a byte that did not fail");
-        printf("bus=%ld action=%ld\n", failed, wants_action);
-        if (madvise(memory, size, MADV_DONTNEED)) fail("madvise");
+        if (child > 0) {
+            if (write(ends[1], "", 1) != 1) fail("write");
+            expect("the child's end", wait_for(child), 0);
+        } else {
+            give_back(memory, size);
+        }
+        if (child) printf("bus=%ld action=%ld\n", failed, wants_action);
         for (failing = memory; failing < memory + size; failing += PAGE)
             if (*failing) fail("a byte of a new page");
-        return 0;
+        return !child && (failed == 0 || failed != wants_action);
     } else if (!strcmp(what, "calls")) {
         calls();
     } else if (!strcmp(what, "special")) {

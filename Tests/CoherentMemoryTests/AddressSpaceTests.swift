@@ -60,7 +60,7 @@ struct AddressSpaceTests {
         init(_ pages: RangeSet<UInt64>) { self.pages = pages }
         func invalidate(_ buffer: Buffer, pages: Range<UInt64>) {}
         func use(of space: Buffer, pages: [Range<UInt64>]) -> ProgramUse? {
-            ProgramUse(stored: RangeSet(pages).intersection(self.pages), origin: onNode0)
+            ProgramUse([.init(pages: RangeSet(pages).intersection(self.pages), origin: onNode0)])
         }
     }
 
@@ -281,7 +281,7 @@ struct AddressSpaceTests {
                 let locked = spaces.reduce(0) { sum, space in
                     sum + zip(space.table.nodes, space.table.isLocked).count { $0 == node && $1 }
                 }
-                try #require(machine.lockedPages(on: machine.nodes[node]) == locked, "\(step)")
+                try #require(machine.lockedPages(on: machine.nodes[node]).own == locked, "\(step)")
             }
         }
         for (space, _) in spaces { machine.remove(space) }

@@ -126,7 +126,7 @@ final class NamedBuffers: BufferFiles, BufferFolder {
     }
 
     var hasMemoryOfPrograms: Bool { false }
-    func memory(ofTask task: Int32) -> Buffer? { nil }
+    func memory(ofTask task: Int32) -> [MappedBuffer] { [] }
     var processesOfPrograms: (known: [Int32], others: Int) { ([], 0) }
     var openers: Set<Int32> { [] }
 

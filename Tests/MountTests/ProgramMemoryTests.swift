@@ -6,23 +6,43 @@ extension Mounts {
     /// Memory of programs under `cdmfs run`; Tests/Clients/anonymous.c has them.
     @Suite("Memory of programs", .enabled(if: Host.isRoot && Host.watchesAddressSpaces))
     struct ProgramMemoryTests {
-        private func command(_ mount: TestMount, _ arguments: Any..., numactl: [String] = []) throws -> [String] {
+        func command(_ mount: TestMount, _ arguments: Any..., numactl: [String] = []) throws -> [String] {
+            try command(mount, arguments: arguments, numactl: numactl)
+        }
+
+        func command(_ mount: TestMount, arguments: [Any], numactl: [String]) throws -> [String] {
             let policy = numactl.isEmpty ? [] : ["numactl"] + numactl
             return [Host.cdmfs, "run", "--mount", mount.path, "--"] + policy + (try Client.anonymous.command(arguments))
         }
 
-        private func expect(_ outcome: Outcome, _ output: String = "ok\n") {
+        /// What is shared is treated as what is a program's own.
+        enum Kind: String, CaseIterable {
+            case own, shared
+
+            /// What the client takes for it.
+            var flags: [String] { self == .own ? [] : ["-s"] }
+            /// The figure of meminfo that it counts in.
+            var figure: String { self == .own ? "AnonPages" : "Shmem" }
+        }
+
+        func command(
+            _ kind: Kind, _ mount: TestMount, _ arguments: Any..., numactl: [String] = []
+        ) throws -> [String] {
+            try command(mount, arguments: kind.flags + arguments, numactl: numactl)
+        }
+
+        func expect(_ outcome: Outcome, _ output: String = "ok\n") {
             #expect(outcome.ending == .exited(0), "\(outcome.errors)")
             #expect(outcome.output == output)
             #expect(outcome.errors == "")
         }
 
         /// The frames of all programs, once they have ended.
-        private func expectNothingLeft(of mount: TestMount) throws {
+        func expectNothingLeft(of mount: TestMount) throws {
             let isFree = try eventually {
-                try (0...1).allSatisfy { try mount.meminfo($0)["AnonPages"] == 0 }
+                try (0...1).allSatisfy { try mount.meminfo($0)["AnonPages"] == 0 && mount.meminfo($0)["Shmem"] == 0 }
             }
-            let left = try (0...1).map { try mount.meminfo($0)["AnonPages"] ?? -1 }
+            let left = try (0...1).map { try (mount.meminfo($0)["AnonPages"], mount.meminfo($0)["Shmem"]) }
             #expect(isFree, "\(left) kB are left")
             // Agents have the environments of their programs.
             let mark = "CDMFS_MOUNTPOINT=\(mount.path)"
@@ -137,20 +157,20 @@ extension Mounts {
             }
         }
 
-        @Test("Threads that map, move, fork and store at once find their bytes")
-        func storm() throws {
+        @Test("Threads that map, move, fork and store at once find their bytes", arguments: Kind.allCases)
+        func storm(_ kind: Kind) throws {
             try TestMount.with { mount in
-                expect(try run(command(mount, "storm", 6, 5), within: 120), "begin\nok\n")
+                expect(try run(command(kind, mount, "storm", 6, 5), within: 120), "begin\nok\n")
                 try expectNothingLeft(of: mount)
             }
         }
 
-        @Test("The same while their memory is reclaimed and balanced")
-        func stormUnderPressure() throws {
+        @Test("The same while their memory is reclaimed and balanced", arguments: Kind.allCases)
+        func stormUnderPressure(_ kind: Kind) throws {
             try TestMount.with(Machines.make(isolation: "none"), options: ["numa_balancing=3"]) { mount in
                 try mount.store("1", in: "sys/kernel/mm/numa/demotion_enabled")
                 try mount.store("20", in: "sys/kernel/cdm/numa_balancing_scan_period_ms")
-                let program = try Child(command(mount, "storm", 4, 4))
+                let program = try Child(command(kind, mount, "storm", 4, 4))
                 #expect(try program.line() == "begin")
                 while kill(program.pid, 0) == 0 {
                     _ = try? mount.store("4M", in: "sys/devices/system/node/node0/reclaim")
@@ -210,17 +230,19 @@ extension Mounts {
             }
         }
 
-        @Test("A page that failed is SIGBUS at its address until it is not needed; others keep their bytes")
-        func failures() throws {
+        @Test(
+            "A page that failed is SIGBUS at its address until it is not needed, for all who map it; others keep their bytes",
+            arguments: Kind.allCases)
+        func failures(_ kind: Kind) throws {
             // Frames that failed are free no more.
             try TestMount.with(checkingLeaks: false) { mount in
-                let program = try Child(command(mount, "fail", "1M"))
+                let program = try Child(command(kind, mount, "fail", "1M"))
                 #expect(try program.line() == "ok")
-                #expect(try mount.meminfo(1)["AnonPages"] == 1024)
+                #expect(try mount.meminfo(1)[kind.figure] == 1024)
                 for page in 0..<64 {
                     try mount.store("\(page * 8 << 12)", in: "sys/kernel/debug/cdm/cdm0/inject_poison")
                 }
-                let lost = try (1024 - #require(try mount.meminfo(1)["AnonPages"])) / 4
+                let lost = try (1024 - #require(try mount.meminfo(1)[kind.figure])) / 4
                 #expect(lost > 8)
                 program.kill(SIGTERM)
                 let outcome = try program.finish()
@@ -231,20 +253,22 @@ extension Mounts {
             }
         }
 
-        @Test("MADV_HWPOISON and MADV_SOFT_OFFLINE act on its pages; a failed page is BUS_MCEERR_AR at each touch")
-        func injection() throws {
+        @Test(
+            "MADV_HWPOISON and MADV_SOFT_OFFLINE act on its pages; a failed page is BUS_MCEERR_AR at each touch",
+            arguments: Kind.allCases)
+        func injection(_ kind: Kind) throws {
             try TestMount.with(checkingLeaks: false) { mount in
-                expect(try run(command(mount, "inject")))
+                expect(try run(command(kind, mount, "inject")))
                 #expect(try mount.word("sys/devices/system/node/node0/memory_failure/total") == "2")
                 try expectNothingLeft(of: mount)
             }
         }
 
-        @Test("Locked memory is unevictable and is not reclaimed, and moves all the same")
-        func locks() throws {
+        @Test("Locked memory is unevictable and is not reclaimed, and moves all the same", arguments: Kind.allCases)
+        func locks(_ kind: Kind) throws {
             try TestMount.with(Machines.make(isolation: "none")) { mount in
                 try mount.store("1", in: "sys/kernel/mm/numa/demotion_enabled")
-                let program = try Child(command(mount, "lock", "16M"))
+                let program = try Child(command(kind, mount, "lock", "16M"))
                 #expect(try program.line() == "ok")
                 // And a mapping of 128 KiB.
                 let locked = 16 << 10 | 128
@@ -263,21 +287,24 @@ extension Mounts {
                 #expect(try mount.meminfo(0)["Mlocked"] == 0)
                 #expect(try mount.meminfo(1)["Mlocked"] == 0)
                 _ = try? mount.store("64M", in: "sys/devices/system/node/node0/reclaim")
-                #expect(try mount.meminfo(1)["AnonPages", default: 0] > 8 << 10)
+                #expect(try mount.meminfo(1)[kind.figure, default: 0] > 8 << 10)
                 program.kill(SIGKILL)
                 _ = try program.finish()
                 try expectNothingLeft(of: mount)
             }
         }
 
-        @Test("Memory that a program does not store to is demoted, and what it stores to is spared")
-        func demotion() throws {
+        @Test(
+            "Memory that no program stores to is demoted, and what one of them stores to is spared",
+            arguments: Kind.allCases)
+        func demotion(_ kind: Kind) throws {
             // A tenth of a second without the CPU, and a page counts as unused. That may be, but not every time.
             let isHotSpared = try (0..<4).contains { _ in
                 var counts: (hot: Int, cold: Int) = (0, 0)
                 try TestMount.with(Machines.make(isolation: "none")) { mount in
                     try mount.store("1", in: "sys/kernel/mm/numa/demotion_enabled")
-                    let program = try Child(command(mount, "warm", "16M"))
+                    let program = try Child(command(kind, mount, "warm", "16M"))
+                    if kind == .shared { _ = try program.line() }
                     #expect(try program.line() == "ok")
                     _ = try? mount.store("8M", in: "sys/devices/system/node/node0/reclaim")
                     #expect(try mount.vmstat(0)["pgdemote_proactive", default: 0] > 0)
@@ -292,15 +319,22 @@ extension Mounts {
             #expect(isHotSpared)
         }
 
-        @Test("Balancing brings what a program stores to where it runs", .enabled(if: Host.has("taskset")))
-        func balancing() throws {
+        @Test(
+            "Balancing brings what a program stores to where it runs", .enabled(if: Host.has("taskset")),
+            arguments: Kind.allCases)
+        func balancing(_ kind: Kind) throws {
             try TestMount.with(Machines.four, options: ["numa_balancing=1"]) { mount in
                 try mount.store("20", in: "sys/kernel/cdm/numa_balancing_scan_period_ms")
-                let program = try Child(["taskset", "-c", "0"] + command(mount, "warm", "8M"))
+                let program = try Child(["taskset", "-c", "0"] + command(kind, mount, "warm", "8M"))
+                var storing = program.pid
+                if kind == .shared {
+                    let line = try program.line()
+                    storing = try #require(pid_t(line.split(separator: "=").last ?? ""), "\(line)")
+                }
                 #expect(try program.line() == "ok")
                 let placement = "sys/kernel/cdm/tasks/\(program.pid)/placement"
                 #expect(try !mount.text(placement).contains("N1="))
-                #expect(try run(["taskset", "-pc", "1", "\(program.pid)"]).succeeded)
+                #expect(try run(["taskset", "-pc", "1", "\(storing)"]).succeeded)
                 let isMoved = try eventually {
                     let pages = try mount.word(placement).split(separator: " ").first { $0.hasPrefix("N1=") }
                     return pages.flatMap { Int($0.dropFirst(3)) } ?? 0 >= 1000
@@ -358,31 +392,10 @@ extension Mounts {
             }
         }
 
-        @Test("Shared memory without a file is one memory, whoever touches it, and goes with its last mapping")
-        func sharedMemory() throws {
+        @Test("A signal interrupts no call that maps memory, as in Linux")
+        func interruptions() throws {
             try TestMount.with { mount in
-                expect(try run(command(mount, "shared")))
-                try expectNothingLeft(of: mount)
-                let figures = try mount.meminfo(0)
-                #expect(figures["Shmem"] == 0 && figures["FilePages"] == 0)
-            }
-        }
-
-        @Test("Pages that a fork shares count once, until somebody stores to them")
-        func sharing() throws {
-            try TestMount.with { mount in
-                let program = try Child(command(mount, "forks", "8M"))
-                let line = try program.line()
-                let child = try #require(pid_t(line.split(separator: "=").last ?? ""), "\(line)")
-                let isShared = try eventually { try mount.meminfo(1)["AnonPages"] == 8 << 10 }
-                let kilobytes = try mount.meminfo(1)["AnonPages"] ?? -1
-                #expect(isShared, "\(kilobytes) kB")
-                #expect(!(try mount.text("sys/kernel/cdm/tasks/\(child)/placement")).contains("N1="))
-                kill(child, SIGUSR1)
-                #expect(try eventually { try mount.meminfo(1)["AnonPages"] == 16 << 10 })
-                #expect(try mount.text("sys/kernel/cdm/tasks/\(child)/placement").contains("N1=2048"))
-                program.kill(SIGTERM)
-                _ = try program.finish()
+                expect(try run(command(mount, "interrupted", 3000)))
                 try expectNothingLeft(of: mount)
             }
         }

@@ -77,6 +77,17 @@ enum {
 #endif
 };
 
+/// The bytes that the code takes which repeats a call.
+enum { CLISTENER_REPEAT_LENGTH = 128 };
+
+/// Has a process repeat a call, for which it waits, whenever a signal interrupts it before it is received (EINTR): code at `place`, which
+/// is executable, does so, and a jump there takes the place of the instruction that loads the number of the call.
+///
+/// No other thread may be at that instruction. The code is no more than 2 GiB away from it.
+///
+/// 0; or -1 where the instruction before the call is another one, and nothing has changed.
+int clistener_repeat(int listener, const struct clistener_call *call, uint64_t place);
+
 /// What a userfaultfd reports (struct uffd_msg).
 struct clistener_event {
     enum {
@@ -135,6 +146,16 @@ int clistener_shared(int page_map, int other, uint64_t start, uint64_t *end, uin
 /// 0; or -1 where a system call has touched it, which fails with EFAULT, or where somebody else traces the thread, which has SIGBUS with
 /// BUS_ADRERR.
 int clistener_fail_touch(int faults, int32_t thread, uint64_t address, uint64_t page, void (*heal)(void *), void *context);
+
+/// Opens the shared memory without a name of a mapping of a process, as a file. Its descriptor, or -1 and errno: EINVAL where something else
+/// is mapped.
+int clistener_open_shared(int32_t process, uint64_t start, uint64_t end);
+
+/// Takes a part away from such memory, and so from all who map it, also where they have locked it.
+void clistener_punch(int file, uint64_t start, uint64_t length);
+
+/// Finds the first part at or behind `*start` that such memory has nothing of, up to `*end`. 0, or -1 for none.
+int clistener_find_hole(int file, uint64_t *start, uint64_t *end);
 
 /// Wakes who waits for pages.
 void clistener_wake(int faults, uint64_t start, uint64_t length);

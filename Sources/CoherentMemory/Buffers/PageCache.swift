@@ -15,11 +15,11 @@ public protocol MappingInvalidator: Sendable {
     ///   - next: pages whose write-back may start; the caller requests them again later.
     func writeBack(_ buffer: Buffer, pages: Range<UInt64>, next: Range<UInt64>)
 
-    /// The use of pages of a program's own memory, which is in no page cache, since it was asked for last. Waits a short time
+    /// The use of pages of programs' own memory, which is in no page cache, since it was asked for last. Waits a short time
     /// at most. Nil if it is not known.
     ///
     /// - Parameters:
-    ///   - space: the address space.
+    ///   - space: the address space, or the memory that several programs share.
     ///   - pages: the pages, one range or several.
     func use(of space: Buffer, pages: [Range<UInt64>]) -> ProgramUse?
 }
@@ -32,17 +32,31 @@ extension MappingInvalidator {
     public func use(of space: Buffer, pages: [Range<UInt64>]) -> ProgramUse? { nil }
 }
 
-/// The use that a program made of pages of its own memory.
+/// The use that programs made of pages of their own memory: one of its address space, several of memory that they share.
 public struct ProgramUse: Sendable {
-    /// The pages that it stored to. Loads are not seen.
-    public var stored: RangeSet<UInt64>
-    /// The program, and the node on which it runs.
-    public var origin: Origin
+    /// The use by one program.
+    public struct Stores: Sendable {
+        /// The pages that it stored to. Loads are not seen.
+        public var pages: RangeSet<UInt64>
+        /// The program, and the node on which it runs.
+        public var origin: Origin
 
-    /// A use of pages.
-    public init(stored: RangeSet<UInt64>, origin: Origin) {
-        self.stored = stored
-        self.origin = origin
+        /// A use of pages.
+        public init(pages: RangeSet<UInt64>, origin: Origin) {
+            self.pages = pages
+            self.origin = origin
+        }
+    }
+
+    /// One entry for each program.
+    public var stores: [Stores]
+
+    /// The use by some programs.
+    public init(_ stores: [Stores]) { self.stores = stores }
+
+    /// The pages that any of them stored to.
+    public var stored: RangeSet<UInt64> {
+        stores.dropFirst().reduce(stores.first?.pages ?? RangeSet()) { $0.union($1.pages) }
     }
 }
 

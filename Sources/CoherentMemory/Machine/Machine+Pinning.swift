@@ -46,18 +46,19 @@ extension Machine {
         }
     }
 
-    /// The number of pages of a node that programs have locked (mlock(2)).
-    public func lockedPages(on node: Node) -> Int {
-        memory.locked.withLock { $0 }.reduce(0) { sum, id in
-            guard let space = memory.buffer(id: id) else { return sum }
-            return sum
-                + space.state.withLock { state in
-                    var count = 0
-                    for range in state.locked.ranges {
-                        unsafe state.pages.forEachMatch(range, filter: .onNode(node.span)) { _, _ in count += 1 }
-                    }
-                    return count
+    /// The number of pages of a node that programs have locked (mlock(2)): of their own memory, and of memory that they share.
+    public func lockedPages(on node: Node) -> (own: Int, shared: Int) {
+        var sum = (own: 0, shared: 0)
+        for space in memory.locked.withLock({ $0 }).compactMap({ memory.buffer(id: $0) }) {
+            let (count, isAnonymous) = space.state.withLock { state in
+                var count = 0
+                for range in state.locked.ranges {
+                    unsafe state.pages.forEachMatch(range, filter: .onNode(node.span)) { _, _ in count += 1 }
                 }
+                return (count, state.pages.isAnonymous)
+            }
+            if isAnonymous { sum.own += count } else { sum.shared += count }
         }
+        return sum
     }
 }

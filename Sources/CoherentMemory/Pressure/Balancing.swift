@@ -144,8 +144,10 @@ extension Balancer {
                 if !entry.isHinting {
                     marked += 1
                     node.counters.pressure.marked.add(1)
-                } else if use.stored.contains(page) {
-                    hinting.fault(&entry, page: page, in: state, origin: use.origin)
+                } else if use.stores.contains(where: { $0.pages.contains(page) }) {
+                    for stores in use.stores where stores.pages.contains(page) {
+                        hinting.fault(&entry, page: page, in: state, origin: stores.origin)
+                    }
                 } else {
                     if usesTime { node.frames.setHint(of: frame, to: AccessHint.untouched.rawValue) }
                     return unsafe tally.set(slot, to: entry)

@@ -49,13 +49,14 @@ struct PageLists {
     init(of node: CoherentMemory.Node, _ usage: NodeUsage, in machine: Machine) {
         // Counted one after the other, while pages come and go.
         let file = usage.allocated - usage.anonymous
-        let pinned = min(machine.pinnedPages(on: node), file)
-        let locked = min(machine.lockedPages(on: node), usage.anonymous)
+        let locked = machine.lockedPages(on: node)
+        let pinned = min(machine.pinnedPages(on: node) + locked.shared, file)
+        let own = min(locked.own, usage.anonymous)
         active = min(usage.active - usage.activeAnonymous, file - pinned)
         inactive = file - pinned - active
-        activeAnonymous = min(usage.activeAnonymous, usage.anonymous - locked)
-        inactiveAnonymous = usage.anonymous - locked - activeAnonymous
-        unevictable = pinned + locked
+        activeAnonymous = min(usage.activeAnonymous, usage.anonymous - own)
+        inactiveAnonymous = usage.anonymous - own - activeAnonymous
+        unevictable = pinned + own
     }
 }
 

@@ -54,7 +54,8 @@ enum TaskTree {
             }
         ).shownInJob(),
         .readOnly(
-            "policy", summary: "The memory policy of the process, and of ranges of its own memory with another one.",
+            "policy",
+            summary: "The memory policy of the process, and of ranges of its memory without a file with another one.",
             records: policies
         ).shownInJob(),
     ]
@@ -67,14 +68,23 @@ enum TaskTree {
         try subject.checkAccess(of: client)
         var records: [TextRecord] = []
         if address == 0 { records.append(TextRecord("\(try machine.policy(ofTask: process.id))\n", next: 1)) }
-        guard let own = try subject.services.ownMemory(of: process) else { return records }
+        var ranges: [(addresses: Range<UInt64>, policy: MemoryPolicy)] = []
+        for part in try subject.services.memory(of: process).compactMap({ $0.clamped(to: address..<UInt64.max) }) {
+            for range in machine.policyRanges(of: part.buffer, in: part.bytes, limit: rangeLimit) {
+                part.addresses(of: range.bytes).map { ranges.append(($0, range.policy)) }
+            }
+        }
+        ranges.sort { $0.addresses.lowerBound < $1.addresses.lowerBound }
         return records
-            + machine.policyRanges(of: own, in: address..<UInt64.max, limit: 256).map { range in
-                let bytes = range.bytes
-                return TextRecord(
-                    "\(hex(bytes.lowerBound)) \(hex(UInt64(bytes.count))) \(range.policy)\n", next: bytes.upperBound)
+            + ranges.prefix(rangeLimit).map { addresses, policy in
+                TextRecord(
+                    "\(hex(addresses.lowerBound)) \(hex(UInt64(addresses.count))) \(policy)\n",
+                    next: addresses.upperBound)
             }
     }
+
+    /// So many ranges are listed at a time.
+    private static let rangeLimit = 256
 }
 
 extension Subject<TaskIdentity> {
@@ -82,14 +92,13 @@ extension Subject<TaskIdentity> {
     fileprivate func pages(for client: Client) throws(Errno) -> [(node: Int, pages: Int)] {
         try checkAccess(of: client)
         var sums: [Int: Int] = [:]
-        if let own = try services.ownMemory(of: part) {
-            for (node, pages) in machine.placement(of: own) { sums[node, default: 0] += pages }
-        }
-        for mapping in try services.mappings(of: part) {
-            for (node, pages) in machine.residentPages(of: mapping.buffer, bytes: mapping.bytes).nodes {
+        func add(_ buffer: Buffer, _ bytes: Range<UInt64>) {
+            for (node, pages) in machine.residentPages(of: buffer, bytes: bytes).nodes {
                 sums[node, default: 0] += pages
             }
         }
+        for memory in try services.memory(of: part) { add(memory.buffer, memory.bytes) }
+        for mapping in try services.mappings(of: part) { add(mapping.buffer, mapping.bytes) }
         return sums.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
     }
 
@@ -131,7 +140,7 @@ extension TreeServices {
                 let process = TaskIdentity(id: child.process, startTime: child.startTime)
                 do throws(Errno) {
                     parents.insert(process.id)
-                    guard try ownMemory(of: process) != nil else { continue }
+                    guard try !memory(of: process).isEmpty else { continue }
                 } catch {
                     // One that does not let itself be read delays no reader twice.
                     if error == .timedOut { return }

@@ -28,10 +28,10 @@ extension TreeServices {
         }
     }
 
-    /// The own memory of a process; nil where that is the host's.
+    /// The memory of a process without a file; see ``BufferFiles/memory(ofTask:)``.
     ///
     /// - Throws: ESRCH for no such process, ETIMEDOUT for one that does not let itself be read.
-    func ownMemory(of process: TaskIdentity) throws(Errno) -> Buffer? {
+    func memory(of process: TaskIdentity) throws(Errno) -> [MappedBuffer] {
         let files = files
         let memory = try processes.inspector.read(process, of: { processes.user(of: process.id) }) { _ in
             .success(files.memory(ofTask: process.id))
@@ -40,7 +40,7 @@ extension TreeServices {
         return memory
     }
 
-    /// The ranges of each buffer that a process maps, and all of its own memory. A device's memory is no task's to move about, as in Linux what a
+    /// The ranges of each buffer that a process maps, and of its memory without a file. A device's memory is no task's to move about, as in Linux what a
     /// driver maps is not (vma_migratable()).
     private func mappedRanges(of process: TaskIdentity) throws(Errno) -> [(buffer: Buffer, ranges: [Range<UInt64>])] {
         var ranges: [Buffer.ID: (buffer: Buffer, ranges: [Range<UInt64>])] = [:]
@@ -48,7 +48,9 @@ extension TreeServices {
             let buffer = mapping.buffer
             ranges[buffer.id, default: (buffer, [])].ranges.append(mapping.bytes)
         }
-        if let own = try ownMemory(of: process) { ranges[own.id] = (own, [0..<Machine.addressLimit]) }
+        for part in try memory(of: process) {
+            ranges[part.buffer.id, default: (part.buffer, [])].ranges.append(part.bytes)
+        }
         return ranges.values.sorted { $0.buffer.id < $1.buffer.id }
     }
 
@@ -87,9 +89,9 @@ extension TreeServices {
             let start = mapping.bytes.lowerBound + (part.lowerBound - mapping.addresses.lowerBound)
             try move(start..<start + UInt64(part.count), of: mapping.buffer)
         }
-        // Of its own memory, addresses are the offsets.
-        let own = addresses.clamped(to: 0..<Machine.addressLimit)
-        if !own.isEmpty, let memory = try ownMemory(of: process) { try move(own, of: memory) }
+        for part in try memory(of: process).compactMap({ $0.clamped(to: addresses) }) {
+            try move(part.bytes, of: part.buffer)
+        }
         if let failure { throw failure }
     }
 

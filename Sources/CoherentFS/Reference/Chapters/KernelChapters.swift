@@ -299,11 +299,13 @@ extension Manual {
             [
                 "resident": ManualPage(
                     reads: "bytes",
-                    text: "The pages with frames: of its own memory, and of what it maps of buffers, for each mapping."),
+                    text:
+                        "The pages with frames: of its own memory, and of what it maps of shared memory and of buffers, for each mapping."
+                ),
                 "placement": ManualPage(reads: "`N0=12 N1=4`, in pages"),
                 "policy": ManualPage(
                     reads:
-                        "the policy of the process, then a line `START LENGTH POLICY` for each range of its own memory with another",
+                        "the policy of the process, then a line `START LENGTH POLICY` for each range of its memory without a file with another",
                     text: "`task_policy` sets the policy of a process.",
                     linux: "/proc/PID/numa_maps"),
             ]),
