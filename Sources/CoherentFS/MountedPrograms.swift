@@ -10,13 +10,16 @@ import SystemPackage
 /// The programs that `cdmfs run` has started, whose calls act on the machine.
 final class MountedPrograms: Sendable {
     private let world: MountedWorld
+    /// Whether every program is told of failed memory as those of runs are.
+    private let tellsAll: Bool
     /// Made for the first of them.
     private let server = Mutex<ProgramServer?>(nil)
 
     init(
         machine: Machine, inodes: InodeTable, processes: ProcTasks, tasks: TaskLocator, shares: FrameShares?,
-        faultAround: UInt64, logger: Logger
+        faultAround: UInt64, tellsAll: Bool, logger: Logger
     ) {
+        self.tellsAll = tellsAll
         world = MountedWorld(
             machine: machine, inodes: inodes, processes: processes, tasks: tasks, shares: shares,
             faultAround: faultAround,
@@ -37,6 +40,25 @@ final class MountedPrograms: Sendable {
     /// The use of pages of a program's own memory.
     func use(of memory: Buffer, pages: [Range<UInt64>]) -> ProgramUse? {
         server.withLock { $0 }?.use(of: memory, pages: pages)
+    }
+
+    /// Has the touch of a page fail for which a READ waits; see ``FailedTouches``. It waits for nobody.
+    ///
+    /// - Parameters:
+    ///   - caller: who asks.
+    ///   - granularity: the binary logarithm of the bytes that have failed.
+    ///   - fail: answers the READ.
+    /// - Returns: false where its signal is to be as the kernel sends it; then `fail` is not called.
+    func failTouch(
+        by caller: Caller, granularity: Int32, _ fail: @escaping @Sendable () -> Void
+    ) -> Bool {
+        let (thread, user) = (caller.pid, caller.uid)
+        guard thread > 0 else { return false }
+        let server = server.withLock { $0 }
+        guard tellsAll || server?.hasPrograms ?? false else { return false }
+        return world.failedTouches.begin(
+            FailedTouch(by: thread, of: user, granularity: granularity, fail: fail)
+        ) { [tellsAll] in tellsAll || server?.isProgram(thread, of: user) ?? false }
     }
 
     /// A process's own memory; see ``ProgramServer/memory(ofTask:)``.
@@ -69,6 +91,7 @@ private struct MountedWorld: ProgramWorld {
     let shares: FrameShares?
     let faultAround: UInt64
     let logger: Logger
+    let failedTouches = FailedTouches()
 
     var mountDevice: DeviceNumber? { processes.mount }
 

@@ -159,29 +159,25 @@ final class AddressSpace: Sendable {
         }
     }
 
-    /// Has a touch of a page fail whose frame failed (SIGBUS with BUS_MCEERR_AR), and the next one reported again. It waits for the thread
-    /// and for the agent.
+    /// The touch of a page whose frame failed, by a thread that waits for it; the next one is reported again. It waits for the agent.
     ///
     /// - Parameters:
-    ///   - address: the address that was touched.
-    ///   - thread: who waits for it, by the daemon's number.
-    func failTouch(at address: UInt64, by thread: Int32) {
-        let page = address & ~(Page.size - 1)
-        let heal = unsafe Unmanaged.passRetained(Healing(space: self, page: page))
-        _ = unsafe clistener_fail_touch(
-            faults.rawValue, thread, address, page,
-            { context in
-                let healing = unsafe Unmanaged<Healing>.fromOpaque(context!).takeUnretainedValue()
-                healing.space.calls.withLock { _ in healing.space.empty(healing.page..<healing.page + Page.size) }
-            }, heal.toOpaque())
-        unsafe heal.release()
+    ///   - page: the address of the page.
+    ///   - thread: the daemon's number of the thread.
+    func failedTouch(of page: UInt64, by thread: Int32) -> FailedTouch {
+        // Only root's programs have an agent.
+        FailedTouch(by: thread, of: 0, granularity: Int32(Page.shift)) { [self] in
+            refuse(page)
+        } heal: { [self] in
+            calls.withLock { _ in empty(page..<page + Page.size) }
+        }
     }
 
-    private final class Healing {
-        let space: AddressSpace
-        let page: UInt64
-
-        init(space: AddressSpace, page: UInt64) { (self.space, self.page) = (space, page) }
+    /// Has who waits for a page that there is no frame for go on: SIGBUS, and EFAULT for a system call. So it is from now on.
+    func refuse(_ page: UInt64) {
+        if clistener_poison(faults.rawValue, page, Page.size) < 0 {
+            clistener_wake(faults.rawValue, page, Page.size)
+        }
     }
 
     /// Takes away what addresses hold whose frames failed, or the mark that touches of them fail. The caller holds the calls' lock.

@@ -268,23 +268,14 @@ final class AddressSpaces: Sendable {
             // As the OOM killer does, whoever touches it ends, and not whoever only looks into it.
             guard let process = space.state.withLock({ $0.process }),
                 ProcStatus.process(of: number(of: thread, in: space)) == process
-            else { return refuse(page, of: space) }
+            else { return space.refuse(page) }
             world.note("no memory for a page of process \(process), by its policy or its nodes: killed")
             kill(process, SIGKILL)
         } catch .ioError {
-            fail(address, of: space, by: number(of: thread, in: space))
+            let touch = space.failedTouch(of: page, by: number(of: thread, in: space))
+            if !world.failedTouches.begin(touch) { space.refuse(page) }
         } catch {
-            refuse(page, of: space)
-        }
-    }
-
-    /// A touch of a page whose frame failed. Its thread is waited for by a thread of its own: there are as many as threads of programs that
-    /// touch such pages.
-    private func fail(_ address: UInt64, of space: AddressSpace, by thread: Int32) {
-        do throws(Errno) {
-            try SystemThread { space.failTouch(at: address, by: thread) }.detach()
-        } catch {
-            refuse(address & ~(Page.size - 1), of: space)
+            space.refuse(page)
         }
     }
 
@@ -298,13 +289,6 @@ final class AddressSpaces: Sendable {
         if let task = served.withLock({ $0[thread] }) { return task }
         guard let process = space.state.withLock({ $0.namespace }) else { return thread }
         return (try? world.task(named: thread, by: process).task) ?? thread
-    }
-
-    /// A page that there is no frame for: SIGBUS, and EFAULT for a system call.
-    private func refuse(_ page: UInt64, of space: AddressSpace) {
-        if clistener_poison(space.faults.rawValue, page, Page.size) < 0 {
-            clistener_wake(space.faults.rawValue, page, Page.size)
-        }
     }
 
     /// Gives the page of an address its frame and the program its memory.

@@ -122,14 +122,21 @@ int clistener_stored(int page_map, uint64_t start, uint64_t end, uint64_t *bound
 /// the search has stopped. Negative where a page map cannot be read.
 int clistener_shared(int page_map, int other, uint64_t start, uint64_t *end, uint64_t *bounds, int capacity);
 
-/// Has the touch for which a thread waits fail as that of memory whose hardware failed: SIGBUS with BUS_MCEERR_AR and its address, by
-/// ptrace(2). It waits for the thread.
+/// Has the touch for which a thread waits fail as that of memory whose hardware failed: SIGBUS with BUS_MCEERR_AR (force_sig_mceerr() of
+/// kernel/signal.c), by ptrace(2). It waits for the thread, a second at most.
 ///
-/// - `heal` takes what makes touches of the page fail away. It is called once the touch has failed, before the thread goes on.
+/// - `granularity` is the binary logarithm of the bytes that have failed: 12 for a page (si_addr_lsb).
+/// - `fail` has the touch fail, by SIGBUS. It is called once. Anything but 0 says that the touch has failed already.
+/// - `heal` takes what makes touches of the page fail away. It is called once the touch has failed, before the thread goes on; NULL for
+///   nothing.
 ///
-/// 0; or -1 where a system call has touched it, which fails with EFAULT, or where somebody else traces the thread, which has SIGBUS with
-/// BUS_ADRERR.
-int clistener_fail_touch(int faults, int32_t thread, uint64_t address, uint64_t page, void (*heal)(void *), void *context);
+/// 0; or -1 where the signal keeps BUS_ADRERR, or is none: a system call has touched the page, somebody else traces the thread, or it may not be
+/// traced. The calling thread may still trace the other one then, and is to end.
+int clistener_fail_touch(
+    int32_t thread, int granularity, int (*fail)(void *), void (*heal)(void *), void *context);
+
+/// Whether threads of any process may be traced by this one: 1 or 0.
+int clistener_may_trace(void);
 
 /// Wakes who waits for pages.
 void clistener_wake(int faults, uint64_t start, uint64_t length);
