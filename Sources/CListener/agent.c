@@ -436,6 +436,11 @@ int clistener_register(int faults, uint64_t start, uint64_t length) {
     return ioctl(faults, UFFDIO_REGISTER, &request) ? -errno : 0;
 }
 
+void clistener_unregister(int faults, uint64_t start, uint64_t length) {
+    struct uffdio_range range = {start, length};
+    ioctl(faults, UFFDIO_UNREGISTER, &range);
+}
+
 static int64_t copy(int faults, uint64_t start, const void *bytes, uint64_t length) {
     struct uffdio_copy request = {.dst = start, .src = (uint64_t)(uintptr_t)bytes, .len = length};
     if (!ioctl(faults, UFFDIO_COPY, &request)) return (int64_t)length;

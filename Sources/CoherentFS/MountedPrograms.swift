@@ -34,6 +34,11 @@ final class MountedPrograms: Sendable {
         server.withLock { $0 }?.takeFailed(memory, bytes: bytes)
     }
 
+    /// Has programs told of failed pages of a direct buffer that they map.
+    func watchFailures(of buffer: Buffer, bytes: Range<UInt64>) {
+        server.withLock { $0 }?.watchFailures(of: buffer, bytes: bytes)
+    }
+
     /// Whether a buffer is the memory of a program that runs.
     func isMemory(_ id: Buffer.ID) -> Bool { server.withLock { $0 }?.isMemory(id) ?? false }
 

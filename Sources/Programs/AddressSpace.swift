@@ -42,6 +42,8 @@ final class AddressSpace: Sendable {
         var shared = SharedAreas()
         /// What an mremap(2) is about to move: the kernel tells that these addresses are unmapped, and their pages move.
         var moving: Range<UInt64>?
+        /// Where failed pages of direct buffers are mapped, as far as touches of them are reported.
+        var failures: [MemoryArea] = []
         /// What is being taken away because its frames failed: the kernel tells that these addresses lose what they hold.
         var failing: Range<UInt64>?
         /// What is mapped from now on is locked (mlockall(2) with MCL_FUTURE).
@@ -149,13 +151,7 @@ final class AddressSpace: Sendable {
     /// - Parameter range: whole pages, of which those go that have failed.
     func takeFailed(_ range: Range<UInt64>, in machine: Machine) {
         calls.withLock { _ in
-            var position = range.lowerBound
-            while position < range.upperBound, let run = machine.runs(of: memory, from: position, limit: 1).first {
-                let bytes = (run.offset..<run.offset + run.length).clamped(to: range)
-                position = run.offset + run.length
-                guard run.isPoisoned || run.isLost, !bytes.isEmpty else { continue }
-                empty(bytes)
-            }
+            machine.forEachFailure(in: range, of: memory) { empty($0) }
         }
     }
 
@@ -164,9 +160,10 @@ final class AddressSpace: Sendable {
     /// - Parameters:
     ///   - page: the address of the page.
     ///   - thread: the daemon's number of the thread.
-    func failedTouch(of page: UInt64, by thread: Int32) -> FailedTouch {
+    ///   - shift: the binary logarithm of the bytes that have failed.
+    func failedTouch(of page: UInt64, by thread: Int32, shift: Int = Int(Page.shift)) -> FailedTouch {
         // Only root's programs have an agent.
-        FailedTouch(by: thread, of: 0, granularity: Int32(Page.shift)) { [self] in
+        FailedTouch(by: thread, of: 0, granularity: Int32(shift)) { [self] in
             refuse(page)
         } heal: { [self] in
             calls.withLock { _ in empty(page..<page + Page.size) }

@@ -225,6 +225,7 @@ final class AddressSpaces: Sendable {
             var gone = RangeSet(range)
             if let moving = state.moving { gone.remove(contentsOf: moving) }
             state.areas.remove(contentsOf: range)
+            state.failures = state.failures.flatMap { $0.subtracting(range) }
             return gone
         }
         for range in gone.ranges { space.detach(range) }
@@ -262,6 +263,7 @@ final class AddressSpaces: Sendable {
             }
             return
         }
+        if let part = space.watchedFailure(at: page) { return touch(page, part, of: space, by: thread) }
         do throws(Errno) {
             try place(page, of: space, by: origin(of: thread, in: space))
         } catch .noMemory {
@@ -272,11 +274,23 @@ final class AddressSpaces: Sendable {
             world.note("no memory for a page of process \(process), by its policy or its nodes: killed")
             kill(process, SIGKILL)
         } catch .ioError {
-            let touch = space.failedTouch(of: page, by: number(of: thread, in: space))
-            if !world.failedTouches.begin(touch) { space.refuse(page) }
+            fail(space.failedTouch(of: page, by: number(of: thread, in: space)), page, of: space)
         } catch {
             space.refuse(page)
         }
+    }
+
+    /// A touch of a page of a direct buffer that had failed.
+    private func touch(_ page: UInt64, _ part: BufferPart, of space: AddressSpace, by thread: Int32) {
+        guard world.machine.hasFailure(in: part.bytes, of: part.buffer) else {
+            return space.forgetFailures(in: page..<page + Page.size)
+        }
+        let shift = part.buffer.failureShift
+        fail(space.failedTouch(of: page, by: number(of: thread, in: space), shift: shift), page, of: space)
+    }
+
+    private func fail(_ touch: FailedTouch, _ page: UInt64, of space: AddressSpace) {
+        if !world.failedTouches.begin(touch) { space.refuse(page) }
     }
 
     private func origin(of thread: Int32, in space: AddressSpace) -> Origin {

@@ -11,7 +11,7 @@ public struct FailedTouch: Sendable {
     let user: UInt32
     /// The binary logarithm of the bytes that have failed (si_addr_lsb): 12 for a page, 21 for a page of hugetlbfs.
     let granularity: Int32
-    /// Has the touch fail. It is called once, on any thread, within about a second.
+    /// Has the touch fail. It is called once, on any thread, within half a second or so.
     let fail: @Sendable () -> Void
     /// Takes away what makes touches of the page fail, once this one has.
     var heal: (@Sendable () -> Void)?
@@ -46,7 +46,9 @@ public final class FailedTouches: Sendable {
     }
 
     private let state = Mutex(State())
-    private static let patience = DispatchTimeInterval.milliseconds(500)
+    private static let patience = DispatchTimeInterval.milliseconds(250)
+    /// Has a thread of its own, whoever else waits.
+    private let queue = DispatchQueue(label: "cdmfs.failures")
 
     /// No touches yet.
     public init() {}
@@ -97,7 +99,7 @@ public final class FailedTouches: Sendable {
             return true
         }
         guard isNew else { return }
-        DispatchQueue.global().start(at: .now() + Self.patience) { [self] in
+        queue.start(at: .now() + Self.patience) { [self] in
             let late = state.withLock { state in
                 state.isWatched = false
                 let now = DispatchTime.now()

@@ -83,6 +83,14 @@ public final class ProgramServer: Sendable {
         directory[memory]?.takeFailed(bytes, in: world.machine)
     }
 
+    /// Has programs told of failed pages of a direct buffer that they map. It may wait for as long as one of them keeps its address space
+    /// locked.
+    public func watchFailures(of buffer: Buffer, bytes: Range<UInt64>) {
+        // It is asked at each invalidation, most of which are for other reasons.
+        guard hasPrograms, world.machine.hasFailure(in: bytes, of: buffer) else { return }
+        for space in directory.all { space.watchFailures(of: buffer, bytes: bytes, in: world) }
+    }
+
     /// The use of pages of an address space since it was asked for last; nil where nobody can tell. Waits a short time at most.
     public func use(of memory: Buffer, pages: [Range<UInt64>]) -> ProgramUse? {
         guard let space = directory[memory] else { return nil }

@@ -128,8 +128,7 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
             return
         }
         let deferred = request.deferred()
-        // A huge page of a pool fails as a whole, as in hugetlbfs.
-        let granularity = Int32(file.buffer.hugeMode == .pool ? Int(Page.shift) + HugePage.order : Int(Page.shift))
+        let granularity = Int32(file.buffer.failureShift)
         let isBegun = file.services.programs.failTouch(by: deferred.caller, granularity: granularity) {
             deferred.error(error)
         }

@@ -1,7 +1,7 @@
 /// The larger unit of placement: 2 MiB, the PMD-sized page of x86-64 Linux (`HPAGE_PMD_SIZE`).
 public enum HugePage {
     /// The base-2 logarithm of ``frames`` (`HPAGE_PMD_ORDER`).
-    public static let order = 9
+    static let order = 9
 
     /// Base pages in a huge page (`HPAGE_PMD_NR`).
     public static let frames = 1 << order
