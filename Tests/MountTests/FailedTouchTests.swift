@@ -89,7 +89,7 @@ extension Mounts {
                 #expect(try outside.touch() == plain)
                 if Host.has("strace") {
                     let strace = ["strace", "-D", "-f", "-o", "/dev/null"]
-                    let traced = try Toucher("load", file, size: Self.size, under: running(on: mount) + strace)
+                    let traced = try Toucher("keep", file, size: Self.size, under: running(on: mount) + strace)
                     #expect(try traced.touch() == plain)
                     #expect(try traced.end().succeeded)
                 }
