@@ -468,6 +468,11 @@ int clistener_register(int faults, uint64_t start, uint64_t length) {
     return ioctl(faults, UFFDIO_REGISTER, &request) ? -errno : 0;
 }
 
+void clistener_unregister(int faults, uint64_t start, uint64_t length) {
+    struct uffdio_range range = {start, length};
+    ioctl(faults, UFFDIO_UNREGISTER, &range);
+}
+
 static int64_t copy(int faults, uint64_t start, const void *bytes, uint64_t length) {
     struct uffdio_copy request = {.dst = start, .src = (uint64_t)(uintptr_t)bytes, .len = length};
     if (!ioctl(faults, UFFDIO_COPY, &request)) return (int64_t)length;
@@ -559,45 +564,6 @@ int clistener_shared(int page_map, int other, uint64_t start, uint64_t *end, uin
         }
     }
     return count;
-}
-
-// Whether a thread that waits in a touch does so in a system call.
-static int is_in_call(int32_t thread) {
-    char path[64], text[64];
-    snprintf(path, sizeof path, "/proc/%d/syscall", thread);
-    int file = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t length = file < 0 ? -1 : read(file, text, sizeof text);
-    if (file >= 0) close(file);
-    return length < 2 || text[0] != '-';
-}
-
-int clistener_fail_touch(int faults, int32_t thread, uint64_t address, uint64_t page, void (*heal)(void *), void *context) {
-    int is_traced = !is_in_call(thread) && !ptrace(PTRACE_SEIZE, thread, 0, 0);
-    if (clistener_poison(faults, page, 0x1000) < 0) clistener_wake(faults, page, 0x1000);
-    if (!is_traced) {
-        // Time to find it failed. Who comes later begins anew.
-        usleep(1000);
-        heal(context);
-        return -1;
-    }
-    int status;
-    while (waitpid(thread, &status, __WALL) < 0)
-        if (errno != EINTR) return -1;
-    if (!WIFSTOPPED(status)) return -1;
-    // What stops the whole process is no signal that is about to be delivered. Whatever else it is, the touch is repeated afterwards.
-    int signal = status >> 16 ? 0 : WSTOPSIG(status);
-    siginfo_t information;
-    int is_touch = signal == SIGBUS && !ptrace(PTRACE_GETSIGINFO, thread, 0, &information) && information.si_code > 0 &&
-                   ((uint64_t)(uintptr_t)information.si_addr & ~0xfffull) == page;
-    if (is_touch) {
-        information.si_code = BUS_MCEERR_AR;
-        information.si_addr = (void *)(uintptr_t)address;
-        information.si_addr_lsb = 12;
-        ptrace(PTRACE_SETSIGINFO, thread, 0, &information);
-    }
-    heal(context);
-    ptrace(PTRACE_DETACH, thread, 0, signal);
-    return is_touch ? 0 : -1;
 }
 
 int clistener_open_shared(int32_t process, uint64_t start, uint64_t end) {

@@ -15,17 +15,18 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
     /// - Parameters:
     ///   - hugeMode: what new buffers have, where a user chose that.
     ///   - faultAround: bytes around a touched page that get their frames with it.
+    ///   - tellsFailures: whether every program gets BUS_MCEERR_AR for a failed page.
     ///   - devices: who may use the device files.
     ///   - limits: how much users may take of what is scarce.
     init(
         machine: Machine, hugeMode: HugeMode? = nil, faultAround: UInt64 = FileSystemOptions().faultAround,
-        devices permissions: DevicePermissions = .init(),
+        tellsFailures: Bool = false, devices permissions: DevicePermissions = .init(),
         limits: Limits = Limits(), accessTimes: AccessTimes = AccessTimes(), logger: Logger
     ) {
         super.init()
         let services = Services(
-            machine: machine, hugeMode: hugeMode, faultAround: faultAround, limits: limits, accessTimes: accessTimes,
-            logger: logger,
+            machine: machine, hugeMode: hugeMode, faultAround: faultAround, tellsFailures: tellsFailures,
+            limits: limits, accessTimes: accessTimes, logger: logger,
             notifier: notifier)
         self.services = services
 

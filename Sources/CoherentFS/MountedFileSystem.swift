@@ -5,6 +5,7 @@ import Glibc
 import LinuxSupport
 import Logging
 import MachineTopology
+import Programs
 import SystemPackage
 
 /// The reason why a machine could not be mounted, in one line.
@@ -46,6 +47,9 @@ public struct FileSystemOptions: Sendable {
     public var devices = DevicePermissions()
     /// How requests arrive from the kernel.
     public var transport = Transport.automatic
+    /// Whether a touch of a failed page of a buffer or device file is SIGBUS with BUS_MCEERR_AR in every program. Otherwise it is so in programs
+    /// of `cdmfs run` alone. The daemon needs the right to trace any process.
+    public var tellsFailures = false
     /// The source that mount(8) and findmnt(8) show.
     public var source = "cdmfs"
     /// The limits of scarce resources.
@@ -87,14 +91,17 @@ public final class MountedFileSystem: Sendable {
     public init(
         _ topology: Topology, at place: MountPlace, options: FileSystemOptions = .init(), logger: Logger
     ) throws(MountFailure) {
+        guard !options.tellsFailures || FailedTouches.areAllowed else {
+            throw MountFailure("mceerr: the daemon may not trace other processes, which takes CAP_SYS_PTRACE")
+        }
         do throws(Errno) {
             machine = try Machine(topology: topology)
         } catch {
             throw MountFailure("the machine's memory cannot be reserved: \(error)")
         }
         fileSystem = CoherentFileSystem(
-            machine: machine, hugeMode: options.huge, faultAround: options.faultAround, devices: options.devices,
-            limits: options.limits,
+            machine: machine, hugeMode: options.huge, faultAround: options.faultAround,
+            tellsFailures: options.tellsFailures, devices: options.devices, limits: options.limits,
             accessTimes: AccessTimes(mountedWith: options.kernel), logger: logger)
         var mount = MountOptions()
         mount.allowOther = options.allowOther || geteuid() == 0

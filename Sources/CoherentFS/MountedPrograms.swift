@@ -10,13 +10,16 @@ import SystemPackage
 /// The programs that `cdmfs run` has started, whose calls act on the machine.
 final class MountedPrograms: Sendable {
     private let world: MountedWorld
+    /// Whether every program is told of failed memory as those of runs are.
+    private let tellsAll: Bool
     /// Made for the first of them.
     private let server = Mutex<ProgramServer?>(nil)
 
     init(
         machine: Machine, inodes: InodeTable, processes: ProcTasks, tasks: TaskLocator, shares: FrameShares?,
-        faultAround: UInt64, logger: Logger
+        faultAround: UInt64, tellsAll: Bool, logger: Logger
     ) {
+        self.tellsAll = tellsAll
         world = MountedWorld(
             machine: machine, inodes: inodes, processes: processes, tasks: tasks, shares: shares,
             faultAround: faultAround,
@@ -34,6 +37,11 @@ final class MountedPrograms: Sendable {
     /// What a buffer is called that is memory of programs; see ``ProgramServer/name(of:)``.
     func name(of id: Buffer.ID) -> String? { server.withLock { $0 }?.name(of: id) }
 
+    /// Has programs told of failed pages of a direct buffer that they map.
+    func watchFailures(of buffer: Buffer, bytes: Range<UInt64>) {
+        server.withLock { $0 }?.watchFailures(of: buffer, bytes: bytes)
+    }
+
     /// The use of pages of memory of programs.
     func use(of memory: Buffer, pages: [Range<UInt64>]) -> ProgramUse? {
         server.withLock { $0 }?.use(of: memory, pages: pages)
@@ -41,6 +49,25 @@ final class MountedPrograms: Sendable {
 
     /// The memory of a process without a file; see ``ProgramServer/memory(ofTask:)``.
     func memory(ofTask task: Int32) -> [MappedBuffer] { server.withLock { $0 }?.memory(ofTask: task) ?? [] }
+
+    /// Has the touch of a page fail for which a READ waits; see ``FailedTouches``. It does not wait.
+    ///
+    /// - Parameters:
+    ///   - caller: who asks.
+    ///   - granularity: the binary logarithm of the bytes that have failed.
+    ///   - fail: answers the READ.
+    /// - Returns: false where its signal is to be as the kernel sends it; then `fail` is not called.
+    func failTouch(
+        by caller: Caller, granularity: Int32, _ fail: @escaping @Sendable () -> Void
+    ) -> Bool {
+        let (thread, user) = (caller.pid, caller.uid)
+        guard thread > 0 else { return false }
+        let server = server.withLock { $0 }
+        guard tellsAll || server?.hasPrograms ?? false else { return false }
+        return world.failedTouches.begin(
+            FailedTouch(by: thread, of: user, granularity: granularity, fail: fail)
+        ) { [tellsAll] in tellsAll || server?.isProgram(thread, of: user) ?? false }
+    }
 
     /// See ``ProgramServer/processes``.
     var processes: (known: [Int32], others: Int) { server.withLock { $0 }?.processes ?? ([], 0) }
@@ -69,6 +96,7 @@ private struct MountedWorld: ProgramWorld {
     let shares: FrameShares?
     let faultAround: UInt64
     let logger: Logger
+    let failedTouches = FailedTouches()
 
     var mountDevice: DeviceNumber? { processes.mount }
 

@@ -51,12 +51,15 @@ final class PageCache: MappingInvalidator {
     func setPrograms(_ programs: MountedPrograms) { self.programs.withLock { $0.programs = programs } }
 
     func invalidate(_ buffer: Buffer, pages: Range<UInt64>) {
+        let programs = programs.withLock { $0.programs }
+        // An offset has 63 bits.
+        let bytes = min(pages.lowerBound, 1 << 51) << Page.shift..<min(pages.upperBound, 1 << 51) << Page.shift
         if buffer.isAnonymous {
             // Only failed pages are ever asked for: others are not in the page cache.
-            let programs = programs.withLock { $0.programs }
-            programs?.takeFailed(buffer, bytes: pages.lowerBound << Page.shift..<pages.upperBound << Page.shift)
+            programs?.takeFailed(buffer, bytes: bytes)
             return
         }
+        if buffer.backing != nil { programs?.watchFailures(of: buffer, bytes: bytes) }
         guard let inode = files.withLock({ $0[buffer.id] })?.number, !pages.isEmpty else { return }
         do throws(Errno) {
             _ = try notifier.invalidate(

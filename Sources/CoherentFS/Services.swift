@@ -70,8 +70,8 @@ final class Services: Sendable {
     var processes: ProcTasks { base.processes }
 
     init(
-        machine: Machine, hugeMode: HugeMode?, faultAround: UInt64, limits: Limits, accessTimes: AccessTimes,
-        logger: Logger, notifier: Notifier
+        machine: Machine, hugeMode: HugeMode?, faultAround: UInt64, tellsFailures: Bool, limits: Limits,
+        accessTimes: AccessTimes, logger: Logger, notifier: Notifier
     ) {
         self.accessTimes = accessTimes
         accounts = Accounts(limits, memory: UInt64(machine.nodes.reduce(0) { $0 + $1.usage.present }) * Page.size)
@@ -84,7 +84,7 @@ final class Services: Sendable {
         base = TreeServices(machine: machine, hugeMode: hugeMode, logger: logger)
         programs = MountedPrograms(
             machine: machine, inodes: inodes, processes: base.processes, tasks: base.tasks, shares: accounts.frames,
-            faultAround: faultAround, logger: logger)
+            faultAround: faultAround, tellsAll: tellsFailures, logger: logger)
         pageCache.setPrograms(programs)
         machine.setInvalidator(pageCache)
         base.attach(self)

@@ -44,6 +44,8 @@ final class AddressSpace: Sendable {
         var moving: Range<UInt64>?
         /// What has been mapped anew before the kernel has told that the mapping before is unmapped: what it tells then is old.
         var replaced = RangeSet<UInt64>()
+        /// Where failed pages of direct buffers are mapped, as far as touches of them are reported.
+        var failures: [MemoryArea] = []
         /// What is being taken away because its frames failed: the kernel tells that these addresses lose what they hold.
         var failing: Range<UInt64>?
         /// What is mapped from now on is locked (mlockall(2) with MCL_FUTURE).
@@ -60,6 +62,8 @@ final class AddressSpace: Sendable {
         var heapEnd: UInt64?
         /// The socket of the agent; nil for an address space that a fork has made and that has mapped nothing yet.
         var agent: FileDescriptor?
+        /// The user of the program.
+        var user: UInt32 = 0
         /// The process, once it has made a call.
         var process: Int32?
         /// A process of the PID namespace whose numbers its threads have; nil where those are the daemon's.
@@ -164,29 +168,25 @@ final class AddressSpace: Sendable {
         }
     }
 
-    /// Has a touch of a page fail whose frame failed (SIGBUS with BUS_MCEERR_AR), and the next one reported again. It waits for the thread
-    /// and for the agent.
+    /// The touch of a page whose frame failed, by a thread that waits for it; the next one is reported again. It waits for the agent.
     ///
     /// - Parameters:
-    ///   - address: the address that was touched.
-    ///   - thread: who waits for it, by the daemon's number.
-    func failTouch(at address: UInt64, by thread: Int32) {
-        let page = address & ~(Page.size - 1)
-        let heal = unsafe Unmanaged.passRetained(Healing(space: self, page: page))
-        _ = unsafe clistener_fail_touch(
-            faults.rawValue, thread, address, page,
-            { context in
-                let healing = unsafe Unmanaged<Healing>.fromOpaque(context!).takeUnretainedValue()
-                healing.space.calls.withLock { _ in healing.space.empty(healing.page..<healing.page + Page.size) }
-            }, heal.toOpaque())
-        unsafe heal.release()
+    ///   - page: the address of the page.
+    ///   - thread: the daemon's number of the thread.
+    ///   - shift: the binary logarithm of the bytes that have failed.
+    func failedTouch(of page: UInt64, by thread: Int32, shift: Int = Int(Page.shift)) -> FailedTouch {
+        FailedTouch(by: thread, of: state.withLock { $0.user }, granularity: Int32(shift)) { [self] in
+            refuse(page)
+        } heal: { [self] in
+            calls.withLock { _ in empty(page..<page + Page.size) }
+        }
     }
 
-    private final class Healing {
-        let space: AddressSpace
-        let page: UInt64
-
-        init(space: AddressSpace, page: UInt64) { (self.space, self.page) = (space, page) }
+    /// Has who waits for a page that there is no frame for go on: SIGBUS, and EFAULT for a system call. So it is from now on.
+    func refuse(_ page: UInt64) {
+        if clistener_poison(faults.rawValue, page, Page.size) < 0 {
+            clistener_wake(faults.rawValue, page, Page.size)
+        }
     }
 
     /// Takes away what addresses hold whose frames failed, or the mark that touches of them fail. The caller holds the calls' lock.

@@ -247,6 +247,7 @@ final class AddressSpaces: Sendable {
             gone.subtract(state.replaced)
             state.replaced.remove(contentsOf: range)
             state.areas.subtract(gone)
+            state.failures = state.failures.flatMap { $0.subtracting(range) }
             return gone
         }
         for range in gone.ranges { space.detach(range) }
@@ -285,30 +286,34 @@ final class AddressSpaces: Sendable {
             }
             return
         }
+        if let part = space.watchedFailure(at: page) { return touch(page, part, of: space, by: thread) }
         do throws(Errno) {
             try follow(page, of: space, by: origin(of: thread, in: space))
         } catch .noMemory {
             // As the OOM killer does, whoever touches it ends, and not whoever only looks into it.
             guard let process = space.state.withLock({ $0.process }),
                 ProcStatus.process(of: number(of: thread, in: space)) == process
-            else { return refuse(page, of: space) }
+            else { return space.refuse(page) }
             world.note("no memory for a page of process \(process), by its policy or its nodes: killed")
             kill(process, SIGKILL)
         } catch .ioError {
-            fail(address, of: space, by: number(of: thread, in: space))
+            fail(space.failedTouch(of: page, by: number(of: thread, in: space)), page, of: space)
         } catch {
-            refuse(page, of: space)
+            space.refuse(page)
         }
     }
 
-    /// A touch of a page whose frame failed. Its thread is waited for by a thread of its own: there are as many as threads of programs that
-    /// touch such pages.
-    private func fail(_ address: UInt64, of space: AddressSpace, by thread: Int32) {
-        do throws(Errno) {
-            try SystemThread { space.failTouch(at: address, by: thread) }.detach()
-        } catch {
-            refuse(address & ~(Page.size - 1), of: space)
+    /// A touch of a page of a direct buffer that had failed.
+    private func touch(_ page: UInt64, _ part: BufferPart, of space: AddressSpace, by thread: Int32) {
+        guard !world.machine.failedRanges(of: part.buffer, in: part.bytes).isEmpty else {
+            return space.forgetFailures(in: page..<page + Page.size)
         }
+        let shift = part.buffer.failureShift
+        fail(space.failedTouch(of: page, by: number(of: thread, in: space), shift: shift), page, of: space)
+    }
+
+    private func fail(_ touch: FailedTouch, _ page: UInt64, of space: AddressSpace) {
+        if !world.failedTouches.begin(touch) { space.refuse(page) }
     }
 
     private func origin(of thread: Int32, in space: AddressSpace) -> Origin {
@@ -321,13 +326,6 @@ final class AddressSpaces: Sendable {
         if let task = served.withLock({ $0[thread] }) { return task }
         guard let process = space.state.withLock({ $0.namespace }) else { return thread }
         return (try? world.task(named: thread, by: process).task) ?? thread
-    }
-
-    /// A page that there is no frame for: SIGBUS, and EFAULT for a system call.
-    private func refuse(_ page: UInt64, of space: AddressSpace) {
-        if clistener_poison(space.faults.rawValue, page, Page.size) < 0 {
-            clistener_wake(space.faults.rawValue, page, Page.size)
-        }
     }
 
     /// Gives the page of an address its frame and the program its memory.

@@ -19,6 +19,10 @@ final class CallListener: Sendable {
     private let directory: SpaceDirectory
     /// The address spaces of the programs; nil until the first call that maps memory, and where their memory is the host's.
     private let knownSpaces = Mutex<AddressSpaces?>(nil)
+    private let namespaces: ProgramNamespaces
+    private let user: UInt32
+    /// Where the programs live; nil until the first call, and afterwards where that is not to be seen.
+    private let home = Mutex<(isKnown: Bool, membership: ProgramNamespaces.Membership?)>((false, nil))
     /// Readable when the server ends.
     private let stop: FileDescriptor
     private let end: @Sendable () -> Void
@@ -38,11 +42,13 @@ final class CallListener: Sendable {
 
     /// Shares what is being answered with the keeper at the other end of `keeper`.
     ///
-    /// - Parameter end: called when no program is left that may make a call, and no thread answers any more.
+    /// - Parameters:
+    ///   - user: who has handed it over.
+    ///   - end: called when no program is left that may make a call, and no thread answers any more.
     /// - Throws: what the kernel says of `keeper`.
     init(
         _ file: FileDescriptor, keeper: FileDescriptor, stop: FileDescriptor, world: any ProgramWorld,
-        directory: SpaceDirectory,
+        directory: SpaceDirectory, namespaces: ProgramNamespaces, user: UInt32,
         end: @escaping @Sendable () -> Void
     ) throws(Errno) {
         guard let slots = unsafe clistener_share_slots(keeper.rawValue) else { throw Errno(rawValue: errno) }
@@ -52,6 +58,8 @@ final class CallListener: Sendable {
         self.stop = stop
         self.world = world
         self.directory = directory
+        self.namespaces = namespaces
+        self.user = user
         self.end = end
         clistener_wake_in_place(file.rawValue)
     }
@@ -111,6 +119,10 @@ final class CallListener: Sendable {
     }
 
     private func answer(_ call: clistener_call) {
+        home.withLock { home in
+            guard !home.isKnown else { return }
+            home = (true, namespaces.add(namespaceOf: call.task, of: user))
+        }
         let spaces = knownSpaces.withLock { known -> AddressSpaces? in
             if known == nil, call.mapsMemory, ProgramServer.hasMemory {
                 // It is closed when no thread answers any more.
@@ -144,6 +156,7 @@ final class CallListener: Sendable {
 
     private func close() {
         knownSpaces.withLock { $0.take() }?.close()
+        home.withLock { $0.membership = nil }
         unsafe clistener_unshare_slots(slots)
         try? file.close()
         try? keeper.close()

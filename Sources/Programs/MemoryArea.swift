@@ -32,6 +32,18 @@ struct MemoryArea: Sendable {
         guard !overflow, start <= UInt64(Int64.max), UInt64(part.count) <= UInt64(Int64.max) - start else { return nil }
         return BufferPart(buffer: buffer, bytes: start..<start + UInt64(part.count))
     }
+
+    /// What is left of it without some addresses.
+    func subtracting(_ range: Range<UInt64>) -> [MemoryArea] {
+        [0..<range.lowerBound, range.upperBound..<UInt64.max].compactMap { rest in
+            let left = addresses.clamped(to: rest)
+            guard !left.isEmpty else { return nil }
+            guard let part = part(at: left) else { return MemoryArea(addresses: left, content: .other) }
+            return MemoryArea(
+                addresses: left, content: .buffer(part.buffer, offset: part.bytes.lowerBound),
+                isMappedTwice: isMappedTwice)
+        }
+    }
 }
 
 /// Bytes of a buffer.

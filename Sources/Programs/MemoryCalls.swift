@@ -278,6 +278,7 @@ extension CallingTask {
                 try? faults.close()
             } else {
                 clistener_begin_faults(faults.rawValue)
+                space.state.withLock { $0.user = status.users.first ?? 0 }
             }
             // The program may give up its own rights later.
             let isForeign = (text.namespaceNumbers?.count ?? 1) > 1

@@ -9,15 +9,13 @@ public import SystemPackage
 /// A run hands over the listener of a filter (seccomp_unotify(2)). Anybody may, so nothing of it is trusted: a call is of the thread
 /// of which the kernel says it is, and has no more rights than that; whatever else a listener reports, the kernel does.
 public final class ProgramServer: Sendable {
-    /// So many listeners there are, and so many of one user.
-    static let (limit, share, reserve) = (128, 32, 32)
-
     private let world: any ProgramWorld
     private let directory = SpaceDirectory()
+    private let namespaces = ProgramNamespaces()
     /// Closed at the other end when the server ends.
     private let stop: FileDescriptor
     private let isOver: Mutex<FileDescriptor?>
-    private let listeners = Mutex<[UInt32: Int]>([:])
+    private let listeners = Mutex(UserSlots(total: 128, share: 32, reserve: 32))
 
     /// Whether anonymous memory of programs can be the machine's: that takes userfaultfd(2) with the events of Linux 6.6, an architecture that
     /// agents know, and the right to trace.
@@ -51,16 +49,17 @@ public final class ProgramServer: Sendable {
     /// - Throws: EINVAL for what is no listener, or no socket; EAGAIN where the user, or all, have too many; EBADF and EPERM where
     ///   the descriptors are not to be had.
     public func serve(process: Int32, listener: Int32, keeper: Int32, user: UInt32) throws(Errno) {
-        try begin(user)
+        guard listeners.withLock({ $0.take(for: user) }) else { throw .resourceTemporarilyUnavailable }
         do throws(Errno) {
             let file = try take(listener, of: process)
             do throws(Errno) {
                 guard clistener_is_listener(file.rawValue) == 1 else { throw .invalidArgument }
                 let socket = try take(keeper, of: process)
                 do throws(Errno) {
-                    let calls = try CallListener(file, keeper: socket, stop: stop, world: world, directory: directory) {
-                        [self] in end(user)
-                    }
+                    let calls = try CallListener(
+                        file, keeper: socket, stop: stop, world: world, directory: directory,
+                        namespaces: namespaces, user: user
+                    ) { [self] in end(user) }
                     try calls.start()
                 } catch {
                     try? socket.close()
@@ -82,24 +81,7 @@ public final class ProgramServer: Sendable {
         return FileDescriptor(rawValue: file)
     }
 
-    private func begin(_ user: UInt32) throws(Errno) {
-        try listeners.withLock { listeners throws(Errno) in
-            let count = listeners.values.reduce(0, +)
-            let own = listeners[user, default: 0]
-            let mayHave =
-                count < Self.limit
-                && (user == 0 || own < Self.share && count - listeners[0, default: 0] < Self.limit - Self.reserve)
-            guard mayHave else { throw .resourceTemporarilyUnavailable }
-            listeners[user] = own + 1
-        }
-    }
-
-    private func end(_ user: UInt32) {
-        listeners.withLock { listeners in
-            let own = listeners[user, default: 1] - 1
-            listeners[user] = own > 0 ? own : nil
-        }
-    }
+    private func end(_ user: UInt32) { listeners.withLock { $0.giveBack(by: user) } }
 
     /// Takes pages of an address space, or of shared memory, away from the programs that have it whose frames failed. It waits for a task that
     /// lives with the program.
@@ -111,7 +93,15 @@ public final class ProgramServer: Sendable {
         }
     }
 
-    /// The use of pages of an address space, or of shared memory, since it was asked for last; nil where nobody can tell. Waits a short time at
+    /// Has programs told of failed pages of a direct buffer that they map. It may wait for as long as one of them keeps its address space
+    /// locked.
+    public func watchFailures(of buffer: Buffer, bytes: Range<UInt64>) {
+        // It is asked at each invalidation, most of which are for other reasons.
+        guard hasPrograms, !world.machine.failedRanges(of: buffer, in: bytes).isEmpty else { return }
+        for space in directory.all { space.watchFailures(of: buffer, bytes: bytes, in: world) }
+    }
+
+    /// The use of pages of an address space, or of shared memory, since it was asked for last; nil where it is not known. Waits a short time at
     /// most, for each program that has it.
     public func use(of memory: Buffer, pages: [Range<UInt64>]) -> ProgramUse? {
         guard let space = directory[memory] else {
@@ -145,6 +135,16 @@ public final class ProgramServer: Sendable {
     public func name(of id: Buffer.ID) -> String? {
         if directory.contains(id) { return "[anon]" }
         return directory.object(of: id) == nil ? nil : "[anon_shmem]"
+    }
+
+    /// Whether there are programs.
+    public var hasPrograms: Bool { !namespaces.isEmpty }
+
+    /// Whether a thread of a user is one of the programs: of a process that has an agent, or in the namespace of a run. It does not wait.
+    public func isProgram(_ thread: Int32, of user: UInt32) -> Bool {
+        if namespaces.contains(thread, of: user) { return true }
+        guard let process = ProcStatus.process(of: thread) else { return false }
+        return directory.all.contains { $0.state.withLock { $0.process } == process }
     }
 
     /// Answers no more calls: the keepers do.

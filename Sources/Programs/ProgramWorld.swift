@@ -30,6 +30,9 @@ public protocol ProgramWorld: Sendable {
     /// The share of the nodes that pages of a user's programs count in; nil for none.
     func share(ofUser user: UInt32) -> FrameShare?
 
+    /// Where touches of memory that failed are dealt with.
+    var failedTouches: FailedTouches { get }
+
     /// Tells whoever runs the machine of something.
     func note(_ message: String)
 }

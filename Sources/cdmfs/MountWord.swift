@@ -34,6 +34,10 @@ struct MountWord {
             name: "mapping", form: "WORD", values: MappingMode.allCases.map(\.rawValue),
             meaning: "how new buffers are mapped: \(list(MappingMode.self))", fallback: "tracked"),
         MountWord(
+            name: "mceerr",
+            meaning: "SIGBUS of a failed page has BUS_MCEERR_AR in every program, as under cdmfs run; only root's mount"
+        ),
+        MountWord(
             name: "numa_balancing", form: "N", values: ["0", "1", "2", "3"],
             meaning: "automatic balancing: 0 off, 1 pages follow tasks, 2 promotion, 3 both", fallback: "0"),
         MountWord(

@@ -19,6 +19,8 @@ struct MountWords {
     var huge: HugeMode?
     /// How new buffers are mapped.
     var mapping = MappingMode.tracked
+    /// Whether every program is told of failed memory as hardware tells.
+    var tellsFailures = false
     /// What automatic NUMA balancing does to begin with.
     var balancing: BalancingMode = []
     /// Who may use the device files.
@@ -93,6 +95,8 @@ struct MountWords {
                 throw Failure(.usage, "mount: mapping=\(word); expected \(words)")
             }
             mapping = mode
+        case ("mceerr", nil):
+            tellsFailures = true
         case ("numa_balancing", let number?):
             guard let bits = UInt8(number), bits <= 3 else {
                 throw Failure(.usage, "mount: numa_balancing=\(number); expected a number from 0 to 3")

@@ -28,6 +28,7 @@ final class ServedMount {
         options.huge = words.huge
         options.mapping = words.mapping
         options.balancing = words.balancing
+        options.tellsFailures = words.tellsFailures
         options.devices = words.devices
         options.transport = words.transport
         options.limits = words.limits

@@ -54,13 +54,16 @@ struct Toucher {
         var zero: [Int] = []
         var wrong: [Int] = []
         var code = 0
+        /// si_addr_lsb.
+        var granularity = 0
         var strays = 0
     }
 
     private let child: Child
 
-    init(_ mode: String, _ file: String, size: Int) throws {
-        child = try Client.poison.start(mode, file, size)
+    /// - Parameter prefix: the command that runs the program.
+    init(_ mode: String, _ file: String, size: Int, threads: Int = 1, under prefix: [String] = []) throws {
+        child = try Child(prefix + Client.poison.command([mode, file, size, threads]))
         guard try child.line() == "ready" else { throw Failure("poison did not start") }
     }
 
@@ -75,6 +78,7 @@ struct Toucher {
             case "zero": report.zero = numbers
             case "wrong": report.wrong = numbers
             case "code": report.code = numbers[0]
+            case "lsb": report.granularity = numbers[0]
             default: report.strays = numbers[0]
             }
         }

@@ -11,6 +11,7 @@ import Testing
 struct AddressSpaceLimitTests {
     private struct World: ProgramWorld {
         let machine: Machine
+        let failedTouches = FailedTouches()
         var mountDevice: DeviceNumber? { nil }
         var faultAround: UInt64 { 128 << 10 }
 

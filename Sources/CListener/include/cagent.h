@@ -112,6 +112,9 @@ int clistener_read_events(int faults, struct clistener_event *events, int capaci
 /// Has first touches of addresses reported. 0 or a negative error.
 int clistener_register(int faults, uint64_t start, uint64_t length);
 
+/// Has them reported no more, and wakes who waits for them.
+void clistener_unregister(int faults, uint64_t start, uint64_t length);
+
 /// Fills pages that are not there with zeros, and wakes who waits for them. How many bytes, or a negative error: -EEXIST where the first page is
 /// there, -ENOENT where the addresses are not all of one mapping that is registered, -EAGAIN where events are to be read first, -ESRCH
 /// where the address space has ended.
@@ -138,14 +141,22 @@ int clistener_stored(int page_map, uint64_t start, uint64_t end, uint64_t *bound
 /// the search has stopped. Negative where a page map cannot be read.
 int clistener_shared(int page_map, int other, uint64_t start, uint64_t *end, uint64_t *bounds, int capacity);
 
-/// Has the touch for which a thread waits fail as that of memory whose hardware failed: SIGBUS with BUS_MCEERR_AR and its address, by
-/// ptrace(2). It waits for the thread.
+/// Has the touch for which a thread waits fail as that of memory whose hardware failed: SIGBUS with BUS_MCEERR_AR (force_sig_mceerr() of
+/// kernel/signal.c), by ptrace(2). It waits for the thread, a second at most.
 ///
-/// - `heal` takes what makes touches of the page fail away. It is called once the touch has failed, before the thread goes on.
+/// - `granularity` is the binary logarithm of the bytes that have failed: 12 for a page (si_addr_lsb).
+/// - `fail` has the touch fail, by SIGBUS. It is called once, and told whether the thread is traced. Anything but 0 says that the touch has
+///   failed already.
+/// - `heal` takes what makes touches of the page fail away. It is called once the touch has failed, before the thread goes on; NULL for
+///   nothing.
 ///
-/// 0; or -1 where a system call has touched it, which fails with EFAULT, or where somebody else traces the thread, which has SIGBUS with
-/// BUS_ADRERR.
-int clistener_fail_touch(int faults, int32_t thread, uint64_t address, uint64_t page, void (*heal)(void *), void *context);
+/// 0; or -1 where the signal keeps BUS_ADRERR, or is none: a system call has touched the page, somebody else traces the thread, or it may not be
+/// traced. The calling thread may still trace the other one then, and is to end.
+int clistener_fail_touch(
+    int32_t thread, int granularity, int (*fail)(void *, int is_traced), void (*heal)(void *), void *context);
+
+/// Whether threads of any process may be traced by this one: 1 or 0.
+int clistener_may_trace(void);
 
 /// Opens the shared memory without a name of a mapping of a process, as a file. Its descriptor, or -1 and errno: EINVAL where something else
 /// is mapped.

@@ -41,6 +41,9 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
     // What the page cache had of a direct buffer would stay as it was, whatever is stored through mappings.
     override var isCacheable: Bool { backing == nil }
 
+    /// Whether what a READ fails with is that the memory has failed.
+    func isFailure(_ error: Errno) -> Bool { error == .ioError }
+
     /// ENODEV once the device is gone; to a mapping that is SIGBUS.
     @inline(__always)
     func checkLifetime() throws(Errno) {
@@ -93,7 +96,7 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
                 withExtendedLifetime(place) { _ = deferred.answer { self.answer($0, touch) } }
             }
         } catch {
-            request.error(error == .noMemory ? .noSpace : error)
+            fail(request, touch, error)
         }
     }
 
@@ -113,9 +116,23 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
         } catch .resourceTemporarilyUnavailable {
             if let request = slot.take() { askDevices(request, touch) }
         } catch {
-            // Never ENOMEM: for a fault that would mean that the host is out of memory, and a process is killed.
-            slot.take()?.error(error == .noMemory ? .noSpace : error)
+            if let request = slot.take() { fail(request, touch, error) }
         }
+    }
+
+    private func fail(_ request: consuming Request, _ touch: Touch, _ error: Errno) {
+        // For other pages, too, it comes again page by page.
+        guard isFailure(error), !touch.isDirect, touch.size <= Int(Page.size) else {
+            // Never ENOMEM: for a fault that would mean that the host is out of memory, and a process is killed.
+            request.error(error == .noMemory ? .noSpace : error)
+            return
+        }
+        let deferred = request.deferred()
+        let granularity = Int32(file.buffer.failureShift)
+        let isBegun = file.services.programs.failTouch(by: deferred.caller, granularity: granularity) {
+            deferred.error(error)
+        }
+        if !isBegun { deferred.error(error) }
     }
 
     /// Has a READ wait until devices have let go of its pages; no worker is held. What is for other pages, too, fails, and
@@ -282,11 +299,17 @@ class MemoryHandle: OpenHandle, @unchecked Sendable {
 final class DeviceHandle: MemoryHandle, @unchecked Sendable {
     private let opener: Int32
     private let device: Device
+    private let incarnation: UInt32
 
-    init(_ file: DeviceFile, opener: Int32, of device: Device, lifetime: Lifetime) {
+    init(_ file: DeviceFile, opener: Int32, of device: Device, incarnation: UInt32, lifetime: Lifetime) {
         self.opener = opener
         self.device = device
+        self.incarnation = incarnation
         super.init(file, lifetime: lifetime)
+    }
+
+    override func isFailure(_ error: Errno) -> Bool {
+        super.isFailure(error) || error == .operationNotSupportedByDevice && device.node.isLost(incarnation)
     }
 
     override func closed() {

@@ -292,7 +292,7 @@ final class DeviceFile: MemoryFile, @unchecked Sendable {
         guard node.incarnation == incarnation else { throw .staleNFSFileHandle }
         let lifetime = Lifetime { node.incarnation != incarnation }
         let opener = services.processes.opened(device, by: caller.pid)
-        return DeviceHandle(self, opener: opener, of: device, lifetime: lifetime)
+        return DeviceHandle(self, opener: opener, of: device, incarnation: incarnation, lifetime: lifetime)
     }
 
     override func resize(to size: Int64, isOpen: Bool, by caller: Caller) throws(Errno) {

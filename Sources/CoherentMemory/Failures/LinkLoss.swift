@@ -23,7 +23,7 @@ extension Failures {
             guard node.isPresent else { return false }
             // From here on no page gets a frame of the node, and no lookup finds it.
             for block in zone.presentBlocks { events.note(.blockRemoved(nodes.number(ofBlock: block, of: node))) }
-            node.reincarnate()
+            node.reincarnate(isLoss: true)
             events.note(.nodeRemoved(node.id))
             return true
         }

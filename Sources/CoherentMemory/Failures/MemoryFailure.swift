@@ -122,3 +122,9 @@ extension Failures {
         return pfn
     }
 }
+
+extension Buffer {
+    /// The binary logarithm of the bytes that fail with a page (si_addr_lsb of sigaction(2)): a huge page of a pool fails as a whole, as in
+    /// hugetlbfs.
+    public var failureShift: Int { hugeMode == .pool ? Int(Page.shift) + HugePage.order : Int(Page.shift) }
+}

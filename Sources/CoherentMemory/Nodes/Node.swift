@@ -189,8 +189,20 @@ public final class Node: Sendable {
     /// Whether the node is present. Only a device's node can be removed (node_online()).
     public var isPresent: Bool { incarnation & 1 == 0 }
 
+    /// The first incarnation that was not lost, nor any later one.
+    private let lossWord = Atomic<UInt32>(0)
+
+    /// Whether the memory of an incarnation was lost with the link of its device; of one that was removed before, whether that of a later
+    /// one was.
+    public func isLost(_ incarnation: UInt32) -> Bool { incarnation < lossWord.load(ordering: .acquiring) }
+
     /// The node goes, or comes back. The caller holds the zone's lock.
-    func reincarnate() { incarnationWord.wrappingAdd(1, ordering: .acquiringAndReleasing) }
+    ///
+    /// - Parameter isLoss: whether it goes with what its memory holds.
+    func reincarnate(isLoss: Bool = false) {
+        if isLoss { lossWord.store(incarnation + 1, ordering: .releasing) }
+        incarnationWord.wrappingAdd(1, ordering: .acquiringAndReleasing)
+    }
 
     /// The use of the node's memory.
     public var usage: NodeUsage {

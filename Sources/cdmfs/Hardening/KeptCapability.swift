@@ -17,7 +17,7 @@ struct KeptCapability {
             reason: """
                 /proc/PID/maps, fdinfo, pagemap and ns of tasks that use the mount; process_vm_readv(2) and process_madvise(2) \
                 of those that opened dev/hmm_dmirrorN; pidfd_getfd(2), process_vm_readv(2) /proc/PID/mem, /proc/PID/syscall and ptrace(2) of programs \
-                under `cdmfs run`
+                under `cdmfs run`, and with `mceerr` of all that touch failed memory
                 """),
         KeptCapability(
             name: "CAP_DAC_READ_SEARCH", number: 2,
