@@ -8,6 +8,7 @@
 #include <linux/seccomp.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -75,7 +76,7 @@ struct agent_data {
         size_t length;
         int level, type;
     } control;
-    int32_t faults, unused;
+    int32_t faults, is_first;
     int64_t result;
     uint64_t command[7];
     char name[16];
@@ -98,6 +99,7 @@ CHECK_OFFSET(message, AGENT_MESSAGE);
 CHECK_OFFSET(vector, AGENT_VECTOR);
 CHECK_OFFSET(control, AGENT_CONTROL);
 CHECK_OFFSET(faults, AGENT_FAULTS);
+CHECK_OFFSET(is_first, AGENT_IS_FIRST);
 CHECK_OFFSET(result, AGENT_RESULT);
 CHECK_OFFSET(command, AGENT_COMMAND);
 CHECK_OFFSET(name, AGENT_NAME);
@@ -251,13 +253,15 @@ static void redirect_getcpu(int memory, int32_t task) {
 }
 
 int clistener_inject(
-    int listener, const struct clistener_call *call, int stop, int redirects_getcpu, struct clistener_agent *agent) {
+    int listener, const struct clistener_call *call, int stop, const struct clistener_program *program,
+    struct clistener_agent *agent) {
     int result = -1, ends[2] = {-1, -1}, text = -1;
     int memory = memfd_create("cdmfs-agent", MFD_CLOEXEC);
     int device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
     struct agent_data data;
     memset(&data, 0, sizeof data);
     if (memory < 0 || device < 0 || prepare(memory, call, &data)) goto failed;
+    data.is_first = program->is_first;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends)) goto failed;
     char path[64];
     snprintf(path, sizeof path, "/proc/%d/mem", call->task);
@@ -280,7 +284,7 @@ int clistener_inject(
     if (!clistener_is_waiting(listener, call->id) ||
         pwrite(text, stub, AGENT_STUB_LENGTH, (off_t)call->instruction) != AGENT_STUB_LENGTH)
         goto failed;
-    if (redirects_getcpu) redirect_getcpu(text, call->task);
+    if (program->redirects_getcpu) redirect_getcpu(text, call->task);
     if (clistener_answer(listener, call->id, call->number, 0)) {
         // Killed meanwhile.
         if (pwrite(text, data.saved, AGENT_STUB_LENGTH, (off_t)call->instruction) < 0) errno = EFAULT;
@@ -310,29 +314,74 @@ failed:;
     return result;
 }
 
-// An id that no user has. Not that of nobody, whose processes could signal the agent.
-enum { agents_id = 0xfffffff0u };
-
-int clistener_strip_agent(const struct clistener_agent *agent, int locks_memory) {
+int clistener_strip_agent(const struct clistener_agent *agent, const struct clistener_rights *kept) {
     // The text that was kept there is in order again.
     struct {
         struct __user_cap_header_struct header;
         struct __user_cap_data_struct data[2];
     } rights = {.header = {.version = _LINUX_CAPABILITY_VERSION_3}};
-    if (locks_memory) rights.data[0].effective = rights.data[0].permitted = 1 << CAP_IPC_LOCK;
+    if (kept->locks_memory) rights.data[0].effective = rights.data[0].permitted = 1 << CAP_IPC_LOCK;
     _Static_assert(sizeof rights <= AGENT_STUB_LENGTH, "room");
     if (pwrite(agent->memory, &rights, sizeof rights, 0x1000 + AGENT_SAVED) != sizeof rights) return -1;
     // With the other ids the capabilities go, but for those that are kept for capset(2).
+    const uint64_t user = kept->user, group = kept->group;
     const uint64_t calls[][7] = {
+        {SYS_prctl, PR_SET_NO_NEW_PRIVS, 1},
         {SYS_prctl, PR_SET_KEEPCAPS, 1},
         {SYS_setgroups},
-        {SYS_setresgid, agents_id, agents_id, agents_id},
-        {SYS_setresuid, agents_id, agents_id, agents_id},
+        {SYS_setresgid, group, group, group},
+        {SYS_setresuid, user, user, user},
         {SYS_capset, in_data(AGENT_SAVED), in_data(AGENT_SAVED) + offsetof(typeof(rights), data)},
     };
-    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        if (calls[i][0] == SYS_setgroups && kept->keeps_groups) continue;
         if (clistener_command(agent->socket, (long)calls[i][0], calls[i] + 1)) return -1;
+    }
     return 0;
+}
+
+const struct clistener_agent_call *clistener_agent_calls(ptrdiff_t *count) {
+    static const struct clistener_agent_call calls[] = {
+        {SYS_mmap, {AGENT_CODE, 0x1000, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED}},
+        {SYS_mmap, {AGENT_DATA, 0x1000, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED}},
+        {SYS_mmap, {AGENT_MARK, 0x1000, PROT_READ, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS, -1ull}},
+        {SYS_mprotect, {0x1000, 0x1000, PROT_READ | PROT_WRITE | PROT_EXEC}},
+        {SYS_mprotect, {0x1000, 0x1000, PROT_READ | PROT_EXEC}},
+        {SYS_madvise, {AGENT_MARK, 0x1000, MADV_WIPEONFORK}},
+        {SYS_rt_sigprocmask, {SIG_BLOCK}},
+        {SYS_rt_sigprocmask, {SIG_SETMASK}},
+        {SYS_clone, {CLONE_VM | CLONE_UNTRACED}},
+        {SYS_clone, {CLONE_VM | CLONE_UNTRACED | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID}},
+        {SYS_wait4, {1, 0, __WALL}},
+        {SYS_close},
+        {SYS_futex, {AGENT_DATA, 0}},
+        {SYS_futex, {AGENT_DATA, 1}},
+        {SYS_exit},
+        {SYS_exit_group},
+        {SYS_setsid},
+        {SYS_prctl, {PR_SET_NAME}},
+        {SYS_prctl, {PR_SET_NO_NEW_PRIVS, 1}},
+        {SYS_prctl, {PR_SET_KEEPCAPS, 1}},
+        {SYS_chdir},
+        {SYS_ioctl, {3, USERFAULTFD_IOC_NEW}},
+        {SYS_sendmsg},
+        {SYS_close_range},
+        {SYS_read},
+        {SYS_write},
+        {SYS_setgroups},
+        {SYS_setresgid},
+        {SYS_setresuid},
+        {SYS_capset},
+        {SYS_brk},
+        {SYS_mremap},
+        {SYS_mlock},
+        {SYS_mlock2},
+        {SYS_munlock},
+        {SYS_mlockall},
+        {SYS_munlockall},
+    };
+    *count = sizeof calls / sizeof *calls;
+    return calls;
 }
 
 void clistener_release_agent(struct clistener_agent *agent) {
@@ -346,12 +395,18 @@ void clistener_release_agent(struct clistener_agent *agent) {
 }
 #else
 int clistener_inject(
-    int listener, const struct clistener_call *call, int stop, int redirects_getcpu, struct clistener_agent *agent) {
+    int listener, const struct clistener_call *call, int stop, const struct clistener_program *program,
+    struct clistener_agent *agent) {
     errno = ENOSYS;
     return -1;
 }
 
-int clistener_strip_agent(const struct clistener_agent *agent, int locks_memory) { return -1; }
+int clistener_strip_agent(const struct clistener_agent *agent, const struct clistener_rights *kept) { return -1; }
+
+const struct clistener_agent_call *clistener_agent_calls(ptrdiff_t *count) {
+    *count = 0;
+    return NULL;
+}
 
 void clistener_release_agent(struct clistener_agent *agent) {}
 #endif
@@ -434,6 +489,11 @@ int clistener_read_events(int faults, struct clistener_event *events, int capaci
 int clistener_register(int faults, uint64_t start, uint64_t length) {
     struct uffdio_register request = {.range = {start, length}, .mode = UFFDIO_REGISTER_MODE_MISSING};
     return ioctl(faults, UFFDIO_REGISTER, &request) ? -errno : 0;
+}
+
+int clistener_unregister(int faults, uint64_t start, uint64_t length) {
+    struct uffdio_range range = {start, length};
+    return ioctl(faults, UFFDIO_UNREGISTER, &range) ? -errno : 0;
 }
 
 static int64_t copy(int faults, uint64_t start, const void *bytes, uint64_t length) {

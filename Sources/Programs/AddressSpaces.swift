@@ -26,6 +26,8 @@ final class AddressSpaces: Sendable {
         var nextToken: UInt64 = 2
         /// Processes that can have no agent, with the times at which they began.
         var refused: [Int32: UInt64] = [:]
+        /// So many filters a task may have in which one is too strict for an agent.
+        var strictDepth = Int.max
         var isOver = false
     }
 
@@ -87,6 +89,18 @@ final class AddressSpaces: Sendable {
             state.refused[process] = startTime
         }
     }
+
+    /// Notes that a filter which is the one of this number in a chain forbids calls of agents. False where one is known that early.
+    func noteStrictFilter(depth: Int) -> Bool {
+        state.withLock { state in
+            guard depth < state.strictDepth else { return false }
+            state.strictDepth = depth
+            return true
+        }
+    }
+
+    /// Whether the calls of an agent are allowed to a task with so many filters.
+    func allowsAgents(filters: Int) -> Bool { state.withLock { filters < $0.strictDepth } }
 
     /// Forgets what a process had before an exec: its agent keeps it.
     func removeOld(of process: Int32) {

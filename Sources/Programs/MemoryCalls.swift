@@ -12,10 +12,12 @@ extension CallingTask {
         let number = Int(call.number)
         guard call.mapsMemory || call.locksMemory else { return nil }
         guard let spaces else { return .pass }
-        let space = spaces.space(of: task)
-        guard let space, space.state.withLock({ $0.agent != nil }) else {
-            return inject(call, space, spaces) ? .answered : .pass
+        guard let space = spaces.space(of: task) else { return inject(call, nil, spaces) ? .answered : .pass }
+        // Processes that a fork has not made share an address space (clone(2) with CLONE_VM): one of them makes its agent.
+        let isDone = space.injection.withLock { _ in
+            space.state.withLock { $0.agent == nil } ? inject(call, space, spaces) : nil
         }
+        if let isDone { return isDone ? .answered : .pass }
         let (a, b, c, d, e, f) = call.arguments
         do throws(Errno) {
             return try space.calls.withLock { _ throws(Errno) in
@@ -183,14 +185,18 @@ extension CallingTask {
         else { return false }
         if known == nil { spaces.removeOld(of: status.process) }
         // It sees a userfaultfd that can hold the kernel up, which hosts keep from users (vm.unprivileged_userfaultfd).
-        guard status.users == [0, 0, 0], status.has(.trace) else {
+        guard status.users == [0, 0, 0], status.has(.trace),
+            spaces.allowsAgents(filters: Self.filters(of: task) ?? 0)
+        else {
             spaces.refuse(status.process, startTime: stat.startTime)
             return false
         }
         guard mayHaveAgent(), known != nil || spaces.hasRoom else { return false }
         var agent = clistener_agent()
         var call = call
-        let result = unsafe clistener_inject(listener, &call, stop, redirectsGetcpu ? 1 : 0, &agent)
+        var program = clistener_program(
+            redirects_getcpu: redirectsGetcpu ? 1 : 0, is_first: isFirstOfNamespace ? 1 : 0)
+        let result = unsafe clistener_inject(listener, &call, stop, &program, &agent)
         guard result == 0 else {
             spaces.refuse(status.process, startTime: stat.startTime)
             return result > 0
@@ -209,12 +215,15 @@ extension CallingTask {
                 clistener_begin_faults(faults.rawValue)
             }
             // The program may give up its own rights later.
+            var kept = AgentRights(of: task, locksMemory: status.has(.lockMemory)).kept
             if spaces.add(space, agent: socket, process: status.process),
-                unsafe clistener_strip_agent(&agent, status.has(.lockMemory) ? 1 : 0) == 0
+                unsafe clistener_strip_agent(&agent, &kept) == 0
             {
                 mark(space)
                 if known == nil { takeAll(of: space) }
             } else {
+                // It makes its call again.
+                spaces.refuse(status.process, startTime: stat.startTime)
                 spaces.remove(space)
             }
             unsafe clistener_release_agent(&agent)
@@ -226,6 +235,9 @@ extension CallingTask {
     private var redirectsGetcpu: Bool {
         machine.nodes.count { !$0.cpus.isEmpty } > 1 || machine.cpus != .onlineCPUs || node != 0
     }
+
+    /// Whether it is the process to which those come that have lost their parent.
+    private var isFirstOfNamespace: Bool { (try? ProcStatus(task: task))?.words("NSpid").last == "1" }
 
     /// Takes up what a program begins with. The caller holds the calls' lock.
     private func takeAll(of space: AddressSpace) {
