@@ -17,7 +17,7 @@ struct MachineView {
             "bus/node/devices",
             "bus/memory/devices", "bus/cpu/devices", "bus/memory_tiering/devices", "kernel/mm/numa",
             "kernel/mm/mempolicy",
-            "kernel/mm/hugepages", "bus/pci/devices", "bus/pci/rescan",
+            "kernel/mm/hugepages", "bus/pci/devices", "bus/pci/rescan", "fs/cgroup",
         ].map { (simulated: "sys/\($0)", host: "/sys/\($0)") }
         + ["meminfo", "vmstat", "zoneinfo", "buddyinfo"].map {
             (simulated: "sys/kernel/cdm/proc/\($0)", host: "/proc/\($0)")
