@@ -32,6 +32,8 @@ final class AddressSpaces: Sendable {
     }
 
     private let state = Mutex(State())
+    /// Pages that are to be touched once more.
+    private let waiting = Mutex<[(space: AddressSpace, page: UInt64)]>([])
     /// Whom the threads of this process serve that read memory of programs: their touches are those of the callers.
     private let served = Mutex<[Int32: Int32]>([:])
 
@@ -177,6 +179,8 @@ final class AddressSpaces: Sendable {
 
     /// How long, in milliseconds, an address space is kept after its end that a fork has made and that has made no call: nobody tells.
     private static let sweepInterval: Int32 = 100
+    /// How long, in milliseconds, a touch waits for which there is no frame while a block goes offline.
+    private static let retryInterval: Int32 = 2
 
     private func run() {
         var tokens = [UInt64](repeating: 0, count: 16)
@@ -184,10 +188,16 @@ final class AddressSpaces: Sendable {
             let orphans = state.withLock { state in
                 state.spaces.values.filter { $0.state.withLock { $0.process == nil } }
             }
-            let timeout = orphans.isEmpty ? -1 : Self.sweepInterval
+            let waiting = waiting.withLock { pages in
+                defer { pages = [] }
+                return pages
+            }
+            let timeout = !waiting.isEmpty ? Self.retryInterval : orphans.isEmpty ? -1 : Self.sweepInterval
             let count = unsafe tokens.withUnsafeMutableBufferPointer {
                 unsafe clistener_poll(poll.rawValue, $0.baseAddress!, Int32($0.count), timeout)
             }
+            // Whoever waits there touches it again.
+            for (space, page) in waiting { clistener_wake(space.faults.rawValue, page, Page.size) }
             for space in orphans where clistener_has_ended(space.faults.rawValue) == 1 { remove(space) }
             for token in tokens.prefix(Int(count)) {
                 if token == 0 { return finish() }
@@ -277,7 +287,16 @@ final class AddressSpaces: Sendable {
             return
         }
         do throws(Errno) {
-            try place(page, of: space, by: origin(of: thread, in: space))
+            let origin = origin(of: thread, in: space)
+            do throws(Errno) {
+                try place(page, of: space, by: origin)
+            } catch .noMemory where !world.machine.isTakingBlocksOffline {
+                // Until now one may have been.
+                try place(page, of: space, by: origin)
+            }
+        } catch .noMemory where world.machine.isTakingBlocksOffline {
+            // What is free there may come back, and a node that has gone is in nobody's way.
+            waiting.withLock { $0.append((space, page)) }
         } catch .noMemory {
             // As the OOM killer does, whoever touches it ends, and not whoever only looks into it.
             guard let process = space.state.withLock({ $0.process }),
