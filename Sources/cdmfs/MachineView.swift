@@ -48,6 +48,7 @@ struct MachineView {
     /// Puts the files of the machine over the host's, in the namespace of this process.
     func cover() throws(Failure) {
         try leaveOthers()
+        HostFolder.keepWhole(["proc", "sys"], below: "/sys/fs/cgroup")
         for (simulated, host) in Self.covers {
             guard unsafe Glibc.mount("\(mountPoint)/\(simulated)", host, nil, UInt(MS_BIND), nil) != 0 else { continue }
             let error = Errno.last
