@@ -4,7 +4,8 @@ import Testing
 
 /// The C programs of Tests/Clients, each compiled once a run.
 enum Client: String, CaseIterable {
-    case anonymous, asynchronous, calls, dmirror, engine, fault, fsx, hostile, increment, numa, openmany, pattern
+    case anonymous, asynchronous, calls, dmirror, engine, fault, fsx, guests, hostile, increment, numa, openmany,
+        pattern
     case poison, policies, pollpri, pollstorm, rename, scale, share, sigbus, sparse, stale, stall, stuck, witness
 
     private static let sources = Host.package.appending("Tests/Clients")
