@@ -89,7 +89,10 @@ clistener_agent_code:
     mov $NUMBER_RT_SIGPROCMASK, %eax
     syscall
 
-    // A helper that makes the agent and ends: so the agent is nobody's child here.
+    // A helper that makes the agent and ends: so the agent is nobody's child here. In the first process of a PID namespace it would be one
+    // that wait(2) waits for, as everybody's there whose parent has ended; a child that sends no signal at its end is none of these.
+    cmpl $0, AGENT_IS_FIRST(%rbp)
+    jne first
     mov $0x00800100, %edi               // CLONE_UNTRACED | CLONE_VM
     lea 0x1000(%rbp), %rsi
     xor %edx, %edx
@@ -149,6 +152,19 @@ clistener_agent_code:
     pop %rdi
     lea 256(%rsp), %rsp
     jmp *%rcx
+
+first:
+    mov $0x01a00100, %edi               // as below
+    lea 0x1000(%rbp), %rsi
+    xor %edx, %edx
+    lea AGENT_WAITS(%rbp), %r10
+    xor %r8d, %r8d
+    mov $NUMBER_CLONE, %eax
+    syscall
+    test %eax, %eax
+    jz agent
+    js 2b
+    jmp 3b
 
 helper:
     mov $0x01a00100, %edi               // CLONE_CHILD_SETTID | CLONE_UNTRACED | CLONE_CHILD_CLEARTID | CLONE_VM

@@ -10,6 +10,7 @@
 #include <linux/seccomp.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -96,7 +97,7 @@ struct agent_data {
         size_t length;
         int level, type;
     } control;
-    int32_t faults, unused;
+    int32_t faults, is_first;
     int64_t result;
     uint64_t command[7];
     char name[16];
@@ -119,6 +120,7 @@ CHECK_OFFSET(message, AGENT_MESSAGE);
 CHECK_OFFSET(vector, AGENT_VECTOR);
 CHECK_OFFSET(control, AGENT_CONTROL);
 CHECK_OFFSET(faults, AGENT_FAULTS);
+CHECK_OFFSET(is_first, AGENT_IS_FIRST);
 CHECK_OFFSET(result, AGENT_RESULT);
 CHECK_OFFSET(command, AGENT_COMMAND);
 CHECK_OFFSET(name, AGENT_NAME);
@@ -272,7 +274,7 @@ static void redirect_getcpu(int memory, int32_t task) {
 }
 
 int clistener_inject(
-    int listener, const struct clistener_call *call, int stop, int redirects_getcpu, int patience,
+    int listener, const struct clistener_call *call, int stop, const struct clistener_program *program,
     struct clistener_agent *agent) {
     int result = -1, ends[2] = {-1, -1}, text = -1;
     int memory = memfd_create("cdmfs-agent", MFD_CLOEXEC);
@@ -280,6 +282,7 @@ int clistener_inject(
     struct agent_data data;
     memset(&data, 0, sizeof data);
     if (memory < 0 || device < 0 || prepare(memory, call, &data)) goto failed;
+    data.is_first = program->is_first;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends)) goto failed;
     char path[64];
     snprintf(path, sizeof path, "/proc/%d/mem", call->task);
@@ -302,7 +305,7 @@ int clistener_inject(
     if (!clistener_is_waiting(listener, call->id) ||
         pwrite(text, stub, AGENT_STUB_LENGTH, (off_t)call->instruction) != AGENT_STUB_LENGTH)
         goto failed;
-    if (redirects_getcpu) redirect_getcpu(text, call->task);
+    if (program->redirects_getcpu) redirect_getcpu(text, call->task);
     if (clistener_answer(listener, call->id, call->number, 0)) {
         // Killed meanwhile.
         if (pwrite(text, data.saved, AGENT_STUB_LENGTH, (off_t)call->instruction) < 0) errno = EFAULT;
@@ -314,7 +317,7 @@ int clistener_inject(
     int faults = receive_faults(ends[0], stop);
     if (faults < 0) goto failed;
     // One that is frozen with its program does not hold the server up for ever.
-    struct timeval limit = {.tv_sec = patience};
+    struct timeval limit = {.tv_sec = program->patience};
     setsockopt(ends[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     *agent = (struct clistener_agent){.socket = ends[0], .faults = faults, .memory = memory};
     close(device);
@@ -376,6 +379,48 @@ int clistener_strip_agent(const struct clistener_agent *agent, int locks_memory)
     return result;
 }
 
+const struct clistener_agent_call *clistener_agent_calls(ptrdiff_t *count) {
+    static const struct clistener_agent_call calls[] = {
+        {SYS_mmap, {AGENT_CODE, 0x1000, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED}},
+        {SYS_mmap, {AGENT_DATA, 0x1000, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED}},
+        {SYS_mmap, {AGENT_MARK, 0x1000, PROT_READ, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS, -1ull}},
+        {SYS_mprotect, {0x1000, 0x1000, PROT_READ | PROT_WRITE | PROT_EXEC}},
+        {SYS_mprotect, {0x1000, 0x1000, PROT_READ | PROT_EXEC}},
+        {SYS_madvise, {AGENT_MARK, 0x1000, MADV_WIPEONFORK}},
+        {SYS_rt_sigprocmask, {SIG_BLOCK}},
+        {SYS_rt_sigprocmask, {SIG_SETMASK}},
+        {SYS_clone, {CLONE_VM | CLONE_UNTRACED}},
+        {SYS_clone, {CLONE_VM | CLONE_UNTRACED | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID}},
+        {SYS_wait4, {1, 0, __WALL}},
+        {SYS_close},
+        {SYS_futex, {AGENT_DATA, 0}},
+        {SYS_futex, {AGENT_DATA, 1}},
+        {SYS_exit},
+        {SYS_exit_group},
+        {SYS_setsid},
+        {SYS_prctl, {PR_SET_NAME}},
+        {SYS_prctl, {PR_SET_NO_NEW_PRIVS, 1}},
+        {SYS_chdir},
+        {SYS_ioctl, {3, USERFAULTFD_IOC_NEW}},
+        {SYS_sendmsg},
+        {SYS_close_range},
+        {SYS_read},
+        {SYS_write},
+        {SYS_capset},
+        {SYS_seccomp, {SECCOMP_SET_MODE_FILTER}},
+        {SYS_brk},
+        {SYS_munmap},
+        {SYS_mremap},
+        {SYS_mlock},
+        {SYS_mlock2},
+        {SYS_munlock},
+        {SYS_mlockall},
+        {SYS_munlockall},
+    };
+    *count = sizeof calls / sizeof *calls;
+    return calls;
+}
+
 void clistener_release_agent(struct clistener_agent *agent) {
     int32_t waits = 0;
     if (pwrite(agent->memory, &waits, sizeof waits, 0x1000 + AGENT_WAITS) == sizeof waits) {
@@ -387,13 +432,18 @@ void clistener_release_agent(struct clistener_agent *agent) {
 }
 #else
 int clistener_inject(
-    int listener, const struct clistener_call *call, int stop, int redirects_getcpu, int patience,
+    int listener, const struct clistener_call *call, int stop, const struct clistener_program *program,
     struct clistener_agent *agent) {
     errno = ENOSYS;
     return -1;
 }
 
-int clistener_strip_agent(const struct clistener_agent *agent, int locks_memory) { return -1; }
+int clistener_strip_agent(const struct clistener_agent *agent, const struct clistener_rights *kept) { return -1; }
+
+const struct clistener_agent_call *clistener_agent_calls(ptrdiff_t *count) {
+    *count = 0;
+    return NULL;
+}
 
 void clistener_release_agent(struct clistener_agent *agent) {}
 #endif
@@ -468,9 +518,9 @@ int clistener_register(int faults, uint64_t start, uint64_t length) {
     return ioctl(faults, UFFDIO_REGISTER, &request) ? -errno : 0;
 }
 
-void clistener_unregister(int faults, uint64_t start, uint64_t length) {
+int clistener_unregister(int faults, uint64_t start, uint64_t length) {
     struct uffdio_range range = {start, length};
-    ioctl(faults, UFFDIO_UNREGISTER, &range);
+    return ioctl(faults, UFFDIO_UNREGISTER, &range) ? -errno : 0;
 }
 
 static int64_t copy(int faults, uint64_t start, const void *bytes, uint64_t length) {

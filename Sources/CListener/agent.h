@@ -3,8 +3,9 @@
 
 // Where an agent is in the address space of a program, and the layout of its data; for agent.S, too.
 
-// The code, the data behind it, and the page that tells address spaces apart.
-#define AGENT_CODE 0x3cd000000000
+// The code, the data behind it, and the page that tells address spaces apart. They lie below the lowest address of a position-independent
+// program (ELF_ET_DYN_BASE), where sanitizers have programs, too: ThreadSanitizer ends a program that has a mapping elsewhere.
+#define AGENT_CODE 0x550cd0000000
 #define AGENT_DATA (AGENT_CODE + 0x1000)
 #define AGENT_MARK (AGENT_CODE + 0x10000)
 
@@ -24,6 +25,7 @@
 #define AGENT_VECTOR 128
 #define AGENT_CONTROL 144
 #define AGENT_FAULTS 160
+#define AGENT_IS_FIRST 164
 #define AGENT_RESULT 168
 #define AGENT_COMMAND 176
 #define AGENT_NAME 232

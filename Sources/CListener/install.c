@@ -6,7 +6,9 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <linux/userfaultfd.h>
 #include <stddef.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -31,7 +33,7 @@
 #endif
 
 struct program {
-    struct sock_filter code[128];
+    struct sock_filter code[160];
     unsigned short length;
 };
 
@@ -62,6 +64,15 @@ static void report_open(struct program *program, int number, int argument) {
     add(program, BPF_JMP | BPF_JSET | BPF_K, O_WRONLY | O_RDWR | O_CREAT | O_DIRECTORY | O_PATH, 0, 1);
     leave(program, SECCOMP_RET_ALLOW);
     leave(program, SECCOMP_RET_USER_NOTIF);
+}
+
+// Reports a call that has a value as its argument.
+static void report_value(struct program *program, int number, int argument, uint32_t value) {
+    add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 0, 4);
+    load(program, offsetof(struct seccomp_data, args) + 8 * (size_t)argument);
+    add(program, BPF_JMP | BPF_JEQ | BPF_K, value, 0, 1);
+    leave(program, SECCOMP_RET_USER_NOTIF);
+    leave(program, SECCOMP_RET_ALLOW);
 }
 
 // Reports an mmap(2) of anonymous memory in pages of the usual size.
@@ -106,6 +117,10 @@ int clistener_install(int calls) {
         report_each(&program, numbers, sizeof numbers / sizeof *numbers);
         report_mmap(&program);
         report_advices(&program, MADV_REMOVE, MADV_REMOVE);
+        // What takes memory away from the server, and what may end a program that gets an agent.
+        report_value(&program, CLISTENER_IOCTL, 1, (uint32_t)UFFDIO_REGISTER);
+        report_value(&program, CLISTENER_SECCOMP, 0, SECCOMP_SET_MODE_FILTER);
+        report_value(&program, CLISTENER_PRCTL, 0, PR_SET_SECCOMP);
     }
     if (calls & CLISTENER_MEMORY) {
         static const int numbers[] = {

@@ -74,6 +74,8 @@ final class AddressSpace: Sendable {
     let state: Mutex<State>
     /// Held while a call is executed and what follows from it is done.
     let calls = Mutex<Void>(())
+    /// Held while an agent is made.
+    let injection = Mutex<Void>(())
     let use: PageUse
     /// Held while events are read and dealt with: who has had it knows that what the kernel had told before is done.
     let events = Mutex<Void>(())
@@ -141,6 +143,13 @@ final class AddressSpace: Sendable {
         guard register(faults.rawValue, range.lowerBound, UInt64(range.count)) == 0 else { return false }
         state.withLock { $0.areas.insert(contentsOf: range) }
         return true
+    }
+
+    /// Leaves addresses to the kernel from now on: what is touched there has no frame.
+    func unregister(_ range: Range<UInt64>) {
+        guard clistener_unregister(faults.rawValue, range.lowerBound, UInt64(range.count)) == 0 else { return }
+        state.withLock { $0.areas.remove(contentsOf: range) }
+        detach(range)
     }
 
     /// Waits until events that the kernel has told are dealt with.

@@ -29,16 +29,21 @@ final class AddressSpaces: Sendable {
         var refused: [Int32: UInt64] = [:]
         /// What the user of the run knows already.
         var told: Set<Gap> = []
+        /// So many filters a task may have in which one is too strict for an agent.
+        var strictDepth = Int.max
         var isOver = false
     }
 
     /// Programs whose memory is the host's.
     enum Gap: String {
         case users = "memory of programs of other users than root is the host's: vm.unprivileged_userfaultfd is 0"
+        case filters = "memory of programs whose seccomp filter forbids calls of an agent is the host's"
         case room = "memory of further programs is the host's: a run has at most 4096 address spaces"
     }
 
     private let state = Mutex(State())
+    /// Pages that are to be touched once more.
+    private let waiting = Mutex<[(space: AddressSpace, page: UInt64)]>([])
     /// Whom the threads of this process serve that read memory of programs: their touches are those of the callers.
     private let served = Mutex<[Int32: Int32]>([:])
 
@@ -107,6 +112,18 @@ final class AddressSpaces: Sendable {
             state.refused[process] = startTime
         }
     }
+
+    /// Notes that a filter which is the one of this number in a chain forbids calls of agents. False where one is known that early.
+    func noteStrictFilter(depth: Int) -> Bool {
+        state.withLock { state in
+            guard depth < state.strictDepth else { return false }
+            state.strictDepth = depth
+            return true
+        }
+    }
+
+    /// Whether the calls of an agent are allowed to a task with so many filters.
+    func allowsAgents(filters: Int) -> Bool { state.withLock { filters < $0.strictDepth } }
 
     /// Forgets what a process had before an exec: its agent keeps it.
     func removeOld(of process: Int32) {
@@ -183,6 +200,8 @@ final class AddressSpaces: Sendable {
 
     /// How long, in milliseconds, an address space is kept after its end that a fork has made and that has made no call: nobody tells.
     private static let sweepInterval: Int32 = 100
+    /// How long, in milliseconds, a touch waits for which there is no frame while a block goes offline.
+    private static let retryInterval: Int32 = 2
 
     private func run() {
         var tokens = [UInt64](repeating: 0, count: 16)
@@ -190,10 +209,16 @@ final class AddressSpaces: Sendable {
             let orphans = state.withLock { state in
                 state.spaces.values.filter { $0.state.withLock { $0.process == nil } }
             }
-            let timeout = orphans.isEmpty ? -1 : Self.sweepInterval
+            let waiting = waiting.withLock { pages in
+                defer { pages = [] }
+                return pages
+            }
+            let timeout = !waiting.isEmpty ? Self.retryInterval : orphans.isEmpty ? -1 : Self.sweepInterval
             let count = unsafe tokens.withUnsafeMutableBufferPointer {
                 unsafe clistener_poll(poll.rawValue, $0.baseAddress!, Int32($0.count), timeout)
             }
+            // Whoever waits there touches it again.
+            for (space, page) in waiting { clistener_wake(space.faults.rawValue, page, Page.size) }
             for space in orphans where clistener_has_ended(space.faults.rawValue) == 1 { remove(space) }
             for token in tokens.prefix(Int(count)) {
                 if token == 0 { return finish() }
@@ -288,7 +313,16 @@ final class AddressSpaces: Sendable {
         }
         if let part = space.watchedFailure(at: page) { return touch(page, part, of: space, by: thread) }
         do throws(Errno) {
-            try follow(page, of: space, by: origin(of: thread, in: space))
+            let origin = origin(of: thread, in: space)
+            do throws(Errno) {
+                try follow(page, of: space, by: origin)
+            } catch .noMemory where !world.machine.isTakingBlocksOffline {
+                // Until now one may have been.
+                try follow(page, of: space, by: origin)
+            }
+        } catch .noMemory where world.machine.isTakingBlocksOffline {
+            // What is free there may come back, and a node that has gone offline is not tried any more.
+            waiting.withLock { $0.append((space, page)) }
         } catch .noMemory {
             // As the OOM killer does, whoever touches it ends, and not whoever only looks into it.
             guard let process = space.state.withLock({ $0.process }),

@@ -39,6 +39,11 @@ extension CallingTask {
         // A thread of another PID namespace, which cannot be seen from here.
         guard task > 0 else { return .pass }
         if let outcome = memoryOutcome(of: call) { return outcome }
+        switch Int(call.number) {
+        case Int(CLISTENER_IOCTL): return handOver(registration: call.arguments.2)
+        case Int(CLISTENER_SECCOMP), Int(CLISTENER_PRCTL): return look(atFilter: call)
+        default: break
+        }
         if let outcome = perform(call) { return isHidden ? .pass : outcome }
         switch call.number {
         case Int32(truncatingIfNeeded: CLISTENER_OPENAT):

@@ -12,10 +12,12 @@ extension CallingTask {
         let number = Int(call.number)
         guard call.mapsMemory || call.locksMemory || call.removesMemory else { return nil }
         guard let spaces else { return .pass }
-        let space = spaces.space(of: task)
-        guard let space, space.state.withLock({ $0.agent != nil }) else {
-            return inject(call, space, spaces) ? .answered : .pass
+        guard let space = spaces.space(of: task) else { return inject(call, nil, spaces) ? .answered : .pass }
+        // Processes that a fork has not made share an address space (clone(2) with CLONE_VM): one of them makes its agent.
+        let isDone = space.injection.withLock { _ in
+            space.state.withLock { $0.agent == nil } ? inject(call, space, spaces) : nil
         }
+        if let isDone { return isDone ? .answered : .pass }
         let (a, b, c, d, e, f) = call.arguments
         // It asks for the end of the heap.
         if number == Int(CLISTENER_BRK), a == 0 { return .pass }
@@ -252,6 +254,10 @@ extension CallingTask {
             spaces.refuse(status.process, startTime: stat.startTime)
             return false
         }
+        guard spaces.allowsAgents(filters: Self.filters(of: task) ?? 0) else {
+            spaces.refuse(status.process, startTime: stat.startTime)
+            return false
+        }
         guard let text = try? ProcStatus(task: task), mayHaveAgent(text) else { return false }
         guard known != nil || spaces.hasRoom else {
             spaces.tell(of: .room)
@@ -259,9 +265,11 @@ extension CallingTask {
         }
         var agent = clistener_agent()
         var call = call
-        // A user can stop the agent of a program, and a control that takes failed pages away waits for it.
-        let patience: Int32 = status.users == [0, 0, 0] ? 30 : 1
-        let result = unsafe clistener_inject(listener, &call, stop, redirectsGetcpu ? 1 : 0, patience, &agent)
+        var program = clistener_program(
+            redirects_getcpu: redirectsGetcpu ? 1 : 0, is_first: isFirstOfNamespace ? 1 : 0,
+            // A user can stop the agent of a program, and a control that takes failed pages away waits for it.
+            patience: status.users == [0, 0, 0] ? 30 : 1)
+        let result = unsafe clistener_inject(listener, &call, stop, &program, &agent)
         guard result == 0 else {
             spaces.refuse(status.process, startTime: stat.startTime)
             return result > 0
@@ -288,6 +296,8 @@ extension CallingTask {
                 mark(space)
                 if known == nil { takeAll(of: space) }
             } else {
+                // It makes its call again.
+                spaces.refuse(status.process, startTime: stat.startTime)
                 spaces.remove(space)
             }
             unsafe clistener_release_agent(&agent)
@@ -299,6 +309,9 @@ extension CallingTask {
     private var redirectsGetcpu: Bool {
         machine.nodes.count { !$0.cpus.isEmpty } > 1 || machine.cpus != .onlineCPUs || node != 0
     }
+
+    /// Whether it is the process to which those come that have lost their parent.
+    private var isFirstOfNamespace: Bool { (try? ProcStatus(task: task))?.words("NSpid").last == "1" }
 
     /// Takes up what a program begins with. The caller holds the calls' lock.
     private func takeAll(of space: AddressSpace) {

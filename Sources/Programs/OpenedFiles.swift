@@ -4,8 +4,7 @@ import LinuxSupport
 import MachineTopology
 import SystemPackage
 
-/// Files that a program opens and that are not the host's: those of /proc/PID and of control groups that tell of nodes and
-/// CPUs.
+/// Files that a program opens and that are not the host's: those of /proc/PID that tell of nodes, CPUs and control groups.
 extension CallingTask {
     /// What a program gets that opens a file to read it.
     func open(_ path: UInt64, from directory: Int32) -> CallOutcome {
@@ -20,12 +19,8 @@ extension CallingTask {
     private enum SimulatedFile: String {
         case status
         case numaMaps = "numa_maps"
-        case mems = "cpuset.mems"
-        case effectiveMems = "cpuset.mems.effective"
-        case oldEffectiveMems = "cpuset.effective_mems"
-        case cpus = "cpuset.cpus"
-        case effectiveCPUs = "cpuset.cpus.effective"
-        case oldEffectiveCPUs = "cpuset.effective_cpus"
+        case group = "cgroup"
+        case cpuset
     }
 
     private func absolute(_ path: String, from directory: Int32) -> String? {
@@ -38,24 +33,18 @@ extension CallingTask {
     }
 
     private func contents(of file: SimulatedFile, at path: String) -> String? {
+        guard let process = process(at: path) else { return nil }
         switch file {
-        case .status, .numaMaps:
-            guard let process = process(at: path), mayLookInto(process.process) else { return nil }
-            return file == .status ? status(of: process.task) : numaMaps(of: process.process)
-        case .mems, .effectiveMems, .oldEffectiveMems:
-            guard isOfHostCpuset(path), let nodes = try? allowedNodes(of: task) else { return nil }
-            return "\(nodes)\n"
-        case .cpus, .effectiveCPUs, .oldEffectiveCPUs:
-            // The machine's cpusets are of nodes only. Where the machine has the host's CPUs, its cpusets are of them.
-            guard machine.cpus != .onlineCPUs, isOfHostCpuset(path) else { return nil }
-            return "\(machine.cpus)\n"
+        case .status: return mayLookInto(process.process) ? status(of: process.task) : nil
+        case .numaMaps: return mayLookInto(process.process) ? numaMaps(of: process.process) : nil
+        // Of cgroup v2 (proc_cgroup_show(), proc_cpuset_show()).
+        case .group: return group(of: process.process).map { "0::/\($0)\n" }
+        case .cpuset: return group(of: process.process).map { "/\($0)\n" }
         }
     }
 
-    /// Whether a path is of a control group's file that the host has; where it has none, the program finds none.
-    private func isOfHostCpuset(_ path: String) -> Bool {
-        unsafe path.utf8.starts(with: "/sys/fs/cgroup/".utf8) && access("/proc/\(task)/root\(path)", F_OK) == 0
-    }
+    /// The path of the control group of a process, without the slash in front.
+    private func group(of process: Int32) -> String? { (try? machine.group(ofProcess: process))?.path }
 
     /// The task that `/proc/WHO/FILE` or `/proc/WHO/task/TID/FILE` is of.
     private func process(at path: String) -> (process: Int32, task: Int32)? {

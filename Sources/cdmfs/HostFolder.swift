@@ -48,6 +48,15 @@ struct HostFolder {
         for (name, entry) in entries { try put(entry, name) }
     }
 
+    /// Keeps file systems of the host as they are, below a path that the view covers afterwards. A program may mount another proc or sysfs
+    /// in a user namespace of its own only if one of its mount namespace is covered nowhere (mnt_already_visible()).
+    static func keepWhole(_ names: [String], below path: String) {
+        guard unsafe Glibc.mount(source, path, "tmpfs", UInt(MS_NOSUID), "mode=755") == 0 else { return }
+        for name in names where unsafe mkdir("\(path)/\(name)", 0o755) == 0 {
+            _ = unsafe Glibc.mount("/\(name)", "\(path)/\(name)", nil, UInt(MS_BIND), nil)
+        }
+    }
+
     /// Takes the folders of an earlier view away, with all that is mounted in them.
     static func removeAll() {
         for mount in ((try? MountInfo.all(of: getpid())) ?? []).reversed()

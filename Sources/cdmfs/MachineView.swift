@@ -17,7 +17,7 @@ struct MachineView {
             "bus/node/devices",
             "bus/memory/devices", "bus/cpu/devices", "bus/memory_tiering/devices", "kernel/mm/numa",
             "kernel/mm/mempolicy",
-            "kernel/mm/hugepages", "bus/pci/devices", "bus/pci/rescan",
+            "kernel/mm/hugepages", "bus/pci/devices", "bus/pci/rescan", "fs/cgroup",
         ].map { (simulated: "sys/\($0)", host: "/sys/\($0)") }
         + ["meminfo", "vmstat", "zoneinfo", "buddyinfo"].map {
             (simulated: "sys/kernel/cdm/proc/\($0)", host: "/proc/\($0)")
@@ -48,6 +48,7 @@ struct MachineView {
     /// Puts the files of the machine over the host's, in the namespace of this process.
     func cover() throws(Failure) {
         try leaveOthers()
+        HostFolder.keepWhole(["proc", "sys"], below: "/sys/fs/cgroup")
         for (simulated, host) in Self.covers {
             guard unsafe Glibc.mount("\(mountPoint)/\(simulated)", host, nil, UInt(MS_BIND), nil) != 0 else { continue }
             let error = Errno.last

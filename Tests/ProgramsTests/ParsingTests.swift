@@ -34,4 +34,31 @@ struct ParsingTests {
         #expect(areas.area(at: 0x8000)?.addresses.lowerBound == 0x8000)
         #expect(areas.area(at: .max) == nil)
     }
+
+    @Test("A filter of calls decides as the kernel does")
+    func filters() {
+        func word(_ code: UInt64, _ constant: UInt64, _ ifTrue: UInt64 = 0, _ ifFalse: UInt64 = 0) -> UInt64 {
+            code | ifTrue << 16 | ifFalse << 24 | constant << 32
+        }
+        let (allow, kill) = (UInt64(0x7fff_0000), UInt64(0x8000_0000))
+        // Call 9 is allowed if the low half of its third argument is not 7 by bits 0 to 2.
+        let filter = SeccompFilter(words: [
+            word(0x20, 4), word(0x15, 0xc000_003e, 0, 6), word(0x20, 0), word(0x15, 9, 0, 4), word(0x20, 32),
+            word(0x54, 7), word(0x15, 7, 1, 0), word(0x06, allow), word(0x06, kill),
+        ])
+        #expect(filter.allows(FilteredCall(number: 9, arguments: [0, 0, 5])))
+        #expect(!filter.allows(FilteredCall(number: 9, arguments: [0, 0, 7])))
+        #expect(!filter.allows(FilteredCall(number: 10)))
+        #expect(filter.action(for: FilteredCall(number: 9)) == UInt32(allow))
+        // The end is missed, the offset is none, the instruction is unknown.
+        for words in [[word(0x20, 0)], [word(0x20, 64)], [word(0x20, 2)], [word(0xff, 0)], [word(0x05, 1 << 31)], []] {
+            #expect(SeccompFilter(words: words).action(for: FilteredCall(number: 1)) == nil)
+        }
+        // A and X, memory, arithmetic: ((3 + 4) * 2 ^ 1) >> 1 is 7, which is an error number's action.
+        let sums = SeccompFilter(words: [
+            word(0x00, 3), word(0x01, 4), word(0x0c, 0), word(0x24, 2), word(0xa4, 1), word(0x74, 1), word(0x02, 15),
+            word(0x00, 0), word(0x60, 15), word(0x44, 0x5_0000), word(0x16, 0),
+        ])
+        #expect(sums.action(for: FilteredCall(number: 1)) == 0x5_0007)
+    }
 }

@@ -26,16 +26,23 @@ struct clistener_agent {
     int memory;
 };
 
+/// What is to be done for a program that gets an agent.
+struct clistener_program {
+    /// Whether getcpu(2) of the vDSO becomes a system call there.
+    int redirects_getcpu;
+    /// Whether it is the first process of its PID namespace.
+    int is_first;
+    /// How many seconds each command of its agent may take; one that takes longer is the last.
+    int patience;
+};
+
 /// Has the thread that waits for an answer to a call make an agent, and repeat the call afterwards. It is to be the only one of its address
 /// space, and waits until clistener_release_agent().
-///
-/// - `stop` is a descriptor: once it is readable this waits no longer.
-/// - `redirects_getcpu` says whether getcpu(2) of the vDSO becomes a system call there.
-/// - `patience` is how many seconds each of its commands may take; one that takes longer is its last.
+/// `stop` is a descriptor: once it is readable this waits no longer.
 ///
 /// 0, or -1 and errno where the call still waits for its answer, or 1 where there is no agent and the call has been, or will be, repeated.
 int clistener_inject(
-    int listener, const struct clistener_call *call, int stop, int redirects_getcpu, int patience,
+    int listener, const struct clistener_call *call, int stop, const struct clistener_program *program,
     struct clistener_agent *agent);
 
 /// Begins to be told of what happens in the address space of an agent. 0 or a negative error.
@@ -51,6 +58,16 @@ void clistener_release_agent(struct clistener_agent *agent);
 
 /// Has an agent execute a system call. What the call returns, as the kernel does, with errors negative; -EPIPE where the agent has ended.
 int64_t clistener_command(int socket, long number, const uint64_t arguments[6]);
+
+/// A system call of an agent, or of the thread of a program that makes it.
+struct clistener_agent_call {
+    int32_t number;
+    /// As far as filters look at them.
+    uint64_t arguments[6];
+};
+
+/// All of them, for who asks whether a filter lets them pass.
+const struct clistener_agent_call *clistener_agent_calls(ptrdiff_t *count);
 
 /// The system calls that agents execute.
 enum {
@@ -125,6 +142,9 @@ int64_t clistener_fill_mark(int faults, uint64_t mark);
 
 /// Has touches of pages that are not there fail from now on. 0 or a negative error.
 int clistener_poison(int faults, uint64_t start, uint64_t length);
+
+/// Has first touches of addresses no longer reported: the kernel fills them. 0 or a negative error.
+int clistener_unregister(int faults, uint64_t start, uint64_t length);
 
 /// Has stores to addresses counted from now on, beside first touches (UFFD_FEATURE_WP_ASYNC, of Linux 6.7). 0 or a negative error.
 int clistener_track_stores(int faults, uint64_t start, uint64_t length);

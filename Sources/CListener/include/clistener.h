@@ -45,6 +45,9 @@ enum {
     CLISTENER_SCHED_SETAFFINITY = SYS_sched_setaffinity,
     CLISTENER_SCHED_GETAFFINITY = SYS_sched_getaffinity,
     CLISTENER_GETCPU = SYS_getcpu,
+    CLISTENER_IOCTL = SYS_ioctl,
+    CLISTENER_SECCOMP = SYS_seccomp,
+    CLISTENER_PRCTL = SYS_prctl,
     CLISTENER_OPENAT = SYS_openat,
 #ifdef SYS_open
     CLISTENER_OPEN = SYS_open,

@@ -36,6 +36,10 @@ extension Machine {
         return space
     }
 
+    /// Whether free frames are kept back because their blocks go offline. A request that finds none meanwhile may find one later: there, or
+    /// on another node, for a policy loses a node that has no memory any more.
+    public var isTakingBlocksOffline: Bool { nodes.contains { $0.keepsFramesBack } }
+
     /// Gives the page of an address its frame, and those around it that have none (handle_mm_fault()).
     ///
     /// - Parameters:

@@ -249,6 +249,9 @@ public final class Node: Sendable {
     /// Whether any of it is in zone Normal (a member of `has_normal_memory`).
     public var hasNormalMemory: Bool { isPresent && zone.withLock { $0.normalBlocks } > 0 && allows(.node) }
 
+    /// Whether free frames are in blocks that go offline.
+    var keepsFramesBack: Bool { isPresent && zone.withLock { $0.isolated } > 0 }
+
     var hasFreeFrames: Bool { isPresent && zone.withLock { $0.allocator.freeCount } > 0 }
 
     /// Takes up to `count` frames that follow each other; nil when the node has none.

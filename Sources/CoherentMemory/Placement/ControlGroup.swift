@@ -12,7 +12,9 @@ public final class ControlGroup: Sendable, Identifiable {
     public var parent: ControlGroup? { above.withLock { $0 } }
     // Let go at the group's end alone.
     private let above: Mutex<ControlGroup?>
-    /// Bytes of its path, as /proc/PID/cgroup would show it, without the slash in front.
+    /// Its name in the parent; empty for the root.
+    let name: String
+    /// Bytes of its path.
     let pathLength: Int
     /// The longest path of a group. The groups of Linux have no shorter one, whose paths are lines of files of /proc.
     static let maximumPathLength = 4095
@@ -26,8 +28,9 @@ public final class ControlGroup: Sendable, Identifiable {
 
     let state = Mutex(State())
 
-    init(id: UInt64, parent: ControlGroup?, pathLength: Int = 0) {
+    init(id: UInt64, parent: ControlGroup?, name: String = "", pathLength: Int = 0) {
         self.id = id
+        self.name = name
         above = Mutex(parent)
         self.pathLength = pathLength
     }
@@ -54,6 +57,17 @@ public final class ControlGroup: Sendable, Identifiable {
             left += group.children.values.sorted { $0.id > $1.id }
         }
         return groups
+    }
+
+    /// Its path, as /proc/PID/cgroup shows it, without the slash in front.
+    public var path: String {
+        var names: [String] = []
+        var group = self
+        while let parent = group.parent {
+            names.append(group.name)
+            group = parent
+        }
+        return names.reversed().joined(separator: "/")
     }
 
     /// The children, by name.

@@ -236,7 +236,7 @@ final class TaskTable: Sendable {
         let length = parent.pathLength + (parent.pathLength > 0 ? 1 : 0) + name.utf8.count
         guard length <= ControlGroup.maximumPathLength else { throw .fileNameTooLong }
         let group = ControlGroup(
-            id: nextGroup.wrappingAdd(1, ordering: .relaxed).oldValue, parent: parent, pathLength: length)
+            id: nextGroup.wrappingAdd(1, ordering: .relaxed).oldValue, parent: parent, name: name, pathLength: length)
         try parent.state.withLock { state throws(Errno) in
             guard !state.isRemoved else { throw .noSuchFileOrDirectory }
             guard state.children[name] == nil else { throw .fileExists }

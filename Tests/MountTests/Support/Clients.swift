@@ -4,9 +4,9 @@ import Testing
 
 /// The C programs of Tests/Clients, each compiled once a run.
 enum Client: String, CaseIterable {
-    case anonymous, asynchronous, calls, dmirror, engine, failing, fault, fsx, hostile, increment, model, numa
-    case openmany, pattern, poison, policies, pollpri, pollstorm, rename, scale, share, sigbus, sparse, stale, stall
-    case stuck, witness
+    case anonymous, asynchronous, calls, dmirror, engine, failing, fault, fsx, guests, hostile, increment, model
+    case numa, openmany, pattern, poison, policies, pollpri, pollstorm, rename, scale, share, sigbus, sparse, stale
+    case stall, stuck, witness
 
     private static let sources = Host.package.appending("Tests/Clients")
 
