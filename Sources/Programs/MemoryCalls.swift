@@ -85,6 +85,8 @@ extension CallingTask {
                 if space.register(range) {
                     let object = spaces.makeSharedMemory(share: space.memory.share)
                     space.attach(SharedArea(addresses: range, attachment: .init(object), offset: 0))
+                    // What is locked is there already.
+                    adopt(range, of: object.memory, from: range.lowerBound)
                 }
             } else if arguments[3] & UInt64(MAP_FIXED | MAP_LOCKED) != 0 {
                 take(range, of: space)
@@ -213,7 +215,7 @@ extension CallingTask {
     /// Has first touches of addresses reported, and gives those pages frames that are there already (mlockall(2) with MCL_FUTURE).
     private func take(_ range: Range<UInt64>, of space: AddressSpace) {
         guard space.register(range) else { return }
-        adopt(range, of: space)
+        adopt(range, of: space.memory, from: 0)
     }
 
     /// The same for addresses that the program has not known: nobody has touched them, and only what is locked is there.
@@ -222,10 +224,13 @@ extension CallingTask {
     }
 
     /// Gives pages that are there frames, as if they were touched now.
-    func adopt(_ range: Range<UInt64>, of space: AddressSpace) {
+    ///
+    /// - Parameter start: the address that has the first byte of the memory.
+    private func adopt(_ range: Range<UInt64>, of memory: Buffer, from start: UInt64) {
         let origin = Origin(pid: task, node: node)
-        for page in PresentPages.of(task, in: range) where machine.nodeID(of: space.memory, at: page) == nil {
-            _ = try? machine.touch(space.memory, at: page, around: page..<page + Page.size, origin: origin)
+        for page in PresentPages.of(task, in: range).map({ $0 - start })
+        where machine.nodeID(of: memory, at: page) == nil {
+            _ = try? machine.touch(memory, at: page, around: page..<page + Page.size, origin: origin)
         }
     }
 
