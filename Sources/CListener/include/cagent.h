@@ -129,9 +129,6 @@ int clistener_read_events(int faults, struct clistener_event *events, int capaci
 /// Has first touches of addresses reported. 0 or a negative error.
 int clistener_register(int faults, uint64_t start, uint64_t length);
 
-/// Has them reported no more, and wakes who waits for them.
-void clistener_unregister(int faults, uint64_t start, uint64_t length);
-
 /// Fills pages that are not there with zeros, and wakes who waits for them. How many bytes, or a negative error: -EEXIST where the first page is
 /// there, -ENOENT where the addresses are not all of one mapping that is registered, -EAGAIN where events are to be read first, -ESRCH
 /// where the address space has ended.
