@@ -287,16 +287,7 @@ final class AddressSpaces: Sendable {
             return
         }
         do throws(Errno) {
-            let origin = origin(of: thread, in: space)
-            do throws(Errno) {
-                try place(page, of: space, by: origin)
-            } catch .noMemory where !world.machine.isTakingBlocksOffline {
-                // Until now one may have been.
-                try place(page, of: space, by: origin)
-            }
-        } catch .noMemory where world.machine.isTakingBlocksOffline {
-            // What is free there may come back, and a node that has gone is in nobody's way.
-            waiting.withLock { $0.append((space, page)) }
+            try placeOrWait(page, of: space, by: origin(of: thread, in: space))
         } catch .noMemory {
             // As the OOM killer does, whoever touches it ends, and not whoever only looks into it.
             guard let process = space.state.withLock({ $0.process }),
@@ -309,6 +300,23 @@ final class AddressSpaces: Sendable {
         } catch {
             refuse(page, of: space)
         }
+    }
+
+    /// Places a page. A node that has just gone, or comes back, has no frames for a moment: then it is tried again a few times.
+    private func placeOrWait(_ page: UInt64, of space: AddressSpace, by origin: Origin) throws(Errno) {
+        for _ in 0..<8 {
+            do throws(Errno) {
+                try place(page, of: space, by: origin)
+                return
+            } catch .noMemory {
+                // What is free there may come back, and a node that has gone is in nobody's way.
+                guard !world.machine.isTakingBlocksOffline else {
+                    return waiting.withLock { $0.append((space, page)) }
+                }
+                usleep(useconds_t(Self.retryInterval) * 1000)
+            }
+        }
+        try place(page, of: space, by: origin)
     }
 
     /// A touch of a page whose frame failed. Its thread is waited for by a thread of its own: there are as many as threads of programs that
