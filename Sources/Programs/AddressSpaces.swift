@@ -42,8 +42,25 @@ final class AddressSpaces: Sendable {
     }
 
     private let state = Mutex(State())
-    /// Pages that are to be touched once more.
-    private let waiting = Mutex<[(space: AddressSpace, page: UInt64)]>([])
+    /// Touches for which there was no frame.
+    private struct Retry {
+        var attempts: Int
+        var last: ContinuousClock.Instant
+    }
+
+    private struct Waiting {
+        /// Pages that are to be touched once more.
+        var pages: [(space: AddressSpace, page: UInt64)] = []
+        /// How often that was tried.
+        var retries: [Place: Retry] = [:]
+
+        struct Place: Hashable {
+            let space: AddressSpace.Mark
+            let page: UInt64
+        }
+    }
+
+    private let waiting = Mutex(Waiting())
     /// Whom the threads of this process serve that read memory of programs: their touches are those of the callers.
     private let served = Mutex<[Int32: Int32]>([:])
 
@@ -200,8 +217,10 @@ final class AddressSpaces: Sendable {
 
     /// How long, in milliseconds, an address space is kept after its end that a fork has made and that has made no call: nobody tells.
     private static let sweepInterval: Int32 = 100
-    /// How long, in milliseconds, a touch waits for which there is no frame while a block goes offline.
+    /// How long, in milliseconds, a touch waits for which there is no frame.
     private static let retryInterval: Int32 = 2
+    /// So often such a touch is repeated before its process is killed.
+    private static let retryLimit = 8
 
     private func run() {
         var tokens = [UInt64](repeating: 0, count: 16)
@@ -209,15 +228,15 @@ final class AddressSpaces: Sendable {
             let orphans = state.withLock { state in
                 state.spaces.values.filter { $0.state.withLock { $0.process == nil } }
             }
-            let waiting = waiting.withLock { pages in
-                defer { pages = [] }
-                return pages
+            let waiting = waiting.withLock { waiting in
+                defer { waiting.pages = [] }
+                return waiting.pages
             }
             let timeout = !waiting.isEmpty ? Self.retryInterval : orphans.isEmpty ? -1 : Self.sweepInterval
             let count = unsafe tokens.withUnsafeMutableBufferPointer {
                 unsafe clistener_poll(poll.rawValue, $0.baseAddress!, Int32($0.count), timeout)
             }
-            // Whoever waits there touches it again.
+            // The thread that waits there touches it again.
             for (space, page) in waiting { clistener_wake(space.faults.rawValue, page, Page.size) }
             for space in orphans where clistener_has_ended(space.faults.rawValue) == 1 { remove(space) }
             for token in tokens.prefix(Int(count)) {
@@ -313,16 +332,9 @@ final class AddressSpaces: Sendable {
         }
         if let part = space.watchedFailure(at: page) { return touch(page, part, of: space, by: thread) }
         do throws(Errno) {
-            let origin = origin(of: thread, in: space)
-            do throws(Errno) {
-                try follow(page, of: space, by: origin)
-            } catch .noMemory where !world.machine.isTakingBlocksOffline {
-                // Until now one may have been.
-                try follow(page, of: space, by: origin)
-            }
-        } catch .noMemory where world.machine.isTakingBlocksOffline {
-            // What is free there may come back, and a node that has gone offline is not tried any more.
-            waiting.withLock { $0.append((space, page)) }
+            try follow(page, of: space, by: origin(of: thread, in: space))
+        } catch .noMemory where mayWait(page, of: space) {
+            // Woken in a moment.
         } catch .noMemory {
             // As the OOM killer does, whoever touches it ends, and not whoever only looks into it.
             guard let process = space.state.withLock({ $0.process }),
@@ -334,6 +346,28 @@ final class AddressSpaces: Sendable {
             fail(space.failedTouch(of: page, by: number(of: thread, in: space)), page, of: space)
         } catch {
             space.refuse(page)
+        }
+    }
+
+    /// Has a page touched once more in a moment for which there is no frame: a node whose blocks have just gone offline, or are about to come
+    /// online, has none meanwhile.
+    ///
+    /// - Returns: false once that has been tried often enough, unless blocks are going offline.
+    private func mayWait(_ page: UInt64, of space: AddressSpace) -> Bool {
+        waiting.withLock { waiting in
+            let now = ContinuousClock.now
+            let place = Waiting.Place(space: space.mark, page: page)
+            var retry = waiting.retries[place] ?? Retry(attempts: 0, last: now)
+            if now - retry.last > .milliseconds(100) { retry.attempts = 0 }
+            retry = Retry(attempts: retry.attempts + 1, last: now)
+            guard retry.attempts <= Self.retryLimit || world.machine.isTakingBlocksOffline else {
+                waiting.retries[place] = nil
+                return false
+            }
+            if waiting.retries.count > 1024 { waiting.retries = [:] }
+            waiting.retries[place] = retry
+            waiting.pages.append((space, page))
+            return true
         }
     }
 

@@ -62,7 +62,7 @@ extension Mounts {
 
         @Test("Control groups are the machine's, and what is written there stays there")
         func controlGroups() throws {
-            try TestMount.with { mount in
+            try TestMount.with(Machines.make(isolation: "none")) { mount in
                 let before = try FileManager.default.contentsOfDirectory(atPath: "/sys/fs/cgroup").sorted()
                 let commands =
                     "cd /sys/fs/cgroup && mkdir g && echo 1 > g/cpuset.mems && echo $$ > g/cgroup.procs"
