@@ -107,12 +107,12 @@ static int mark(int32_t thread, int granularity, const struct place *fault) {
 }
 
 int clistener_fail_touch(
-    int32_t thread, int granularity, int (*fail)(void *, int is_traced), void (*heal)(void *), void *context) {
+    int32_t thread, int granularity, int (*fail)(void *), void (*heal)(void *), void *context) {
     struct place fault, place;
     int is_traced = is_in_fault(thread, &fault) && !survives(thread) && !ptrace(PTRACE_SEIZE, thread, 0, 0);
     // Until now the number could have become another thread's.
     int is_meant = is_traced && is_in_fault(thread, &place) && !strcmp(place.text, fault.text);
-    int has_failed = fail(context, is_meant) != 0;
+    int has_failed = fail(context) != 0;
     int status, result = -1;
     if (!is_meant || has_failed || !wait_for(thread, &status)) {
         // Time to find it failed. Who comes later begins anew.

@@ -41,8 +41,6 @@ public final class FailedTouches: Sendable {
         var slots = UserSlots(total: 256, share: 16, reserve: 64)
         /// Touches that wait to fail, with the moments from which they do not.
         var waiting: [UInt64: (touch: FailedTouch, deadline: DispatchTime)] = [:]
-        /// Threads that are traced until their signals come. A fault is two READs, of the read-ahead and of the page itself.
-        var traced: Set<Int32> = []
         var next: UInt64 = 0
         var isWatched = false
     }
@@ -63,10 +61,6 @@ public final class FailedTouches: Sendable {
     /// - Parameter isMeant: whether its signal is to have BUS_MCEERR_AR; asked on another thread.
     /// - Returns: false where the user, or all, have too many that wait, or the host has no more threads; then nothing is called.
     public func begin(_ touch: FailedTouch, where isMeant: @escaping @Sendable () -> Bool = { true }) -> Bool {
-        if state.withLock({ $0.traced.contains(touch.thread) }) {
-            touch.fail()
-            return true
-        }
         let id = state.withLock { state -> UInt64? in
             guard state.slots.take(for: touch.user) else { return nil }
             state.next += 1
@@ -130,16 +124,12 @@ public final class FailedTouches: Sendable {
             let own = unsafe Unmanaged.passRetained(self)
             _ = unsafe clistener_fail_touch(
                 touch.thread, touch.granularity,
-                { unsafe Tracing.of($0).fail(isTraced: $1 != 0) ? 0 : -1 },
+                { unsafe Tracing.of($0).fail() ? 0 : -1 },
                 touch.heal == nil ? nil : { unsafe Tracing.of($0).touch.heal?() }, own.toOpaque())
-            owner.state.withLock { _ = $0.traced.remove(touch.thread) }
             unsafe own.release()
         }
 
-        private func fail(isTraced: Bool) -> Bool {
-            if isTraced { owner.state.withLock { _ = $0.traced.insert(touch.thread) } }
-            return owner.fail(id)
-        }
+        private func fail() -> Bool { owner.fail(id) }
 
         private static func of(_ context: UnsafeMutableRawPointer?) -> Tracing {
             unsafe Unmanaged<Tracing>.fromOpaque(context!).takeUnretainedValue()

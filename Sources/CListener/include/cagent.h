@@ -162,15 +162,14 @@ int clistener_shared(int page_map, int other, uint64_t start, uint64_t *end, uin
 /// kernel/signal.c), by ptrace(2). It waits for the thread, a second at most.
 ///
 /// - `granularity` is the binary logarithm of the bytes that have failed: 12 for a page (si_addr_lsb).
-/// - `fail` has the touch fail, by SIGBUS. It is called once, and told whether the thread is traced. Anything but 0 says that the touch has
-///   failed already.
+/// - `fail` has the touch fail, by SIGBUS. It is called once. Anything but 0 says that the touch has failed already.
 /// - `heal` takes what makes touches of the page fail away. It is called once the touch has failed, before the thread goes on; NULL for
 ///   nothing.
 ///
 /// 0; or -1 where the signal keeps BUS_ADRERR, or is none: a system call has touched the page, somebody else traces the thread, or it may not be
 /// traced. The calling thread may still trace the other one then, and is to end.
 int clistener_fail_touch(
-    int32_t thread, int granularity, int (*fail)(void *, int is_traced), void (*heal)(void *), void *context);
+    int32_t thread, int granularity, int (*fail)(void *), void (*heal)(void *), void *context);
 
 /// Whether threads of any process may be traced by this one: 1 or 0.
 int clistener_may_trace(void);
