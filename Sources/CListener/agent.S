@@ -3,7 +3,7 @@
 // The server has written a few instructions over the text behind a system call of the program (clistener_inject()). They have mapped
 // this page at CODE and jumped to its start, with the descriptor of the memory in r8d and the registers of the system call on the
 // stack. The program's own thread then puts its text in order again, makes the agent, waits for it, and repeats its call. It does all
-// that by itself, so that nobody else's end can leave it half done.
+// that by itself, so that the end of another process cannot leave it half done.
 
 #if defined(__x86_64__)
 #include "agent.h"
@@ -89,7 +89,7 @@ clistener_agent_code:
     mov $NUMBER_RT_SIGPROCMASK, %eax
     syscall
 
-    // A helper that makes the agent and ends: so the agent is nobody's child here. In the first process of a PID namespace it would be one
+    // A helper that makes the agent and ends: so the agent has no parent here. In the first process of a PID namespace it would be one
     // that wait(2) waits for, as everybody's there whose parent has ended; a child that sends no signal at its end is none of these.
     cmpl $0, AGENT_IS_FIRST(%rbp)
     jne first

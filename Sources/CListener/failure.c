@@ -97,7 +97,7 @@ static int wait_for(int32_t thread, int *status) {
 static int mark(int32_t thread, int granularity, const struct place *fault) {
     siginfo_t information;
     struct place place;
-    // The same instruction with the same stack: whoever else sends or gets a SIGBUS meanwhile keeps it.
+    // The same instruction with the same stack: another SIGBUS that comes meanwhile stays as it is.
     if (ptrace(PTRACE_GETSIGINFO, thread, 0, &information) || information.si_code <= 0 ||
         read_proc(thread, "syscall", place.text, sizeof place.text) <= 0 || strcmp(place.text, fault->text))
         return -1;

@@ -18,7 +18,7 @@ static void say(const char *what, int error) {
     char line[256];
     int length = error ? snprintf(line, sizeof line, "cdmfs: run: %s: %s\n", what, strerror(error))
                        : snprintf(line, sizeof line, "cdmfs: run: %s\n", what);
-    // Whoever reads it may have gone.
+    // The reader may have gone.
     if (write(STDERR_FILENO, line, (size_t)length) < 0) return;
 }
 

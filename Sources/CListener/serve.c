@@ -103,7 +103,7 @@ ssize_t clistener_peek(int32_t task, uint64_t address, void *bytes, size_t lengt
 ssize_t clistener_poke(int listener, uint64_t id, int32_t task, uint64_t address, const void *bytes, size_t length) {
     char path[64];
     snprintf(path, sizeof path, "/proc/%d/mem", task);
-    // The descriptor stays that of an address space, whoever has the number of its thread later.
+    // The descriptor stays that of an address space, whichever thread has the number later.
     int memory = open(path, O_WRONLY | O_CLOEXEC);
     if (memory < 0) return -1;
     ssize_t count = -1;
@@ -129,7 +129,7 @@ int clistener_run_on(int listener, uint64_t id, int32_t thread, const int32_t *c
 }
 
 int clistener_take_file(int32_t process, int file) {
-    // Whoever writes may be a thread other than the first: PIDFD_THREAD of Linux 6.9, which is O_EXCL (pidfd_open(2)).
+    // The writer may be a thread other than the first: PIDFD_THREAD of Linux 6.9, which is O_EXCL (pidfd_open(2)).
     int pidfd = (int)syscall(SYS_pidfd_open, process, O_EXCL);
     if (pidfd < 0 && errno == EINVAL) pidfd = (int)syscall(SYS_pidfd_open, process, 0);
     if (pidfd < 0) return -1;
@@ -144,7 +144,7 @@ uint64_t *clistener_share_slots(int socket) {
     int file = memfd_create("cdmfs", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (file < 0) return NULL;
     uint64_t *slots = MAP_FAILED;
-    // Whoever gets the memory cannot take it away.
+    // The receiver of the memory cannot shrink it.
     if (!ftruncate(file, 4096) && !fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
         slots = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     if (slots == MAP_FAILED) {

@@ -7,7 +7,7 @@ import SystemPackage
 /// The address space of a program (struct mm_struct): the frames that the machine has for it, and those who act in it.
 ///
 /// First touches of its anonymous memory come through a userfaultfd(2), and so does what a fork, munmap(2) and madvise(2) do to it. An
-/// agent, a task that shares it, executes the calls that map memory there, so that what they map is registered before anybody can
+/// agent, a task that shares it, executes the calls that map memory there, so that what they map is registered before a thread can
 /// touch it.
 ///
 /// No lock of this class is held while memory of the program is read: the read may be a first touch, which waits for the thread that
@@ -134,7 +134,7 @@ final class AddressSpace: Sendable {
 
     /// Has first touches of addresses reported from now on. What is there already stays as it is.
     ///
-    /// - Returns: false for memory that is not anonymous, or that somebody else has registered.
+    /// - Returns: false for memory that is not anonymous, or that another userfaultfd has registered.
     @discardableResult
     func register(_ range: Range<UInt64>) -> Bool {
         guard !range.isEmpty else { return false }
@@ -210,7 +210,7 @@ final class AddressSpace: Sendable {
     /// MADV_DONTNEED_LOCKED (uapi/asm-generic/mman-common.h): also of memory that is locked.
     private static let dontNeedLocked: UInt64 = 24
 
-    /// Lets the agent end. Descriptors are closed when nobody uses them any more.
+    /// Lets the agent end. Descriptors are closed when no thread uses them any more.
     func end() {
         let agent = state.withLock { state in
             state.isOver = true

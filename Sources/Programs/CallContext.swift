@@ -21,7 +21,7 @@ protocol CallContext {
     /// Whether it may have memory fail (CAP_SYS_ADMIN).
     var mayFailMemory: Bool { get }
 
-    /// Whether nobody waits for the answer any more.
+    /// Whether the caller waits for the answer no more.
     var isOver: Bool { get }
 
     /// Reads memory of the caller. EFAULT where not all of it can be read.

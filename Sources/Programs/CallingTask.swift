@@ -8,7 +8,7 @@ import SystemPackage
 /// The thread of a program that makes a call.
 ///
 /// Nothing of what it says is trusted: its memory is read and written as its own, and what is asked of /proc about it counts only while the
-/// call waits, for until then its number is nobody else's.
+/// call waits, for until then its number is no other thread's.
 final class CallingTask: CallContext {
     let task: Int32
     let world: any ProgramWorld
@@ -16,7 +16,7 @@ final class CallingTask: CallContext {
     private let call: UInt64
     /// The address spaces of its run, where these are the machine's.
     let spaces: AddressSpaces?
-    /// Readable when nobody answers any more.
+    /// Readable when no thread answers any more.
     let stop: Int32
     /// Whether its memory may not be looked into from here.
     private(set) var isHidden = false
@@ -60,7 +60,7 @@ final class CallingTask: CallContext {
             unsafe clistener_peek(task, address, $0.baseAddress!, count)
         }
         guard read == count else { throw fault(read) }
-        // Else they may be somebody else's.
+        // Else they may be another thread's.
         guard !isOver else { throw .interrupted }
         return bytes
     }

@@ -16,7 +16,7 @@ public struct FailedTouch: Sendable {
     /// Takes away what makes touches of the page fail, once this one has.
     var heal: (@Sendable () -> Void)?
 
-    /// A touch that fails when somebody has it fail.
+    /// A touch that fails when it is told to.
     public init(
         by thread: Int32, of user: UInt32, granularity: Int32, fail: @escaping @Sendable () -> Void,
         heal: (@Sendable () -> Void)? = nil
@@ -47,7 +47,7 @@ public final class FailedTouches: Sendable {
 
     private let state = Mutex(State())
     private static let patience = DispatchTimeInterval.milliseconds(250)
-    /// Has a thread of its own, whoever else waits.
+    /// Has a thread of its own, however many wait.
     private let queue = DispatchQueue(label: "cdmfs.failures")
 
     /// No touches yet.

@@ -3,7 +3,7 @@ import Dispatch
 import LinuxSupport
 import SystemPackage
 
-/// Address spaces that come from one by forks, and share pages until somebody stores to them (struct anon_vma).
+/// Address spaces that come from one by forks, and share pages until one of them stores to them (struct anon_vma).
 final class Family: Sendable {
     private struct Member {
         weak var space: AddressSpace?
@@ -30,7 +30,7 @@ final class Family: Sendable {
 
 /// Counts pages once that forked programs share.
 ///
-/// A fork gives the child a frame for each page, for nobody tells who stores to which later. Where a child lives for longer, its pages are
+/// A fork gives the child a frame for each page, for the kernel does not report which of them stores to a page later. Where a child lives for longer, its pages are
 /// compared with those of its elders on the host now and then: it keeps no frames for those that are the same. Before a call asks for its
 /// pages it gets all of them back.
 final class ForkedPages: Sendable {
@@ -75,7 +75,7 @@ final class ForkedPages: Sendable {
             for range in alone.ranges {
                 for page in stride(from: range.lowerBound, to: range.upperBound, by: Int(Page.size))
                 where world.machine.nodeID(of: space.memory, at: page) == nil {
-                    // It has been stored to, or whoever had its frame has ended.
+                    // It has been stored to, or the space that had its frame has ended.
                     _ = try? world.machine.touch(
                         space.memory, at: page, around: page..<page + Page.size, origin: origin)
                 }

@@ -33,7 +33,7 @@ extension CallingTask {
                 }
             }
         } catch .brokenPipe {
-            // Somebody has killed the agent: what the kernel maps now it maps unseen.
+            // The agent has been killed: what the kernel maps now it maps unseen.
             return .pass
         } catch {
             return .failure(error)
@@ -218,7 +218,7 @@ extension CallingTask {
         adopt(range, of: space.memory, from: 0)
     }
 
-    /// The same for addresses that the program has not known: nobody has touched them, and only what is locked is there.
+    /// The same for addresses that the program has not known: no thread has touched them, and only what is locked is there.
     private func takeNew(_ range: Range<UInt64>, of space: AddressSpace) {
         if space.state.withLock({ $0.locksFuture }) { take(range, of: space) } else { space.register(range) }
     }
@@ -330,7 +330,7 @@ extension CallingTask {
         clistener_fill_mark(space.faults.rawValue, space.mark.rawValue)
     }
 
-    /// Whether the text of the process can be changed for a moment: nobody else executes it, and no handler of a signal will.
+    /// Whether the text of the process can be changed for a moment: no other thread executes it, and no handler of a signal will.
     private func mayHaveAgent(_ text: ProcStatus) -> Bool {
         guard text.words("Threads").first == "1" else { return false }
         // What becomes the command, and maps memory until then, is no program of the machine.

@@ -17,7 +17,7 @@ extension CallContext {
         var nodes = IDSet()
         for (place, word) in words.enumerated() {
             var word = word
-            // Bits behind the last one are nobody's.
+            // Bits behind the last one have no meaning.
             if place == words.count - 1, bits % 64 != 0 { word &= 1 << (bits % 64) - 1 }
             while word != 0 {
                 let node = place * 64 + word.trailingZeroBitCount

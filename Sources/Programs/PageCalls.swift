@@ -4,7 +4,7 @@ import SystemPackage
 
 /// The calls that tell where pages are, and move them (mm/migrate.c and mm/mempolicy.c).
 extension CallContext {
-    /// Pages that are looked at between two looks at whether anybody waits.
+    /// Pages that are looked at between two looks at whether the caller still waits.
     private static var chunk: UInt64 { 512 }
 
     /// move_pages(2).

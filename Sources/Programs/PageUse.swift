@@ -7,7 +7,7 @@ import SystemPackage
 
 /// The pages that a program stores to, which reclaim and balancing of the machine ask for.
 ///
-/// The kernel write-protects pages and notes the first store to each without anybody's help (UFFD_FEATURE_WP_ASYNC). Loads leave no trace
+/// The kernel write-protects pages and notes the first store to each by itself (UFFD_FEATURE_WP_ASYNC). Loads leave no trace
 /// that could be read page by page, where the kernel has no idle page tracking.
 final class PageUse: Sendable {
     private struct State {
@@ -30,7 +30,7 @@ final class PageUse: Sendable {
     init(hasBegun: Bool = false) { state = Mutex(State(hasBegun: hasBegun)) }
 
     /// The pages of some ranges that were stored to since they were asked for last, by their addresses; all that are there of those that
-    /// were not asked for before. Nil where nobody can tell.
+    /// were not asked for before. Nil where that is not known.
     ///
     /// - Parameter areas: what of a range is meant, of what is registered there.
     func stored(

@@ -2,7 +2,7 @@ import LinuxSupport
 
 /// The mount namespaces of runs. So programs are known that have made no call yet, and threads of others.
 ///
-/// Anybody may hand over a listener from any namespace. Therefore one that is not root's stands for its user's programs there alone.
+/// Every process may hand over a listener from any namespace. Therefore one that is not root's stands for its user's programs there alone.
 final class ProgramNamespaces: Sendable {
     /// How many listeners a user has in a namespace.
     private let users = Mutex<[FileIdentity: [UInt32: Int]]>([:])
@@ -25,7 +25,7 @@ final class ProgramNamespaces: Sendable {
         return Membership(namespaces: self, namespace: namespace, user: user)
     }
 
-    /// A namespace of a listener, for as long as somebody has this.
+    /// A namespace of a listener, for as long as this exists.
     final class Membership: Sendable {
         private let namespaces: ProgramNamespaces
         private let namespace: FileIdentity

@@ -6,7 +6,7 @@ public import SystemPackage
 
 /// Answers the calls of the programs of a mount: those that `cdmfs run` has started, of all users.
 ///
-/// A run hands over the listener of a filter (seccomp_unotify(2)). Anybody may, so nothing of it is trusted: a call is of the thread
+/// A run hands over the listener of a filter (seccomp_unotify(2)). Every process may, so nothing of it is trusted: a call is of the thread
 /// of which the kernel says it is, and has no more rights than that; whatever else a listener reports, the kernel does.
 public final class ProgramServer: Sendable {
     private let world: any ProgramWorld
@@ -44,7 +44,7 @@ public final class ProgramServer: Sendable {
     /// - Parameters:
     ///   - process: the process that made the listener.
     ///   - listener: the number of its descriptor in `process`.
-    ///   - keeper: the number there of a socket that is closed when nobody answers any more.
+    ///   - keeper: the number there of a socket that is closed when no thread answers any more.
     ///   - user: who asks.
     /// - Throws: EINVAL for what is no listener, or no socket; EAGAIN where the user, or all, have too many; EBADF and EPERM where
     ///   the descriptors are not to be had.

@@ -33,6 +33,6 @@ public protocol ProgramWorld: Sendable {
     /// Where touches of memory that failed are dealt with.
     var failedTouches: FailedTouches { get }
 
-    /// Tells whoever runs the machine of something.
+    /// Logs something for the administrator of the mount.
     func note(_ message: String)
 }

@@ -137,7 +137,7 @@ extension Machine {
 }
 
 extension CallingTask {
-    /// madvise(2) with MADV_REMOVE: what it gives back has no frames any more, whoever maps it. The caller holds the calls' lock.
+    /// madvise(2) with MADV_REMOVE: what it gives back has no frames any more in any program that maps it. The caller holds the calls' lock.
     func remove(_ space: AddressSpace, _ start: UInt64, _ length: UInt64, _ advice: UInt64) throws(Errno) -> CallOutcome
     {
         guard let range = pages(from: start, length: length) else { return .pass }

@@ -48,7 +48,7 @@ int clistener_inject(
 /// Begins to be told of what happens in the address space of an agent. 0 or a negative error.
 int clistener_begin_faults(int faults);
 
-/// Takes the rights of the program from its agent, because whoever has the program's memory can have the agent execute anything. A
+/// Takes the rights of the program from its agent, because a task that has the program's memory can have the agent execute anything. A
 /// filter leaves it the system calls of clistener_command() that map, discard and lock memory. It keeps `locks_memory`, the right to
 /// lock memory without a limit (CAP_IPC_LOCK). -1 where the agent still has others.
 int clistener_strip_agent(const struct clistener_agent *agent, int locks_memory);
@@ -166,7 +166,7 @@ int clistener_shared(int page_map, int other, uint64_t start, uint64_t *end, uin
 /// - `heal` takes what makes touches of the page fail away. It is called once the touch has failed, before the thread goes on; NULL for
 ///   nothing.
 ///
-/// 0; or -1 where the signal keeps BUS_ADRERR, or is none: a system call has touched the page, somebody else traces the thread, or it may not be
+/// 0; or -1 where the signal keeps BUS_ADRERR, or is none: a system call has touched the page, another process traces the thread, or it may not be
 /// traced. The calling thread may still trace the other one then, and is to end.
 int clistener_fail_touch(
     int32_t thread, int granularity, int (*fail)(void *), void (*heal)(void *), void *context);

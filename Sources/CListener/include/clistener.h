@@ -1,7 +1,7 @@
 #ifndef CDMFS_CLISTENER_H
 #define CDMFS_CLISTENER_H
 
-// System calls of programs that somebody else answers: a filter with a listener (seccomp_unotify(2)), whose structures and macros
+// System calls of programs that another process answers: a filter with a listener (seccomp_unotify(2)), whose structures and macros
 // Swift cannot import.
 
 #include <stddef.h>
@@ -74,10 +74,10 @@ int clistener_receive(int listener, int stop, struct clistener_call *call);
 /// Whether a call still waits for its answer, and its thread so is still that: 1 or 0.
 int clistener_is_waiting(int listener, uint64_t id);
 
-/// Has a call return a value, or fail with `error` if that is not 0. 0, or -1 and errno: ENOENT where nobody waits for it any more.
+/// Has a call return a value, or fail with `error` if that is not 0. 0, or -1 and errno: ENOENT where its thread waits no more.
 int clistener_answer(int listener, uint64_t id, int64_t value, int error);
 
-/// Has the kernel do a call as if nobody had asked. 0, or -1 and errno as above.
+/// Has the kernel do a call as if it had not been reported. 0, or -1 and errno as above.
 int clistener_pass(int listener, uint64_t id);
 
 /// Has a call return a descriptor of its own of `file`. 0, or -1 and errno as above.
@@ -90,7 +90,7 @@ int clistener_text_file(const void *bytes, size_t length);
 /// if its call still waits afterwards.
 ssize_t clistener_peek(int32_t task, uint64_t address, void *bytes, size_t length);
 
-/// Writes memory of the thread that waits for the answer to a call, and of nobody else who may get its number. It is to be readable. How many
+/// Writes memory of the thread that waits for the answer to a call, and of no other thread that may get its number. It is to be readable. How many
 /// bytes were written, which may be fewer, or -1 and errno.
 ssize_t clistener_poke(int listener, uint64_t id, int32_t task, uint64_t address, const void *bytes, size_t length);
 
@@ -122,7 +122,7 @@ void clistener_tell(int socket, const char *line);
 int clistener_start_keeper(void);
 
 /// Installs the filter and hands its listener to the keeper, with an open file to which the server takes the number of a descriptor
-/// written. Makes no call that is reported before somebody answers. 0, or -1 and errno as clistener_install() has it.
+/// written. Makes no call that is reported before a server answers. 0, or -1 and errno as clistener_install() has it.
 int clistener_begin(int keeper, int file, int calls);
 
 #endif
