@@ -21,11 +21,6 @@ public final class ProgramServer: Sendable {
     /// agents know, and the right to trace.
     public static var hasMemory: Bool { clistener_check_agents() == 0 }
 
-    /// Whether memory of programs of users other than root can be the machine's, too (vm.unprivileged_userfaultfd, Documentation/admin-guide/sysctl/vm.rst).
-    public static var isForAllUsers: Bool {
-        (try? SmallFile.text("/proc/sys/vm/unprivileged_userfaultfd")) == "1\n"
-    }
-
     /// - Throws: where the host has no more descriptors.
     public init(_ world: any ProgramWorld) throws(Errno) {
         guard let pipe = try? FileDescriptor.pipe() else { throw Errno(rawValue: errno) }

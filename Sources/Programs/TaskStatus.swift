@@ -43,7 +43,7 @@ struct TaskStatus: Sendable {
 
     /// Whether it may have a userfaultfd that reports what the kernel touches, and so hold the kernel up: as userfaultfd(2) has it, with
     /// CAP_SYS_PTRACE, or where the host lets every user have one (vm.unprivileged_userfaultfd).
-    var mayHoldTheKernelUp: Bool { users == [0, 0, 0] && has(.trace) || ProgramServer.isForAllUsers }
+    var mayHoldTheKernelUp: Bool { users == [0, 0, 0] && has(.trace) || UserFaults.areForAllUsers }
 
     /// Whether all ids of another task are the real ones of this (ptrace_may_access() with PTRACE_MODE_REALCREDS).
     func isSameUser(as other: TaskStatus) -> Bool {

@@ -49,14 +49,22 @@ struct MachineView {
     func cover() throws(Failure) {
         try leaveOthers()
         HostFolder.keepWhole(["proc", "sys"], below: "/sys/fs/cgroup")
-        for (simulated, host) in Self.covers {
-            guard unsafe Glibc.mount("\(mountPoint)/\(simulated)", host, nil, UInt(MS_BIND), nil) != 0 else { continue }
-            let error = Errno.last
-            // An older kernel has no such file, and no tool of its looks there.
-            if error == .noSuchFileOrDirectory, unsafe access(host, F_OK) != 0 { continue }
-            throw Failure(.failure, "run: \(host): \(error)")
-        }
+        for (simulated, host) in Self.covers { try cover(host, with: "\(mountPoint)/\(simulated)") }
         try addDevices()
+    }
+
+    private func cover(_ host: String, with simulated: String) throws(Failure) {
+        var attempts = 20
+        while unsafe Glibc.mount(simulated, host, nil, UInt(MS_BIND), nil) != 0 {
+            let error = Errno.last
+            guard error == .noSuchFileOrDirectory else { throw Failure(.failure, "run: \(host): \(error)") }
+            // An older kernel has no such file, and no tool of its looks there.
+            guard unsafe access(host, F_OK) == 0 else { return }
+            // Where several runs begin at once, a file that exists may be ENOENT for a moment (d_set_mounted() of fs/dcache.c).
+            attempts -= 1
+            guard attempts > 0 else { throw Failure(.failure, "run: \(host): \(error)") }
+            usleep(1000)
+        }
     }
 
     /// Adds the devices on their buses, and the files by which tools know them.

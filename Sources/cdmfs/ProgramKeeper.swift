@@ -3,7 +3,6 @@ import CoherentMemory
 import Glibc
 import LinuxSupport
 import MachineTopology
-import Programs
 import SystemPackage
 
 /// The process that hands the listener of a command to the daemon of a mount. It has the kernel execute the calls after the daemon has
@@ -38,7 +37,7 @@ struct ProgramKeeper {
         let online = try? SmallFile.text(FilePath(mountPoint).appending("sys/devices/system/cpu/online"))
         if online.flatMap({ try? IDSet(list: $0, limit: IDSet.maxCPUs) }) != hostCPUs { calls |= CLISTENER_PROCESSORS }
         if memory {
-            if geteuid() != 0, !ProgramServer.isForAllUsers {
+            if geteuid() != 0, !UserFaults.areForAllUsers {
                 cdmfs.complain(
                     "run: memory of the command that is no buffer is the host's: vm.unprivileged_userfaultfd is 0")
             } else if (try? SmallFile.text(FilePath(mountPoint).appending("sys/kernel/cdm/programs"))) == "memory\n" {

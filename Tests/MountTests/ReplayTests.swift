@@ -268,13 +268,15 @@ extension Mounts {
         func killed() throws {
             try TestMount.with { mount in
                 let child = try Child([Host.cdmfs, "record", "-o", "/dev/null", "--mount", mount.path])
-                let enable = "sys/kernel/cdm/trace/enable"
-                let isOn = try eventually { try mount.text(enable) == "1\n" }
-                #expect(isOn)
+                let files = "/proc/\(child.pid)/fd"
+                let hasBegun = eventually {
+                    let names = (try? FileManager.default.contentsOfDirectory(atPath: files)) ?? []
+                    return names.contains { FilePath(resolving: "\(files)/\($0)").lastComponent == "trace_pipe_raw" }
+                }
+                #expect(hasBegun)
                 child.kill(SIGKILL)
                 _ = try child.finish()
-                let isOff = try eventually { try mount.text(enable) == "0\n" }
-                #expect(isOff)
+                #expect(try mount.text("sys/kernel/cdm/trace/enable") == "0\n")
             }
             let folder = try makeTemporaryDirectory()
             defer { try? FileManager.default.removeItem(atPath: folder) }
