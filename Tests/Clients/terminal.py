@@ -181,8 +181,11 @@ class Job:
             return ending == rest
         if word == "restored":
             # The other screen is left, and the cursor and wrapping are back.
-            now = termios.tcgetattr(self.terminal)
-            return now == self.before and 1049 not in self.screen.modes and {25, 7} <= self.screen.modes
+            return self.wait(
+                lambda: termios.tcgetattr(self.terminal) == self.before
+                and 1049 not in self.screen.modes
+                and {25, 7} <= self.screen.modes
+            )
         if word == "unescaped":
             return not self.screen.has_escapes
         if word == "says":
