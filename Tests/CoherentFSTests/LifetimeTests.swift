@@ -47,4 +47,21 @@ import Testing
         #expect(parts.file == nil)
         #expect(parts.attribute == nil)
     }
+
+    @Test("Without a name, a file handle leads nowhere, also while the kernel's FORGET is on the way")
+    func handles() throws {
+        let scene = try Scene()
+        let inodes = scene.services.inodes
+        for isDirectory in [false, true] {
+            let inode: Inode = isDirectory ? try scene.makeDirectory("a") : try scene.makeFile("a")
+            inodes.remember(inode)
+            #expect(inodes.countLookup(of: inode.number) === inode)
+            inodes.forget(inode.number, count: 1)
+            try scene.buffers.remove("a", isDirectory: isDirectory)
+            #expect(inodes.countLookup(of: inode.number) == nil)
+            #expect(inodes[inode.number] === inode)
+            inodes.forget(inode.number, count: 1)
+            #expect(inodes[inode.number] == nil)
+        }
+    }
 }

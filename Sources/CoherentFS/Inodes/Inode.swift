@@ -175,12 +175,18 @@ final class InodeTable: Sendable {
     }
 
     /// Counts a lookup of an inode by its number; nil where there is none.
+    ///
+    /// The kernel asks for what it does not know. A file without a name that is here all the same is one that the kernel has given
+    /// up a moment ago: its FORGET is on the way.
     func countLookup(of number: InodeNumber) -> Inode? {
-        inodes.withLock { inodes in
+        let inode = inodes.withLock { inodes in
             let inode = inodes[number.rawValue]
             inode?.lookups += 1
             return inode
         }
+        guard let inode, inode.attributes.linkCount == 0 else { return inode }
+        forget(number, count: 1)
+        return nil
     }
 
     /// Takes out what lasted and is no more. False where the kernel knows it again, by a file handle.
