@@ -27,6 +27,19 @@
 #define NUMBER_EXIT_GROUP 231
 #define NUMBER_CLOSE_RANGE 436
 
+// Makes the agent; the caller goes on with what clone(2) returns in eax.
+.macro clone_agent
+    mov $0x01a00100, %edi               // CLONE_CHILD_SETTID | CLONE_UNTRACED | CLONE_CHILD_CLEARTID | CLONE_VM
+    lea 0x1000(%rbp), %rsi
+    xor %edx, %edx
+    lea AGENT_WAITS(%rbp), %r10
+    xor %r8d, %r8d
+    mov $NUMBER_CLONE, %eax
+    syscall
+    test %eax, %eax
+    jz agent
+.endm
+
     .section .rodata
     .balign 16
     .globl clistener_agent_code
@@ -66,7 +79,10 @@ clistener_agent_code:
     mov $NUMBER_MPROTECT, %eax
     syscall
 1:
-    // A page that tells address spaces apart, and is empty in one that a fork has made.
+    // A page that tells address spaces apart, and is empty in one that a fork has made. There it stays as it is: a process that shares
+    // the address space and makes a call meanwhile is to find the mark.
+    cmpl $0, AGENT_IS_MARKED(%rbp)
+    jne 10f
     movabs $AGENT_MARK, %rdi
     mov $0x1000, %esi
     mov $1, %edx                        // PROT_READ
@@ -80,7 +96,7 @@ clistener_agent_code:
     mov $18, %edx                       // MADV_WIPEONFORK
     mov $NUMBER_MADVISE, %eax
     syscall
-
+10:
     // No handler of the program runs in the agent.
     xor %edi, %edi                      // SIG_BLOCK
     lea AGENT_ALL_SIGNALS(%rbp), %rsi
@@ -154,28 +170,12 @@ clistener_agent_code:
     jmp *%rcx
 
 first:
-    mov $0x01a00100, %edi               // as below
-    lea 0x1000(%rbp), %rsi
-    xor %edx, %edx
-    lea AGENT_WAITS(%rbp), %r10
-    xor %r8d, %r8d
-    mov $NUMBER_CLONE, %eax
-    syscall
-    test %eax, %eax
-    jz agent
+    clone_agent
     js 2b
     jmp 3b
 
 helper:
-    mov $0x01a00100, %edi               // CLONE_CHILD_SETTID | CLONE_UNTRACED | CLONE_CHILD_CLEARTID | CLONE_VM
-    lea 0x1000(%rbp), %rsi
-    xor %edx, %edx
-    lea AGENT_WAITS(%rbp), %r10
-    xor %r8d, %r8d
-    mov $NUMBER_CLONE, %eax
-    syscall
-    test %eax, %eax
-    jz agent
+    clone_agent
     jns 6f
     movl $0, AGENT_WAITS(%rbp)
 6:

@@ -101,7 +101,8 @@ struct agent_data {
     int64_t result;
     uint64_t command[7];
     char name[16];
-    char root[8];
+    char root[4];
+    int32_t is_marked;
     unsigned char saved[AGENT_STUB_LENGTH];
 };
 
@@ -125,6 +126,7 @@ CHECK_OFFSET(result, AGENT_RESULT);
 CHECK_OFFSET(command, AGENT_COMMAND);
 CHECK_OFFSET(name, AGENT_NAME);
 CHECK_OFFSET(root, AGENT_ROOT);
+CHECK_OFFSET(is_marked, AGENT_IS_MARKED);
 CHECK_OFFSET(saved, AGENT_SAVED);
 
 static uint64_t in_data(size_t offset) { return AGENT_DATA + offset; }
@@ -283,6 +285,7 @@ int clistener_inject(
     memset(&data, 0, sizeof data);
     if (memory < 0 || device < 0 || prepare(memory, call, &data)) goto failed;
     data.is_first = program->is_first;
+    data.is_marked = program->is_marked;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends)) goto failed;
     char path[64];
     snprintf(path, sizeof path, "/proc/%d/mem", call->task);

@@ -30,6 +30,7 @@
 #define AGENT_COMMAND 176
 #define AGENT_NAME 232
 #define AGENT_ROOT 248
+#define AGENT_IS_MARKED 252
 #define AGENT_SAVED 256
 #define AGENT_STUB_LENGTH 64
 // The rest is the stack of the agent, which makes system calls alone.

@@ -272,6 +272,7 @@ extension CallingTask {
         var call = call
         var program = clistener_program(
             redirects_getcpu: redirectsGetcpu ? 1 : 0, is_first: isFirstOfNamespace ? 1 : 0,
+            is_marked: known == nil ? 0 : 1,
             // A user can stop the agent of a program, and a control that takes failed pages away waits for it.
             patience: status.users == [0, 0, 0] ? 30 : 1)
         let result = unsafe clistener_inject(listener, &call, stop, &program, &agent)
@@ -298,8 +299,10 @@ extension CallingTask {
             if spaces.add(space, agent: socket, process: status.process, isForeign: isForeign),
                 unsafe clistener_strip_agent(&agent, status.has(.lockMemory) ? 1 : 0) == 0
             {
-                mark(space)
-                if known == nil { takeAll(of: space) }
+                if known == nil {
+                    mark(space)
+                    takeAll(of: space)
+                }
             } else {
                 // It makes its call again.
                 spaces.refuse(status.process, startTime: stat.startTime)

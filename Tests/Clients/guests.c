@@ -47,7 +47,7 @@ static void expect_end(pid_t child, const char *who) {
 static void share_space(void) {
     static atomic_int ready;
     char *stack = map(64 * PAGE);
-    for (int round = 0; round < 20; round++) {
+    for (int round = 0; round < 60; round++) {
         // What a fork has made has no agent until it maps something.
         pid_t child = fork();
         if (child == 0) {

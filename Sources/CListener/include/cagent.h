@@ -32,6 +32,8 @@ struct clistener_program {
     int redirects_getcpu;
     /// Whether it is the first process of its PID namespace.
     int is_first;
+    /// Whether the page at clistener_mark is there already: a fork has made the address space.
+    int is_marked;
     /// How many seconds each command of its agent may take; one that takes longer is the last.
     int patience;
 };
