@@ -67,8 +67,10 @@ void clinux_touch_page(pid_t process, uint64_t address) {
 
 void clinux_drain_new_pages(void) {
     // Of all calls that do it, move_pages(2) does least beside it: a page that is where it should be stays there.
-    static char here;
-    void *page = &here;
+    static volatile char here;
+    // Where nothing has been stored there is no page, and such a call does nothing.
+    here = 1;
+    void *page = (void *)&here;
     int node = -1;
     if (syscall(SYS_move_pages, 0, 1L, &page, NULL, &node, 0) == 0 && node >= 0) {
         int status;

@@ -92,7 +92,7 @@ package protocol BufferFiles: AnyObject, Sendable {
     /// Whether anonymous memory of programs can be the machine's.
     var hasMemoryOfPrograms: Bool { get }
 
-    /// The memory of a process that is the machine's and no file's: its own at all addresses, and what it shares with others at some of them.
+    /// The memory of a process that is the machine's and no file's: first its own at all addresses, then what it shares with others at some.
     /// Empty where that is the host's. It may wait for as long as the process keeps its address space locked.
     func memory(ofTask task: Int32) -> [MappedBuffer]
 

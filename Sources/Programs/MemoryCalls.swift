@@ -345,11 +345,7 @@ extension CallingTask {
 
 extension ProcMapping {
     /// Whether it is a program's anonymous memory, as the machine counts it.
-    var isOwnMemory: Bool {
-        guard !isShared, inode == 0, !addresses.isAgents
-        else { return false }
-        return path.isEmpty || path == "[heap]" || path == "[stack]" || path.hasPrefix("[anon:")
-    }
+    var isOwnMemory: Bool { isAnonymous && !addresses.isAgents }
 }
 
 /// Pages that a process has.

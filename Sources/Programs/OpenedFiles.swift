@@ -92,41 +92,7 @@ extension CallingTask {
         else { return nil }
         return lines.filter { !$0.addresses.isAgents }.map { line in
             let part = areas.area(at: line.addresses.lowerBound)?.part(at: line.addresses)
-            return numaLine(line, part, own) + "\n"
+            return machine.numaMapsLine(of: line, part: part.map { ($0.buffer, $0.bytes) }, taskPolicy: own) + "\n"
         }.joined()
-    }
-
-    private func numaLine(_ line: ProcMapping, _ part: BufferPart?, _ own: MemoryPolicy) -> String {
-        var policy = own
-        if let part {
-            let bound = machine.policy(of: part.buffer, at: part.bytes.lowerBound)
-            if bound != .default { policy = bound }
-        }
-        let address = String(line.addresses.lowerBound, radix: 16)
-        var fields = [String(repeating: "0", count: max(0, 8 - address.utf8.count)) + address, "\(policy)"]
-        switch line.path {
-        case "": break
-        case "[heap]": fields.append("heap")
-        case "[stack]": fields.append("stack")
-        case let path where line.inode != 0: fields.append("file=\(Self.escaped(path))")
-        default: break
-        }
-        if let part {
-            let pages = machine.residentPages(of: part.buffer, bytes: part.bytes)
-            if pages.total > 0 {
-                let isAnonymous = part.buffer.isAnonymous && !line.isShared
-                if isAnonymous { fields += ["anon=\(pages.total)", "dirty=\(pages.total)", "active=0"] }
-                if pages.written > 0 { fields.append("dirty=\(pages.written)") }
-                if pages.written != pages.total, !isAnonymous { fields.append("mapped=\(pages.total)") }
-                fields += pages.nodes.map { "N\($0.node)=\($0.pages)" } + ["kernelpagesize_kB=\(Page.size >> 10)"]
-            }
-        }
-        return fields.joined(separator: " ")
-    }
-
-    /// What would end a field, in octal; a newline is in octal already.
-    private static func escaped(_ path: String) -> String {
-        path.unicodeScalars.map { $0 == " " ? "\\040" : $0 == "\t" ? "\\011" : $0 == "=" ? "\\075" : String($0) }
-            .joined()
     }
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CListener
 import CoherentFS
 import Glibc
 import LinuxSupport
@@ -10,8 +11,8 @@ struct NumaMaps: ParsableCommand {
         commandName: "numa_maps",
         abstract: "Print a task's numa_maps with the simulated placement in it.",
         discussion: """
-            The lines are those of /proc/PID/numa_maps, except that mappings of simulated machines show the simulated nodes. \
-            If the host's kernel has no NUMA, only mappings of simulated machines are printed.
+            The lines are those of /proc/PID/numa_maps, except that memory of simulated machines shows the simulated nodes. \
+            If the host's kernel has no NUMA, only memory of simulated machines is printed.
 
             Exit status: 0 on success, 64 for wrong usage, 1 if the process does not exist or cannot be read.
             """)
@@ -41,7 +42,12 @@ struct NumaMaps: ParsableCommand {
         }
         var simulated: [Substring: Substring] = [:]
         var order: [Substring] = []
-        var mapped = try mappedDevices(task)
+        let mappings = try mappings(of: task)
+        var mapped = Set(mappings.filter { $0.device.major == 0 }.map(\.device.minor))
+        // The memory of a program under `run` is that of a machine which its mappings do not name.
+        if mappings.contains(where: { $0.addresses.lowerBound == clistener_mark }) {
+            mapped.formUnion(mounts.filter(\.isMachine).map(\.device.minor))
+        }
         // A mount of a part of a machine has no controls.
         for mount in mounts where mount.isMachine && mount.root == "/" {
             guard mapped.remove(mount.device.minor) != nil else { continue }
@@ -66,13 +72,9 @@ struct NumaMaps: ParsableCommand {
         _ = try? FileDescriptor.standardOutput.writeAll(text.utf8)
     }
 
-    /// The minor numbers of the devices without a disk whose files the task maps.
-    private func mappedDevices(_ task: pid_t) throws(Failure) -> Set<Int> {
+    private func mappings(of task: pid_t) throws(Failure) -> [ProcMapping] {
         do {
-            let mappings = try text(of: "/proc/\(task)/maps").split(separator: "\n").compactMap {
-                ProcMapping(line: $0)
-            }
-            return Set(mappings.filter { $0.device.major == 0 }.map(\.device.minor))
+            return try text(of: "/proc/\(task)/maps").split(separator: "\n").compactMap { ProcMapping(line: $0) }
         } catch {
             throw Failure(.failure, "numa_maps: \(pid): \(error)")
         }

@@ -47,10 +47,6 @@ extension Mounts {
     struct KernelMirrorTests {
         /// What cannot pass. The documentation, "The HMM test device", says why.
         private static let failures: Set<String> = []
-        /// What fails now and then on some hosts: a page that no CPU has touched seems touched, as on a kernel whose DAMON is at work.
-        private static let unsteady: Set<String> = [
-            "hmm2.hmm2_device_private.migrate_mixed", "hmm2.hmm2_device_private.double_map",
-        ]
         /// What leaves itself out where the host lacks what it asks for: huge pages, and the module gup_test.
         private static let optional = ["anon_write_hugetlbfs", "hmm_gup_test"]
 
@@ -73,10 +69,7 @@ extension Mounts {
                 let failed = lines.filter { $0.hasPrefix("not ok ") }.compactMap(Self.name)
                 let skipped = lines.count { $0.hasPrefix("ok ") && $0.contains("# SKIP") }
                 let reasons = lines.filter { $0.contains("Expected") }.prefix(10).joined(separator: "\n")
-                #expect(Set(failed).subtracting(Self.unsteady) == Self.failures, "\(reasons)")
-                withKnownIssue("a page seems touched that is not", isIntermittent: true) {
-                    #expect(Self.unsteady.isDisjoint(with: failed), "\(reasons)")
-                }
+                #expect(Set(failed) == Self.failures, "\(reasons)")
                 #expect(skipped <= Self.optional.count * 2)
                 // 26 tests of one device and 3 of two, each for private and coherent memory.
                 #expect(passed.count + failed.count + skipped == 58, "\(outcome.errors)")

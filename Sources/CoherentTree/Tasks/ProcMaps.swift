@@ -6,20 +6,23 @@ import SystemPackage
 extension ProcTasks {
     /// What a process maps of the mount, ascending by address. Waits a while where its address space is locked.
     ///
-    /// - Parameter timeout: how long it waits for a process that does not let itself be read.
+    /// - Parameters:
+    ///   - ofAllFiles: whether mappings of other files are meant, too, and those of none.
+    ///   - timeout: how long it waits for a process that does not let itself be read.
     /// - Throws: ESRCH for no such process, also where another has its number; EPERM for one that may not be looked into;
     ///   ETIMEDOUT for one that does not let itself be read.
     func mappings(
-        of process: TaskIdentity, timeout: DispatchTimeInterval = ProcessInspector.timeout
+        of process: TaskIdentity, ofAllFiles: Bool = false,
+        timeout: DispatchTimeInterval = ProcessInspector.timeout
     ) throws(Errno) -> [ProcMapping] {
         guard let mount else { return [] }
         return try inspector.read(process, of: { user(of: process.id) }, timeout: timeout) { progress in
-            Result { () throws(Errno) in try Self.readMappings(of: process, on: mount, progress) }
+            Result { () throws(Errno) in try Self.readMappings(of: process, on: ofAllFiles ? nil : mount, progress) }
         }
     }
 
     private static func readMappings(
-        of process: TaskIdentity, on mount: DeviceNumber, _ progress: ProcessInspector.Progress
+        of process: TaskIdentity, on mount: DeviceNumber?, _ progress: ProcessInspector.Progress
     ) throws(Errno) -> [ProcMapping] {
         let maps: ProcDescriptor
         do throws(Errno) {

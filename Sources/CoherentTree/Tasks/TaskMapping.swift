@@ -11,20 +11,40 @@ package struct TaskMapping: Sendable {
     var buffer: Buffer
     /// Whether the file is a device's.
     var isDevice: Bool
-    var path: String
 }
 
 extension TreeServices {
     /// The mappings of a process, ascending by address; see ``ProcTasks/mappings(of:timeout:)``.
     func mappings(of process: TaskIdentity) throws(Errno) -> [TaskMapping] {
-        try processes.mappings(of: process).compactMap { mapping in
-            // What is mapped, the kernel has not forgotten.
-            guard let file = files.file(ofInode: mapping.inode) else { return nil }
-            let (end, overflow) = mapping.offset.addingReportingOverflow(UInt64(mapping.addresses.count))
-            guard !overflow else { return nil }
-            return TaskMapping(
-                addresses: mapping.addresses, bytes: mapping.offset..<end, buffer: file.buffer,
-                isDevice: file.isDevice, path: mapping.path)
+        try processes.mappings(of: process).compactMap(taskMapping)
+    }
+
+    /// What of a file of the mount is mapped; nil for what is none of its files.
+    private func taskMapping(_ mapping: ProcMapping) -> TaskMapping? {
+        // What is mapped, the kernel has not forgotten.
+        guard let file = files.file(ofInode: mapping.inode) else { return nil }
+        let (end, overflow) = mapping.offset.addingReportingOverflow(UInt64(mapping.addresses.count))
+        guard !overflow else { return nil }
+        return TaskMapping(
+            addresses: mapping.addresses, bytes: mapping.offset..<end, buffer: file.buffer, isDevice: file.isDevice)
+    }
+
+    /// What a process maps of the machine, ascending by address: files of the mount, and memory without a file.
+    ///
+    /// - Throws: as ``memory(of:)``.
+    func machineMappings(
+        of process: TaskIdentity
+    ) throws(Errno) -> [(mapping: ProcMapping, buffer: Buffer, bytes: Range<UInt64>)] {
+        let memory = try memory(of: process)
+        return try processes.mappings(of: process, ofAllFiles: !memory.isEmpty).compactMap { mapping in
+            if mapping.device == processes.mount {
+                return taskMapping(mapping).map { (mapping, $0.buffer, $0.bytes) }
+            }
+            let part =
+                mapping.isShared
+                ? memory.dropFirst().first { $0.addresses.contains(mapping.addresses.lowerBound) }
+                : mapping.isAnonymous ? memory.first : nil
+            return part?.clamped(to: mapping.addresses).map { (mapping, $0.buffer, $0.bytes) }
         }
     }
 

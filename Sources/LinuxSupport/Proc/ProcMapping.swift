@@ -59,6 +59,12 @@ public struct ProcMapping: Sendable, Hashable {
         self.init(bytes.span)
     }
 
+    /// Whether it is private memory without a file that is not the kernel's own (vma_is_anonymous()).
+    public var isAnonymous: Bool {
+        !isShared && inode == 0
+            && (path.isEmpty || path == "[heap]" || path == "[stack]" || path.hasPrefix("[anon:"))
+    }
+
     /// A number up to a character, or to the end of the line, and that character; nil where it is none of 64 bits.
     private static func number(
         _ line: borrowing Span<UInt8>, _ place: inout Int, hexadecimal: Bool, to end: Unicode.Scalar

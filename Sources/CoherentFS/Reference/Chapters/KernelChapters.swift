@@ -188,7 +188,7 @@ extension Manual {
                     linux: "pgmigrate_success of /proc/vmstat; enum migrate_reason"),
                 "numa_maps": ManualPage(
                     reads:
-                        "lines of `ADDRESS POLICY file=PATH dirty=PAGES mapped=PAGES NN=PAGES kernelpagesize_kB=4`, as /proc/PID/numa_maps has them",
+                        "lines of `ADDRESS POLICY file=PATH anon=PAGES dirty=PAGES mapped=PAGES NN=PAGES kernelpagesize_kB=4`, as /proc/PID/numa_maps has them",
                     writes: "`PID`; 0 is the writer",
                     errors: [
                         "EINVAL": "not a number", "ERANGE": "more than 32 bits", "ESRCH": "there is no such task",
