@@ -90,10 +90,40 @@ extension CallingTask {
         guard let lines = try? MapsReader.mappings(of: process, at: 0..<UInt64.max),
             let areas = try? areas(of: process, at: 0..<UInt64.max), let own = try? machine.policy(ofTask: process)
         else { return nil }
-        return lines.filter { !$0.addresses.isAgents }.map { line in
+        let space = spaces?.space(of: process)
+        return lines.filter { !$0.addresses.isAgents }.flatMap { space?.parts(of: $0) ?? [($0, nil)] }.map {
+            line, huge in
+            if let huge { return hugeLine(line, huge, areas.parts(at: line.addresses), own) + "\n" }
             let part = areas.area(at: line.addresses.lowerBound)?.part(at: line.addresses)
             return numaLine(line, part, own) + "\n"
         }.joined()
+    }
+
+    /// The line of memory in huge pages, which are what is counted there (gather_hugetlb_stats()).
+    private func hugeLine(_ line: ProcMapping, _ area: SharedArea, _ parts: [BufferPart], _ own: MemoryPolicy) -> String
+    {
+        let bound = machine.policy(of: area.attachment.object.memory, at: area.offset)
+        let name = Self.escaped("/anon_hugepage (deleted)")
+        var fields = [Self.text(of: line), "\(bound == .default ? own : bound)", "file=\(name)", "huge"]
+        var nodes: [Int: Int] = [:]
+        for part in parts {
+            for (node, pages) in machine.residentPages(of: part.buffer, bytes: part.bytes).nodes {
+                nodes[node, default: 0] += pages
+            }
+        }
+        let counts = nodes.mapValues { $0 / HugePage.frames }.filter { $0.value > 0 }.sorted { $0.key < $1.key }
+        let total = counts.reduce(0) { $0 + $1.value }
+        guard total > 0 else { return fields.joined(separator: " ") }
+        if area.attachment.object.own != nil { fields.append("anon=\(total)") }
+        fields.append("dirty=\(total)")
+        fields += counts.map { "N\($0.key)=\($0.value)" } + ["kernelpagesize_kB=\(HugePage.size >> 10)"]
+        return fields.joined(separator: " ")
+    }
+
+    /// The address that begins a line.
+    private static func text(of line: ProcMapping) -> String {
+        let address = String(line.addresses.lowerBound, radix: 16)
+        return String(repeating: "0", count: max(0, 8 - address.utf8.count)) + address
     }
 
     private func numaLine(_ line: ProcMapping, _ part: BufferPart?, _ own: MemoryPolicy) -> String {
@@ -102,8 +132,7 @@ extension CallingTask {
             let bound = machine.policy(of: part.buffer, at: part.bytes.lowerBound)
             if bound != .default { policy = bound }
         }
-        let address = String(line.addresses.lowerBound, radix: 16)
-        var fields = [String(repeating: "0", count: max(0, 8 - address.utf8.count)) + address, "\(policy)"]
+        var fields = [Self.text(of: line), "\(policy)"]
         switch line.path {
         case "": break
         case "[heap]": fields.append("heap")
