@@ -75,12 +75,11 @@ static void report_value(struct program *program, int number, int argument, uint
     leave(program, SECCOMP_RET_ALLOW);
 }
 
-// Reports an mmap(2) of anonymous memory in pages of the usual size.
+// Reports an mmap(2) of anonymous memory.
 static void report_mmap(struct program *program) {
-    add(program, BPF_JMP | BPF_JEQ | BPF_K, CLISTENER_MMAP, 0, 5);
+    add(program, BPF_JMP | BPF_JEQ | BPF_K, CLISTENER_MMAP, 0, 4);
     load(program, offsetof(struct seccomp_data, args) + 8 * 3);
-    add(program, BPF_JMP | BPF_JSET | BPF_K, MAP_ANONYMOUS, 0, 2);
-    add(program, BPF_JMP | BPF_JSET | BPF_K, MAP_HUGETLB, 1, 0);
+    add(program, BPF_JMP | BPF_JSET | BPF_K, MAP_ANONYMOUS, 0, 1);
     leave(program, SECCOMP_RET_USER_NOTIF);
     leave(program, SECCOMP_RET_ALLOW);
 }

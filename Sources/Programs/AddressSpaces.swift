@@ -257,7 +257,10 @@ final class AddressSpaces: Sendable {
     private func discard(_ range: Range<UInt64>, of space: AddressSpace) {
         var gone = RangeSet(range)
         if let failing = space.state.withLock({ $0.failing }) { gone.remove(contentsOf: failing) }
-        for range in gone.ranges { world.machine.discard(space.memory, bytes: range) }
+        for range in gone.ranges {
+            world.machine.discard(space.memory, bytes: range)
+            space.discardHuge(range)
+        }
     }
 
     private func unmap(_ range: Range<UInt64>, of space: AddressSpace) {
@@ -283,11 +286,12 @@ final class AddressSpaces: Sendable {
         // Locks are not inherited.
         (inherited.locksFuture, inherited.guess, inherited.pageMap) = (false, nil, nil)
         inherited.replaced = RangeSet()
-        inherited.shared = inherited.shared.inherited
+        inherited.shared = inherited.shared.inherited(in: directory)
         let child = AddressSpace(
             memory: memory, faults: faults, state: inherited, use: PageUse(hasBegun: space.use.hasBegun),
             family: space.family)
         guard enter(child) != nil else {
+            child.detach(0..<UInt64.max)
             world.machine.remove(memory)
             return
         }

@@ -106,27 +106,35 @@ final class CallingTask: CallContext {
         let space = spaces?.space(of: process ?? task)
         // The kernel lets a program go on from munmap(2) and madvise(2) when it has told, not when that is dealt with.
         space?.settle()
-        if let space { ForkedPages.separate(space, in: addresses, of: machine) }
-        return try MapsReader.mappings(of: process ?? task, at: addresses).map { mapping in
-            if let space, mapping.isOwnMemory {
-                // Its offsets are addresses.
-                return MemoryArea(
-                    addresses: mapping.addresses, content: .buffer(space.memory, offset: mapping.addresses.lowerBound))
-            }
-            if let shared = space?.shared(at: mapping.addresses.lowerBound), mapping.isShared {
-                let object = shared.attachment.object
-                return MemoryArea(
-                    addresses: mapping.addresses,
-                    content: .buffer(
-                        object.memory,
-                        offset: mapping.addresses.lowerBound - shared.addresses.lowerBound + shared.offset),
-                    isMappedTwice: object.isMappedTwice)
-            }
-            guard let device, mapping.device == device, let buffer = world.buffer(ofInode: mapping.inode) else {
-                return MemoryArea(addresses: mapping.addresses, content: .other)
-            }
-            return MemoryArea(addresses: mapping.addresses, content: .buffer(buffer, offset: mapping.offset))
+        if let space, let spaces {
+            ForkedPages.separate(space, in: addresses, of: machine)
+            space.separateHugePages(in: spaces.directory)
         }
+        let mappings = try MapsReader.mappings(of: process ?? task, at: addresses)
+        return mappings.flatMap { space?.parts(of: $0) ?? [($0, nil)] }.flatMap { mapping, huge -> [MemoryArea] in
+            huge?.pieces ?? [self.area(of: mapping, in: space, device)]
+        }
+    }
+
+    private func area(of mapping: ProcMapping, in space: AddressSpace?, _ device: DeviceNumber?) -> MemoryArea {
+        if let space, mapping.isOwnMemory {
+            // Its offsets are addresses.
+            return MemoryArea(
+                addresses: mapping.addresses, content: .buffer(space.memory, offset: mapping.addresses.lowerBound))
+        }
+        if let shared = space?.shared(at: mapping.addresses.lowerBound), mapping.isShared {
+            let object = shared.attachment.object
+            return MemoryArea(
+                addresses: mapping.addresses,
+                content: .buffer(
+                    object.memory,
+                    offset: mapping.addresses.lowerBound - shared.addresses.lowerBound + shared.offset),
+                isMappedTwice: object.isMappedTwice)
+        }
+        guard let device, mapping.device == device, let buffer = world.buffer(ofInode: mapping.inode) else {
+            return MemoryArea(addresses: mapping.addresses, content: .other)
+        }
+        return MemoryArea(addresses: mapping.addresses, content: .buffer(buffer, offset: mapping.offset))
     }
 
     func process(named number: Int32) throws(Errno) -> Int32? {

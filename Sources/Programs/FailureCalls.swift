@@ -20,7 +20,8 @@ extension CallContext {
             guard let area = try areas(of: nil, at: page..<page + 1).area(at: page) else { throw .badAddress }
             let addresses = page..<min(end, area.addresses.upperBound)
             guard let part = area.part(at: addresses) else { throw .invalidArgument }
-            for offset in stride(from: 0, to: UInt64(part.bytes.count), by: Int(Page.size)) {
+            // A huge page of a pool fails as a whole.
+            for offset in stride(from: 0, to: UInt64(part.bytes.count), by: 1 << part.buffer.failureShift) {
                 try fail(part.buffer, at: part.bytes.lowerBound + offset, address: page + offset, isPoison: isPoison)
             }
             page = addresses.upperBound

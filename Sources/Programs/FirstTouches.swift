@@ -18,6 +18,9 @@ extension AddressSpaces {
         if let part = space.watchedFailure(at: page) { return touch(page, part, of: space, by: thread) }
         do throws(Errno) {
             try follow(page, of: space, by: origin(of: thread, in: space))
+        } catch .noMemory where space.hugeUnit(around: page) != nil {
+            // The pools have none: SIGBUS (hugetlb_no_page()).
+            space.refuse(page)
         } catch .noMemory where mayWait(page, of: space) {
             // Woken in a moment.
         } catch .noMemory {
@@ -28,7 +31,8 @@ extension AddressSpaces {
             world.note("no memory for a page of process \(process), by its policy or its nodes: killed")
             kill(process, SIGKILL)
         } catch .ioError {
-            fail(space.failedTouch(of: page, by: number(of: thread, in: space)), page, of: space)
+            let shift = Place(of: page, in: space).memory.failureShift
+            fail(space.failedTouch(of: page, by: number(of: thread, in: space), shift: shift), page, of: space)
         } catch {
             space.refuse(page)
         }
@@ -137,6 +141,7 @@ extension AddressSpaces {
     private func window(
         around page: UInt64, length: UInt64, of space: AddressSpace, _ place: Place
     ) -> Range<UInt64> {
+        if place.object?.isHuge == true, let unit = space.hugeUnit(around: page) { return unit }
         let size = world.faultAround
         let start = page & ~(size - 1)
         let whole = length > size ? page..<(page + length) & ~(size - 1) : start..<start + size

@@ -73,6 +73,7 @@ extension CallingTask {
 
     private func map(_ space: AddressSpace, _ spaces: AddressSpaces, _ arguments: [UInt64]) throws(Errno) -> CallOutcome
     {
+        if arguments[3] & UInt64(MAP_HUGETLB) != 0 { return try mapHuge(space, spaces, arguments) }
         var arguments = arguments
         // Once it is registered, it is filled from here.
         let populates = arguments[3] & UInt64(MAP_POPULATE) != 0
@@ -107,6 +108,9 @@ extension CallingTask {
     private func move(
         _ space: AddressSpace, _ start: UInt64, oldLength: UInt64, length: UInt64, flags: UInt64, to target: UInt64
     ) throws(Errno) -> CallOutcome {
+        if let area = space.shared(at: start), area.attachment.object.isHuge {
+            return try moveHuge(space, area, start, oldLength: oldLength, length: length, flags: flags, to: target)
+        }
         let isPlain = length <= oldLength && flags & (Self.isFixed | Self.keepsOld) == 0
         guard !isPlain, let old = pages(from: start, length: min(oldLength, length)), start & (Page.size - 1) == 0,
             !space.areas(in: start..<max(start &+ 1, old.upperBound)).isEmpty
@@ -186,7 +190,7 @@ extension CallingTask {
     }
 
     /// Registers once more what lies beside the addresses that an mremap(2) has moved from and to; see ``grow(_:_:_:_:)``.
-    private func takeNeighbours(of moved: [Range<UInt64>], in space: AddressSpace) {
+    func takeNeighbours(of moved: [Range<UInt64>], in space: AddressSpace) {
         for range in moved {
             let wider = max(range.lowerBound, Page.size) - Page.size..<range.upperBound + Page.size
             for mapping in (try? MapsReader.mappings(of: task, at: wider)) ?? [] where mapping.isOwnMemory {
@@ -195,7 +199,7 @@ extension CallingTask {
         }
     }
 
-    private func remap(_ space: AddressSpace, _ arguments: [UInt64]) throws(Errno) -> UInt64 {
+    func remap(_ space: AddressSpace, _ arguments: [UInt64]) throws(Errno) -> UInt64 {
         do throws(Errno) {
             return try space.execute(Int(CLISTENER_MREMAP), arguments)
         } catch .badAddress where space.use.hasBegun {

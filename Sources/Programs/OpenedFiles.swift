@@ -90,9 +90,14 @@ extension CallingTask {
         guard let lines = try? MapsReader.mappings(of: process, at: 0..<UInt64.max),
             let areas = try? areas(of: process, at: 0..<UInt64.max), let own = try? machine.policy(ofTask: process)
         else { return nil }
-        return lines.filter { !$0.addresses.isAgents }.map { line in
-            let part = areas.area(at: line.addresses.lowerBound)?.part(at: line.addresses)
-            return machine.numaMapsLine(of: line, part: part.map { ($0.buffer, $0.bytes) }, taskPolicy: own) + "\n"
+        let space = spaces?.space(of: process)
+        return lines.filter { !$0.addresses.isAgents }.flatMap { space?.parts(of: $0) ?? [($0, nil)] }.map {
+            line, huge in
+            let parts = areas.parts(at: line.addresses).map { ($0.buffer, $0.bytes) }
+            // What a child has of its parent's huge pages has the policy of the child.
+            let place = huge.map { ($0.attachment.object.memory, $0.offset) } ?? parts.first.map { ($0, $1.lowerBound) }
+            let bound = place.map { machine.policy(of: $0, at: $1) } ?? .default
+            return machine.numaMapsLine(of: line, parts: parts, policy: bound == .default ? own : bound) + "\n"
         }.joined()
     }
 }

@@ -45,18 +45,23 @@ extension CallContext {
         return .value(failed)
     }
 
-    /// Whether any of some addresses is of a buffer. A call without one is the kernel's.
+    /// Whether any of some addresses is of a buffer, or none is of anything. A call about memory of the host alone is the kernel's.
     private func names(_ pages: UInt64, _ count: UInt64, in areas: [MemoryArea]) throws(Errno) -> Bool {
         guard areas.contains(where: \.isSimulated) else { return false }
         var position: UInt64 = 0
+        var namesHost = false
         while position < count {
             if isOver { throw .interrupted }
             let part = min(Self.chunk, count - position)
             let addresses = try read(pages &+ position &* 8, count: Int(part), as: UInt64.self)
-            if addresses.contains(where: { areas.area(at: $0)?.isSimulated ?? false }) { return true }
+            for address in addresses {
+                guard let area = areas.area(at: address) else { continue }
+                if area.isSimulated { return true }
+                namesHost = true
+            }
             position += part
         }
-        return false
+        return !namesHost
     }
 
     /// Why a page may not go to a node; nil where it may.

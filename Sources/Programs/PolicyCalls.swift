@@ -89,6 +89,12 @@ extension CallContext {
         let parts = areas.parts(at: range)
         guard areas.cover(range) else { throw .badAddress }
         guard !parts.isEmpty else { return .pass }
+        // hugetlb_vm_op_split()
+        for part in parts where part.buffer.isAnonymous && part.buffer.hugeMode == .pool {
+            guard part.bytes.lowerBound % HugePage.size == 0, part.bytes.upperBound % HugePage.size == 0 else {
+                throw .invalidArgument
+            }
+        }
         let moves = !flags.isDisjoint(with: [.move, .moveAll])
         if flags.contains(.strict), !moves {
             for part in parts {

@@ -129,7 +129,7 @@ public final class ProgramServer: Sendable {
     /// What a buffer is called that is memory of programs that run, as mappings are in /proc/PID/maps; nil for another one.
     public func name(of id: Buffer.ID) -> String? {
         if directory.contains(id) { return "[anon]" }
-        return directory.object(of: id) == nil ? nil : "[anon_shmem]"
+        return directory.object(of: id).map { $0.isHuge ? "[anon_hugepage]" : "[anon_shmem]" }
     }
 
     /// Whether there are programs.

@@ -5,10 +5,13 @@ import LinuxSupport
 import Synchronization
 import SystemPackage
 
-/// Memory without a name that forks share: what mmap(2) with MAP_SHARED and MAP_ANONYMOUS makes (a file of mm/shmem.c).
+/// Memory without a name that forks share: what mmap(2) with MAP_SHARED and MAP_ANONYMOUS makes (a file of mm/shmem.c). And memory in huge
+/// pages, which is a file in Linux even where it is private.
 final class SharedMemory: Sendable {
     let memory: Buffer
-    private let machine: Machine
+    /// What is so of memory that is one program's own; nil where forks share it.
+    let own: PrivatePages?
+    let machine: Machine
     private let directory: SpaceDirectory
     /// The address spaces that map it.
     private let users = Atomic(0)
@@ -17,10 +20,15 @@ final class SharedMemory: Sendable {
     /// Held while a page gets its frame and the program its memory, and while frames are freed whose memory has gone.
     let turn = Mutex<Void>(())
 
-    init(_ machine: Machine, share: FrameShare?, in directory: SpaceDirectory) {
+    convenience init(_ machine: Machine, share: FrameShare?, in directory: SpaceDirectory) {
+        self.init(machine, machine.makeAddressSpace(share: share, isShared: true), own: nil, in: directory)
+    }
+
+    init(_ machine: Machine, _ memory: Buffer, own: PrivatePages?, in directory: SpaceDirectory) {
         self.machine = machine
         self.directory = directory
-        memory = machine.makeAddressSpace(share: share, isShared: true)
+        self.memory = memory
+        self.own = own
         directory.add(self)
     }
 
@@ -147,7 +155,10 @@ struct SharedAreas: Sendable {
     mutating func setLocked(_ isLocked: Bool, _ range: Range<UInt64>) -> [SharedMemory.Attachment] {
         var changed: [SharedMemory.Attachment] = []
         for index in areas.indices {
-            guard let part = areas[index].mapping.clamped(to: range) else { continue }
+            // Huge pages are never locked.
+            guard !areas[index].attachment.object.isHuge, let part = areas[index].mapping.clamped(to: range) else {
+                continue
+            }
             if isLocked {
                 areas[index].locked.insert(contentsOf: part.bytes)
             } else {
@@ -159,15 +170,17 @@ struct SharedAreas: Sendable {
     }
 
     /// What a fork hands down.
-    var inherited: SharedAreas {
+    func inherited(in directory: SpaceDirectory) -> SharedAreas {
         var attachments: [ObjectIdentifier: SharedMemory.Attachment] = [:]
         var copy = self
         for index in copy.areas.indices {
             let object = copy.areas[index].attachment.object
-            let attachment = attachments[ObjectIdentifier(object)] ?? SharedMemory.Attachment(object)
+            let attachment =
+                attachments[ObjectIdentifier(object)] ?? SharedMemory.Attachment(object.forked(in: directory))
             attachments[ObjectIdentifier(object)] = attachment
             copy.areas[index].attachment = attachment
             copy.areas[index].locked = RangeSet()
+            attachment.object.own?.noteMapped(copy.areas[index].mapping.bytes)
         }
         return copy
     }

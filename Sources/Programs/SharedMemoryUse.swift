@@ -9,6 +9,7 @@ extension AddressSpace {
     /// Takes note of shared memory where there was none.
     func attach(_ area: SharedArea) {
         state.withLock { $0.shared.insert(area) }
+        area.attachment.object.own?.noteMapped(area.mapping.bytes)
         updateLocks(of: [area.attachment])
     }
 
@@ -16,6 +17,12 @@ extension AddressSpace {
     func detach(_ range: Range<UInt64>) {
         let gone = state.withLock { $0.shared.remove(range) }
         updateLocks(of: gone.map(\.attachment))
+        for attachment in gone.map(\.attachment) where attachment.object.own != nil {
+            let left = state.withLock { state in
+                state.shared.areas.filter { $0.attachment === attachment }.map(\.mapping.bytes)
+            }
+            attachment.object.keepMapped(RangeSet(left))
+        }
     }
 
     private func updateLocks(of attachments: [SharedMemory.Attachment]) {
@@ -40,8 +47,8 @@ extension AddressSpace {
             .union(state.withLock { $0.shared.locked(in: range) })
     }
 
-    /// What it maps of shared memory.
-    var sharedMappings: [MappedBuffer] { state.withLock { $0.shared.areas.map(\.mapping) } }
+    /// What it maps of shared memory, and in huge pages.
+    var sharedMappings: [MappedBuffer] { state.withLock { $0.shared.areas }.flatMap(\.parts) }
 
     /// Calls `body` with the memory of a shared area as a file, if a process is known that has it.
     ///
@@ -84,7 +91,11 @@ extension SpaceDirectory {
                 let part = failed.clamped(to: area.mapping.bytes)
                 guard !left.isDisjoint(RangeSet(part)) else { continue }
                 let isTaken = space.calls.withLock { _ in
-                    space.withFile(of: area) { file in
+                    if area.attachment.object.own != nil, let addresses = area.mapping.addresses(of: part) {
+                        space.empty(addresses)
+                        return true
+                    }
+                    return space.withFile(of: area) { file in
                         clistener_punch(file.rawValue, part.lowerBound, UInt64(part.count))
                     }
                 }
@@ -141,7 +152,9 @@ extension CallingTask {
     func remove(_ space: AddressSpace, _ start: UInt64, _ length: UInt64, _ advice: UInt64) throws(Errno) -> CallOutcome
     {
         guard let range = pages(from: start, length: length) else { return .pass }
-        let areas = space.state.withLock { $0.shared.areas.compactMap { $0.clamped(to: range) } }
+        let areas = space.state.withLock { state in
+            state.shared.areas.filter { $0.attachment.object.own == nil }.compactMap { $0.clamped(to: range) }
+        }
         guard !areas.isEmpty else { return .pass }
         defer {
             for area in areas {

@@ -59,6 +59,7 @@ extension Replay {
                     bytes, of: buffer(event.buffer), to: event.other << Page.shift, keepsPolicy: event.value != 0)
             case .makeContiguous:
                 try machine.makeContiguous(buffer(event.buffer), on: Int(event.to))
+            case .reserve: try machine.reserve(pages, of: buffer(event.buffer))
             case .releaseContiguous: try machine.releaseContiguous(buffer(event.buffer))
             }
         } catch {

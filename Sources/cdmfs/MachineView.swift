@@ -22,6 +22,9 @@ struct MachineView {
         + ["meminfo", "vmstat", "zoneinfo", "buddyinfo"].map {
             (simulated: "sys/kernel/cdm/proc/\($0)", host: "/proc/\($0)")
         }
+        + ["nr_hugepages", "nr_hugepages_mempolicy"].map {
+            (simulated: "sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages", host: "/proc/sys/vm/\($0)")
+        }
 
     /// The view of a machine that is mounted on a path.
     init(of path: String) throws(Failure) {

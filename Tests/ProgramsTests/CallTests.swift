@@ -300,6 +300,10 @@ struct CallTests {
         let host = try program.put([Self.start + 1 << 32, Self.start - 1], at: 1024)
         let passed = try program.movePages(process: 0, count: 2, pages: host, nodes: 0, status: status, flags: 0)
         #expect(passed == .pass)
+        // What is nothing's is of no node of the machine, and the machine's nodes are right.
+        let nothing = try program.put([Self.start - 1], at: 1024)
+        let told = try program.movePages(process: 0, count: 1, pages: nothing, nodes: 0, status: status, flags: 0)
+        #expect(try told == .value(0) && program.read(status, count: 1, as: Int32.self) == [fault])
         #expect(try move(nil, count: 1 << 60) == .badAddress)
         #expect(try move(nil, count: -1) == .badAddress)
         program.allowed = IDSet(0..<1)

@@ -228,6 +228,42 @@ import TraceFormat
         try expectSame(recording, recording.replay(), "programs")
     }
 
+    @Test("Memory of programs in huge pages: promises, first touches, moves and munmap")
+    func hugePages() throws {
+        let recording = try Recording(Self.machine)
+        var random = SplitMix64(seed: 7)
+        var mappings: [Buffer] = []
+        recording.step { machine in for node in machine.nodes { machine.setHugePages(2, of: node) } }
+        for _ in 0..<200 {
+            let unit = UInt64.random(in: 0..<4, using: &random)
+            let bytes = unit * HugePage.size..<(unit + 1) * HugePage.size
+            let (choice, number) = (Int.random(in: 0..<10, using: &random), Int.random(in: 0..<4, using: &random))
+            let mapping = mappings.randomElement(using: &random)
+            recording.step { machine in
+                let origin = Origin(pid: 9, node: choice % 2)
+                guard let mapping, choice < 9 else {
+                    if mappings.count < 4 {
+                        mappings.append(try machine.makeHugeMapping(reserving: number, origin: origin))
+                    }
+                    return
+                }
+                switch choice {
+                case 0..<4: _ = try machine.touch(mapping, at: bytes.lowerBound, around: bytes, origin: origin)
+                case 4: machine.discard(mapping, bytes: bytes)
+                case 5: machine.unmap(mapping, bytes: bytes)
+                case 6: try machine.migrate(mapping, ranges: [bytes], to: [0, 1, 2, 5][number])
+                case 7: machine.setHugePages(number, of: machine.nodes[number])
+                default:
+                    machine.remove(mapping)
+                    mappings.removeAll { $0 === mapping }
+                }
+            }
+        }
+        let replay = try recording.replay()
+        try expectSame(recording, replay, "huge pages")
+        #expect(replay.machine.reservedHugePages == recording.machine.reservedHugePages)
+    }
+
     @Test("Commands of devices, and moves that follow their accesses")
     func devices() throws {
         let recording = try Recording(Self.machine)

@@ -49,6 +49,10 @@ public final class Buffer: Sendable, Identifiable {
         var isPinned = false
         /// Pages of a program's own memory that it has locked.
         var locked = RangeSet<UInt64>()
+        /// Huge pages of the pools that are promised to it, by their numbers.
+        var reserved = RangeSet<UInt64>()
+        /// Whether pages that it frees are promised to it again (HPAGE_RESV_OWNER).
+        var reservesAgain = false
         /// Touches of pages that may move to who touches them, while any device wants that.
         var touches: [UInt64: PageTouches] = [:]
         /// Pages that are on their way over a link that takes its time, if any are.
@@ -105,7 +109,7 @@ public final class Buffer: Sendable, Identifiable {
         isAnonymous = true
         var initial = State(
             size: size, pages: PageSet(tables, owner: id), policy: .default, effective: .default, isDevice: false)
-        initial.storage = .anonymous
+        initial.storage = .anonymous(isPooled: false)
         initial.pages.isAnonymous = !isShared
         state = Mutex(initial)
     }

@@ -10,8 +10,9 @@ enum BufferStorage {
     /// Frames as if it were paged; each page within the size has a frame or is withheld. The bytes are in a file of the
     /// buffer's own.
     case file(BackingFile, HugeMode)
-    /// Frames of any node. The bytes are in the memory of the program whose address space it is, which the host's kernel has.
-    case anonymous
+    /// Frames of any node, or reserved huge pages only. The bytes are in the memory of the program whose address space it is, which the host's
+    /// kernel has.
+    case anonymous(isPooled: Bool)
 }
 
 extension Buffer.State {
@@ -21,7 +22,7 @@ extension Buffer.State {
             switch storage {
             case .paged(let mode), .contiguous(_, let mode), .file(_, let mode): mode
             case .pooled: .pool
-            case .anonymous: .never
+            case .anonymous(let isPooled): isPooled ? .pool : .never
             }
         }
         set {
@@ -29,8 +30,7 @@ extension Buffer.State {
             case .contiguous(let run, _): storage = .contiguous(run, newValue)
             case .file(let file, _): storage = .file(file, newValue)
             case .paged, .pooled: storage = newValue == .pool ? .pooled : .paged(newValue)
-            // Its user's pages are of the size that the host's kernel gives them.
-            case .anonymous: break
+            case .anonymous: storage = .anonymous(isPooled: newValue == .pool)
             }
         }
     }

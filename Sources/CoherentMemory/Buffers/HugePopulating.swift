@@ -44,16 +44,23 @@ extension Buffer.State {
         let shortage = request.shortage
         let owner = self.pages.table.owner
         var taken: [(run: FrameRun, unit: Range<UInt64>)] = []
+        var promised = RangeSet<UInt64>()
         var refused = NodeMask()
         var isOverShare = false
         var end = pages.upperBound
         for first in stride(from: units.lowerBound, to: units.upperBound, by: HugePage.frames) {
             let unit = HugePage.pages(around: first)
             guard self.pages.isEmpty(unit) else { continue }
-            guard let run = memory.placer.takePooled(for: unit, context, refused: &refused, &isOverShare) else {
+            let number = first >> UInt64(HugePage.order)
+            let isPromised = reserved.contains(number)
+            guard
+                let run = memory.placer.takePooled(
+                    for: unit, context, isPromised: isPromised, refused: &refused, &isOverShare)
+            else {
                 end = max(pages.lowerBound, first)
                 break
             }
+            if isPromised { promised.insert(contentsOf: number..<number + 1) }
             taken.append((run, unit))
         }
         let isComplete = end == pages.upperBound
@@ -72,8 +79,13 @@ extension Buffer.State {
         }
         guard isComplete || shortage == .prefix && end > pages.lowerBound else {
             for (run, _) in taken { memory.release(run) }
+            // Those that nobody has taken meanwhile are promised as before.
+            for number in promised.ranges.joined() where !memory.nodes.hugeReserve.reserve(1) {
+                reserved.remove(contentsOf: number..<number + 1)
+            }
             throw isOverShare ? .diskQuotaExceeded : .noMemory
         }
+        reserved.subtract(promised)
         for index in taken.indices {
             do throws(Errno) {
                 try insert(taken[index].run, at: taken[index].unit)

@@ -169,7 +169,7 @@ extension Zone {
     /// Takes all blocks away at once, in whatever state they are. No frame has an owner any more.
     mutating func vanish(table: FrameTable) {
         assert(allocated == 0 && pool.usage.used == 0)
-        while let unit = pool.dissolve() { freeHugePage(unit, table: table) }
+        while let unit = pool.dissolve(isLost: true) { freeHugePage(unit, table: table) }
         pool.usage.surplus = 0
         for block in presentBlocks { vanish(block, table: table) }
         failed.retired = 0

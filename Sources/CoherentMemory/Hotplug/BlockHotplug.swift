@@ -74,7 +74,7 @@ extension Hotplug {
             let isDrained = try node.zone.withLock { zone throws(Errno) in
                 // Its link may be cut.
                 guard block.state(in: zone) == .goingOffline else { throw .operationNotSupportedByDevice }
-                zone.dissolvePool(in: block.index, table: node.frames)
+                guard zone.dissolvePool(in: block.index, table: node.frames) else { throw .resourceBusy }
                 guard zone.isDrained(block.index) else {
                     guard node.allows(.hotunplug) else { throw .resourceBusy }
                     return false

@@ -101,6 +101,12 @@ extension Machine {
                 try require(share.used(on: node) == frames[node.index], "node \(node.id): frames of a user's share")
             }
         }
+        let promises = memory.buffers.map { $0.state.withLock { $0.reserved.ranges.reduce(0) { $0 + $1.count } } }
+        let pooled = nodes.reduce(0) { $0 + $1.zone.withLock { $0.pool.usage.free } }
+        let figures = nodeMap.hugeReserve.figures
+        try require(
+            figures.free == pooled && figures.reserved == promises.reduce(0, +),
+            "\(figures) huge pages noted, \(pooled) free, \(promises) promised")
         let strays = memory.tables.storage.strayPages { place in
             !places.contains(place) && !memory.tables.hasZeros(UInt32(place >> PageStorage.tableShift))
         }

@@ -57,8 +57,10 @@ extension Machine {
             guard page < Page.count(of: state.size) else { throw .noSuchAddressOrDevice }
             let entry = state.pages.table[page]
             guard entry.marker == nil else { throw .ioError }
-            guard entry.isNone else { return TouchedPages(page..<page + 1, isFresh: false) }
             let around = window.lowerBound >> Page.shift..<Page.count(of: window.upperBound)
+            // A huge page of a pool is there as a whole.
+            let own = state.huge == .pool ? HugePage.pages(around: page).clamped(to: around) : page..<page + 1
+            guard entry.isNone else { return TouchedPages(own, isFresh: false) }
             let missing = state.missing(around: page, within: around.clamped(to: 0..<Page.count(of: state.size)))
             if missing.count > 1 {
                 do throws(Errno) {
@@ -69,7 +71,7 @@ extension Machine {
                 }
             }
             try state.populate(page..<page + 1, in: memory, origin: origin, policy: .all)
-            return TouchedPages(page..<page + 1, isFresh: true)
+            return TouchedPages(own, isFresh: true)
         }
     }
 
@@ -80,6 +82,7 @@ extension Machine {
         let pages = bytes.lowerBound >> Page.shift..<bytes.upperBound >> Page.shift
         memory.discard(space, pages: pages)
         trace.noteFreed(pages, of: space.id)
+        if isHugeMapping(space) { restoreReservation(of: space, pages: pages) }
     }
 
     /// Forgets what addresses had, their policy too (munmap(2)).
@@ -93,6 +96,7 @@ extension Machine {
         }
         memory.discard(space, pages: pages)
         trace.noteFreed(pages, of: space.id, flags: .policies)
+        if isHugeMapping(space) { cancelReservation(of: space, pages: pages) }
     }
 
     /// Locks addresses, including pages that get frames later, or unlocks them (mlock(2)). Reclaim skips locked pages, and they count

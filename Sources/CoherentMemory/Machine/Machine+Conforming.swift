@@ -81,9 +81,10 @@ extension Machine {
         of buffer: Buffer, in pages: Range<UInt64>, except named: NodeMask, for context: AllocationContext
     ) -> [(pages: Range<UInt64>, target: Node)] {
         var runs: [(pages: Range<UInt64>, target: Node)] = []
+        let shift = buffer.hugeMode == .pool ? UInt64(HugePage.order) : 0
         buffer.forEachPage(in: pages) { page, entry in
             guard !named.contains(nodeMap.index(of: entry.pfn)) else { return }
-            let target = nodes[memory.placer.turn(at: page, for: context).node]
+            let target = nodes[memory.placer.turn(at: page >> shift, for: context).node]
             if let last = runs.last, last.pages.upperBound == page, last.target === target {
                 runs[runs.count - 1].pages = last.pages.lowerBound..<page + 1
             } else {

@@ -11,22 +11,40 @@ extension Machine {
     ///
     /// - Parameter count: the number of huge pages, 0 or more.
     public func setHugePages(_ count: Int) {
-        var able = nodes
-        while true {
-            let total = nodes.reduce(0) { $0 + $1.usage.hugePool.total }
-            able = able.filter { total < count ? $0.allows(.kernel) && $0.hasMemory : $0.usage.hugePool.total > 0 }
-            guard total != count, !able.isEmpty else { return }
-            let share = max(1, (count - total).magnitude / UInt(able.count))
-            var missing = (count - total).magnitude
+        func persistent() -> Int { nodes.reduce(0) { $0 + $1.usage.hugePool.persistent } }
+        func change(_ missing: @autoclosure () -> Int, _ body: (inout Zone, FrameTable, Int) -> Int) {
+            distribute(missing(), over: nodes) { node, step in
+                node.poolTurn.withLock { _ in node.zone.withLock { body(&$0, node.frames, step) } }
+            }
+        }
+        let before = nodes.map(\.usage.hugePool.persistent)
+        change(count - persistent()) { zone, _, step in zone.keepSurplus(step) }
+        distribute(count - persistent(), over: nodes.filter { $0.allows(.kernel) && $0.hasMemory }) { node, step in
+            let old = node.usage.hugePool.persistent
+            setHugePages(old.addingReportingOverflow(step).partialValue, of: node)
+            return node.usage.hugePool.persistent - old
+        }
+        change(persistent() - count) { zone, table, step in zone.dissolvePool(step, table: table) }
+        // What is in use, or promised, goes when it is given back.
+        change(persistent() - count) { zone, _, step in zone.addSurplus(step) }
+        for (node, old) in zip(nodes, before) where node.usage.hugePool.persistent < old {
+            trace.note(.hugePages, on: node, UInt64(node.usage.hugePool.persistent))
+        }
+    }
+
+    /// Changes the pools of nodes by a number of huge pages in equal parts, as far as each of them can.
+    ///
+    /// - Parameter change: changes a pool by at most so many, and tells by how many.
+    private func distribute(_ count: Int, over nodes: [Node], _ change: (Node, Int) -> Int) {
+        var (able, missing) = (nodes, count)
+        while missing > 0, !able.isEmpty {
+            let share = max(1, missing / able.count)
             able = able.filter { node in
                 guard missing > 0 else { return true }
-                let before = node.usage.hugePool.total
-                let step = Int(min(share, missing))
-                setHugePages(
-                    total < count ? before.addingReportingOverflow(step).partialValue : max(0, before - step), of: node)
-                let changed = (node.usage.hugePool.total - before).magnitude
-                missing -= min(missing, changed)
-                return changed == UInt(step)
+                let step = min(share, missing)
+                let changed = change(node, step)
+                missing -= changed
+                return changed == step
             }
         }
     }

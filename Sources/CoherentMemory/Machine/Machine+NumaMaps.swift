@@ -2,38 +2,46 @@ import LinuxSupport
 import MachineTopology
 
 extension Machine {
-    /// The line of a mapping in /proc/PID/numa_maps, without the newline (show_numa_map() of fs/proc/task_mmu.c).
+    /// The line of a mapping in /proc/PID/numa_maps, without the newline (show_numa_map() of fs/proc/task_mmu.c). Pages of the pools of huge
+    /// pages are counted as such (gather_hugetlb_stats()).
     ///
     /// - Parameters:
     ///   - mapping: the mapping, as /proc/PID/maps has it.
-    ///   - part: what is mapped; nil for memory of the host, of which no pages are told.
-    ///   - taskPolicy: the policy of the task, which memory without one of its own has.
+    ///   - parts: what is mapped, all of it in huge pages or none; empty for memory of the host, of which no pages are told.
+    ///   - policy: the policy that its pages are placed by.
     public func numaMapsLine(
-        of mapping: ProcMapping, part: (buffer: Buffer, bytes: Range<UInt64>)?, taskPolicy: MemoryPolicy
+        of mapping: ProcMapping, parts: [(buffer: Buffer, bytes: Range<UInt64>)], policy: MemoryPolicy
     ) -> String {
-        var policy = taskPolicy
-        if let part {
-            let own = self.policy(of: part.buffer, at: part.bytes.lowerBound)
-            if own != .default { policy = own }
-        }
+        let isAnonymous = parts.first?.buffer.isAnonymous == true
+        let isHuge = isAnonymous && parts.first?.buffer.hugeMode == .pool
         let address = String(mapping.addresses.lowerBound, radix: 16)
         var fields = [String(repeating: "0", count: max(0, 8 - address.utf8.count)) + address, "\(policy)"]
         switch mapping.path {
+        case _ where isHuge: fields += ["file=\(Self.escaped("/anon_hugepage (deleted)"))", "huge"]
         case "[heap]": fields.append("heap")
         case "[stack]": fields.append("stack")
         case let path where mapping.inode != 0: fields.append("file=\(Self.escaped(path))")
         default: break
         }
-        guard let part else { return fields.joined(separator: " ") }
-        let pages = residentPages(of: part.buffer, bytes: part.bytes)
-        if pages.total > 0 {
-            let isAnonymous = part.buffer.isAnonymous && !mapping.isShared
-            if isAnonymous { fields += ["anon=\(pages.total)", "dirty=\(pages.total)", "active=0"] }
-            if pages.written > 0 { fields.append("dirty=\(pages.written)") }
-            if pages.written != pages.total, !isAnonymous { fields.append("mapped=\(pages.total)") }
-            fields += pages.nodes.map { "N\($0.node)=\($0.pages)" } + ["kernelpagesize_kB=\(Page.size >> 10)"]
+        var (total, written) = (0, 0)
+        var counts: [Int: Int] = [:]
+        for part in parts {
+            let pages = residentPages(of: part.buffer, bytes: part.bytes)
+            (total, written) = (total + pages.total, written + pages.written)
+            for (node, pages) in pages.nodes { counts[node, default: 0] += pages }
         }
-        return fields.joined(separator: " ")
+        let frames = isHuge ? HugePage.frames : 1
+        total /= frames
+        guard total > 0 else { return fields.joined(separator: " ") }
+        if isAnonymous, !mapping.isShared {
+            fields += ["anon=\(total)", "dirty=\(total)"] + (isHuge ? [] : ["active=0"])
+        } else {
+            if isHuge { written = total }
+            if written > 0 { fields.append("dirty=\(written)") }
+            if written != total { fields.append("mapped=\(total)") }
+        }
+        fields += counts.sorted { $0.key < $1.key }.map { "N\($0.key)=\($0.value / frames)" }
+        return (fields + ["kernelpagesize_kB=\(UInt64(frames) * Page.size >> 10)"]).joined(separator: " ")
     }
 
     /// What would end a field, in octal; a newline is in octal already.

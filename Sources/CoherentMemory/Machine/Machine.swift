@@ -163,6 +163,7 @@ public final class Machine: Sendable {
             }
         }
         memory.discard(buffer, pages: 0..<UInt64.max >> Page.shift)
+        if isHugeMapping(buffer) { cancelReservation(of: buffer, pages: 0..<Self.addressLimit >> Page.shift) }
         memory.forget(buffer)
         trace.noteRemoved(buffer)
     }

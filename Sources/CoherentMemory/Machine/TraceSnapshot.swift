@@ -122,6 +122,14 @@ package struct TraceSnapshot {
         guard buffer.fixedSize == nil else { return events }
         if !buffer.isAnonymous { events.append(setting(.size, of: buffer.id, buffer.size)) }
         if buffer.hugeMode != .never { events.append(setting(.hugeMode, of: buffer.id, buffer.hugeMode.place)) }
+        for units in buffer.state.withLock({ $0.reserved }).ranges {
+            let pages =
+                HugePage.pages(of: units.lowerBound).lowerBound..<HugePage.pages(of: units.upperBound).lowerBound
+            events.append(
+                TraceEvent(
+                    .requestMade, detail: TraceEvent.Request.reserve.rawValue, buffer: buffer.id,
+                    start: pages.lowerBound, count: UInt64(pages.count)))
+        }
         if buffer.isDirect { events.append(setting(.direct, of: buffer.id, 1)) }
         let policy = buffer.policy
         if policy != .default { events.append(Tracer.event(of: policy, of: buffer.id, pages: nil, by: 0)) }

@@ -60,8 +60,11 @@ extension Mover {
     }
 
     private func pooledDestination(_ targets: [Node]) -> Destination? {
-        for node in targets {
-            if let run = node.takePooled() { return Destination(run: run, node: node, growsPool: false) }
+        if nodes.hugeReserve.take() {
+            for node in targets {
+                if let run = node.takePooled() { return Destination(run: run, node: node, growsPool: false) }
+            }
+            nodes.hugeReserve.giveBack()
         }
         for node in targets {
             if let run = node.growPool() { return Destination(run: run, node: node, growsPool: true) }

@@ -57,9 +57,13 @@ final class Mover: Sendable {
         isCancelled: () -> Bool
     ) throws(Errno) {
         let end = Page.count(of: buffer.size)
+        // A reserved huge page moves as a whole, whichever part of it was named.
+        let isPooled = buffer.hugeMode == .pool
         let ranges = ranges.map { range in
             let first = range.lowerBound >> Page.shift
-            return first..<max(first, min(end, Page.count(of: range.upperBound)))
+            let pages = first..<max(first, min(end, Page.count(of: range.upperBound)))
+            guard isPooled, !pages.isEmpty else { return pages }
+            return HugePage.pages(around: first).lowerBound..<HugePage.pages(around: pages.upperBound - 1).upperBound
         }
         try track(buffer, account) { account throws(Errno) in
             var refused = 0

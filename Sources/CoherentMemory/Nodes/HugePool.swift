@@ -13,6 +13,8 @@ struct HugePool: ~Copyable {
     }
 
     var usage = HugePoolUsage()
+    /// What the pools of all nodes have promised.
+    var reserve = HugeReserve()
     private var free: IndexSet64
     private let states: FlatMemory<UInt8>
     private let returned: FlatMemory<UInt16>
@@ -43,9 +45,10 @@ struct HugePool: ~Copyable {
     private mutating func putBack(_ unit: Int) {
         free.insert(unit)
         usage.free += 1
+        reserve.add()
     }
 
-    /// Hands out a free unit, the lowest or the one named; nil where there is none.
+    /// Hands out a free unit, the lowest or the one named; nil where there is none. The caller has asked the reserve for it.
     mutating func take(_ unit: Int? = nil) -> Int? {
         guard let unit = unit ?? free.first() else { return nil }
         free.remove(unit)
@@ -53,8 +56,16 @@ struct HugePool: ~Copyable {
         return unit
     }
 
-    /// Gives up a free unit, the lowest or the one named; nil where there is none.
-    mutating func dissolve(_ unit: Int? = nil) -> Int? {
+    /// Gives up a free unit, the lowest or the one named; nil where there is none, or all are promised.
+    ///
+    /// - Parameter isLost: whether it goes even if it is promised.
+    mutating func dissolve(_ unit: Int? = nil, isLost: Bool = false) -> Int? {
+        guard usage.free > 0 else { return nil }
+        if isLost {
+            reserve.lose()
+        } else if !reserve.take() {
+            return nil
+        }
         guard let unit = take(unit) else { return nil }
         forget(unit)
         return unit

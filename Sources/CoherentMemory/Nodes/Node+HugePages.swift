@@ -16,7 +16,7 @@ extension Node {
         }
     }
 
-    /// Takes a reserved huge page; nil when the pool has none free.
+    /// Takes a reserved huge page; nil when the pool has none free. The caller has asked the reserve for it.
     func takePooled() -> FrameRun? {
         zone.withLock { zone -> FrameRun? in
             guard isPresent, let frames = zone.takePooled() else { return nil }
@@ -39,7 +39,8 @@ extension Node {
         zone.withLock { zone in zone.pool.leave(index(of: run.start) / HugePage.frames) }
     }
 
-    var hasPooled: Bool { zone.withLock { $0.pool.usage.free } > 0 }
+    /// Free huge pages of the pool.
+    var pooledPages: Int { zone.withLock { $0.pool.usage.free } }
 
     /// Takes up to `limit` free frames of a unit of 512, for a compaction.
     func take(in unit: Int, limit: Int) -> [FrameRun] {

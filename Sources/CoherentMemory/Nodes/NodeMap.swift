@@ -15,6 +15,8 @@ final class NodeMap: Sendable {
     let kswapd = WakeUp()
     /// Whether kswapd works and reclaim moves pages to slower tiers; see ``Machine/isDemotionEnabled``.
     let isDemotionEnabled = Atomic(false)
+    /// What the pools of huge pages have promised.
+    let hugeReserve = HugeReserve()
     /// Held while the watermarks are computed.
     let watermarkTurn = Mutex<Void>(())
     /// Frames per memory block.
@@ -48,6 +50,7 @@ final class NodeMap: Sendable {
         }
         all = nodes
         indices = Dictionary(uniqueKeysWithValues: nodes.map { ($0.id, $0.index) })
+        for node in nodes { node.zone.withLock { $0.pool.reserve = hugeReserve } }
     }
 
     /// A node by its place.

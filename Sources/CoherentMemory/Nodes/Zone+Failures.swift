@@ -33,7 +33,7 @@ extension Zone {
         if owner == FrameTable.pooled {
             let unit = frame / HugePage.frames
             // A reserved page on its way back is pooled, too, until all of it has come.
-            guard pool.isFree(unit), pool.dissolve(unit) != nil else { return .inUse }
+            guard pool.isFree(unit), pool.dissolve(unit, isLost: true) != nil else { return .inUse }
             if pool.usage.surplus > 0 { pool.usage.surplus -= 1 }
             freeHugePage(unit, table: table)
             return .free

@@ -24,7 +24,7 @@ extension Zone {
     ///
     /// - Returns: how many were taken from the free lists, and whether nothing is left to do.
     mutating func resizePool(to count: Int, limit: Int, table: FrameTable) -> (taken: Int, isDone: Bool) {
-        while pool.usage.surplus > 0, count > pool.usage.persistent { pool.usage.surplus -= 1 }
+        if count > pool.usage.persistent { keepSurplus(count - pool.usage.persistent) }
         var taken = 0
         while count > pool.usage.persistent {
             guard taken < limit else { return (taken, false) }
@@ -33,23 +33,58 @@ extension Zone {
             pool.add(start / HugePage.frames, isFree: true)
             taken += 1
         }
-        var given = 0
-        while max(count, pool.usage.used) < pool.usage.persistent, let unit = pool.dissolve() {
-            freeHugePage(unit, table: table)
-            given += 1
-            guard given < limit else { return (taken, false) }
+        if count < pool.usage.persistent {
+            guard dissolvePool(min(limit, pool.usage.persistent - count), table: table) < limit else {
+                return (taken, false)
+            }
+            addSurplus(pool.usage.persistent - count)
         }
-        while count < pool.usage.persistent { pool.usage.surplus += 1 }
         return (taken, true)
     }
 
-    /// Gives up the free huge pages of a block that goes offline (dissolve_free_hugetlb_folios()).
-    mutating func dissolvePool(in block: Int, table: FrameTable) {
-        guard pool.usage.free > 0 else { return }
+    /// Has pages above the target stay, at most so many (adjust_pool_surplus()). How many.
+    @discardableResult
+    mutating func keepSurplus(_ count: Int) -> Int {
+        let count = min(count, pool.usage.surplus)
+        pool.usage.surplus -= count
+        return count
+    }
+
+    /// Has pages go when they are given back, at most so many. How many.
+    @discardableResult
+    mutating func addSurplus(_ count: Int) -> Int {
+        let count = min(count, pool.usage.persistent)
+        pool.usage.surplus += count
+        return count
+    }
+
+    /// Gives up free huge pages that are promised to nobody and not above the target already, at most so many. How many.
+    mutating func dissolvePool(_ count: Int, table: FrameTable) -> Int {
+        var given = 0
+        while given < count, pool.usage.persistent > 0, let unit = pool.dissolve() {
+            freeHugePage(unit, table: table)
+            given += 1
+        }
+        return given
+    }
+
+    /// Gives up the free huge pages of a block that goes offline (dissolve_free_hugetlb_folios()); false where a mapping has the promise of one.
+    mutating func dissolvePool(in block: Int, table: FrameTable) -> Bool {
+        guard pool.usage.free > 0 else { return true }
         let frames = frames(of: block)
         for unit in frames.lowerBound / HugePage.frames..<frames.upperBound / HugePage.frames where pool.isFree(unit) {
-            if pool.dissolve(unit) != nil { freeHugePage(unit, table: table) }
+            guard pool.dissolve(unit) != nil else { return false }
+            freeHugePage(unit, table: table)
         }
+        return true
+    }
+
+    /// Gives up a free huge page above the target (return_unused_surplus_pages()); false where there is none.
+    mutating func dissolveSurplus(table: FrameTable) -> Bool {
+        guard pool.usage.surplus > 0, let unit = pool.dissolve() else { return false }
+        pool.usage.surplus -= 1
+        freeHugePage(unit, table: table)
+        return true
     }
 
     mutating func freeHugePage(_ unit: Int, table: FrameTable) {

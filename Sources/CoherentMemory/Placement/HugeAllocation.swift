@@ -17,8 +17,33 @@ extension Placer {
         return nil
     }
 
-    /// A reserved huge page of the nearest node that a policy allows (dequeue_hugetlb_folio_nodemask()).
+    /// A huge page from the pool of the nearest node that a policy allows (dequeue_hugetlb_folio_vma()).
+    ///
+    /// - Parameter isPromised: whether it was promised to who asks; else there must be more of them than promises.
     func takePooled(
+        for unit: Range<UInt64>, _ context: borrowing AllocationContext, isPromised: Bool, refused: inout NodeMask,
+        _ isOverShare: inout Bool
+    ) -> FrameRun? {
+        let reserve = map.hugeReserve
+        guard isPromised || reserve.take() else { return nil }
+        let run = findPooled(for: unit, context, refused: &refused, &isOverShare)
+        if isPromised, run != nil { reserve.redeem() }
+        if !isPromised, run == nil { reserve.giveBack() }
+        return run
+    }
+
+    /// How many huge pages the pools have free of which a policy allows some (allowed_mems_nr()).
+    func pooledPages(for context: borrowing AllocationContext) -> Int {
+        nodes.reduce(0) { sum, node in
+            for pass in context.policy.mode.traits.passes
+            where admission(to: node, within: pass == PolicyTraits.listedPass, for: context) == .admitted {
+                return sum + node.pooledPages
+            }
+            return sum
+        }
+    }
+
+    private func findPooled(
         for unit: Range<UInt64>, _ context: borrowing AllocationContext, refused: inout NodeMask,
         _ isOverShare: inout Bool
     ) -> FrameRun? {
@@ -35,7 +60,7 @@ extension Placer {
                     }
                     if let run = node.takePooled() { return run }
                 case .passedOver, .notAllowed: break
-                case .isolated: if node.hasPooled { refused.insert(node.index) }
+                case .isolated: if node.pooledPages > 0 { refused.insert(node.index) }
                 }
             }
         }

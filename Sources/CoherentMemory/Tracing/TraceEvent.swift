@@ -186,12 +186,14 @@ public struct TraceEvent: Sendable, Hashable {
         case makeContiguous = 9
         /// An ordinary buffer again, without pages.
         case releaseContiguous = 10
+        /// Huge pages of the pools for pages of an address space that it may touch later.
+        case reserve = 11
 
         /// The word in the text of an event.
         public var word: String {
             [
                 "migrate", "move", "migrate_node", "conform", "allocate", "reclaim", "compact", "copy_space", "remap",
-                "make_contiguous", "release_contiguous",
+                "make_contiguous", "release_contiguous", "reserve",
             ][Int(rawValue)]
         }
     }

@@ -19,7 +19,9 @@ enum HugePageAttributes {
                 let count = Int(clamping: try text.unsigned(base: 10))
                 return Job("hugepages") { _ throws(Errno) in machine.setHugePages(count) }
             }),
-        .readOnly("resv_hugepages", summary: "Huge pages reserved for mappings and not yet allocated: none.") { _ in "0"
+        .readOnly("resv_hugepages", summary: "Huge pages that are promised to mappings of programs and not taken yet.")
+        {
+            "\($0.reservedHugePages)"
         },
         sum("surplus_hugepages", "Huge pages above the target, until their buffers free them.", \.surplus),
     ]
@@ -41,7 +43,7 @@ enum HugePageAttributes {
         .readWrite(
             "nr_hugepages",
             summary:
-                "Huge pages of 2 MiB reserved for buffers with huge=pool; a write sets the target, a read shows the count.",
+                "Huge pages of 2 MiB for buffers with huge=pool and for MAP_HUGETLB; a write sets the target, a read shows the count.",
             show: { "\($0.part.usage.hugePool.total)" },
             start: { subject, text throws(Errno) in
                 let count = Int(clamping: try text.unsigned(base: 10))

@@ -39,8 +39,10 @@ final class NumaMapsQuestion: Sendable {
         let machine = services.machine
         let taskPolicy = try machine.policy(ofTask: task.id)
         return mappings.lazy.filter { $0.mapping.addresses.lowerBound >= address }.prefix(1024).map {
-            mapping, buffer, bytes in
-            let line = machine.numaMapsLine(of: mapping, part: (buffer, bytes), taskPolicy: taskPolicy)
+            mapping, parts in
+            let bound = parts.first.map { machine.policy(of: $0.buffer, at: $0.offset) } ?? .default
+            let line = machine.numaMapsLine(
+                of: mapping, parts: parts.map { ($0.buffer, $0.bytes) }, policy: bound == .default ? taskPolicy : bound)
             return TextRecord(line + "\n", next: mapping.addresses.upperBound)
         }
     }

@@ -82,7 +82,8 @@ enum ProcTree {
             ("FileHugePages", 0), ("FilePmdMapped", 0),
         ]
         let pools: [(String, Int)] = [
-            ("HugePages_Total", huge), ("HugePages_Free", sum(\.hugePool.free)), ("HugePages_Rsvd", 0),
+            ("HugePages_Total", huge), ("HugePages_Free", sum(\.hugePool.free)),
+            ("HugePages_Rsvd", machine.reservedHugePages),
             ("HugePages_Surp", sum(\.hugePool.surplus)),
         ]
         let sizes = [("Hugepagesize", HugePage.frames), ("Hugetlb", huge * HugePage.frames)]

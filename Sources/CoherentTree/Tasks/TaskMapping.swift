@@ -34,18 +34,50 @@ extension TreeServices {
     /// - Throws: as ``memory(of:)``.
     func machineMappings(
         of process: TaskIdentity
-    ) throws(Errno) -> [(mapping: ProcMapping, buffer: Buffer, bytes: Range<UInt64>)] {
+    ) throws(Errno) -> [(mapping: ProcMapping, parts: [MappedBuffer])] {
         let memory = try memory(of: process)
-        return try processes.mappings(of: process, ofAllFiles: !memory.isEmpty).compactMap { mapping in
+        return try processes.mappings(of: process, ofAllFiles: !memory.isEmpty).flatMap { mapping in
             if mapping.device == processes.mount {
-                return taskMapping(mapping).map { (mapping, $0.buffer, $0.bytes) }
+                return taskMapping(mapping).map {
+                    [(mapping, [MappedBuffer(addresses: $0.addresses, buffer: $0.buffer, offset: $0.bytes.lowerBound)])]
+                } ?? []
             }
-            let part =
-                mapping.isShared
-                ? memory.dropFirst().first { $0.addresses.contains(mapping.addresses.lowerBound) }
-                : mapping.isAnonymous ? memory.first : nil
-            return part?.clamped(to: mapping.addresses).map { (mapping, $0.buffer, $0.bytes) }
+            let others = memory.dropFirst().compactMap { $0.clamped(to: mapping.addresses) }
+            if mapping.isShared { return others.isEmpty ? [] : [(mapping, others)] }
+            guard mapping.isAnonymous, let own = memory.first else { return [] }
+            return Self.split(mapping, of: own, around: others)
         }
+    }
+
+    /// The stretches of a private mapping that are a process's own memory, and those that are something else: memory in huge pages, which is
+    /// ordinary memory to the kernel.
+    private static func split(
+        _ mapping: ProcMapping, of own: MappedBuffer, around others: [MappedBuffer]
+    ) -> [(mapping: ProcMapping, parts: [MappedBuffer])] {
+        var stretches: [(mapping: ProcMapping, parts: [MappedBuffer])] = []
+        var position = mapping.addresses.lowerBound
+        func addOwn(upTo end: UInt64) {
+            guard position < end, let part = own.clamped(to: position..<end) else { return }
+            var stretch = mapping
+            stretch.addresses = part.addresses
+            stretches.append((stretch, [part]))
+        }
+        for other in others.sorted(by: { $0.addresses.lowerBound < $1.addresses.lowerBound }) {
+            addOwn(upTo: other.addresses.lowerBound)
+            position = other.addresses.upperBound
+            if let last = stretches.last, last.parts.last?.buffer !== own.buffer,
+                last.mapping.addresses.upperBound == other.addresses.lowerBound
+            {
+                stretches[stretches.count - 1].mapping.addresses = last.mapping.addresses.lowerBound..<position
+                stretches[stretches.count - 1].parts.append(other)
+            } else {
+                var stretch = mapping
+                stretch.addresses = other.addresses
+                stretches.append((stretch, [other]))
+            }
+        }
+        addOwn(upTo: mapping.addresses.upperBound)
+        return stretches
     }
 
     /// The memory of a process without a file; see ``BufferFiles/memory(ofTask:)``.

@@ -16,7 +16,9 @@ struct HugeWalk {
 
     let seed: UInt64
     let machine: Machine
-    private var random: SplitMix64
+    var random: SplitMix64
+    /// Mappings of programs; see `operateOnMapping()`.
+    var mappings: [HugeMapping] = []
     private var buffers: [Buffer] = []
     private var contents: [UInt64: Contents] = [:]
     private var steps = 0
@@ -34,12 +36,12 @@ struct HugeWalk {
             description: "seed \(seed), step \(steps): \(what)\nafter:\n  " + history.joined(separator: "\n  "))
     }
 
-    private mutating func note(_ operation: String) {
+    mutating func note(_ operation: String) {
         history.append(operation)
         if history.count > 10 { history.removeFirst() }
     }
 
-    private func require(_ condition: Bool, _ what: @autoclosure () -> String) throws {
+    func require(_ condition: Bool, _ what: @autoclosure () -> String) throws {
         if !condition { throw fail(what()) }
     }
 
@@ -50,13 +52,16 @@ struct HugeWalk {
     mutating func step() throws {
         steps += 1
         let choice = Int.random(in: 0..<100, using: &random)
-        if buffers.isEmpty || choice < 6 {
+        if random.oneIn(4) {
+            try operateOnMapping()
+        } else if buffers.isEmpty || choice < 6 {
             try makeBuffer()
         } else {
             try operate(choice, on: buffers.randomElement(using: &random)!)
         }
         if steps.isMultiple(of: 4) { do { try machine.checkInvariants() } catch { throw fail("\(error)") } }
         try comparePools()
+        try compareMappings()
         if steps.isMultiple(of: 16) { try compareContents() }
     }
 
@@ -238,15 +243,17 @@ struct HugeWalk {
         let node = anyNode()
         let count = random.oneIn(8) ? Int.max : Int.random(in: 0...4, using: &random)
         note("pool of \(count) on node \(node.id)")
-        let before = node.usage
+        let (before, spare) = (node.usage, available)
         machine.setHugePages(count, of: node)
         let after = node.usage
         let pool = after.hugePool
         let runs = before.freeBlocks.enumerated().dropFirst(HugePage.order).reduce(0) { $0 + $1.1 << ($1.0 - 9) }
         let most = before.hugePool.total + runs
         let used = before.hugePool.used
+        let given = max(0, min(before.hugePool.free, spare, before.hugePool.persistent - count))
+        let kept = max(before.hugePool.total, min(count, most)) - given
         try require(pool.used == used, "pages in use changed")
-        try require(pool.total == max(used, min(count, most)), "pool of \(pool), asked \(count), \(most) fit")
+        try require(pool.total == kept, "pool of \(pool), asked \(count), \(most) fit")
         try require(pool.surplus == max(0, pool.total - count), "surplus")
     }
 
@@ -295,10 +302,11 @@ struct HugeWalk {
     /// Huge pages in use are what buffers of reserved ones have.
     private func comparePools() throws {
         for node in machine.nodes {
-            let pages = buffers.filter { $0.hugeMode == .pool }.reduce(0) { $0 + $1.pages(onNode: node.index) }
+            let pages = (buffers + mappings.map(\.buffer)).filter { $0.hugeMode == .pool }
+                .reduce(0) { $0 + $1.pages(onNode: node.index) }
             let pool = node.usage.hugePool
             try require(pool.used * HugePage.frames == pages, "node \(node.id): \(pool), \(pages) pages placed")
-            try require(pool.surplus <= pool.used, "node \(node.id): \(pool)")
+            try require(pool.surplus <= pool.total, "node \(node.id): \(pool)")
             let usage = node.usage
             try require(
                 usage.free + usage.allocated + pool.total * HugePage.frames == usage.present, "node \(node.id): sum")
@@ -325,8 +333,8 @@ struct HugeWalk {
     /// Gives everything back, and sees that nothing is lost.
     mutating func finish() throws {
         try compareContents()
-        for buffer in buffers { machine.remove(buffer) }
-        buffers = []
+        for buffer in buffers + mappings.map(\.buffer) { machine.remove(buffer) }
+        (buffers, mappings) = ([], [])
         for node in machine.nodes { machine.setHugePages(0, of: node) }
         do { try machine.checkInvariants() } catch { throw fail("\(error)") }
         for node in machine.nodes { try require(node.usage.free == node.usage.present, "node \(node.id) lost memory") }

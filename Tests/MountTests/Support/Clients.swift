@@ -4,7 +4,7 @@ import Testing
 
 /// The C programs of Tests/Clients, each compiled once a run.
 enum Client: String, CaseIterable {
-    case anonymous, asynchronous, calls, dmirror, engine, failing, fault, fsx, guests, hostile, increment, model
+    case anonymous, asynchronous, calls, dmirror, engine, failing, fault, fsx, guests, hostile, huge, increment, model
     case numa, openmany, pattern, poison, policies, pollpri, pollstorm, rename, scale, share, sigbus, sparse, stale
     case stall, stuck, witness
 

@@ -33,10 +33,10 @@ extension Manual {
                     reads: "a count, decimal", writes: "the target count, decimal",
                     errors: ["EINVAL": "not a decimal number", "ERANGE": "more than 64 bits"],
                     text:
-                        "New huge pages come from the nodes of RAM in equal parts, as far as they have room. A coherent node reserves huge pages only through its own `nr_hugepages`. A lower count takes them from all nodes in equal parts. If there is not enough room, the count stays lower, without an error: read it back."
+                        "New huge pages come from the nodes of RAM in equal parts, as far as they have room. A coherent node reserves huge pages only through its own `nr_hugepages`. A lower count takes those that are free and not promised to a mapping from all nodes in equal parts; others stay as surplus until they are freed. If there is not enough room, the count stays lower, without an error: read it back."
                 ),
                 "free_hugepages": ManualPage(reads: "a count, decimal"),
-                "resv_hugepages": ManualPage(reads: "`0`"),
+                "resv_hugepages": ManualPage(reads: "a count, decimal"),
                 "surplus_hugepages": ManualPage(reads: "a count, decimal"),
             ]),
         Chapter("sys/kernel/mm/mempolicy", summary: "Memory policies of the machine.", linux: "mm/mempolicy.c"),

@@ -89,7 +89,7 @@ extension Manual {
                     reads: "a count, decimal", writes: "the target count, decimal",
                     errors: ["EINVAL": "not a decimal number", "ERANGE": "more than 64 bits"],
                     text:
-                        "If there is not enough room, the count stays lower, without an error: read it back. `compact` may make room. Pages in use above the count stay as surplus until they are freed. Offlining of a memory block removes its free huge pages from the pool and moves those in use; their new node then counts them."
+                        "If there is not enough room, the count stays lower, without an error: read it back. `compact` may make room. Pages above the count that are in use, or promised to a mapping, stay as surplus until they are freed. Offlining of a memory block removes its free huge pages from the pool and moves those in use; their new node then counts them. It is EBUSY where the free ones are promised."
                 ),
                 "free_hugepages": ManualPage(reads: "a count, decimal"),
                 "surplus_hugepages": ManualPage(reads: "a count, decimal"),
