@@ -45,10 +45,7 @@ struct uffdio_poison {
 #ifndef UFFD_FEATURE_EXACT_ADDRESS
 #define UFFD_FEATURE_EXACT_ADDRESS (1 << 11)
 #endif
-// Of linux/userfaultfd.h and linux/fs.h since 6.7.
-#ifndef UFFD_FEATURE_WP_ASYNC
-#define UFFD_FEATURE_WP_ASYNC (1 << 15)
-#endif
+// Of linux/fs.h since 6.7.
 #ifndef PAGEMAP_SCAN
 struct page_region {
     __u64 start, end, categories;
@@ -60,8 +57,6 @@ struct pm_scan_arg {
 #define PAGEMAP_SCAN _IOWR('f', 16, struct pm_scan_arg)
 #define PAGE_IS_WRITTEN (1 << 1)
 #define PAGE_IS_PRESENT (1 << 3)
-#define PM_SCAN_WP_MATCHING (1 << 0)
-#define PM_SCAN_CHECK_WPASYNC (1 << 1)
 #endif
 
 static int send_command(int socket, long number, const uint64_t arguments[6]) {
@@ -452,12 +447,11 @@ void clistener_release_agent(struct clistener_agent *agent) {}
 #endif
 
 static int begin(int faults) {
-    const __u64 needed = UFFD_FEATURE_EXACT_ADDRESS | UFFD_FEATURE_THREAD_ID | UFFD_FEATURE_EVENT_FORK |
-                         UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP | UFFD_FEATURE_POISON;
-    struct uffdio_api request = {.api = UFFD_API, .features = needed | UFFD_FEATURE_WP_ASYNC};
-    if (!ioctl(faults, UFFDIO_API, &request)) return 0;
-    // Linux 6.6 has no asynchronous write protection: there no use of pages is seen.
-    request = (struct uffdio_api){.api = UFFD_API, .features = needed};
+    struct uffdio_api request = {
+        .api = UFFD_API,
+        .features = UFFD_FEATURE_EXACT_ADDRESS | UFFD_FEATURE_THREAD_ID | UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMOVE |
+                    UFFD_FEATURE_EVENT_UNMAP | UFFD_FEATURE_POISON | UFFD_FEATURE_PAGEFAULT_FLAG_WP,
+    };
     return ioctl(faults, UFFDIO_API, &request);
 }
 
@@ -494,7 +488,9 @@ int clistener_read_events(int faults, struct clistener_event *events, int capaci
         struct clistener_event event = {.kind = CLISTENER_OTHER, .file = -1};
         switch (messages[i].event) {
         case UFFD_EVENT_PAGEFAULT:
-            event.kind = CLISTENER_FAULT;
+            event.kind = messages[i].arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP      ? CLISTENER_PROTECTED_STORE
+                         : messages[i].arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WRITE ? CLISTENER_STORE
+                                                                                       : CLISTENER_LOAD;
             event.start = messages[i].arg.pagefault.address;
             event.thread = (int32_t)messages[i].arg.pagefault.feat.ptid;
             break;
@@ -516,8 +512,9 @@ int clistener_read_events(int faults, struct clistener_event *events, int capaci
     return number;
 }
 
-int clistener_register(int faults, uint64_t start, uint64_t length) {
-    struct uffdio_register request = {.range = {start, length}, .mode = UFFDIO_REGISTER_MODE_MISSING};
+int clistener_register(int faults, uint64_t start, uint64_t length, int can_protect) {
+    struct uffdio_register request = {
+        .range = {start, length}, .mode = UFFDIO_REGISTER_MODE_MISSING | (can_protect ? UFFDIO_REGISTER_MODE_WP : 0)};
     return ioctl(faults, UFFDIO_REGISTER, &request) ? -errno : 0;
 }
 
@@ -526,31 +523,30 @@ int clistener_unregister(int faults, uint64_t start, uint64_t length) {
     return ioctl(faults, UFFDIO_UNREGISTER, &range) ? -errno : 0;
 }
 
-static int64_t copy(int faults, uint64_t start, const void *bytes, uint64_t length) {
-    struct uffdio_copy request = {.dst = start, .src = (uint64_t)(uintptr_t)bytes, .len = length};
+static int64_t copy(int faults, uint64_t start, const void *bytes, uint64_t length, uint64_t mode) {
+    struct uffdio_copy request = {.dst = start, .src = (uint64_t)(uintptr_t)bytes, .len = length, .mode = mode};
     if (!ioctl(faults, UFFDIO_COPY, &request)) return (int64_t)length;
     return request.copy > 0 ? request.copy : -errno;
 }
 
-int64_t clistener_fill(int faults, uint64_t start, uint64_t length) {
+int64_t clistener_fill(int faults, uint64_t start, uint64_t length, int is_protected) {
     static const char zeros[1 << 20] __attribute__((aligned(4096)));
-    return copy(faults, start, zeros, length < sizeof zeros ? length : sizeof zeros);
+    return copy(faults, start, zeros, length < sizeof zeros ? length : sizeof zeros, is_protected ? UFFDIO_COPY_MODE_WP : 0);
+}
+
+int clistener_protect(int faults, uint64_t start, uint64_t length, int is_protected) {
+    struct uffdio_writeprotect request = {.range = {start, length}, .mode = is_protected ? UFFDIO_WRITEPROTECT_MODE_WP : 0};
+    return ioctl(faults, UFFDIO_WRITEPROTECT, &request) ? -errno : 0;
 }
 
 int64_t clistener_fill_mark(int faults, uint64_t mark) {
     uint64_t page[512] __attribute__((aligned(4096))) = {mark};
-    return copy(faults, clistener_mark, page, sizeof page);
+    return copy(faults, clistener_mark, page, sizeof page, 0);
 }
 
 int clistener_poison(int faults, uint64_t start, uint64_t length) {
     struct uffdio_poison request = {.range = {start, length}};
     return ioctl(faults, UFFDIO_POISON, &request) ? -errno : 0;
-}
-
-int clistener_track_stores(int faults, uint64_t start, uint64_t length) {
-    struct uffdio_register request = {
-        .range = {start, length}, .mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP};
-    return ioctl(faults, UFFDIO_REGISTER, &request) ? -errno : 0;
 }
 
 int clistener_open_page_map(int32_t process) {
@@ -567,7 +563,6 @@ int clistener_stored(int page_map, uint64_t start, uint64_t end, uint64_t *bound
         if (!room) return -ENOSPC;
         struct pm_scan_arg request = {
             .size = sizeof request,
-            .flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
             .start = start,
             .end = end,
             .vec = (uint64_t)(uintptr_t)found,
@@ -589,7 +584,7 @@ int clistener_stored(int page_map, uint64_t start, uint64_t end, uint64_t *bound
 
 int clistener_shared(int page_map, int other, uint64_t start, uint64_t *end, uint64_t *bounds, int capacity) {
     // Documentation/admin-guide/mm/pagemap.rst
-    const uint64_t present = 1ull << 63, swapped = 1ull << 62, frame = (1ull << 55) - 1;
+    const uint64_t present = 1ull << 63, swapped = 1ull << 62, protected = 1ull << 57, frame = (1ull << 55) - 1;
     uint64_t one[512], two[512];
     int count = 0;
     for (uint64_t position = start; position < *end;) {
@@ -600,7 +595,7 @@ int clistener_shared(int page_map, int other, uint64_t start, uint64_t *end, uin
         if (got > 0 && other >= 0) got = pread(other, two, (size_t)got, (off_t)((position >> 12) * sizeof *two));
         if (got <= 0) return got ? -errno : count;
         for (size_t i = 0; i < (size_t)got / sizeof *one; i++, position += 0x1000) {
-            int is_meant = other < 0 ? (one[i] & (present | swapped)) != 0
+            int is_meant = other < 0 ? one[i] & (present | swapped) && !(one[i] & protected)
                                      : one[i] & two[i] & present && one[i] & frame && !((one[i] ^ two[i]) & frame);
             if (!is_meant) continue;
             if (count && bounds[2 * count - 1] == position) {

@@ -1,5 +1,6 @@
 import CListener
 import CoherentMemory
+import Dispatch
 import Glibc
 import LinuxSupport
 import SystemPackage
@@ -56,6 +57,9 @@ final class AddressSpace: Sendable {
         var guess: Int32?
         var pageMap: PageMap?
         var sequences = TouchSequences()
+        /// Windows of which a page was loaded from, or was stored to while the others were write-protected.
+        var loads = TouchedWindows()
+        var stores = TouchedWindows()
         /// Calls that are repeated where a signal interrupts them.
         var repeated = RepeatedCalls()
         /// The end of the heap (brk(2)); nil until it grows.
@@ -76,7 +80,7 @@ final class AddressSpace: Sendable {
     let calls = Mutex<Void>(())
     /// Held while an agent is made.
     let injection = Mutex<Void>(())
-    let use: PageUse
+    let use = PageUse()
     /// Held while events are read and dealt with: who has had it knows that what the kernel had told before is done.
     let events = Mutex<Void>(())
 
@@ -84,14 +88,12 @@ final class AddressSpace: Sendable {
     let family: Family
 
     init(
-        memory: Buffer, faults: FileDescriptor, state: State = State(), use: PageUse = PageUse(),
-        family: Family = Family()
+        memory: Buffer, faults: FileDescriptor, state: State = State(), family: Family = Family()
     ) {
         mark = Mark(rawValue: .random(in: 1 ... .max))
         self.memory = memory
         self.faults = faults
         self.state = Mutex(state)
-        self.use = use
         self.family = family
         family.add(self)
     }
@@ -134,13 +136,15 @@ final class AddressSpace: Sendable {
 
     /// Has first touches of addresses reported from now on. What is there already stays as it is.
     ///
+    /// Own memory can be write-protected at once: what is so in part only is two mappings to the kernel, and mremap(2) of both is
+    /// EFAULT. A fork copies the page tables of what can be, which takes long for shared memory: see ``PageUse``.
+    ///
     /// - Returns: false for memory that is not anonymous, or that another userfaultfd has registered.
     @discardableResult
-    func register(_ range: Range<UInt64>) -> Bool {
-        guard !range.isEmpty else { return false }
-        // What is registered once more keeps what it had: write-protected pages of memory without that mode would never seem used.
-        let register = use.hasBegun ? clistener_track_stores : clistener_register
-        guard register(faults.rawValue, range.lowerBound, UInt64(range.count)) == 0 else { return false }
+    func register(_ range: Range<UInt64>, isShared: Bool = false) -> Bool {
+        guard !range.isEmpty,
+            clistener_register(faults.rawValue, range.lowerBound, UInt64(range.count), isShared ? 0 : 1) == 0
+        else { return false }
         state.withLock { $0.areas.insert(contentsOf: range) }
         return true
     }
@@ -187,24 +191,46 @@ final class AddressSpace: Sendable {
         FailedTouch(by: thread, of: state.withLock { $0.user }, granularity: Int32(shift)) { [self] in
             refuse(page)
         } heal: { [self] in
-            calls.withLock { _ in empty(page..<page + Page.size) }
+            calls.withLock { _ in _ = empty(page..<page + Page.size) }
         }
     }
 
     /// Has who waits for a page that there is no frame for go on: SIGBUS, and EFAULT for a system call. So it is from now on.
+    ///
+    /// A page of zeros that programs load from is taken away before. That waits for the agent, so another thread does it.
     func refuse(_ page: UInt64) {
-        if clistener_poison(faults.rawValue, page, Page.size) < 0 {
-            clistener_wake(faults.rawValue, page, Page.size)
+        switch clistener_poison(faults.rawValue, page, Page.size) {
+        case 0: break
+        case -EEXIST: DispatchQueue.global().async { [self] in takeAndRefuse(page) }
+        default: clistener_wake(faults.rawValue, page, Page.size)
+        }
+    }
+
+    private func takeAndRefuse(_ page: UInt64) {
+        calls.withLock { _ in
+            let range = page..<page + Page.size
+            // Without an agent, as after a fork, it is left without a frame: who waits is not to wait for ever.
+            guard empty(range) else {
+                letStores(to: range)
+                return
+            }
+            if clistener_poison(faults.rawValue, page, Page.size) < 0 {
+                clistener_wake(faults.rawValue, page, Page.size)
+            }
         }
     }
 
     /// Takes away what addresses hold whose frames failed, or the mark that touches of them fail. The caller holds the calls' lock.
-    func empty(_ bytes: Range<UInt64>) {
+    ///
+    /// - Returns: false where there is no agent for that.
+    @discardableResult
+    func empty(_ bytes: Range<UInt64>) -> Bool {
         state.withLock { $0.failing = bytes }
         defer { state.withLock { $0.failing = nil } }
         let arguments = [bytes.lowerBound, UInt64(bytes.count), Self.dontNeedLocked]
-        guard (try? execute(Int(CLISTENER_MADVISE), arguments)) != nil else { return }
+        guard (try? execute(Int(CLISTENER_MADVISE), arguments)) != nil else { return false }
         settle()
+        return true
     }
 
     /// MADV_DONTNEED_LOCKED (uapi/asm-generic/mman-common.h): also of memory that is locked.

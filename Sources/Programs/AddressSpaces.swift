@@ -246,7 +246,9 @@ final class AddressSpaces: Sendable {
 
     private func handle(_ event: clistener_event, of space: AddressSpace) {
         switch event.kind {
-        case CLISTENER_FAULT: touch(event.start, of: space, by: event.thread)
+        case CLISTENER_LOAD: touch(event.start, of: space, by: event.thread, .load)
+        case CLISTENER_STORE: touch(event.start, of: space, by: event.thread, .store)
+        case CLISTENER_PROTECTED_STORE: touch(event.start, of: space, by: event.thread, .protectedStore)
         case CLISTENER_FORK: fork(space, FileDescriptor(rawValue: event.file))
         case CLISTENER_REMOVE: discard(event.start..<event.end, of: space)
         case CLISTENER_UNMAP: unmap(event.start..<event.end, of: space)
@@ -288,8 +290,7 @@ final class AddressSpaces: Sendable {
         inherited.replaced = RangeSet()
         inherited.shared = inherited.shared.inherited(in: directory)
         let child = AddressSpace(
-            memory: memory, faults: faults, state: inherited, use: PageUse(hasBegun: space.use.hasBegun),
-            family: space.family)
+            memory: memory, faults: faults, state: inherited, family: space.family)
         guard enter(child) != nil else {
             child.detach(0..<UInt64.max)
             world.machine.remove(memory)

@@ -35,6 +35,9 @@ protocol CallContext {
     /// - Parameter process: nil for the caller's own.
     func areas(of process: Int32?, at addresses: Range<UInt64>) throws(Errno) -> [MemoryArea]
 
+    /// Whether a page of a program's own memory is there, of a process; nil for the caller's own. One that has no frame is a page of zeros.
+    func isPresent(_ page: UInt64, of process: Int32?) -> Bool
+
     /// The process that the caller names, if it may look into that; nil for its own.
     ///
     /// - Throws: ESRCH for none, EPERM for one that it may not look into.

@@ -69,10 +69,38 @@ final class CallingTask: CallContext {
         guard !bytes.isEmpty else { return }
         // Writing there would not fail where the program itself may not even read.
         _ = try read(address, bytes.count)
-        let written = unsafe bytes.withUnsafeBytes {
-            unsafe clistener_poke(listener, call, task, address, $0.baseAddress!, bytes.count)
+        var position = 0
+        var deadline: ContinuousClock.Instant?
+        while position < bytes.count {
+            let written = unsafe bytes.withUnsafeBytes {
+                unsafe clistener_poke(
+                    listener, call, task, address + UInt64(position), $0.baseAddress! + position, bytes.count - position
+                )
+            }
+            position += max(0, written)
+            if written > 0 { continue }
+            // Such a store does not wait as a program's does (get_user_pages_remote() without FOLL_UNLOCKABLE). It is tried again where the
+            // page is write-protected once more, or events are to be read first.
+            let error = fault(written)
+            if let deadline, deadline < .now { throw error }
+            if deadline == nil { deadline = .now + Self.patience } else { usleep(100) }
+            guard !isOver, letStore(to: address + UInt64(position)) else { throw error }
         }
-        guard written == bytes.count else { throw fault(written) }
+    }
+
+    /// How long stores to memory of the caller are tried.
+    private static let patience = Duration.seconds(1)
+
+    /// Has a store to a page of the caller's memory that is write-protected go on; false where there is no frame for it, or no such page.
+    private func letStore(to address: UInt64) -> Bool {
+        guard let spaces, let space = spaces.space(of: task), !space.areas(in: address..<address + 1).isEmpty
+        else { return false }
+        space.settle()
+        return (try? spaces.place(address & ~(Page.size - 1), of: space, by: Origin(pid: task, node: node))) != nil
+    }
+
+    func isPresent(_ page: UInt64, of process: Int32?) -> Bool {
+        !PresentPages.of(process ?? task, in: page..<page + Page.size).isEmpty
     }
 
     private func fault(_ result: Int) -> Errno {
@@ -120,7 +148,8 @@ final class CallingTask: CallContext {
         if let space, mapping.isOwnMemory {
             // Its offsets are addresses.
             return MemoryArea(
-                addresses: mapping.addresses, content: .buffer(space.memory, offset: mapping.addresses.lowerBound))
+                addresses: mapping.addresses, content: .buffer(space.memory, offset: mapping.addresses.lowerBound),
+                isOwn: true)
         }
         if let shared = space?.shared(at: mapping.addresses.lowerBound), mapping.isShared {
             let object = shared.attachment.object

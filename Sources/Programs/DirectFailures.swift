@@ -29,7 +29,7 @@ extension AddressSpace {
                         MemoryArea(addresses: addresses, content: .buffer(buffer, offset: failed.lowerBound)))
                 }
                 // Not a mapping of a file that was opened to be read alone (EPERM).
-                if clistener_register(faults.rawValue, start, UInt64(failed.count)) != 0 {
+                if clistener_register(faults.rawValue, start, UInt64(failed.count), 0) != 0 {
                     forgetFailures(in: addresses)
                 }
             }

@@ -22,20 +22,26 @@ extension CallContext {
             guard let part = area.part(at: addresses) else { throw .invalidArgument }
             // A huge page of a pool fails as a whole.
             for offset in stride(from: 0, to: UInt64(part.bytes.count), by: 1 << part.buffer.failureShift) {
-                try fail(part.buffer, at: part.bytes.lowerBound + offset, address: page + offset, isPoison: isPoison)
+                try fail(
+                    part.buffer, at: part.bytes.lowerBound + offset, address: page + offset, isOwn: area.isOwn,
+                    isPoison: isPoison)
             }
             page = addresses.upperBound
         }
         return .value(0)
     }
 
-    private func fail(_ buffer: Buffer, at offset: UInt64, address: UInt64, isPoison: Bool) throws(Errno) {
+    private func fail(
+        _ buffer: Buffer, at offset: UInt64, address: UInt64, isOwn: Bool, isPoison: Bool
+    ) throws(Errno) {
         if isOver { throw .interrupted }
         let bytes = offset..<offset + Page.size
         func run() -> PageRun? { machine.runs(of: buffer, from: offset, limit: 1).first { $0.offset <= offset } }
         if let run = run(), run.isPoisoned || run.isLost { throw Errno(rawValue: EHWPOISON) }
-        // A page that is not there gets a frame first, as by a touch.
+        // What is not there is loaded from first.
         if machine.nodeID(of: buffer, at: offset) == nil { _ = try read(address, 1) }
+        // A page of zeros does not fail: it is the kernel's (me_kernel(), get_any_page()).
+        if isOwn, machine.nodeID(of: buffer, at: offset) == nil { throw isPoison ? .resourceBusy : .ioError }
         if isPoison {
             try machine.poison(buffer, bytes: bytes, origin: Origin(pid: task, node: node)) { isOver }
             return

@@ -6,8 +6,15 @@ import SystemPackage
 
 /// First touches of memory of programs: the pages get frames and the programs their memory.
 extension AddressSpaces {
-    /// Gives a page that was touched its frame, those around it too, and the program its memory (handle_mm_fault()).
-    func touch(_ address: UInt64, of space: AddressSpace, by thread: Int32) {
+    enum Touch {
+        case load, store
+        /// A store to a page that is write-protected: one of zeros, or one whose use the machine has asked for.
+        case protectedStore
+    }
+
+    /// Deals with a touch that waits: gives a page that is stored to its frame, those around it too, and the program its memory
+    /// (handle_mm_fault()).
+    func touch(_ address: UInt64, of space: AddressSpace, by thread: Int32, _ touch: Touch) {
         let page = address & ~(Page.size - 1)
         if page == clistener_mark {
             if clistener_fill_mark(space.faults.rawValue, space.mark.rawValue) < 0 {
@@ -15,7 +22,12 @@ extension AddressSpaces {
             }
             return
         }
-        if let part = space.watchedFailure(at: page) { return touch(page, part, of: space, by: thread) }
+        if let part = space.watchedFailure(at: page) { return self.touch(page, part, of: space, by: thread) }
+        let place = Place(of: page, in: space)
+        if touch == .load, place.object == nil, fillWithZeros(page, of: space, in: around(page, of: space, place)) {
+            return
+        }
+        if touch == .protectedStore, goOn(page, of: space, place) { return }
         do throws(Errno) {
             try follow(page, of: space, by: origin(of: thread, in: space))
         } catch .noMemory where space.hugeUnit(around: page) != nil {
@@ -36,6 +48,35 @@ extension AddressSpaces {
         } catch {
             space.refuse(page)
         }
+    }
+
+    /// The window around a page of which another page was loaded from before, or the page alone.
+    private func around(_ page: UInt64, of space: AddressSpace, _ place: Place) -> Range<UInt64> {
+        let size = world.faultAround
+        let isSecond = space.state.withLock { $0.loads.note(page & ~(size - 1), size: size) }
+        return isSecond ? window(around: page, length: size, of: space, place) : page..<page + Page.size
+    }
+
+    /// Has a store to a page that has a frame go on, as it was write-protected to see who uses it, and later ones to those around it at the
+    /// second one.
+    ///
+    /// - Returns: false where the page has no frame.
+    private func goOn(_ page: UInt64, of space: AddressSpace, _ place: Place) -> Bool {
+        let machine = world.machine
+        guard machine.nodeID(of: place.memory, at: place.offset(of: page)) != nil else { return false }
+        let size = world.faultAround
+        var pages = RangeSet(page..<page + Page.size)
+        if space.state.withLock({ $0.stores.note(page & ~(size - 1), size: size) }) {
+            let window = place.offsets(of: window(around: page, length: size, of: space, place))
+            // A page of zeros is to have its store reported.
+            for range in machine.frames(of: place.memory, in: window).ranges {
+                pages.insert(contentsOf: place.addresses(of: range))
+            }
+        }
+        for range in pages.ranges where !space.letStores(to: range) {
+            clistener_wake(space.faults.rawValue, page, Page.size)
+        }
+        return true
     }
 
     /// Has a page touched once more in a moment for which there is no frame.
@@ -152,7 +193,8 @@ extension AddressSpaces {
         return page..<min(whole.upperBound, next ?? .max)
     }
 
-    /// Fills pages that have frames with zeros; those that cannot be filled have none afterwards.
+    /// Fills pages that have frames with zeros; those that cannot be filled have none afterwards. Pages of zeros that are there keep
+    /// their new frames, and stores to them go on.
     ///
     /// - Returns: the addresses without those ahead that are of another mapping.
     private func fill(
@@ -163,12 +205,20 @@ extension AddressSpaces {
         func giveUp(_ range: Range<UInt64>) {
             if isFresh { world.machine.discard(place.memory, bytes: place.offsets(of: range)) }
         }
+        // After a fork a page without a frame can be one that an elder has a frame for.
+        let keepsPresent = place.object == nil && !space.state.withLock { $0.sharesPages }
+        var present = position..<position
+        func letStores() {
+            guard !present.isEmpty, !space.letStores(to: present) else { return }
+            // It is to be reported again. Shared memory is there for others, too.
+            if place.object == nil { giveUp(present) }
+        }
         // How much is tried at once.
         var length = end - position
         var isFilled = false
         while position < end {
             length = min(length, end - position)
-            let count = clistener_fill(faults, position, length)
+            let count = clistener_fill(faults, position, length, 0)
             if count == -Int64(ENOENT), length > Page.size {
                 // Not all of it is one mapping, and what is far ahead may be memory that is not to be touched.
                 let near = (page + world.faultAround) & ~(world.faultAround - 1)
@@ -183,15 +233,23 @@ extension AddressSpaces {
             if count > 0 {
                 if position <= page, page < position + UInt64(count) { isFilled = true }
                 position += UInt64(count)
+            } else if count == -Int64(EEXIST), position == page || keepsPresent {
+                if present.upperBound != position {
+                    letStores()
+                    present = position..<position
+                }
+                position += Page.size
+                present = present.lowerBound..<position
             } else if count == -Int64(EEXIST) || count == -Int64(ENOENT) {
                 // It is there, and known, or not ours.
-                if position != page || count == -Int64(ENOENT) { giveUp(position..<position + Page.size) }
+                giveUp(position..<position + Page.size)
                 position += Page.size
             } else {
                 giveUp(position..<end)
                 break
             }
         }
+        letStores()
         // Who was woken without a page touches it again.
         if !isFilled { clistener_wake(faults, page, Page.size) }
         return bytes.lowerBound..<end

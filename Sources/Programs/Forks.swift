@@ -61,6 +61,10 @@ final class ForkedPages: Sendable {
             for area in common.ranges {
                 for range in own.shared(with: other, in: area).ranges {
                     space.state.withLock { $0.sharesPages = true }
+                    // Without a frame and write-protected a page would be one of zeros.
+                    for frames in world.machine.frames(of: space.memory, in: range).ranges {
+                        space.letStores(to: frames)
+                    }
                     world.machine.share(space.memory, bytes: range, with: elder.memory)
                     shared.insert(contentsOf: range)
                 }
@@ -70,7 +74,7 @@ final class ForkedPages: Sendable {
         let process = space.process() ?? 0
         let origin = Origin(pid: process, node: world.node(ofTask: process))
         for area in areas.ranges {
-            var alone = own.present(in: area)
+            var alone = own.writable(in: area)
             alone.subtract(shared)
             for range in alone.ranges {
                 for page in stride(from: range.lowerBound, to: range.upperBound, by: Int(Page.size))
@@ -94,8 +98,8 @@ final class ForkedPages: Sendable {
         guard isMeant, let own = space.pageMap() else { return }
         let elders = space.family.elders(of: space)
         for area in space.ownAreas(in: range).ranges {
-            for present in own.present(in: area).ranges {
-                for elder in elders { machine.copy(elder.memory, to: space.memory, bytes: present) }
+            for pages in own.writable(in: area).ranges {
+                for elder in elders { machine.copy(elder.memory, to: space.memory, bytes: pages) }
             }
         }
     }

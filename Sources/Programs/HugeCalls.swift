@@ -126,7 +126,7 @@ extension CallingTask {
         let moved = start..<start + new
         space.state.withLock { $0.moving = moved }
         defer { space.state.withLock { $0.moving = nil } }
-        let result = try remap(space, [start, old, new, flags, target])
+        let result = try space.execute(Int(CLISTENER_MREMAP), [start, old, new, flags, target])
         space.settle()
         guard result == target, let kept = area.clamped(to: moved) else { return .value(Int64(bitPattern: result)) }
         space.replace(range, in: machine)

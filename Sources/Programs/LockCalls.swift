@@ -33,12 +33,15 @@ extension CallingTask {
         }
         let result: UInt64
         do throws(Errno) {
-            // Pages get their places as a touch of the caller's, not of the agent's.
             let onFault: UInt64 = 1
             if number == Int(CLISTENER_MLOCK) || number == Int(CLISTENER_MLOCK2) && flags & onFault == 0,
                 let range = pages(from: first, length: length)
             {
-                for area in space.areas(in: range).ranges { populate(area, of: space, spaces) }
+                populateWritable(range, of: space, spaces)
+            } else if number == Int(CLISTENER_MLOCKALL),
+                LockFlags(rawValue: first).intersection([.current, .onFault]) == .current
+            {
+                populateWritable(0..<Machine.addressLimit, of: space, spaces)
             }
             if number != Int(CLISTENER_MLOCKALL), number != Int(CLISTENER_MUNLOCKALL), length > 0,
                 let range = pages(from: first, length: length), let area = space.shared(at: range.lowerBound),
@@ -68,6 +71,17 @@ extension CallingTask {
             space.setLocked(number != Int(CLISTENER_MUNLOCK), range, in: machine)
         }
         return .value(Int64(bitPattern: result))
+    }
+
+    /// Gives pages frames that are to be locked: these get their places as by a touch of the caller's, and not of the agent's.
+    ///
+    /// What cannot be stored to is filled with zeros, which have no frames (populate_vma_page_range()).
+    private func populateWritable(_ range: Range<UInt64>, of space: AddressSpace, _ spaces: AddressSpaces) {
+        let areas = space.areas(in: range)
+        for mapping in (try? MapsReader.mappings(of: task, at: range)) ?? []
+        where mapping.isShared || mapping.isWritable {
+            for area in areas.intersection(RangeSet(mapping.addresses)).ranges { populate(area, of: space, spaces) }
+        }
     }
 
     /// can_do_mlock(), and how much may be locked. The agent may have other limits than the program has now.

@@ -15,6 +15,9 @@ struct MemoryArea: Sendable {
     /// Whether another process is known to map it, too.
     var isMappedTwice = false
 
+    /// Whether it is a program's own memory, which has no file.
+    var isOwn = false
+
     /// Whether it is memory of the machine.
     var isSimulated: Bool {
         switch content {
@@ -41,7 +44,7 @@ struct MemoryArea: Sendable {
             guard let part = part(at: left) else { return MemoryArea(addresses: left, content: .other) }
             return MemoryArea(
                 addresses: left, content: .buffer(part.buffer, offset: part.bytes.lowerBound),
-                isMappedTwice: isMappedTwice)
+                isMappedTwice: isMappedTwice, isOwn: isOwn)
         }
     }
 }

@@ -57,10 +57,12 @@ extension CallingTask {
             let start = (old + Page.size - 1) & ~(Page.size - 1)
             if start < range.upperBound {
                 space.replace(start..<range.upperBound, in: machine)
-                takeNew(start..<range.upperBound, of: space)
-            }
-            if start < range.upperBound, space.state.withLock({ $0.locksFuture }) {
-                space.setLocked(true, start..<range.upperBound, in: machine)
+                if space.state.withLock({ $0.locksFuture }) {
+                    take(start..<range.upperBound, of: space, isLocked: true)
+                    space.setLocked(true, start..<range.upperBound, in: machine)
+                } else {
+                    space.register(start..<range.upperBound)
+                }
             }
         }
         return .value(Int64(bitPattern: new))
@@ -76,28 +78,31 @@ extension CallingTask {
         if arguments[3] & UInt64(MAP_HUGETLB) != 0 { return try mapHuge(space, spaces, arguments) }
         var arguments = arguments
         // Once it is registered, it is filled from here.
-        let populates = arguments[3] & UInt64(MAP_POPULATE) != 0
+        let isShared = arguments[3] & UInt64(MAP_SHARED) != 0
+        // What cannot be stored to is filled with zeros, which have no frames.
+        let populates = arguments[3] & UInt64(MAP_POPULATE) != 0 && (isShared || arguments[2] & UInt64(PROT_WRITE) != 0)
         arguments[3] &= ~UInt64(MAP_POPULATE)
+        let isLocked = arguments[3] & UInt64(MAP_LOCKED) != 0 || space.state.withLock { $0.locksFuture }
         let start = try space.execute(Int(CLISTENER_MMAP), arguments)
         space.settle()
         if let range = pages(from: start, length: arguments[1]) {
             space.replace(range, in: machine)
-            if arguments[3] & UInt64(MAP_SHARED) != 0 {
-                if space.register(range) {
+            if isShared {
+                if space.register(range, isShared: true) {
                     let object = spaces.makeSharedMemory(share: space.memory.share)
                     space.attach(SharedArea(addresses: range, attachment: .init(object), offset: 0))
                     // What is locked is there already.
-                    adopt(range, of: object.memory, from: range.lowerBound)
+                    adopt(
+                        pages(in: range, without: object.memory, from: range.lowerBound), of: object.memory,
+                        from: range.lowerBound)
                 }
-            } else if arguments[3] & UInt64(MAP_FIXED | MAP_LOCKED) != 0 {
-                take(range, of: space)
+            } else if isLocked || arguments[3] & UInt64(MAP_FIXED) != 0 {
+                take(range, of: space, isLocked: isLocked && arguments[2] & UInt64(PROT_WRITE) != 0)
             } else {
-                takeNew(range, of: space)
+                space.register(range)
             }
             if populates { populate(range, of: space, spaces) }
-            if arguments[3] & UInt64(MAP_LOCKED) != 0 || space.state.withLock({ $0.locksFuture }) {
-                space.setLocked(true, range, in: machine)
-            }
+            if isLocked { space.setLocked(true, range, in: machine) }
         }
         return .value(Int64(bitPattern: start))
     }
@@ -120,7 +125,8 @@ extension CallingTask {
         defer { space.state.withLock { $0.moving = nil } }
         let new =
             flags == Self.mayMove && shared == nil
-            ? try grow(space, start, oldLength, length) : try remap(space, [start, oldLength, length, flags, target])
+            ? try grow(space, start, oldLength, length)
+            : try space.execute(Int(CLISTENER_MREMAP), [start, oldLength, length, flags, target])
         space.settle()
         guard new & (Page.size - 1) == 0, let range = pages(from: new, length: length) else {
             return .value(Int64(bitPattern: new))
@@ -131,7 +137,7 @@ extension CallingTask {
             if flags & Self.keepsOld == 0 { space.detach(old) }
             space.attach(SharedArea(addresses: range, attachment: shared.attachment, offset: shared.offset))
             if new != start, flags & Self.keepsOld == 0 { space.state.withLock { $0.areas.remove(contentsOf: old) } }
-            space.register(range)
+            space.register(range, isShared: true)
             if new != start { takeNeighbours(of: [old, range], in: space) }
             // A mapping is locked as a whole.
             if !shared.locked.isEmpty { space.setLocked(true, range, in: machine) }
@@ -147,14 +153,11 @@ extension CallingTask {
         if new != start, range.count > old.count, let policy = grownPolicy(of: space, new..<new + UInt64(old.count)) {
             try? machine.setPolicy(policy, of: space.memory, bytes: new + UInt64(old.count)..<range.upperBound)
         }
-        take(range, of: space)
-        if new != start, flags != Self.mayMove { takeNeighbours(of: [old, range], in: space) }
         // A mapping is locked as a whole.
-        if range.count > old.count,
-            machine.lockedBytes(of: space.memory).contains(range.lowerBound + UInt64(old.count) - 1)
-        {
-            space.setLocked(true, range, in: machine)
-        }
+        let isLocked = machine.lockedBytes(of: space.memory).contains(range.lowerBound + UInt64(old.count) - 1)
+        take(range, of: space, isLocked: isLocked)
+        if new != start, flags != Self.mayMove { takeNeighbours(of: [old, range], in: space) }
+        if range.count > old.count, isLocked { space.setLocked(true, range, in: machine) }
         return .value(Int64(bitPattern: new))
     }
 
@@ -166,7 +169,7 @@ extension CallingTask {
         -> UInt64
     {
         do throws(Errno) {
-            return try remap(space, [start, oldLength, length, 0])
+            return try space.execute(Int(CLISTENER_MREMAP), [start, oldLength, length, 0])
         } catch .noMemory {
             let (around, overflow) = length.addingReportingOverflow(3 * Page.size)
             guard !overflow else { throw .noMemory }
@@ -177,7 +180,8 @@ extension CallingTask {
             guard pages(from: room, length: around) != nil else { throw .badAddress }
             let place = room + Page.size
             do throws(Errno) {
-                let new = try remap(space, [start, oldLength, length, Self.mayMove | Self.isFixed, place])
+                let new = try space.execute(
+                    Int(CLISTENER_MREMAP), [start, oldLength, length, Self.mayMove | Self.isFixed, place])
                 let end = (place + length + Page.size - 1) & ~(Page.size - 1)
                 _ = try? space.execute(Int(CLISTENER_MUNMAP), [room, Page.size])
                 _ = try? space.execute(Int(CLISTENER_MUNMAP), [end, room + around - end])
@@ -199,16 +203,6 @@ extension CallingTask {
         }
     }
 
-    func remap(_ space: AddressSpace, _ arguments: [UInt64]) throws(Errno) -> UInt64 {
-        do throws(Errno) {
-            return try space.execute(Int(CLISTENER_MREMAP), arguments)
-        } catch .badAddress where space.use.hasBegun {
-            // While stores begin to be noted, a mapping may be two to the kernel for a moment. Then it has moved nothing.
-            space.use.settle()
-            return try space.execute(Int(CLISTENER_MREMAP), arguments)
-        }
-    }
-
     /// The policy of the last page of addresses, if it has one of its own.
     private func grownPolicy(of space: AddressSpace, _ range: Range<UInt64>) -> MemoryPolicy? {
         guard !range.isEmpty else { return nil }
@@ -216,36 +210,51 @@ extension CallingTask {
         return policy == .default ? nil : policy
     }
 
-    /// Has first touches of addresses reported, and gives those pages frames that are there already (mlockall(2) with MCL_FUTURE).
-    private func take(_ range: Range<UInt64>, of space: AddressSpace) {
+    /// Has first touches of addresses reported, and gives those pages frames that are there already, but for those of zeros that are not locked:
+    /// programs have only loaded from them.
+    private func take(_ range: Range<UInt64>, of space: AddressSpace, isLocked: Bool = false) {
         guard space.register(range) else { return }
-        adopt(range, of: space.memory, from: 0)
+        // What was registered before, and forgotten, may be said to be write-protected and is not.
+        space.letStores(to: range)
+        let pages = pages(in: range, without: space.memory, from: 0)
+        let stored = isLocked ? pages : space.watchZeros(pages, by: task)
+        adopt(stored, of: space.memory, from: 0)
+        if !isLocked { for range in stored.ranges { space.letStores(to: range) } }
     }
 
-    /// The same for addresses that the program has not known: no thread has touched them, and only what is locked is there.
-    private func takeNew(_ range: Range<UInt64>, of space: AddressSpace) {
-        if space.state.withLock({ $0.locksFuture }) { take(range, of: space) } else { space.register(range) }
-    }
-
-    /// Gives pages that are there frames, as if they were touched now.
+    /// Pages of a range that are there and have no frames.
     ///
     /// - Parameter start: the address that has the first byte of the memory.
-    private func adopt(_ range: Range<UInt64>, of memory: Buffer, from start: UInt64) {
+    private func pages(in range: Range<UInt64>, without memory: Buffer, from start: UInt64) -> RangeSet<UInt64> {
+        var found = RangeSet<UInt64>()
+        for page in PresentPages.of(task, in: range) where machine.nodeID(of: memory, at: page - start) == nil {
+            found.insert(contentsOf: page..<page + Page.size)
+        }
+        return found
+    }
+
+    /// Gives pages frames, as if they were touched now.
+    private func adopt(_ pages: RangeSet<UInt64>, of memory: Buffer, from start: UInt64) {
         let origin = Origin(pid: task, node: node)
-        for page in PresentPages.of(task, in: range).map({ $0 - start })
-        where machine.nodeID(of: memory, at: page) == nil {
-            _ = try? machine.touch(memory, at: page, around: page..<page + Page.size, origin: origin)
+        for range in pages.ranges {
+            for page in stride(from: range.lowerBound - start, to: range.upperBound - start, by: Int(Page.size)) {
+                _ = try? machine.touch(memory, at: page, around: page..<page + Page.size, origin: origin)
+            }
         }
     }
 
     /// Gives all pages of a range frames as far as there are any (mm_populate()).
-    func populate(_ range: Range<UInt64>, of space: AddressSpace, _ spaces: AddressSpaces) {
+    ///
+    /// - Returns: whether all have one.
+    @discardableResult
+    func populate(_ range: Range<UInt64>, of space: AddressSpace, _ spaces: AddressSpaces) -> Bool {
         let origin = Origin(pid: task, node: node)
         var page = range.lowerBound
         while page < range.upperBound, !isOver {
-            guard let bytes = try? spaces.place(page, of: space, by: origin) else { return }
+            guard let bytes = try? spaces.place(page, of: space, by: origin) else { return false }
             page = max(page + Page.size, bytes.upperBound)
         }
+        return true
     }
 
     // MARK: Agents
@@ -279,6 +288,10 @@ extension CallingTask {
             is_marked: known == nil ? 0 : 1,
             // A user can stop the agent of a program, and a control that takes failed pages away waits for it.
             patience: status.users == [0, 0, 0] ? 30 : 1)
+        // The text there may be own memory whose use was asked for, and is written to for a moment.
+        if let known, let text = pages(from: call.instruction &- 128, length: 256) {
+            for frames in machine.frames(of: known.memory, in: text).ranges { known.letStores(to: frames) }
+        }
         let result = unsafe clistener_inject(listener, &call, stop, &program, &agent)
         guard result == 0 else {
             spaces.refuse(status.process, startTime: stat.startTime)
@@ -333,7 +346,7 @@ extension CallingTask {
     }
 
     private func mark(_ space: AddressSpace) {
-        clistener_register(space.faults.rawValue, clistener_mark, Page.size)
+        clistener_register(space.faults.rawValue, clistener_mark, Page.size, 0)
         clistener_fill_mark(space.faults.rawValue, space.mark.rawValue)
     }
 
@@ -350,33 +363,6 @@ extension CallingTask {
 extension ProcMapping {
     /// Whether it is a program's anonymous memory, as the machine counts it.
     var isOwnMemory: Bool { isAnonymous && !addresses.isAgents }
-}
-
-/// Pages that a process has.
-enum PresentPages {
-    /// Pages of a range that are there, by their addresses (Documentation/admin-guide/mm/pagemap.rst).
-    static func of(_ task: Int32, in range: Range<UInt64>) -> [UInt64] {
-        let file = unsafe open("/proc/\(task)/pagemap", O_RDONLY | O_CLOEXEC)
-        guard file >= 0 else { return [] }
-        defer { close(file) }
-        var found: [UInt64] = []
-        var entries = [UInt64](repeating: 0, count: 512)
-        var page = range.lowerBound >> Page.shift
-        let end = range.upperBound >> Page.shift
-        while page < end {
-            let wanted = Int(min(512, end - page))
-            let count = unsafe pread(file, &entries, wanted * 8, off_t(page * 8)) / 8
-            guard count > 0 else { break }
-            // Present, or swapped.
-            for index in 0..<count where entries[index] >> 62 != 0 {
-                found.append((page + UInt64(index)) << Page.shift)
-            }
-            // New memory is all there or not at all.
-            if page << Page.shift == range.lowerBound, found.isEmpty, range.count > 512 << 12 { break }
-            page += UInt64(count)
-        }
-        return found
-    }
 }
 
 extension Range<UInt64> {

@@ -28,14 +28,15 @@ extension CallContext {
             let part = min(Self.chunk, count - position)
             let addresses = try read(pages &+ position &* 8, count: Int(part), as: UInt64.self)
             let wanted = nodes == 0 ? nil : try read(nodes &+ position &* 4, count: Int(part), as: Int32.self)
-            var places = addresses.map { place(of: $0, in: known) }
+            var places = addresses.map { place(of: $0, in: known, of: process) }
             var error: Errno?
             if let wanted {
                 // What comes before a node that there is not is moved all the same.
                 let good = wanted.prefix { isUsable($0, allowed) == nil }.count
                 if good < wanted.count { error = isUsable(wanted[good], allowed) }
                 failed += try move(
-                    Array(addresses[..<good]), to: wanted, in: known, movesAll: flags.contains(.moveAll), &places)
+                    Array(addresses[..<good]), to: wanted, in: known, of: process, movesAll: flags.contains(.moveAll),
+                    &places)
                 places.removeLast(places.count - good)
             }
             if !places.isEmpty { try write(places, at: status &+ position &* 4) }
@@ -71,19 +72,21 @@ extension CallContext {
     }
 
     /// The node of a page, or the negative error that its status is (do_pages_stat_array()).
-    private func place(of address: UInt64, in areas: [MemoryArea]) -> Int32 {
+    private func place(of address: UInt64, in areas: [MemoryArea], of process: Int32?) -> Int32 {
         guard let area = areas.area(at: address) else { return -Errno.badAddress.rawValue }
-        guard let part = area.part(at: address..<address + 1),
-            let node = machine.nodeID(of: part.buffer, at: part.bytes.lowerBound)
-        else { return -Errno.noSuchFileOrDirectory.rawValue }
-        return Int32(node)
+        guard let part = area.part(at: address..<address + 1) else { return -Errno.noSuchFileOrDirectory.rawValue }
+        if let node = machine.nodeID(of: part.buffer, at: part.bytes.lowerBound) { return Int32(node) }
+        // A page of zeros has no place.
+        let isZeros = area.isOwn && isPresent(address & ~(Page.size - 1), of: process)
+        return -(isZeros ? Errno.badAddress : Errno.noSuchFileOrDirectory).rawValue
     }
 
     /// Moves pages that have a place, each to its node, in runs of those that follow each other; notes where they are then.
     ///
     /// - Returns: how many stayed where they were.
     private func move(
-        _ addresses: [UInt64], to wanted: [Int32], in areas: [MemoryArea], movesAll: Bool, _ places: inout [Int32]
+        _ addresses: [UInt64], to wanted: [Int32], in areas: [MemoryArea], of process: Int32?, movesAll: Bool,
+        _ places: inout [Int32]
     ) throws(Errno) -> Int64 {
         // What others map, too, only MPOL_MF_MOVE_ALL moves (add_folio_for_migration()).
         for index in addresses.indices where !movesAll && places[index] >= 0 {
@@ -116,7 +119,7 @@ extension CallContext {
                 // Which ones stayed is looked up.
             }
             for moved in start..<index {
-                places[moved] = place(of: addresses[moved], in: areas)
+                places[moved] = place(of: addresses[moved], in: areas, of: process)
                 guard places[moved] != target else { continue }
                 failed += 1
                 places[moved] = -(part.buffer.isPinned ? Errno.resourceBusy : Errno.noMemory).rawValue

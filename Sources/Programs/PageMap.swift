@@ -1,4 +1,5 @@
 import CListener
+import CoherentMemory
 import Glibc
 import SystemPackage
 
@@ -24,8 +25,8 @@ final class PageMap: Sendable {
 
     deinit { try? file.close() }
 
-    /// The pages of a range that are there, by their addresses.
-    func present(in range: Range<UInt64>) -> RangeSet<UInt64> { search(range, other: nil) }
+    /// The pages of a range that are there and not write-protected, as those of zeros are, by their addresses.
+    func writable(in range: Range<UInt64>) -> RangeSet<UInt64> { search(range, other: nil) }
 
     /// The pages of a range that are the same memory as another address space has there.
     func shared(with other: PageMap, in range: Range<UInt64>) -> RangeSet<UInt64> { search(range, other: other) }
@@ -41,6 +42,33 @@ final class PageMap: Sendable {
             guard count >= 0 else { break }
             for index in 0..<Int(count) { found.insert(contentsOf: bounds[2 * index]..<bounds[2 * index + 1]) }
             position = end
+        }
+        return found
+    }
+}
+
+/// Pages that a process has.
+enum PresentPages {
+    /// Pages of a range that are there, by their addresses (Documentation/admin-guide/mm/pagemap.rst).
+    static func of(_ task: Int32, in range: Range<UInt64>) -> [UInt64] {
+        let file = unsafe open("/proc/\(task)/pagemap", O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else { return [] }
+        defer { close(file) }
+        var found: [UInt64] = []
+        var entries = [UInt64](repeating: 0, count: 512)
+        var page = range.lowerBound >> Page.shift
+        let end = range.upperBound >> Page.shift
+        while page < end {
+            let wanted = Int(min(512, end - page))
+            let count = unsafe pread(file, &entries, wanted * 8, off_t(page * 8)) / 8
+            guard count > 0 else { break }
+            // Present, or swapped.
+            for index in 0..<count where entries[index] >> 62 != 0 {
+                found.append((page + UInt64(index)) << Page.shift)
+            }
+            // New memory is all there or not at all.
+            if page << Page.shift == range.lowerBound, found.isEmpty, range.count > 512 << 12 { break }
+            page += UInt64(count)
         }
         return found
     }

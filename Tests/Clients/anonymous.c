@@ -15,11 +15,13 @@
 //   forks SIZE         touches memory of a size on node 1, forks a child, `child=PID`, which stores to all of it at SIGUSR1; both wait for SIGTERM
 //   shared             shared memory without a file: its places, policy and moves before and behind a fork
 //   inject             madvise with MADV_HWPOISON and MADV_SOFT_OFFLINE, right and wrong
+//   zeros              pages that are loaded from and not stored to have no frames, whatever becomes of them, and a store takes one
+//   races THREADS      threads load from and store to the same new pages at once, again and again; no store is lost
 //   calls              mbind, move_pages, get_mempolicy, mremap, madvise, munmap, brk, fork and vfork, one after the other
 //   special            mlockall, MAP_POPULATE, O_DIRECT, futex, pipes and growing stacks on memory that was not touched before
 //   storm THREADS SECONDS [host]  all of these at once on memory whose bytes are known; without mremap and node 1 where it may be the host's
 //   interrupted COUNT  so many mmap, mremap and brk under a timer of 5 kHz whose handler has no SA_RESTART: none is interrupted, as in Linux
-//   refused            a touch under a policy of node 1 is SIGBUS
+//   refused            `begin`; after SIGTERM a store to memory that is bound to node 1 is SIGBUS, also where a load was not
 //   sum                the pages of numa_maps and of meminfo, `maps=N figures=N`
 #include "client.h"
 #include <linux/capability.h>
@@ -46,6 +48,19 @@ static void expect(const char *what, long value, long expected) {
 static void expect_error(const char *what, long value, int error) {
     int found = errno;
     if (value != -1 || found != error) fail("%s: %ld and errno %d, not %d", what, value, found, error);
+}
+
+static long count_of(FILE *file, const char *word, long unit) {
+    char line[4096];
+    long sum = 0;
+    while (fgets(line, sizeof line, file))
+        for (char *found = line; (found = strstr(found, word)); found++) {
+            char *digits = found + strlen(word);
+            while (*digits == ' ') digits++;
+            sum += strtol(digits, NULL, 10);
+        }
+    fclose(file);
+    return sum / unit;
 }
 
 static int kind = MAP_PRIVATE;
@@ -527,7 +542,13 @@ static void inject(void) {
     expect_error("not mapped", madvise((char *)0x10000, PAGE, MADV_HWPOISON), EFAULT);
     expect("a soft offline", madvise(memory, 4 * PAGE, MADV_SOFT_OFFLINE), 0);
     expect_bytes("what went offline", memory, WINDOW);
-    expect("a page that was not touched", madvise(memory + 2 * WINDOW, PAGE, MADV_SOFT_OFFLINE), 0);
+    // What was not touched, and what was only loaded from, has no frame to fail.
+    for (int round = 0; kind == MAP_PRIVATE && round < 2; round++) {
+        expect_error("a soft offline of zeros", madvise(memory + 3 * WINDOW, PAGE, MADV_SOFT_OFFLINE), EIO);
+        expect_error("a poison of zeros", madvise(memory + 3 * WINDOW, PAGE, MADV_HWPOISON), EBUSY);
+        expect("a byte of them", memory[3 * WINDOW], 0);
+    }
+    if (kind == MAP_SHARED) expect("what was not touched", madvise(memory + 3 * WINDOW, PAGE, MADV_SOFT_OFFLINE), 0);
     expect("a poison", madvise(memory + 8 * PAGE, 2 * PAGE, MADV_HWPOISON), 0);
     expect_error("a poison of a poisoned page", madvise(memory + 8 * PAGE, PAGE, MADV_HWPOISON), EHWPOISON);
     // Again and again, at any byte, from a load and from a store.
@@ -559,23 +580,165 @@ static void inject(void) {
     expect_error("without CAP_SYS_ADMIN", madvise(memory, PAGE, MADV_HWPOISON), EPERM);
 }
 
+// Loads from each page of memory, which holds zeros.
+static void load(const char *what, char *memory, size_t length) {
+    for (size_t page = 0; page < length; page += PAGE) expect(what, ((volatile char *)memory)[page], 0);
+}
+
+// Four windows of a mapping, of which the first two were loaded from.
+static char *map_zeros(void) {
+    char *memory = (char *)(((uintptr_t)map(5 * WINDOW) + WINDOW - 1) & ~(WINDOW - 1));
+    load("what is loaded first", memory, 2 * WINDOW);
+    return memory;
+}
+
+// The pages of numa_maps.
+static long count_mapped(void) {
+    FILE *maps = fopen("/proc/self/numa_maps", "r");
+    if (!maps) fail("numa_maps");
+    return count_of(maps, "anon=", 1);
+}
+
+static void zeros(void) {
+    const int none = -EFAULT;
+    // The first time touches what it needs itself.
+    count_mapped();
+    long mapped = count_mapped();
+    char *memory = map_zeros();
+    expect("pages in numa_maps", count_mapped(), mapped);
+    expect_nodes("what was loaded", memory, 2 * WINDOW, none);
+    expect("what was not touched", node_of(memory + 4 * WINDOW - PAGE), -ENOENT);
+    // The policy of the store counts.
+    bind_to(memory, WINDOW, 2, 0);
+    touch(memory, WINDOW);
+    expect_nodes("by the policy at the store", memory, WINDOW, 1);
+    expect("where no policy was given", node_of(memory + WINDOW + PAGE), none);
+    expect_bytes("the bytes", memory, WINDOW);
+    expect("pages in numa_maps", count_mapped(), mapped + 32);
+    int target = 1, status = 0;
+    void *page = memory + 2 * WINDOW - PAGE;
+    expect("a move of zeros", syscall(SYS_move_pages, 0, 1UL, &page, &target, &status, MPOL_MF_MOVE), 0);
+    expect("its status", status, none);
+    if (madvise(memory, 2 * WINDOW, MADV_DONTNEED)) fail("madvise");
+    expect_nodes("what is not needed", memory, 2 * WINDOW, -ENOENT);
+
+    // A child has zeros of its own.
+    memory = map_zeros();
+    pid_t child = fork();
+    if (child == 0) {
+        expect_nodes("the child's zeros", memory, 2 * WINDOW, none);
+        touch(memory, WINDOW);
+        expect_nodes("the child's stores", memory, WINDOW, 0);
+        expect_bytes("the child's bytes", memory, WINDOW);
+        _exit(0);
+    }
+    expect("the child's end", wait_for(child), 0);
+    expect_nodes("the parent's zeros", memory, 2 * WINDOW, none);
+    load("the parent's bytes", memory, 2 * WINDOW);
+    child = fork();
+    if (child == 0) _exit(pause());
+    touch(memory, WINDOW);
+    expect_nodes("the parent's stores", memory, WINDOW, 0);
+    kill(child, SIGKILL);
+    wait_for(child);
+
+    // mremap(2) takes them along.
+    char *moved = mremap(memory, 4 * WINDOW, 8 * WINDOW, MREMAP_MAYMOVE);
+    if (moved == MAP_FAILED) fail("mremap");
+    expect_nodes("moved zeros", moved + WINDOW, WINDOW, none);
+    expect_nodes("moved pages", moved, WINDOW, 0);
+    expect_bytes("moved bytes", moved, WINDOW);
+    bind_to(moved + WINDOW, WINDOW, 2, 0);
+    moved[WINDOW] = 1;
+    expect("a store to moved zeros", node_of(moved + WINDOW), 1);
+
+    // mlock(2) stores to what can be stored to.
+    memory = map_zeros();
+    bind_to(memory, WINDOW, 2, 0);
+    if (mlock(memory, 2 * WINDOW)) fail("mlock");
+    expect_nodes("what is bound and locked", memory, WINDOW, 1);
+    expect_nodes("what is locked", memory + WINDOW, WINDOW, 0);
+    memory = map(WINDOW);
+    if (mprotect(memory, WINDOW, PROT_READ) || mlock(memory, WINDOW)) fail("mlock");
+    expect_nodes("locked zeros", memory, WINDOW, none);
+    if (munlock(memory, WINDOW) || mprotect(memory, WINDOW, PROT_READ | PROT_WRITE)) fail("mprotect");
+    touch(memory, WINDOW);
+    expect_nodes("stores behind mprotect", memory, WINDOW, 0);
+    memory = mmap(NULL, WINDOW, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    expect("what is populated and cannot be stored to", count_frames(memory, WINDOW), 0);
+    memory = map(2 * WINDOW);
+    if (madvise(memory, WINDOW, 22)) fail("MADV_POPULATE_READ");
+    expect_nodes("what is populated for loads", memory, WINDOW, none);
+    if (madvise(memory, WINDOW, 23)) fail("MADV_POPULATE_WRITE");
+    expect_nodes("what is populated for stores", memory, WINDOW, 0);
+
+    // System calls load and store, too.
+    memory = map_zeros();
+    int ends[2];
+    if (pipe(ends)) fail("pipe");
+    expect("a write of what was not touched", write(ends[1], memory + 3 * WINDOW, 5), 5);
+    expect("it", node_of(memory + 3 * WINDOW), none);
+    expect("a read", read(ends[0], memory, 5), 5);
+    expect("where it was read to", node_of(memory), 0);
+    // What is told to the program is stored by others.
+    int *told = (int *)(memory + 2 * WINDOW - PAGE);
+    expect("told", syscall(SYS_move_pages, 0, 1UL, &page, NULL, told, 0), 0);
+    expect("where", node_of(told), 0);
+    unsigned long *bits = (unsigned long *)(memory + 3 * WINDOW + PAGE);
+    load("a page alone", (char *)bits, PAGE);
+    if (syscall(SYS_get_mempolicy, NULL, bits, 64UL, NULL, MPOL_F_MEMS_ALLOWED)) fail("get_mempolicy");
+    expect("the nodes", (long)*bits, 3);
+    expect("where they are told", node_of(bits), 0);
+}
+
+static pthread_barrier_t barrier;
+static long *volatile counters;
+static int racers;
+
+enum { COUNTERS = 4 * WINDOW / sizeof(long) };
+
+// Each thread loads from and adds to words of all pages. One of them makes new memory each time.
+static void *race(void *argument) {
+    unsigned seed = (unsigned)(uintptr_t)argument;
+    for (int round = 0; round < 30; round++) {
+        if ((uintptr_t)argument == 1) counters = (long *)map(4 * WINDOW);
+        pthread_barrier_wait(&barrier);
+        for (int i = 0; i < 512; i++) {
+            long *word = counters + (size_t)rand_r(&seed) % 128 * 512;
+            if (rand_r(&seed) % 2) {
+                if (__atomic_load_n(word, __ATOMIC_RELAXED) < 0) fail("a word");
+            } else {
+                __atomic_fetch_add(word, 1, __ATOMIC_RELAXED);
+                __atomic_fetch_add(word + 1 + (uintptr_t)argument, 1, __ATOMIC_RELAXED);
+            }
+        }
+        pthread_barrier_wait(&barrier);
+        if ((uintptr_t)argument != 1) continue;
+        for (size_t page = 0; page < COUNTERS; page += 512) {
+            long sum = 0;
+            for (int i = 0; i < racers; i++) sum += counters[page + 2 + (size_t)i];
+            expect("stores of all threads", sum, counters[page]);
+            int node = node_of(counters + page);
+            if (sum && node < 0) fail("a page with stores: %d", node);
+        }
+        munmap(counters, 4 * WINDOW);
+    }
+    return NULL;
+}
+
+static void races(int number) {
+    pthread_t threads[16];
+    racers = number;
+    pthread_barrier_init(&barrier, NULL, (unsigned)number);
+    for (long i = 0; i < number; i++)
+        if (pthread_create(threads + i, NULL, race, (void *)(i + 1))) fail("pthread_create");
+    for (int i = 0; i < number; i++) pthread_join(threads[i], NULL);
+}
+
 static long count_on(char *memory, size_t length, int node) {
     long count = 0;
     for (size_t page = 0; page < length; page += PAGE) count += node_of(memory + page) == node;
     return count;
-}
-
-static long count_of(FILE *file, const char *word, long unit) {
-    char line[4096];
-    long sum = 0;
-    while (fgets(line, sizeof line, file))
-        for (char *found = line; (found = strstr(found, word)); found++) {
-            char *digits = found + strlen(word);
-            while (*digits == ' ') digits++;
-            sum += strtol(digits, NULL, 10);
-        }
-    fclose(file);
-    return sum / unit;
 }
 
 int main(int count, char **arguments) {
@@ -724,6 +887,10 @@ int main(int count, char **arguments) {
         return 0;
     } else if (!strcmp(what, "calls")) {
         calls();
+    } else if (!strcmp(what, "zeros")) {
+        zeros();
+    } else if (!strcmp(what, "races")) {
+        races(atoi(arguments[2]));
     } else if (!strcmp(what, "special")) {
         special();
         follow();
@@ -743,11 +910,20 @@ int main(int count, char **arguments) {
         struct sigaction action = {.sa_handler = jump};
         sigaction(SIGBUS, &action, NULL);
         volatile char *memory = map(WINDOW);
-        if (sigsetjmp(back, 1) == 0) {
-            memory[0] = 1;
-            fail("a page that there is no frame for");
+        bind_to((char *)memory, WINDOW, 2, 0);
+        struct sigaction ending = {.sa_handler = end};
+        sigaction(SIGTERM, &ending, NULL);
+        printf("begin\n");
+        fflush(stdout);
+        while (!is_over) pause();
+        for (volatile int round = 0; round < 4; round++) {
+            if (round % 2) expect("zeros", memory[0], 0);
+            if (sigsetjmp(back, 1) == 0) {
+                memory[0] = 1;
+                fail("a page that there is no frame for");
+            }
+            if (madvise((void *)memory, WINDOW, MADV_DONTNEED)) fail("madvise");
         }
-        if (madvise((void *)memory, WINDOW, MADV_DONTNEED)) fail("madvise");
     } else if (!strcmp(what, "sum")) {
         touch(map(8 << 20), 8 << 20);
         long mapped = 0, counted = 0;

@@ -1,7 +1,7 @@
 // model THREADS STEPS SEED: random programs beside a model of their pages, in a `cdmfs run` of a machine with CPUs at node 0, the nodes 0
 // and 1, and a fault_around of one page.
 //
-// The threads share an address space. Each maps, stores, gives policies, moves, forks and unmaps in mappings of its own. After each step
+// The threads share an address space. Each maps, loads, stores, gives policies, moves, forks and unmaps in mappings of its own. After each step
 // every page of the mapping has the node and the byte that the model has; `ok`.
 #include "client.h"
 #include <linux/mempolicy.h>
@@ -18,7 +18,8 @@ struct policy {
 
 struct page {
     struct policy policy;
-    // -ENOENT before the first store; where an interleaved one may be on several nodes, what it was found on.
+    // -ENOENT before the first touch, -EFAULT for a page of zeros, before the first store; where an interleaved one may be on several nodes,
+    // what it was found on.
     int node;
     char byte;
 };
@@ -73,7 +74,7 @@ static void check(struct mapping *mapping) {
         if (nodes[i] != page->node)
             fail("%s: page %d of %d is on node %d, not %d (policy %d %lx)", step, i, mapping->count, nodes[i], page->node,
                  page->policy.mode, page->policy.nodes);
-        if (page->node >= 0 && mapping->start[i * PAGE] != page->byte)
+        if (page->node != -ENOENT && mapping->start[i * PAGE] != page->byte)
             fail("%s: page %d has %d, not %d", step, i, mapping->start[i * PAGE], page->byte);
     }
 }
@@ -96,6 +97,14 @@ static void store(struct thread *thread, struct mapping *mapping, int first, int
         struct page *page = mapping->pages + i;
         mapping->start[i * PAGE] = page->byte = byte;
         if (page->node < 0) find(thread, mapping, i);
+    }
+}
+
+static void load(struct mapping *mapping, int first, int end) {
+    for (int i = first; i < end; i++) {
+        struct page *page = mapping->pages + i;
+        if (page->node == -ENOENT) page->node = -EFAULT, page->byte = 0;
+        if (((volatile char *)mapping->start)[i * PAGE] != page->byte) fail("%s: page %d is not %d", step, i, page->byte);
     }
 }
 
@@ -122,7 +131,7 @@ static void move(struct thread *thread, struct mapping *mapping, int first, int 
     if (syscall(SYS_move_pages, 0, (unsigned long)count, addresses, targets, status, MPOL_MF_MOVE) < 0) fail("%s: move_pages", step);
     for (int i = 0; i < count; i++) {
         struct page *page = mapping->pages + first + i;
-        int expected = page->node < 0 ? -ENOENT : targets[i];
+        int expected = page->node < 0 ? page->node : targets[i];
         errno = 0;
         if (status[i] != expected) fail("%s: page %d is %d, not %d", step, first + i, status[i], expected);
         page->node = expected;
@@ -203,7 +212,7 @@ static void *run(void *argument) {
         struct mapping *mapping = thread->mappings + below(thread, SLOTS);
         if (!mapping->count) map(thread, mapping);
         int first = below(thread, mapping->count), end = first + 1 + below(thread, mapping->count - first);
-        switch (below(thread, 16)) {
+        switch (below(thread, 20)) {
         case 0: step = "munmap", unmap(mapping, first, end); break;
         case 1:
         case 2: step = "madvise", discard(mapping, first, end); break;
@@ -218,6 +227,10 @@ static void *run(void *argument) {
             step = "fork";
             if (!below(thread, 8)) fork_once(thread, mapping, first, end);
             break;
+        case 11:
+        case 12:
+        case 13:
+        case 14: step = "load", load(mapping, first, end); break;
         default: step = "store", store(thread, mapping, first, end);
         }
         check(mapping);

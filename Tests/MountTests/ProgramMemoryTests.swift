@@ -84,6 +84,19 @@ extension Mounts {
             }
         }
 
+        @Test("Memory that programs only load from has no frames, and a store takes one by the policy of its time")
+        func zeros() throws {
+            try TestMount.with { mount in
+                expect(try run(command(mount, "zeros")))
+                expect(try run(command(mount, "races", 4), within: 60))
+                try expectNothingLeft(of: mount)
+            }
+            try TestMount.with(options: ["fault_around=4K"]) { mount in
+                expect(try run(command(mount, "zeros")))
+                try expectNothingLeft(of: mount)
+            }
+        }
+
         /// The status of each agent of a mount.
         private func agents(of mount: TestMount) throws -> [String] {
             try processes(with: "CDMFS_MOUNTPOINT=\(mount.path)").compactMap { id in
@@ -210,6 +223,12 @@ extension Mounts {
                 try mount.store("restricted", in: "sys/devices/system/node/node1/cdm/isolation")
                 let restricted = try run(command(mount, "touch", "1M", numactl: ["--membind=1"]))
                 #expect(!restricted.succeeded)
+                try mount.store("none", in: "sys/devices/system/node/node1/cdm/isolation")
+                let program = try Child(command(mount, "refused"))
+                #expect(try program.line() == "begin")
+                try mount.store("restricted", in: "sys/devices/system/node/node1/cdm/isolation")
+                program.kill(SIGTERM)
+                expect(try program.finish(), "ok\n")
             }
         }
 
@@ -270,8 +289,8 @@ extension Mounts {
                 try mount.store("1", in: "sys/kernel/mm/numa/demotion_enabled")
                 let program = try Child(command(kind, mount, "lock", "16M"))
                 #expect(try program.line() == "ok")
-                // And a mapping of 128 KiB.
-                let locked = 16 << 10 | 128
+                // And a mapping of 128 KiB, of which only shared memory has frames, for no program can store to it.
+                let locked = kind == .own ? 16 << 10 : 16 << 10 | 128
                 #expect(try mount.meminfo(0)["Mlocked"] == locked)
                 #expect(try mount.meminfo(0)["Unevictable"] == locked)
                 #expect(try mount.vmstat(0)["nr_mlock"] == locked / 4)

@@ -56,6 +56,8 @@ final class FakeProgram: CallContext {
         (process.map { others[$0] ?? [] } ?? areas).filter { $0.addresses.overlaps(addresses) }
     }
 
+    func isPresent(_ page: UInt64, of process: Int32?) -> Bool { false }
+
     func process(named number: Int32) throws(Errno) -> Int32? {
         guard number != 0 else { return nil }
         guard others[number] != nil else { throw .noSuchProcess }

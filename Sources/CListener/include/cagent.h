@@ -110,8 +110,12 @@ int clistener_repeat(int listener, const struct clistener_call *call, uint64_t p
 /// What a userfaultfd reports (struct uffd_msg).
 struct clistener_event {
     enum {
-        /// A page that is not there was touched by a thread.
-        CLISTENER_FAULT,
+        /// A thread loads from a page that is not there.
+        CLISTENER_LOAD,
+        /// A thread stores to a page that is not there.
+        CLISTENER_STORE,
+        /// A thread stores to a page that is write-protected.
+        CLISTENER_PROTECTED_STORE,
         /// A fork has made another address space, whose userfaultfd is `file`.
         CLISTENER_FORK,
         /// Addresses lose what they hold.
@@ -128,13 +132,17 @@ struct clistener_event {
 /// Reads events. How many there were, 0 for none at present; or -1 and errno.
 int clistener_read_events(int faults, struct clistener_event *events, int capacity);
 
-/// Has first touches of addresses reported. 0 or a negative error.
-int clistener_register(int faults, uint64_t start, uint64_t length);
+/// Has first touches of addresses reported, and stores to pages that are write-protected if `can_protect` is not 0. 0 or a negative error.
+int clistener_register(int faults, uint64_t start, uint64_t length, int can_protect);
 
-/// Fills pages that are not there with zeros, and wakes who waits for them. How many bytes, or a negative error: -EEXIST where the first page is
-/// there, -ENOENT where the addresses are not all of one mapping that is registered, -EAGAIN where events are to be read first, -ESRCH
-/// where the address space has ended.
-int64_t clistener_fill(int faults, uint64_t start, uint64_t length);
+/// Fills pages that are not there with zeros, write-protected if `is_protected` is not 0, and wakes who waits for them. How many bytes,
+/// or a negative error: -EEXIST where the first page is there, -ENOENT where the addresses are not all of one mapping that is
+/// registered, -EAGAIN where events are to be read first, -ESRCH where the address space has ended.
+int64_t clistener_fill(int faults, uint64_t start, uint64_t length, int is_protected);
+
+/// Write-protects pages that are there; or has stores to them go on, and wakes who waits for them. 0 or a negative error: -EAGAIN where
+/// events are to be read first.
+int clistener_protect(int faults, uint64_t start, uint64_t length, int is_protected);
 
 /// Fills the page of the mark.
 int64_t clistener_fill_mark(int faults, uint64_t mark);
@@ -145,18 +153,15 @@ int clistener_poison(int faults, uint64_t start, uint64_t length);
 /// Has first touches of addresses no longer reported: the kernel fills them. 0 or a negative error.
 int clistener_unregister(int faults, uint64_t start, uint64_t length);
 
-/// Has stores to addresses counted from now on, beside first touches (UFFD_FEATURE_WP_ASYNC, of Linux 6.7). 0 or a negative error.
-int clistener_track_stores(int faults, uint64_t start, uint64_t length);
-
 /// The page map of a process, for clistener_stored(). Its descriptor, or -1 and errno.
 int clistener_open_page_map(int32_t process);
 
-/// Addresses of a range whose pages were stored to since they were asked for last (PAGEMAP_SCAN, of Linux 6.7), each as its start and its
-/// end. How many there are, or a negative error: -ENOSPC for more than `capacity`. It waits for as long as the address space is locked.
+/// Addresses of a range whose pages are there and not write-protected (PAGEMAP_SCAN, of Linux 6.7), each as its start and its end. How many
+/// there are, or a negative error: -ENOSPC for more than `capacity`. It waits for as long as the address space is locked.
 int clistener_stored(int page_map, uint64_t start, uint64_t end, uint64_t *bounds, int capacity);
 
 /// Addresses of a range whose pages two processes have in the same memory, as after a fork until one of them stores to a page; each as its
-/// start and its end. Or, where `other` is negative, those that the one has at all. How many, at most `capacity`; `*end` is set to where
+/// start and its end. Or, where `other` is negative, those that the one has and that are not write-protected. How many, at most `capacity`; `*end` is set to where
 /// the search has stopped. Negative where a page map cannot be read.
 int clistener_shared(int page_map, int other, uint64_t start, uint64_t *end, uint64_t *bounds, int capacity);
 

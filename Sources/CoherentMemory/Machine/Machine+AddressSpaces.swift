@@ -75,6 +75,21 @@ extension Machine {
         }
     }
 
+    /// The addresses around a page that have no frames and have not failed, as far as they are in a window; nil where the page has one,
+    /// or has failed, or the space is no more.
+    ///
+    /// - Parameter window: whole pages.
+    public func untouched(_ space: Buffer, around address: UInt64, in window: Range<UInt64>) -> Range<UInt64>? {
+        let page = address >> Page.shift
+        let pages = space.state.withLock { state -> Range<UInt64>? in
+            let end = Page.count(of: state.size)
+            guard page < end, state.pages.table[page].isNone else { return nil }
+            let around = window.lowerBound >> Page.shift..<window.upperBound >> Page.shift
+            return state.missing(around: page, within: around.clamped(to: 0..<end))
+        }
+        return pages.map { $0.lowerBound << Page.shift..<$0.upperBound << Page.shift }
+    }
+
     /// Frees the frames of addresses, whose policy stays (madvise(2) with MADV_DONTNEED).
     ///
     /// - Parameter bytes: whole pages.
