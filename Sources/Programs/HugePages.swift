@@ -253,7 +253,7 @@ extension AddressSpace {
                 $0.area.mapping.addresses(of: unit) == addresses
             }), let other = elder.space.pageMap()
         else { return }
-        var alone = own.present(in: addresses).intersection(other.present(in: addresses))
+        var alone = own.writable(in: addresses).intersection(other.writable(in: addresses))
         alone.subtract(own.shared(with: other, in: addresses))
         if !alone.isEmpty { object.separate(unit) }
     }
