@@ -181,7 +181,7 @@ extension SharedArea {
             mapping.addresses(of: start..<end).map { addresses in
                 MemoryArea(
                     addresses: addresses, content: .buffer(object.holder(of: start).memory, offset: start),
-                    isMappedTwice: inherited.contains(start) || lent.contains(start))
+                    isMappedTwice: inherited.contains(start) || lent.contains(start), policies: object.memory)
             }
         }
     }
@@ -200,6 +200,12 @@ extension AddressSpace {
         guard let area = shared(at: address), area.attachment.object.isHuge else { return nil }
         let start = address & ~(HugePage.size - 1)
         return (start..<start + HugePage.size).clamped(to: area.addresses)
+    }
+
+    /// Whether all of some addresses is memory in huge pages.
+    func isHuge(_ range: Range<UInt64>) -> Bool {
+        let areas = state.withLock { $0.shared.areas.filter { $0.attachment.object.isHuge } }
+        return !areas.isEmpty && RangeSet(range).subtracting(RangeSet(areas.map(\.addresses))).isEmpty
     }
 
     /// A mapping as the kernel has it, cut where memory in huge pages begins and ends: the kernel has ordinary memory there, too.
