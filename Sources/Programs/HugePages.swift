@@ -167,7 +167,8 @@ extension SharedArea {
         return parts.map { part in
             MemoryArea(
                 addresses: part.addresses, content: .buffer(part.buffer, offset: part.offset),
-                isMappedTwice: shared?.contains(part.offset) ?? attachment.object.isMappedTwice)
+                isMappedTwice: shared?.contains(part.offset) ?? attachment.object.isMappedTwice,
+                policies: shared == nil ? nil : attachment.object.memory)
         }
     }
 
@@ -201,6 +202,12 @@ extension AddressSpace {
         guard let area = shared(at: address), area.attachment.object.isHuge else { return nil }
         let start = address & ~(HugePage.size - 1)
         return (start..<start + HugePage.size).clamped(to: area.addresses)
+    }
+
+    /// Whether all of some addresses is memory in huge pages.
+    func isHuge(_ range: Range<UInt64>) -> Bool {
+        let areas = state.withLock { $0.shared.areas.filter { $0.attachment.object.isHuge } }
+        return !areas.isEmpty && RangeSet(range).subtracting(RangeSet(areas.map(\.addresses))).isEmpty
     }
 
     /// A mapping as the kernel has it, cut where memory in huge pages begins and ends: the kernel has ordinary memory there, too.

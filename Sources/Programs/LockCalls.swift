@@ -44,8 +44,7 @@ extension CallingTask {
                 populateWritable(0..<Machine.addressLimit, of: space, spaces)
             }
             if number != Int(CLISTENER_MLOCKALL), number != Int(CLISTENER_MUNLOCKALL), length > 0,
-                let range = pages(from: first, length: length), let area = space.shared(at: range.lowerBound),
-                area.attachment.object.isHuge, area.addresses.upperBound >= range.upperBound
+                let range = pages(from: first, length: length), space.isHuge(range)
             {
                 if number != Int(CLISTENER_MUNLOCK), flags & 1 == 0 || number == Int(CLISTENER_MLOCK) {
                     try lockHuge(range, of: space, spaces)

@@ -14,6 +14,8 @@ struct MemoryArea: Sendable {
     var content: Content
     /// Whether another process is known to map it, too.
     var isMappedTwice = false
+    /// What has its policies, at the same offsets, where pages of an elder are shared (MAP_HUGETLB); nil where the buffer has.
+    var policies: Buffer?
 
     /// Whether it is a program's own memory, which has no file.
     var isOwn = false
@@ -33,7 +35,8 @@ struct MemoryArea: Sendable {
         guard !part.isEmpty else { return nil }
         let (start, overflow) = offset.addingReportingOverflow(part.lowerBound - self.addresses.lowerBound)
         guard !overflow, start <= UInt64(Int64.max), UInt64(part.count) <= UInt64(Int64.max) - start else { return nil }
-        return BufferPart(buffer: buffer, bytes: start..<start + UInt64(part.count))
+        return BufferPart(
+            buffer: buffer, bytes: start..<start + UInt64(part.count), policies: policies ?? buffer)
     }
 
     /// What is left of it without some addresses.
@@ -44,7 +47,7 @@ struct MemoryArea: Sendable {
             guard let part = part(at: left) else { return MemoryArea(addresses: left, content: .other) }
             return MemoryArea(
                 addresses: left, content: .buffer(part.buffer, offset: part.bytes.lowerBound),
-                isMappedTwice: isMappedTwice, isOwn: isOwn)
+                isMappedTwice: isMappedTwice, policies: policies, isOwn: isOwn)
         }
     }
 }
@@ -53,6 +56,8 @@ struct MemoryArea: Sendable {
 struct BufferPart: Sendable {
     var buffer: Buffer
     var bytes: Range<UInt64>
+    /// What has the policies of these bytes.
+    var policies: Buffer
 }
 
 extension [MemoryArea] {

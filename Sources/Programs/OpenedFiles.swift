@@ -74,7 +74,12 @@ extension CallingTask {
         }
         // Where the machine has the host's CPUs, affinity is the host's, too.
         let cpus = machine.cpus == .onlineCPUs ? nil : try? machine.affinity(ofTask: task)
+        let hugePages = hugeKilobytes(of: task)
         return text.split(separator: "\n", omittingEmptySubsequences: false).map { line in
+            if hugePages > 0, line.hasPrefix("HugetlbPages:") {
+                let number = String(hugePages)
+                return "HugetlbPages:\t\(String(repeating: " ", count: max(0, 8 - number.utf8.count)))\(number) kB"
+            }
             if let cpus, line.hasPrefix("Cpus_allowed:") {
                 return "Cpus_allowed:\t\(cpus.map(width: (machine.cpus.max() ?? 0) + 1))"
             }
@@ -83,6 +88,14 @@ extension CallingTask {
             if line.hasPrefix("Mems_allowed_list:") { return "Mems_allowed_list:\t\(nodes)" }
             return String(line)
         }.joined(separator: "\n")
+    }
+
+    /// The memory of a task in huge pages (hugetlb_report_usage()).
+    private func hugeKilobytes(of task: Int32) -> Int {
+        guard let space = spaces?.space(of: task) else { return 0 }
+        let areas = space.state.withLock { $0.shared.areas.filter { $0.attachment.object.isHuge } }
+        let parts = areas.flatMap(\.pieces).parts(at: 0..<UInt64.max)
+        return parts.reduce(0) { $0 + machine.residentPages(of: $1.buffer, bytes: $1.bytes).total << 2 }
     }
 
     /// show_numa_map() of fs/proc/task_mmu.c.

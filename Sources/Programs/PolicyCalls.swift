@@ -35,7 +35,7 @@ extension CallContext {
                 }
                 part = area.part(at: address..<address + 1)
                 guard let part else { return .pass }
-                policy = machine.policy(of: part.buffer, at: part.bytes.lowerBound)
+                policy = machine.policy(of: part.policies, at: part.bytes.lowerBound)
             } else {
                 guard address == 0 else { throw .invalidArgument }
                 policy = try machine.policy(ofTask: task)
@@ -102,7 +102,7 @@ extension CallContext {
                 guard misplaced == 0 else { throw .ioError }
             }
         }
-        for part in parts { try machine.setPolicy(policy, of: part.buffer, bytes: part.bytes, by: task) }
+        for part in parts { try machine.setPolicy(policy, of: part.policies, bytes: part.bytes, by: task) }
         guard moves else { return .value(0) }
         var left = 0
         // What others map, too, only MPOL_MF_MOVE_ALL moves (queue_folios_pte_range()).
@@ -132,9 +132,9 @@ extension CallContext {
         guard !parts.isEmpty || areas.isEmpty else { return .pass }
         var isAny = false
         for part in parts {
-            for stretch in machine.policies(of: part.buffer, in: part.bytes) where stretch.policy.mode != .default {
+            for stretch in machine.policies(of: part.policies, in: part.bytes) where stretch.policy.mode != .default {
                 try machine.setPolicy(
-                    try stretch.policy.at(home: Int(home)), of: part.buffer, bytes: stretch.bytes, by: task)
+                    try stretch.policy.at(home: Int(home)), of: part.policies, bytes: stretch.bytes, by: task)
                 isAny = true
             }
         }

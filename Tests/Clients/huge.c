@@ -120,6 +120,14 @@ static void unmap(void *memory, size_t pages) {
     if (munmap(memory, pages * HUGE)) fail("munmap");
 }
 
+static long status_kilobytes(void) {
+    static char text[16384];
+    text_of("/proc/self/status", text, sizeof text);
+    char *line = strstr(text, "HugetlbPages:");
+    if (!line) fail("no HugetlbPages");
+    return atol(line + strlen("HugetlbPages:"));
+}
+
 static int node_of(void *page) {
     int status = -1;
     if (syscall(SYS_move_pages, 0, 1UL, &page, NULL, &status, 0)) fail("move_pages");
@@ -176,6 +184,7 @@ static void calls(void) {
     expect("get_mempolicy", node, 0);
     FIGURES(8, 5, 0, 0);
     numa_line(memory, "bind:1 file=/anon_hugepage\\040(deleted) huge anon=3 dirty=3 N0=2 N1=1 kernelpagesize_kB=2048");
+    expect("HugetlbPages", status_kilobytes(), 3 * 2048);
     int status = -1;
     expect("move_pages", move(memory + HUGE + 7 * PAGE, 1, &status), 0);
     expect("where to", status, 1);
@@ -354,6 +363,8 @@ static void forks(void) {
         int status = -1;
         move(memory, 1, &status);
         expect("shared", status, -EACCES);
+        // A policy is its own, also for a page that is not.
+        bind_to(memory, HUGE, 1);
         FIGURES(6, 4, 1, 0);
         memory[0] = 7;
         expect("its own", node_of(memory), 0);
@@ -373,6 +384,9 @@ static void forks(void) {
     }
     await(up[0]);
     expect("not the child's", memory[0], 1);
+    int mode = -1;
+    if (syscall(SYS_get_mempolicy, &mode, NULL, 0UL, memory, MPOL_F_ADDR)) fail("get_mempolicy");
+    expect("the parent's policy", mode, MPOL_DEFAULT);
     unmap(memory, 3);
     tell(down[1]);
     await(up[0]);
