@@ -63,7 +63,7 @@ final class ForkedPages: Sendable {
                     space.state.withLock { $0.sharesPages = true }
                     // Without a frame and write-protected a page would be one of zeros.
                     for frames in world.machine.frames(of: space.memory, in: range).ranges {
-                        space.letStores(to: frames)
+                        space.setWatched(false, frames)
                     }
                     world.machine.share(space.memory, bytes: range, with: elder.memory)
                     shared.insert(contentsOf: range)

@@ -215,11 +215,11 @@ extension CallingTask {
     private func take(_ range: Range<UInt64>, of space: AddressSpace, isLocked: Bool = false) {
         guard space.register(range) else { return }
         // What was registered before, and forgotten, may be said to be write-protected and is not.
-        space.letStores(to: range)
+        space.setWatched(false, range)
         let pages = pages(in: range, without: space.memory, from: 0)
         let stored = isLocked ? pages : space.watchZeros(pages, by: task)
         adopt(stored, of: space.memory, from: 0)
-        if !isLocked { for range in stored.ranges { space.letStores(to: range) } }
+        if !isLocked { for range in stored.ranges { space.setWatched(false, range) } }
     }
 
     /// Pages of a range that are there and have no frames.
@@ -290,7 +290,7 @@ extension CallingTask {
             patience: status.users == [0, 0, 0] ? 30 : 1)
         // The text there may be own memory whose use was asked for, and is written to for a moment.
         if let known, let text = pages(from: call.instruction &- 128, length: 256) {
-            for frames in machine.frames(of: known.memory, in: text).ranges { known.letStores(to: frames) }
+            for frames in machine.frames(of: known.memory, in: text).ranges { known.setWatched(false, frames) }
         }
         let result = unsafe clistener_inject(listener, &call, stop, &program, &agent)
         guard result == 0 else {

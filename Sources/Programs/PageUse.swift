@@ -86,6 +86,6 @@ final class PageUse: Sendable {
         for area in space.state.withLock({ $0.shared.areas }) where area.addresses.overlaps(range) {
             clistener_register(space.faults.rawValue, area.addresses.lowerBound, UInt64(area.addresses.count), 1)
         }
-        space.watchStores(to: range)
+        space.setWatched(true, range)
     }
 }

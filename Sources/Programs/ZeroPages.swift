@@ -36,9 +36,20 @@ extension AddressSpace {
         clistener_protect(faults.rawValue, range.lowerBound, UInt64(range.count), 0) == 0
     }
 
-    /// Has the next store to each page of a range reported that is there.
-    func watchStores(to range: Range<UInt64>) {
-        _ = clistener_protect(faults.rawValue, range.lowerBound, UInt64(range.count), 1)
+    /// Has the next store to each page of a range that is there reported, or go on, when events are read that come first.
+    ///
+    /// The thread that reads events must not call this.
+    ///
+    /// - Returns: false where the addresses are no longer mapped, or no events are read for a second.
+    @discardableResult
+    func setWatched(_ isWatched: Bool, _ range: Range<UInt64>) -> Bool {
+        let deadline = ContinuousClock.now + .seconds(1)
+        while true {
+            let result = clistener_protect(
+                faults.rawValue, range.lowerBound, UInt64(range.count), isWatched ? 1 : 0)
+            guard result == -EAGAIN, deadline > .now, !state.withLock({ $0.isOver }) else { return result == 0 }
+            usleep(100)
+        }
     }
 
     /// Tells pages of zeros from those that a program has stored to, of pages that have no frames and that it may store to unseen.
@@ -56,8 +67,11 @@ extension AddressSpace {
         let limit = 16 * Page.size
         var bytes = [UInt8](repeating: 0, count: Int(limit))
         for range in pages.ranges {
-            watchStores(to: range)
-            // Another thread may store to a page until now.
+            guard setWatched(true, range) else {
+                others.insert(contentsOf: range)
+                continue
+            }
+            // Another thread may have stored to a page until now.
             for start in stride(from: range.lowerBound, to: range.upperBound, by: Int(limit)) {
                 let length = Int(min(limit, range.upperBound - start))
                 let count = unsafe bytes.withUnsafeMutableBytes {

@@ -20,7 +20,7 @@ struct Run: ParsableCommand {
 
             The system calls mbind, set_mempolicy, get_mempolicy, move_pages, migrate_pages and set_mempolicy_home_node of the \
             command act on the buffers that it maps and on its anonymous memory (heap, stacks, private mappings without a file). \
-            Anonymous memory gets frames of the machine at its first touch, under the policy, cpuset and isolation of that moment. A \
+            Anonymous memory gets frames of the machine at its first store, under the policy, cpuset and isolation of that moment. A \
             touch for which the nodes of its policy have no frame kills the process, as in Linux; one that isolation refuses is \
             SIGBUS. This needs x86-64, Linux 6.6 and a daemon that runs as root; elsewhere one line on stderr says so, and anonymous \
             memory is the host's. Memory of programs of other users than root is the host's, too, where the sysctl \

@@ -83,12 +83,13 @@ static void check(struct mapping *mapping) {
 static void find(struct thread *thread, struct mapping *mapping, int i) {
     struct page *page = mapping->pages + i;
     unsigned long allowed = places(thread, page);
+    int before = page->node;
     void *address = mapping->start + i * PAGE;
     if (syscall(SYS_move_pages, 0, 1UL, &address, NULL, &page->node, 0)) fail("%s: move_pages", step);
     errno = 0;
     if (page->node < 0 || !(allowed >> page->node & 1))
-        fail("%s: page %d is on node %d, not one of %lx (policy %d %lx)", step, i, page->node, allowed, page->policy.mode,
-             page->policy.nodes);
+        fail("%s: page %d of %d, before %d, is on node %d, not one of %lx (policy %d %lx, thread's %d %lx)", step, i, mapping->count,
+             before, page->node, allowed, page->policy.mode, page->policy.nodes, thread->policy.mode, thread->policy.nodes);
 }
 
 static void store(struct thread *thread, struct mapping *mapping, int first, int end) {
