@@ -81,9 +81,9 @@ extension AddressSpaces {
 
     /// Has a page touched once more in a moment for which there is no frame.
     ///
-    /// - Returns: false once that has been tried often enough, unless blocks are going offline.
+    /// - Returns: false once that has been tried often enough, unless blocks are going offline, or those of a device come and go.
     private func mayWait(_ page: UInt64, of space: AddressSpace) -> Bool {
-        let isForced = world.machine.isTakingBlocksOffline
+        let isForced = world.machine.isTakingBlocksOffline || world.machine.devices.contains { $0.isChanging }
         return waiting.withLock { $0.note(page, of: space, isForced: isForced) }
     }
 
@@ -254,4 +254,9 @@ extension AddressSpaces {
         if !isFilled { clistener_wake(faults, page, Page.size) }
         return bytes.lowerBound..<end
     }
+}
+
+extension Device {
+    /// Whether its blocks come or go one after the other.
+    fileprivate var isChanging: Bool { [.onlineInProgress, .offlineInProgress].contains(state) }
 }

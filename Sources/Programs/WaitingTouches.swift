@@ -40,8 +40,9 @@ struct WaitingTouches {
         let place = Place(space: space.mark, page: page)
         var retry = retries[place] ?? Retry(last: now)
         if now - retry.last > Self.memory { retry.attempts = 0 }
-        retry = Retry(attempts: retry.attempts + 1, last: now)
-        guard retry.attempts <= Self.limit || isForced else {
+        // Blocks go one after the other: between two of them the count begins anew.
+        retry = Retry(attempts: isForced ? 0 : retry.attempts + 1, last: now)
+        guard retry.attempts <= Self.limit else {
             retries[place] = nil
             return false
         }

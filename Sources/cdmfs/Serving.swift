@@ -131,6 +131,8 @@ struct Serving {
         } else {
             output = readyFD == nil ? .file(.standardError) : .syslog
         }
+        // Without the filter of calls, the report of Swift or of a sanitizer works.
+        if options.hardening.filtersCalls { CrashReport.begin(output) }
         return Logger(label: "cdmfs") { _ in LineLogHandler(output) }
     }
 

@@ -33,6 +33,22 @@ extension Mounts {
             }
         }
 
+        @Test("A fault of the daemon's own is the last line of its log, and ends it")
+        func faultyDaemon() throws {
+            try TestMount.unmounted { mount in
+                let log = mount.topologyFile + ".log"
+                let mounted = try run(mount.command(flags: ["--log", log]))
+                try #require(mounted.succeeded, "\(mounted.errors)")
+                let daemon = try #require(mount.daemons().first)
+                kill(daemon, SIGSEGV)
+                #expect(try eventually { try mount.daemons().isEmpty })
+                let last = try String(contentsOfFile: log, encoding: .utf8).split(separator: "\n").last ?? ""
+                #expect(last == "cdmfs[\(daemon)] critical: SIGSEGV ends the daemon, by a fault of its own")
+                let unmount = try run([Host.cdmfs, "unmount", mount.path])
+                #expect(unmount.succeeded, "\(unmount.errors)")
+            }
+        }
+
         @Test("kill -9 of the daemon during a migration")
         func killedWhileMigrating() throws {
             try TestMount.with(Machines.large, endsItself: true) { mount in

@@ -42,6 +42,23 @@ struct AddressSpaceLimitTests {
         return pipe.writeEnd
     }
 
+    @Test("A touch that has waited for blocks of a device has all its time left between two of them")
+    func waiting() throws {
+        let machine = try Machine(
+            topology: Topology(
+                toml: "block_size = \"2M\"\n[[node]]\nid = 0\nkind = \"ram\"\nmemory = \"4M\"\ncpus = \"all\""))
+        var silence: [FileDescriptor] = []
+        defer { for end in silence { try? end.close() } }
+        let space = try makeSpace(machine, &silence)
+        var waiting = WaitingTouches()
+        let now = ContinuousClock.now
+        let isForced = Array(repeating: true, count: 100) + Array(repeating: false, count: 8)
+        let answers = (isForced + isForced + [false]).map { waiting.note(0, of: space, isForced: $0, at: now) }
+        #expect(answers == Array(repeating: true, count: 216) + [false])
+        let repeated = waiting.take().count
+        #expect(repeated == 216)
+    }
+
     @Test("One beyond the limit is refused, and one more may come when another has gone")
     func limit() throws {
         let machine = try Machine(
