@@ -45,8 +45,15 @@ public protocol TaskDirectory: Sendable {
     var now: UInt64 { get }
     /// The present processes.
     var processes: [Int32] { get }
+    /// The further threads of a process and its children, as far as that is known.
+    func tasks(madeBy process: Int32) -> [Int32]
     /// Whether a process holds the device of a node open, or maps it.
     func holdsDeviceOpen(of node: Node, process: Int32) -> Bool
+}
+
+extension TaskDirectory {
+    /// None: a directory whose tasks never begin within one tick of the clock does without.
+    public func tasks(madeBy process: Int32) -> [Int32] { [] }
 }
 
 /// A machine without programs around it: no task is known.

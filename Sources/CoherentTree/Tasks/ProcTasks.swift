@@ -58,6 +58,15 @@ package final class ProcTasks: TaskDirectory {
 
     package var processes: [Int32] { ProcFile.processes }
 
+    package func tasks(madeBy process: Int32) -> [Int32] {
+        let threads = DirectoryListing.numbers(in: "/proc/\(process)/task") ?? []
+        let children = threads.flatMap { thread in
+            let text = (try? SmallFile.text(FilePath("/proc/\(process)/task/\(thread)/children"))) ?? ""
+            return text.split(separator: " ").compactMap { Int32($0) }
+        }
+        return threads.filter { $0 != process } + children
+    }
+
     /// A task that lives; nil for none.
     package func identity(of id: Int32) -> TaskIdentity? {
         task(id).map { TaskIdentity(id: id, startTime: $0.startTime) }

@@ -56,6 +56,25 @@ struct TaskTableTests {
         #expect(try [100, 101, 102].map(touch) == ["2222", "0000", "3333"])
     }
 
+    @Test("What is made in the tick of a change has what was so before it, or after it")
+    func sameTick() throws {
+        try set("bind:1", 100)
+        tasks.tick()
+        tasks.makeAtOnce(101, process: 100, parent: 1)
+        tasks.makeAtOnce(200, parent: 100)
+        try set("bind:2", 100)
+        tasks.makeAtOnce(102, process: 100, parent: 1)
+        tasks.makeAtOnce(201, parent: 100)
+        try set("default", 100)
+        tasks.makeAtOnce(202, parent: 100)
+        try set("bind:3", 100)
+        tasks.makeAtOnce(203, parent: 100)
+        #expect(try [101, 200, 102, 201, 202, 203].map(touch) == ["1111", "1111", "2222", "2222", "0000", "3333"])
+        // A policy of its own comes before what it was made with.
+        try set("bind:2", 101)
+        #expect(try [101, 100].map(touch) == ["2222", "3333"])
+    }
+
     @Test("What a child inherited it keeps when its parent ends")
     func orphan() throws {
         try set("bind:2", 100)

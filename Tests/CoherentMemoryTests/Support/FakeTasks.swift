@@ -38,6 +38,13 @@ final class FakeTasks: TaskDirectory {
         tick()
     }
 
+    /// A thread or a process that begins in the same tick as what was before and what comes then.
+    func makeAtOnce(_ id: Int32, process: Int32? = nil, parent: Int32) {
+        state.withLock { state in
+            state.tasks[id] = TaskDescription(process: process ?? id, parent: parent, startTime: state.now)
+        }
+    }
+
     /// Ends a task; its children go to process 1.
     func exit(_ id: Int32) {
         tick()
@@ -62,6 +69,13 @@ final class FakeTasks: TaskDirectory {
     var now: UInt64 { state.withLock { $0.now } }
 
     var processes: [Int32] { state.withLock { $0.tasks.filter { $0.key == $0.value.process }.keys.sorted() } }
+
+    func tasks(madeBy process: Int32) -> [Int32] {
+        state.withLock { state in
+            state.tasks.filter { id, task in id != process && (task.process == process || task.parent == process) }
+                .map(\.key)
+        }
+    }
 
     func holdsDeviceOpen(of node: Node, process: Int32) -> Bool {
         state.withLock { $0.holders[node.deviceName ?? ""]?.contains(process) ?? false }
