@@ -23,7 +23,7 @@ struct Run: ParsableCommand {
             Anonymous memory gets frames of the machine at its first store, under the policy, cpuset and isolation of that moment. A \
             touch for which the nodes of its policy have no frame kills the process, as in Linux; one that isolation refuses is \
             SIGBUS. This needs x86-64, Linux 6.6 and a daemon that runs as root; elsewhere one line on stderr says so, and anonymous \
-            memory is the host's. Memory of programs of other users than root is the host's, too, where the sysctl \
+            memory is the host's. Memory of programs of other users than root is the host's, too, where \
             vm.unprivileged_userfaultfd of the host is 0. CPU affinity is that of the machine if its CPUs differ from the host's.
 
             Without --mount a machine is made for the command: the one of --topology or --preset, or the default one. It is \
