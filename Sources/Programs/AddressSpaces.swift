@@ -44,6 +44,8 @@ final class AddressSpaces: Sendable {
     private let state = Mutex(State())
     /// Touches for which there is no frame at the moment.
     let waiting = Mutex(WaitingTouches())
+    /// The calls in texts of files that are repeated where a signal interrupts them.
+    let textCalls = Mutex<[TextCalls: [TextCalls.Place]]>([:])
     /// The callers that threads of this process serve and whose memory they read: the touches are the callers'.
     let served = Mutex<[Int32: Int32]>([:])
 

@@ -24,6 +24,7 @@ extension CallingTask {
         do throws(Errno) {
             return try space.calls.withLock { _ throws(Errno) in
                 repeatWhenInterrupted(call, of: space)
+                repeatCallsOfLibrary(call, of: space, spaces)
                 return switch number {
                 case Int(CLISTENER_BRK): try grow(space, to: a)
                 case Int(CLISTENER_MMAP): try map(space, spaces, [a, b, c, d, e, f])

@@ -18,15 +18,68 @@ extension CallingTask {
         _ = unsafe withUnsafePointer(to: call) { unsafe clistener_repeat(listener, $0, place) }
     }
 
+    /// Does the same for all such calls of a library before it runs, when its loader maps what follows the library's file: the first of
+    /// them may come after the handler of a signal. An interrupted brk(2) takes EINTR for the end of the heap, since it returns no errors.
+    func repeatCallsOfLibrary(_ call: clistener_call, of space: AddressSpace, _ spaces: AddressSpaces) {
+        let flags = UInt64(MAP_ANONYMOUS | MAP_FIXED)
+        guard Int(call.number) == Int(CLISTENER_MMAP), call.arguments.3 & flags == flags,
+            !space.state.withLock({ $0.repeated.hasHeapCall }), hasOneThread(),
+            let mappings = try? MapsReader.mappings(of: task, at: 0..<call.arguments.0),
+            let file = mappings.last, file.inode != 0,
+            let text = mappings.last(where: { $0.isExecutable && $0.inode == file.inode && $0.device == file.device })
+        else { return }
+        for found in calls(in: text, spaces) {
+            var other = call
+            other.number = found.number
+            other.instruction = text.addresses.lowerBound + found.offset
+            repeatWhenInterrupted(other, of: space)
+            if Int(found.number) == Int(CLISTENER_BRK) { space.state.withLock { $0.repeated.hasHeapCall = true } }
+        }
+    }
+
+    /// The calls in a text, which is read once. One that has changed meanwhile does no harm: clistener_repeat() looks again.
+    private func calls(in text: ProcMapping, _ spaces: AddressSpaces) -> [TextCalls.Place] {
+        let start = text.addresses.lowerBound
+        let key = TextCalls(
+            device: text.device, inode: text.inode, offset: text.offset, length: text.addresses.upperBound - start)
+        if let known = spaces.textCalls.withLock({ $0[key] }) { return known }
+        var places = [clistener_place](repeating: clistener_place(), count: TextCalls.limit)
+        let count = unsafe clistener_find_calls(task, start, text.addresses.upperBound, &places, Int32(places.count))
+        guard count >= 0 else { return [] }
+        let found = places[..<Int(count)].map { TextCalls.Place(number: $0.number, offset: $0.instruction - start) }
+        spaces.textCalls.withLock { known in
+            if known.count >= TextCalls.limit { known.removeAll() }
+            known[key] = found
+        }
+        return found
+    }
+
     private func hasOneThread() -> Bool {
         (try? ProcStatus(task: task))?.words("Threads").first == "1"
     }
+}
+
+/// A text of a file.
+struct TextCalls: Hashable {
+    var device: DeviceNumber
+    var inode, offset, length: UInt64
+
+    /// A call in it, and where the instruction behind the call is.
+    struct Place {
+        var number: Int32
+        var offset: UInt64
+    }
+
+    /// So many calls of a text are repeated, and so many texts are remembered.
+    static let limit = 32
 }
 
 /// The code in an address space that repeats calls.
 struct RepeatedCalls {
     /// Instructions that are known: those behind calls.
     private(set) var known: Set<UInt64> = []
+    /// Whether brk(2) of a library is among them.
+    var hasHeapCall = false
     /// Pages for the code, and how many bytes of the last one are taken.
     private var pages: [UInt64] = []
     private var taken = Page.size

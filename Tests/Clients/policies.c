@@ -5,6 +5,7 @@
 //   told     what execve(2) handed down
 //   files    Mems_allowed of /proc/self/status, and the lines of the mapping in /proc/self/numa_maps
 //   signals  calls under a timer whose handler does not restart them
+//   heap N   so many programs, each executed by the one before, whose first brk(2) comes when a timer ends, with such a handler
 //   endless  get_mempolicy(2) again and again, an `ok` at the start; SIGTERM ends it, with an `end`
 #include "client.h"
 #include <linux/mempolicy.h>
@@ -116,6 +117,28 @@ static void signals(void) {
     puts("ok");
 }
 
+static void heap(char **arguments) {
+    struct sigaction action = {.sa_handler = ignore};
+    sigaction(SIGALRM, &action, NULL);
+    // Some of so many moments lie between the call and its receipt.
+    struct itimerval timer = {{0, 0}, {0, 1 + atoi(arguments[2]) % 40}}, never = {{0, 0}, {0, 0}};
+    setitimer(ITIMER_REAL, &timer, NULL);
+    char *start = sbrk(PAGE);
+    if (start == (char *)-1) fail("sbrk");
+    expect("the end of the heap", (char *)sbrk(0) - start, PAGE);
+    memset(start, 1, PAGE);
+    setitimer(ITIMER_REAL, &never, NULL);
+    char rest[16];
+    snprintf(rest, sizeof rest, "%d", atoi(arguments[2]) - 1);
+    if (!strcmp(rest, "0")) {
+        puts("ok");
+        return;
+    }
+    arguments[2] = rest;
+    execv("/proc/self/exe", arguments);
+    fail("execv");
+}
+
 static volatile sig_atomic_t is_over;
 
 static void finish(int signal) { is_over = signal; }
@@ -139,6 +162,7 @@ int main(int count, char **arguments) {
     else if (!strcmp(what, "told")) expect_policy("what was handed down", NULL, MPOL_INTERLEAVE, 3);
     else if (!strcmp(what, "files") && count == 3) files(arguments[2]);
     else if (!strcmp(what, "signals")) signals();
+    else if (!strcmp(what, "heap") && count == 3) heap(arguments);
     else if (!strcmp(what, "endless")) endless();
     else fail("policies: %s?", what);
     return 0;

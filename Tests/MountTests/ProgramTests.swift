@@ -79,6 +79,14 @@ extension Mounts {
             }
         }
 
+        @Test("A signal does not interrupt the first brk(2) of a program")
+        func heap() throws {
+            try TestMount.with { mount in
+                let outcome = try tool(mount, Client.policies.command(["heap", 100]))
+                #expect(outcome.output == "ok\n", "\(outcome.errors)")
+            }
+        }
+
         @Test("A program goes on when the daemon is killed, and is told so once")
         func orphaned() throws {
             try TestMount.with(endsItself: true) { mount in

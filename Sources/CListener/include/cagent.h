@@ -107,6 +107,16 @@ enum { CLISTENER_REPEAT_LENGTH = 128 };
 /// 0; or -1 where the instruction before the call is another one, and nothing has changed.
 int clistener_repeat(int listener, const struct clistener_call *call, uint64_t place);
 
+/// A system call in the text of a process: its number, and the address of the instruction behind it.
+struct clistener_place {
+    int32_t number;
+    uint64_t instruction;
+};
+
+/// Finds the calls that clistener_repeat() can have repeated, and that map memory, from `start` to `end` in a process: as many as there
+/// are and have room. -1 where the text cannot be read.
+int clistener_find_calls(int32_t task, uint64_t start, uint64_t end, struct clistener_place *places, int capacity);
+
 /// What a userfaultfd reports (struct uffd_msg).
 struct clistener_event {
     enum {
