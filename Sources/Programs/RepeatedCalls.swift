@@ -12,9 +12,11 @@ extension CallingTask {
     ///
     /// It is left alone where threads may execute it at this moment, and where something else stands before the call.
     func repeatWhenInterrupted(_ call: clistener_call, of space: AddressSpace) {
-        guard call.mapsMemory, let place = space.makeRepeatPlace(for: call.instruction, mayPatch: hasOneThread) else {
-            return
-        }
+        if call.mapsMemory { change(call, of: space, mayPatch: hasOneThread) }
+    }
+
+    private func change(_ call: clistener_call, of space: AddressSpace, mayPatch: () -> Bool) {
+        guard let place = space.makeRepeatPlace(for: call.instruction, mayPatch: mayPatch) else { return }
         _ = unsafe withUnsafePointer(to: call) { unsafe clistener_repeat(listener, $0, place) }
     }
 
@@ -32,7 +34,8 @@ extension CallingTask {
             var other = call
             other.number = found.number
             other.instruction = text.addresses.lowerBound + found.offset
-            repeatWhenInterrupted(other, of: space)
+            // It has one thread, as above.
+            change(other, of: space) { true }
             if Int(found.number) == Int(CLISTENER_BRK) { space.state.withLock { $0.repeated.hasHeapCall = true } }
         }
     }
