@@ -23,7 +23,7 @@
 //   interrupted COUNT  so many mmap, mremap and brk under a timer of 5 kHz whose handler has no SA_RESTART: none is interrupted, as in Linux
 //   refused            `begin`; after SIGTERM a store to memory that is bound to node 1 is SIGBUS, also where a load was not
 //   sum                the pages of numa_maps and of meminfo, `maps=N figures=N`
-#include "client.h"
+#include "expect.h"
 #include <linux/capability.h>
 #include <linux/futex.h>
 #include <linux/mempolicy.h>
@@ -39,16 +39,6 @@
 #define MADV_SOFT_OFFLINE 101
 #endif
 #define WINDOW (128UL << 10)
-
-static void expect(const char *what, long value, long expected) {
-    errno = 0;
-    if (value != expected) fail("%s: %ld, not %ld", what, value, expected);
-}
-
-static void expect_error(const char *what, long value, int error) {
-    int found = errno;
-    if (value != -1 || found != error) fail("%s: %ld and errno %d, not %d", what, value, found, error);
-}
 
 static long count_of(FILE *file, const char *word, long unit) {
     char line[4096];

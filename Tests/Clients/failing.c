@@ -2,7 +2,7 @@
 // failing exec FILE: threads touch that page again and again, and the program becomes /bin/true meanwhile.
 // failing storm FILE: they do so until the program is killed.
 // failing cost FILE COUNT: prints the nanoseconds that a touch of it takes, with its signal (ns=N).
-#include "client.h"
+#include "expect.h"
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -25,10 +25,6 @@ static void touch(void) {
 static __attribute__((noreturn)) void *touch_for_ever(void *argument) {
     (void)argument;
     while (1) touch();
-}
-
-static void expect_error(const char *what, ssize_t result, int error) {
-    if (result != -1 || errno != error) fail("%s: %zd", what, result);
 }
 
 int main(int argc, char **argv) {

@@ -7,7 +7,7 @@
 //   forks      a child has its parent's pages until one of them stores, also behind the end of its parent
 //   shared     MAP_SHARED: one memory before and behind a fork
 //   fail       MADV_SOFT_OFFLINE and MADV_HWPOISON: a whole huge page
-#include "client.h"
+#include "expect.h"
 #include <linux/mempolicy.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -24,16 +24,6 @@
 #endif
 #define HUGE (2UL << 20)
 #define FLAGS (MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB)
-
-static void expect(const char *what, long value, long expected) {
-    errno = 0;
-    if (value != expected) fail("%s: %ld, not %ld", what, value, expected);
-}
-
-static void expect_error(const char *what, long value, int error) {
-    int found = errno;
-    if (value != -1 || found != error) fail("%s: %ld and errno %d, not %d", what, value, found, error);
-}
 
 static void text_of(const char *path, char *text, size_t size) {
     int file = open_file(path, O_RDONLY);

@@ -7,7 +7,7 @@
 //   signals  calls under a timer whose handler does not restart them
 //   heap N   so many programs, each executed by the one before, whose first brk(2) comes when a timer ends, with such a handler
 //   endless  get_mempolicy(2) again and again, an `ok` at the start; SIGTERM ends it, with an `end`
-#include "client.h"
+#include "expect.h"
 #include <linux/mempolicy.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -26,15 +26,6 @@ static int node_of(void *page) {
     return status;
 }
 
-static void expect(const char *what, long value, long expected) {
-    errno = 0;
-    if (value != expected) fail("%s: %ld, not %ld", what, value, expected);
-}
-
-static void expect_error(const char *what, long result, int error) {
-    if (result != -1 || errno != error) fail("%s: %ld, not errno %d", what, result, error);
-}
-
 static void expect_policy(const char *what, void *address, int mode, unsigned long nodes) {
     int found = -1;
     unsigned long map = 0;
@@ -51,6 +42,7 @@ static void calls(const char *file, char **arguments) {
     expect_error("mbind to node 5", bind_pages(memory, PAGE, MPOL_BIND, 32, 0), EINVAL);
     expect_error("mbind of a hole", bind_pages((void *)(PAGE * 16), PAGE, MPOL_BIND, 2, 0), EFAULT);
     expect_error("get_mempolicy into nowhere", syscall(SYS_get_mempolicy, (void *)8, NULL, 0UL, NULL, 0), EFAULT);
+    expect_error("get_mempolicy behind all", syscall(SYS_get_mempolicy, (void *)-1, NULL, 0UL, NULL, 0), EFAULT);
     expect_error("move_pages of nobody", syscall(SYS_move_pages, 1 << 22, 0UL, NULL, NULL, NULL, 0), ESRCH);
     expect("an untouched page", node_of(memory), -ENOENT);
     if (bind_pages(memory + 32 * PAGE, 32 * PAGE, MPOL_BIND, 2, 0)) fail("mbind");
