@@ -58,14 +58,17 @@ package final class ProcTasks: TaskDirectory {
 
     package var processes: [Int32] { ProcFile.processes }
 
+    /// The newest, which come last in their lists: a process with very many would hold up those who wait for the answer.
     package func tasks(madeBy process: Int32) -> [Int32] {
-        let threads = DirectoryListing.numbers(in: "/proc/\(process)/task") ?? []
-        let children = threads.flatMap { thread in
+        let threads = (DirectoryListing.numbers(in: "/proc/\(process)/task") ?? []).suffix(Self.newest)
+        let children = Set(threads + [process]).flatMap { thread in
             let text = (try? SmallFile.text(FilePath("/proc/\(process)/task/\(thread)/children"))) ?? ""
-            return text.split(separator: " ").compactMap { Int32($0) }
+            return text.split(separator: " ").suffix(Self.newest).compactMap { Int32($0) }
         }
-        return threads.filter { $0 != process } + children
+        return threads.filter { $0 != process } + children.sorted().suffix(Self.newest)
     }
+
+    private static let newest = 64
 
     /// A task that lives; nil for none.
     package func identity(of id: Int32) -> TaskIdentity? {
