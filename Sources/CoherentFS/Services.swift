@@ -41,6 +41,7 @@ final class Services: Sendable {
     let machine: Machine
     let logger: Logger
     let inodes = InodeTable()
+    let refusals = Refusals()
     let trimmer = HeapTrimmer()
     let held = HeldRequests()
     let notifier: Notifier

@@ -14,7 +14,7 @@ extension Mounts {
         private static let expected: Set<Errno> = [
             .resourceBusy, .noMemory, .noSpace, .invalidArgument, .operationNotSupportedByDevice,
             .noSuchFileOrDirectory,
-            .noSuchAddressOrDevice, .ioError, .interrupted, .staleNFSFileHandle, Errno(rawValue: EHWPOISON),
+            .noSuchAddressOrDevice, .ioError, .interrupted, Errno(rawValue: EHWPOISON),
         ]
 
         private static let pages = 512

@@ -40,17 +40,6 @@ final class TreeCache: Sendable {
     private let forgetting = DispatchQueue(label: "cdmfs.forgetting", qos: .utility)
     private let state = Mutex(State())
 
-    /// An inode whose writes take long, while it is open.
-    ///
-    /// The kernel holds an inode's lock for as long as a write to it is unanswered, and a process that waits for that lock cannot
-    /// be killed. So each open of such a file has an inode of its own: one that comes to an inode that is open
-    /// is refused once (ESTALE), upon which the kernel looks the name up again and finds another inode.
-    private struct Use {
-        var opens = 1
-        /// Tasks that were refused. Who comes back all the same has no name to look up, as in /proc/self/fd.
-        var refused: Set<Int32> = []
-    }
-
     private struct State {
         /// Modes and owners that users gave, by the number of the directory and of what is in it.
         var changes: [InodeNumber: [InodeNumber: TreeChange]] = [:]
@@ -62,10 +51,19 @@ final class TreeCache: Sendable {
         var changing: Set<InodeNumber> = []
         /// Those of them whose count the kernel is to forget.
         var outdated: Set<InodeNumber> = []
-        var uses: [InodeNumber: Use] = [:]
-        /// Names at which a program was refused. From then on each lookup finds an inode of its own, so that no program is
-        /// refused twice.
+        /// How many have an inode open whose writes take long.
+        ///
+        /// The kernel holds an inode's lock for as long as a write to it is unanswered, and a process that waits for that lock cannot
+        /// be killed. So each open of such a file has an inode of its own: one that comes to an inode that is open
+        /// is refused once (ESTALE), upon which the kernel looks the name up again and finds another inode.
+        var opens: [InodeNumber: Int] = [:]
+        /// Names at which a program was refused. From then on each lookup finds an inode of its own.
         var contended: Set<Key> = []
+
+        /// Whether a file whose writes take long is open, or was when another program came.
+        func isBusy(_ key: Key, _ entry: Entry?) -> Bool {
+            contended.contains(key) || entry.map { opens[$0.inode.number] != nil } ?? false
+        }
     }
 
     /// A tree whose files belong to the user who mounts.
@@ -86,7 +84,7 @@ final class TreeCache: Sendable {
         state.withLock { state in
             let key = Key(parent: parent, name: name)
             guard let entry = state.byKey[key], entry.isLasting, !entry.isGone else { return nil }
-            if entry.startsJob, state.uses[entry.inode.number] != nil || state.contended.contains(key) { return nil }
+            if entry.startsJob, state.isBusy(key, entry) { return nil }
             return entry.inode
         }
     }
@@ -109,18 +107,16 @@ final class TreeCache: Sendable {
         if case .directory(let directory) = item { identity = directory.identity }
         return state.withLock { state in
             let key = Key(parent: parent, name: name)
-            if let entry = state.byKey[key], entry.kind == kind, entry.identity == identity, !entry.isGone {
-                guard startsJob, state.uses[entry.inode.number] != nil || state.contended.contains(key) else {
-                    return entry.inode
-                }
-                return TreeInode(
-                    number: services.inodes.makeNumber(), name: name, parent: parent, shownAs: shownNumber,
-                    in: shownParent, isUnshared: true, item: item, tree: self, lifetime: lifetime ?? inherited,
-                    inherited: ownership)
+            let known = state.byKey[key].flatMap {
+                $0.kind == kind && $0.identity == identity && !$0.isGone ? $0 : nil
             }
+            // Also where the kernel has forgotten the inode that was open.
+            let isUnshared = startsJob && state.isBusy(key, known)
+            if let known, !isUnshared { return known.inode }
             let inode = TreeInode(
                 number: services.inodes.makeNumber(), name: name, parent: parent, shownAs: shownNumber, in: shownParent,
-                item: item, tree: self, lifetime: lifetime ?? inherited, inherited: ownership)
+                isUnshared: isUnshared, item: item, tree: self, lifetime: lifetime ?? inherited, inherited: ownership)
+            if isUnshared { return inode }
             state.byKey[key] = Entry(
                 inode: inode, identity: identity, kind: kind, isLasting: isLasting, startsJob: startsJob,
                 lifetime: lifetime)
@@ -226,28 +222,26 @@ final class TreeCache: Sendable {
 
     /// Counts an open of an inode whose writes take long; ESTALE where the kernel is to look for another.
     func open(_ inode: TreeInode, by task: Int32) throws(Errno) {
+        let isBack = services.refusals.take(task, from: inode.shownNumber)
         let isRefused = state.withLock { state in
             // Only what lookups share is counted.
             guard let key = state.keys[inode.number] else { return false }
-            guard state.uses[inode.number] != nil else {
-                state.uses[inode.number] = Use()
-                return false
+            if state.opens[inode.number] != nil, !isBack {
+                state.contended.insert(key)
+                return true
             }
-            guard state.uses[inode.number]!.refused.remove(task) == nil else {
-                state.uses[inode.number]!.opens += 1
-                return false
-            }
-            state.uses[inode.number]!.refused.insert(task)
-            state.contended.insert(key)
-            return true
+            state.opens[inode.number, default: 0] += 1
+            return false
         }
-        if isRefused { throw .staleNFSFileHandle }
+        guard isRefused else { return }
+        services.refusals.add(task, to: inode.shownNumber)
+        throw .staleNFSFileHandle
     }
 
     func close(_ inode: TreeInode) {
         state.withLock { state in
-            guard let opens = state.uses[inode.number]?.opens else { return }
-            if opens > 1 { state.uses[inode.number]!.opens -= 1 } else { state.uses.removeValue(forKey: inode.number) }
+            guard let opens = state.opens[inode.number] else { return }
+            state.opens[inode.number] = opens > 1 ? opens - 1 : nil
         }
     }
 
