@@ -75,10 +75,10 @@ final class CoherentFileSystem: FileSystem, @unchecked Sendable {
         }
         var found: (inode: Inode, timeout: Double)?
         let left = withInode(parent, request) { inode, request throws(Errno) in
-            found = try inode.child(name, for: request.caller)
+            found = try services.inodes.lookUp(name, in: inode, for: request.caller)
             if found == nil { throw .noSuchFileOrDirectory }
         }
-        if let left, let found { answer(left, with: found.inode, timeout: found.timeout) }
+        if let left, let found { answer(left, withRemembered: found.inode, timeout: found.timeout) }
     }
 
     override func forget(_ inode: InodeNumber, count: UInt64) { services.inodes.forget(inode, count: count) }

@@ -1,6 +1,7 @@
 import AttributeTree
 import CoherentMemory
 import CoherentTree
+import Dispatch
 import Fuse
 import MachineTopology
 import Testing
@@ -46,6 +47,27 @@ import Testing
         #expect(parts.machine == nil)
         #expect(parts.file == nil)
         #expect(parts.attribute == nil)
+    }
+
+    @Test("A lookup finds what the kernel knows, also when the kernel forgets it at the same moment")
+    func forgetting() throws {
+        let scene = try Scene()
+        let inodes = scene.services.inodes
+        let folder = try scene.inode("sys/devices/system/memory")
+        DispatchQueue.concurrentPerform(iterations: 4) { _ in
+            for _ in 0..<20_000 {
+                guard let found = try? inodes.lookUp("memory0", in: folder, for: Scene.root)?.inode else {
+                    Issue.record("not found")
+                    return
+                }
+                let again = try? folder.child("memory0")?.inode
+                inodes.forget(found.number, count: 1)
+                if again !== found {
+                    Issue.record("another inode of the same name")
+                    return
+                }
+            }
+        }
     }
 
     @Test("Without a name, a file handle leads nowhere, also while the kernel's FORGET is on the way")

@@ -86,8 +86,7 @@ final class DirectoryHandle: OpenHandle, @unchecked Sendable {
         // Behind the place itself, and behind the two names that come first.
         let next = Int64(place) + 3
         guard isPlus else { return buffer.append(entry.name, inode: entry.number, type: entry.type, next: next) }
-        guard let (inode, timeout) = try? directory.child(entry.name, for: caller) else { return true }
-        inodes.remember(inode)
+        guard let (inode, timeout) = try? inodes.lookUp(entry.name, in: directory, for: caller) else { return true }
         guard buffer.append(entry.name, entry: Entry(inode, timeout: timeout), next: next) else {
             inodes.forget(inode.number, count: 1)
             return false

@@ -123,6 +123,9 @@ class Inode: @unchecked Sendable {
     /// Whether it is there although the kernel does not know it: then a file handle leads back to it.
     var isLasting: Bool { false }
 
+    /// Whether it was not given up between a lookup that found it and the count of that lookup.
+    var isKept: Bool { true }
+
     /// Whether sys/kernel/cdm/buffers has a directory for each of its names.
     var hasControls: Bool { false }
 
@@ -159,6 +162,18 @@ final class InodeTable: Sendable {
             inode.lookups += 1
             inodes[inode.number.rawValue] = inode
         }
+    }
+
+    /// The child of a name, and for how many seconds the kernel may trust it, with a lookup counted; nil where there is none.
+    func lookUp(
+        _ name: FileName, in directory: Inode, for caller: Caller
+    ) throws(Errno) -> (inode: Inode, timeout: Double)? {
+        while let found = try directory.child(name, for: caller) {
+            remember(found.inode)
+            if found.inode.isKept { return found }
+            forget(found.inode.number, count: 1)
+        }
+        return nil
     }
 
     /// Takes lookups back.

@@ -255,9 +255,17 @@ final class TreeCache: Sendable {
         withExtendedLifetime(gone) {}
     }
 
+    /// Whether an inode that a lookup found is still the one of its name. Of one that no other lookup finds there is nothing to keep.
+    func isKept(_ inode: TreeInode) -> Bool {
+        inode.isUnshared || state.withLock { $0.keys[inode.number] != nil }
+    }
+
+    /// The kernel knows an inode no longer, unless it was looked up meanwhile.
     func drop(_ inode: TreeInode) {
         services.trimmer.freedFile()
         state.withLock { state in
+            // The root of the tree is always there.
+            guard inode.parentNumber != .root, !services.inodes.knows(inode) else { return }
             state.changing.remove(inode.number)
             if !state.contended.isEmpty { state.contended = state.contended.filter { $0.parent != inode.number } }
             guard let key = state.keys.removeValue(forKey: inode.number) else { return }

@@ -217,6 +217,8 @@ final class TreeInode: Inode, @unchecked Sendable {
         tree.forgetChanges(in: shownNumber(of: name, nil))
     }
 
+    override var isKept: Bool { tree.isKept(self) }
+
     override func forgotten() { tree.drop(self) }
 }
 
