@@ -4,6 +4,7 @@ import CoherentTree
 import Dispatch
 import Fuse
 import MachineTopology
+import SystemPackage
 import Testing
 
 @testable import CoherentFS
@@ -68,6 +69,23 @@ import Testing
                 }
             }
         }
+    }
+
+    @Test("A device that went and came again is looked up once more, and then it is gone")
+    func device() throws {
+        let scene = try Scene()
+        let file = try scene.inode("dev/cdm0")
+        let device = try #require(scene.machine.devices.first)
+        let caller = Caller(uid: 0, gid: 0, pid: 1, umask: 0)
+        _ = try file.open(flags: 0, caller: caller)
+        try scene.machine.remove(device, isForced: true)
+        #expect(throws: Errno.operationNotSupportedByDevice) { try file.open(flags: 0, caller: caller) }
+        try scene.machine.rescan()
+        #expect(throws: Errno.staleNFSFileHandle) { try file.open(flags: 0, caller: caller) }
+        #expect(throws: Errno.operationNotSupportedByDevice) { try file.open(flags: 0, caller: caller) }
+        #expect(throws: Errno.staleNFSFileHandle) { try file.open(flags: 0, caller: caller) }
+        _ = try scene.inode("dev/cdm0").open(flags: 0, caller: caller)
+        #expect(throws: Errno.staleNFSFileHandle) { try file.open(flags: 0, caller: caller) }
     }
 
     @Test("Without a name, a file handle leads nowhere, also while the kernel's FORGET is on the way")

@@ -287,9 +287,16 @@ final class DeviceFile: MemoryFile, @unchecked Sendable {
     }
 
     override func makeHandle(_ caller: Caller) throws(Errno) -> MemoryHandle {
+        let place = TreeCache.number(of: FileName(device.name), in: .root)
+        let isBack = services.refusals.take(caller.pid, from: place)
         guard device.isPresent else { throw .operationNotSupportedByDevice }
         let (node, incarnation) = (device.node, incarnation)
-        guard node.incarnation == incarnation else { throw .staleNFSFileHandle }
+        guard node.incarnation == incarnation else {
+            // What the name leads to now may be there. If that one has gone, too, the device has.
+            guard !isBack else { throw .operationNotSupportedByDevice }
+            services.refusals.add(caller.pid, to: place)
+            throw .staleNFSFileHandle
+        }
         let lifetime = Lifetime { node.incarnation != incarnation }
         let opener = services.processes.opened(device, by: caller.pid)
         return DeviceHandle(self, opener: opener, of: device, incarnation: incarnation, lifetime: lifetime)
