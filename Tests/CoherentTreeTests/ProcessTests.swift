@@ -74,3 +74,51 @@ import Testing
         #expect(count == 6)
     }
 }
+
+/// The tasks of the host.
+@Suite("Tasks of the host") struct ProcTasksTests {
+    /// A thread that does nothing until it is to end.
+    private final class IdleThread: Sendable {
+        private let end = DispatchSemaphore(value: 0)
+        private let thread: SystemThread
+        let id: Int32
+
+        init() throws {
+            let (end, begin) = (end, DispatchSemaphore(value: 0))
+            let number = TracedMutex<Int32>(0)
+            thread = try SystemThread {
+                let text = try? SmallFile.text("/proc/thread-self/stat")
+                number.withLock { $0 = text?.split(separator: " ").first.flatMap { Int32($0) } ?? 0 }
+                begin.signal()
+                end.wait()
+            }
+            begin.wait()
+            id = number.withLock { $0 }
+        }
+
+        func join() {
+            end.signal()
+            thread.join()
+        }
+    }
+
+    @Test(
+        "A thread that was made just before a change of policy keeps what was so, and one made just after it has the new one"
+    )
+    func changes() throws {
+        let machine = try Scene().machine
+        machine.setTaskDirectory(ProcTasks())
+        let policies = try (0...2).map {
+            try MemoryPolicy(parsing: "prefer:\($0)", available: machine.nodesWithMemory)
+        }
+        for round in 0..<60 {
+            try machine.setPolicy(policies[round % 3], ofTask: getpid())
+            let before = try IdleThread()
+            try machine.setPolicy(policies[(round + 1) % 3], ofTask: getpid())
+            let after = try IdleThread()
+            defer { [before, after].forEach { $0.join() } }
+            #expect(try machine.policy(ofTask: before.id).nodes == policies[round % 3].nodes)
+            #expect(try machine.policy(ofTask: after.id).nodes == policies[(round + 1) % 3].nodes)
+        }
+    }
+}

@@ -1,8 +1,25 @@
 /// What tasks were given and hand down to the tasks that they make, as fork(2) copies it: each task has what its maker
 /// had when it began.
 struct Inheritance<Value: Sendable>: Sendable {
-    /// What a task has from a moment on; nil for nothing.
-    private typealias Change = (since: UInt64, value: Value?)
+    /// What a task has from a moment on.
+    private struct Change {
+        var since: UInt64
+        /// The task that was made last before that moment, for start times have a resolution of 10 ms.
+        var newest: Int32?
+        /// nil for nothing.
+        var value: Value?
+
+        /// Whether a task was made after the change.
+        func isBefore(_ id: Int32, _ task: TaskDescription) -> Bool {
+            guard since == task.startTime, let newest else { return since <= task.startTime }
+            // Numbers ascend, and then begin anew at the lowest that is free. In one tick there are fewer than half of the numbers.
+            let distance = id &- newest
+            return distance > 0 && distance < Self.half || distance < -Self.half
+        }
+
+        /// Half of the numbers where there are as few as usual.
+        private static var half: Int32 { 1 << 14 }
+    }
 
     private struct Record {
         var startTime: UInt64
@@ -22,29 +39,19 @@ struct Inheritance<Value: Sendable>: Sendable {
     var tasks: [Int32] { Array(records.keys) }
 
     mutating func set(_ value: Value, of id: Int32, _ task: TaskDescription, in tasks: some TaskDirectory) {
+        // What it inherited is kept for the tasks that it made before.
+        _ = self.value(of: id, task, in: tasks)
+        // In this order: a task that is made in between, and perhaps in a tick before the change, counts as made before it.
+        let newest = tasks.newest
         let now = tasks.now
-        keep(self.value(of: id, task, in: tasks), ofTasksMadeBy: id, task, at: now, in: tasks)
         var record = records[id] ?? Record(startTime: task.startTime, changes: [])
         if record.startTime != task.startTime { record = Record(startTime: task.startTime, changes: []) }
-        record.changes.append((now, value))
+        // Nothing was made since the last change that could have inherited it.
+        if let newest, record.changes.last?.newest == newest { record.changes.removeLast() }
+        record.changes.append(Change(since: now, newest: newest, value: value))
         if record.changes.count > Self.remembered { record.changes.removeFirst() }
         records[id] = record
         prune(tasks)
-    }
-
-    /// Has the tasks that a task has made in the present tick of the clock keep what they inherited: their start times do not tell them
-    /// from tasks that it makes after the change.
-    private mutating func keep(
-        _ value: Value?, ofTasksMadeBy id: Int32, _ task: TaskDescription, at now: UInt64, in tasks: some TaskDirectory
-    ) {
-        // A thread is taken to be made by the first of its process.
-        guard task.process == id else { return }
-        for made in tasks.tasks(madeBy: id) {
-            guard let description = tasks.task(made), description.startTime >= now,
-                records[made]?.startTime != description.startTime
-            else { continue }
-            records[made] = Record(startTime: description.startTime, changes: [(description.startTime, value)])
-        }
     }
 
     /// What a task has: given to itself, or inherited. What is inherited is kept, for its maker may end.
@@ -54,9 +61,10 @@ struct Inheritance<Value: Sendable>: Sendable {
         if let last = record?.changes.last { return last.value }
         guard
             let change = inherited(by: id, task, in: tasks, depth: 0)
-                ?? inherited(by: task, from: task.group) ?? inherited(by: task, from: task.session)
+                ?? inherited(by: id, task, from: task.group) ?? inherited(by: id, task, from: task.session)
         else { return nil }
-        records[id] = Record(startTime: task.startTime, changes: [(task.startTime, change.value)])
+        let own = Change(since: task.startTime, newest: nil, value: change.value)
+        records[id] = Record(startTime: task.startTime, changes: [own])
         prune(tasks)
         return change.value
     }
@@ -66,7 +74,7 @@ struct Inheritance<Value: Sendable>: Sendable {
         let maker = task.process == id ? task.parent : task.process
         guard maker > 0, depth < 64, let description = tasks.task(maker) else { return nil }
         if let record = records[maker], record.startTime == description.startTime,
-            let change = record.changes.last(where: { $0.since <= task.startTime })
+            let change = record.changes.last(where: { $0.isBefore(id, task) })
         {
             return change
         }
@@ -75,9 +83,9 @@ struct Inheritance<Value: Sendable>: Sendable {
 
     /// What a task whose maker has ended, so that another adopted it, has from the leader of its process group or session.
     /// That one may have ended, too: its number goes to no other task as long as the group has a member.
-    private func inherited(by task: TaskDescription, from leader: Int32) -> Change? {
+    private func inherited(by id: Int32, _ task: TaskDescription, from leader: Int32) -> Change? {
         guard leader > 0, leader != task.process, let record = records[leader] else { return nil }
-        return record.changes.last { $0.since <= task.startTime }
+        return record.changes.last { $0.isBefore(id, task) }
     }
 
     /// Puts another value in the place of the last that a task was given or inherited, at the same time.

@@ -45,15 +45,15 @@ public protocol TaskDirectory: Sendable {
     var now: UInt64 { get }
     /// The present processes.
     var processes: [Int32] { get }
-    /// The further threads of a process and its children, as far as that is known.
-    func tasks(madeBy process: Int32) -> [Int32]
+    /// The task that was made last; nil where the numbers of tasks do not tell which was made first.
+    var newest: Int32? { get }
     /// Whether a process holds the device of a node open, or maps it.
     func holdsDeviceOpen(of node: Node, process: Int32) -> Bool
 }
 
 extension TaskDirectory {
     /// None: a directory whose tasks never begin within one tick of the clock does without.
-    public func tasks(madeBy process: Int32) -> [Int32] { [] }
+    public var newest: Int32? { nil }
 }
 
 /// A machine without programs around it: no task is known.

@@ -58,17 +58,21 @@ package final class ProcTasks: TaskDirectory {
 
     package var processes: [Int32] { ProcFile.processes }
 
-    /// The newest, which come last in their lists: a process with very many would hold up those who wait for the answer.
-    package func tasks(madeBy process: Int32) -> [Int32] {
-        let threads = (DirectoryListing.numbers(in: "/proc/\(process)/task") ?? []).suffix(Self.newest)
-        let children = Set(threads + [process]).flatMap { thread in
-            let text = (try? SmallFile.text(FilePath("/proc/\(process)/task/\(thread)/children"))) ?? ""
-            return text.split(separator: " ").suffix(Self.newest).compactMap { Int32($0) }
+    /// The last field of /proc/loadavg.
+    package var newest: Int32? {
+        ProcFile.read("/proc/loadavg") { text in
+            var number: Int32?
+            for index in 0..<text.count {
+                switch text[index] {
+                case UInt8(ascii: " "): number = 0
+                case UInt8(ascii: "0")...UInt8(ascii: "9"):
+                    number = number.map { $0 &* 10 &+ Int32(text[index] - UInt8(ascii: "0")) }
+                default: break
+                }
+            }
+            return number
         }
-        return threads.filter { $0 != process } + children.sorted().suffix(Self.newest)
     }
-
-    private static let newest = 64
 
     /// A task that lives; nil for none.
     package func identity(of id: Int32) -> TaskIdentity? {

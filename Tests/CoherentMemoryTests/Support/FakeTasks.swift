@@ -8,6 +8,7 @@ final class FakeTasks: TaskDirectory {
         var tasks: [Int32: TaskDescription] = [:]
         var holders: [String: Set<Int32>] = [:]
         var now: UInt64 = 100
+        var newest: Int32?
     }
 
     private let state = Mutex(State())
@@ -38,9 +39,10 @@ final class FakeTasks: TaskDirectory {
         tick()
     }
 
-    /// A thread or a process that begins in the same tick as what was before and what comes then.
+    /// A thread or a process that begins in the same tick as what was before and what comes then. Its number is the next.
     func makeAtOnce(_ id: Int32, process: Int32? = nil, parent: Int32) {
         state.withLock { state in
+            state.newest = id
             state.tasks[id] = TaskDescription(process: process ?? id, parent: parent, startTime: state.now)
         }
     }
@@ -70,12 +72,7 @@ final class FakeTasks: TaskDirectory {
 
     var processes: [Int32] { state.withLock { $0.tasks.filter { $0.key == $0.value.process }.keys.sorted() } }
 
-    func tasks(madeBy process: Int32) -> [Int32] {
-        state.withLock { state in
-            state.tasks.filter { id, task in id != process && (task.process == process || task.parent == process) }
-                .map(\.key)
-        }
-    }
+    var newest: Int32? { state.withLock { $0.newest } }
 
     func holdsDeviceOpen(of node: Node, process: Int32) -> Bool {
         state.withLock { $0.holders[node.deviceName ?? ""]?.contains(process) ?? false }
