@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "cagent.h"
 #include "agent.h"
+#include "wait.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <link.h>
@@ -674,8 +675,9 @@ int clistener_add_to_poll(int poll, int file, uint64_t token) {
 
 int clistener_remove_from_poll(int poll, int file) { return epoll_ctl(poll, EPOLL_CTL_DEL, file, NULL); }
 
-int clistener_poll(int poll, uint64_t *tokens, int capacity, int milliseconds) {
+int clistener_poll(int poll, uint64_t *tokens, int capacity, int milliseconds, int is_soon) {
     struct epoll_event events[16];
+    if (is_soon) wait_soon(&(struct pollfd){.fd = poll, .events = POLLIN}, 1);
     int count = epoll_wait(poll, events, capacity < 16 ? capacity : 16, milliseconds);
     if (count < 0) return 0;
     for (int i = 0; i < count; i++) tokens[i] = events[i].data.u64;

@@ -56,10 +56,12 @@ final class AddressSpace: Sendable {
         /// The process, of one that has made no call yet, as far as it was looked for.
         var guess: Int32?
         var pageMap: PageMap?
-        var sequences = TouchSequences()
+        /// First touches in sequence that take frames, and those that take zeros.
+        var stores = TouchSequences()
+        var loads = TouchSequences()
         /// Windows of which a page was loaded from, or was stored to while the others were write-protected.
-        var loads = TouchedWindows()
-        var stores = TouchedWindows()
+        var loadedWindows = TouchedWindows()
+        var storedWindows = TouchedWindows()
         /// Calls that are repeated where a signal interrupts them.
         var repeated = RepeatedCalls()
         /// The end of the heap (brk(2)); nil until it grows.

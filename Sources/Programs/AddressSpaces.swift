@@ -203,24 +203,31 @@ final class AddressSpaces: Sendable {
     /// How long, in milliseconds, an address space is kept after its end that a fork has made and that has made no call: its end is not reported.
     private static let sweepInterval: Int32 = 100
 
+    /// A touch that comes after so short a time is likely to be followed by another one.
+    private static let shortWait = Duration.microseconds(200)
+
     private func run() {
         var tokens = [UInt64](repeating: 0, count: 16)
+        var isSoon = false
         while true {
             let orphans = state.withLock { state in
                 state.spaces.values.filter { $0.state.withLock { $0.process == nil } }
             }
             let waiting = waiting.withLock { $0.take() }
             let timeout = !waiting.isEmpty ? WaitingTouches.interval : orphans.isEmpty ? -1 : Self.sweepInterval
+            let start = ContinuousClock.now
             let count = unsafe tokens.withUnsafeMutableBufferPointer {
-                unsafe clistener_poll(poll.rawValue, $0.baseAddress!, Int32($0.count), timeout)
+                unsafe clistener_poll(poll.rawValue, $0.baseAddress!, Int32($0.count), timeout, isSoon ? 1 : 0)
             }
+            let isShort = .now - start < Self.shortWait
+            isSoon = false
             // The thread that waits there touches it again.
             for (space, page) in waiting { clistener_wake(space.faults.rawValue, page, Page.size) }
             for space in orphans where clistener_has_ended(space.faults.rawValue) == 1 { remove(space) }
             for token in tokens.prefix(Int(count)) {
                 if token == 0 { return finish() }
                 guard let space = state.withLock({ $0.spaces[token & ~Self.isEnd] }) else { continue }
-                if token & Self.isEnd != 0 { remove(space) } else { read(space) }
+                if token & Self.isEnd != 0 { remove(space) } else if read(space), isShort { isSoon = true }
             }
         }
     }
@@ -234,16 +241,19 @@ final class AddressSpaces: Sendable {
     }
 
     /// Reads events of a space and deals with them.
-    private func read(_ space: AddressSpace) {
+    ///
+    /// - Returns: whether there are touches among them.
+    private func read(_ space: AddressSpace) -> Bool {
         var events = [clistener_event](repeating: clistener_event(), count: 16)
-        let isOver = space.events.withLock { _ in
+        let count = space.events.withLock { _ in
             let count = unsafe events.withUnsafeMutableBufferPointer {
                 unsafe clistener_read_events(space.faults.rawValue, $0.baseAddress!, Int32($0.count))
             }
             for event in events.prefix(Int(max(0, count))) { handle(event, of: space) }
-            return count < 0
+            return count
         }
-        if isOver { remove(space) }
+        if count < 0 { remove(space) }
+        return events.prefix(Int(max(0, count))).contains { $0.isTouch }
     }
 
     private func handle(_ event: clistener_event, of space: AddressSpace) {
@@ -301,4 +311,8 @@ final class AddressSpaces: Sendable {
         clistener_fill_mark(faults.rawValue, child.mark.rawValue)
         forks.watch(child)
     }
+}
+
+extension clistener_event {
+    fileprivate var isTouch: Bool { [CLISTENER_LOAD, CLISTENER_STORE, CLISTENER_PROTECTED_STORE].contains(kind) }
 }

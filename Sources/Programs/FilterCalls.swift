@@ -9,7 +9,7 @@ extension CallingTask {
     func look(atFilter call: clistener_call) -> CallOutcome {
         // SECCOMP_MODE_FILTER. In strict mode nothing can be mapped.
         if call.number == Int32(CLISTENER_PRCTL), call.arguments.1 != 2 { return .pass }
-        guard let spaces, let depth = Self.filters(of: task), !isCompatible(filterAt: call.arguments.2) else {
+        guard let spaces, let depth = (try? ProcStatus(task: task))?.filters, !isCompatible(filterAt: call.arguments.2) else {
             return .pass
         }
         if spaces.noteStrictFilter(depth: depth + 1) {
@@ -19,11 +19,6 @@ extension CallingTask {
                     + "what programs with as many filters map from now on is the host's, unless they have an agent")
         }
         return .pass
-    }
-
-    /// How many filters a task has (/proc/PID/status).
-    static func filters(of task: Int32) -> Int? {
-        (try? ProcStatus(task: task))?.words("Seccomp_filters").first.flatMap { Int($0) }
     }
 
     private func isCompatible(filterAt address: UInt64) -> Bool {
@@ -43,4 +38,9 @@ extension CallingTask {
                     number: Int(call.number), arguments: [a, b, c, d, e, f], instruction: clistener_agent_start))
         }
     }
+}
+
+extension ProcStatus {
+    /// How many filters the task has; nil where the kernel does not say.
+    var filters: Int? { words("Seccomp_filters").first.flatMap { Int($0) } }
 }

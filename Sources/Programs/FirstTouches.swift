@@ -24,9 +24,7 @@ extension AddressSpaces {
         }
         if let part = space.watchedFailure(at: page) { return self.touch(page, part, of: space, by: thread) }
         let place = Place(of: page, in: space)
-        if touch == .load, place.object == nil, fillWithZeros(page, of: space, in: around(page, of: space, place)) {
-            return
-        }
+        if touch == .load, place.object == nil, load(page, of: space, place) { return }
         if touch == .protectedStore, goOn(page, of: space, place) { return }
         do throws(Errno) {
             try follow(page, of: space, by: origin(of: thread, in: space))
@@ -50,11 +48,22 @@ extension AddressSpaces {
         }
     }
 
-    /// The window around a page of which another page was loaded from before, or the page alone.
-    private func around(_ page: UInt64, of space: AddressSpace, _ place: Place) -> Range<UInt64> {
-        let size = world.faultAround
-        let isSecond = space.state.withLock { $0.loads.note(page & ~(size - 1), size: size) }
-        return isSecond ? window(around: page, length: size, of: space, place) : page..<page + Page.size
+    /// Gives a page that a program loads from its zeros: alone for the first one of its window, and with those around it, or ahead of it, later.
+    ///
+    /// - Returns: false where the page has a frame, or failed.
+    private func load(_ page: UInt64, of space: AddressSpace, _ place: Place) -> Bool {
+        let usual = world.faultAround
+        let (length, isFirst) = space.state.withLock { state in
+            (state.loads.length(at: page, usual: usual), !state.loadedWindows.note(page & ~(usual - 1), size: usual))
+        }
+        let isAlone = isFirst && length <= usual
+        let window =
+            isAlone ? page..<page + Page.size : window(around: page, length: length, of: space, place)
+        guard let filled = fillWithZeros(page, of: space, in: window) else { return false }
+        space.state.withLock { state in
+            state.loads.note(page, end: filled.upperBound, length: isAlone ? Page.size : length, usual: usual)
+        }
+        return true
     }
 
     /// Has a store to a page that has a frame go on, as it was write-protected to see who uses it, and later ones to those around it at the
@@ -66,7 +75,7 @@ extension AddressSpaces {
         guard machine.nodeID(of: place.memory, at: place.offset(of: page)) != nil else { return false }
         let size = world.faultAround
         var pages = RangeSet(page..<page + Page.size)
-        if space.state.withLock({ $0.stores.note(page & ~(size - 1), size: size) }) {
+        if space.state.withLock({ $0.storedWindows.note(page & ~(size - 1), size: size) }) {
             let window = place.offsets(of: window(around: page, length: size, of: space, place))
             // A page of zeros is to have its store reported.
             for range in machine.frames(of: place.memory, in: window).ranges {
@@ -141,9 +150,9 @@ extension AddressSpaces {
     /// The same for a touch of a program, which may go on in sequence.
     private func follow(_ page: UInt64, of space: AddressSpace, by origin: Origin) throws(Errno) {
         let usual = world.faultAround
-        let length = space.state.withLock { $0.sequences.length(at: page, usual: usual) }
+        let length = space.state.withLock { $0.stores.length(at: page, usual: usual) }
         let bytes = try place(page, of: space, by: origin, length: length)
-        space.state.withLock { $0.sequences.note(page, end: bytes.upperBound, length: length, usual: usual) }
+        space.state.withLock { $0.stores.note(page, end: bytes.upperBound, length: length, usual: usual) }
     }
 
     /// Whose frames addresses have: those of the program's own memory, or of memory that it shares.
@@ -201,53 +210,65 @@ extension AddressSpaces {
         _ bytes: Range<UInt64>, page: UInt64, isFresh: Bool, of space: AddressSpace, _ place: Place
     ) -> Range<UInt64> {
         let faults = space.faults.rawValue
-        var (position, end) = (bytes.lowerBound, bytes.upperBound)
+        var (end, isFilled) = (bytes.upperBound, false)
         func giveUp(_ range: Range<UInt64>) {
             if isFresh { world.machine.discard(place.memory, bytes: place.offsets(of: range)) }
         }
         // After a fork a page without a frame can be one that an elder has a frame for.
         let keepsPresent = place.object == nil && !space.state.withLock { $0.sharesPages }
-        var present = position..<position
+        var present = page..<page
         func letStores() {
             guard !present.isEmpty, !space.letStores(to: present) else { return }
             // It is to be reported again. Shared memory is there for others, too.
             if place.object == nil { giveUp(present) }
         }
-        // How much is tried at once.
-        var length = end - position
-        var isFilled = false
-        while position < end {
-            length = min(length, end - position)
-            let count = clistener_fill(faults, position, length, 0)
-            if count == -Int64(ENOENT), length > Page.size {
-                // Not all of it is one mapping, and what is far ahead may be memory that is not to be touched.
-                let near = (page + world.faultAround) & ~(world.faultAround - 1)
-                if near < end {
-                    giveUp(near..<end)
-                    end = near
+        func fill(_ part: Range<UInt64>) {
+            var position = part.lowerBound
+            // How much is tried at once.
+            var length = UInt64(part.count)
+            while position < min(part.upperBound, end) {
+                length = min(length, min(part.upperBound, end) - position)
+                let count = clistener_fill(faults, position, length, 0)
+                if count == -Int64(ENOENT), length > Page.size {
+                    // Not all of it is one mapping, and what is far ahead may be memory that is not to be touched.
+                    let near = (page + world.faultAround) & ~(world.faultAround - 1)
+                    if near < end {
+                        giveUp(near..<end)
+                        end = near
+                    }
+                    length = Page.size
+                    continue
                 }
-                length = Page.size
-                continue
-            }
-            length *= 2
-            if count > 0 {
-                if position <= page, page < position + UInt64(count) { isFilled = true }
-                position += UInt64(count)
-            } else if count == -Int64(EEXIST), position == page || keepsPresent {
-                if present.upperBound != position {
-                    letStores()
-                    present = position..<position
+                length *= 2
+                if count > 0 {
+                    if position <= page, page < position + UInt64(count) { isFilled = true }
+                    position += UInt64(count)
+                } else if count == -Int64(EEXIST), position == page || keepsPresent {
+                    if present.upperBound != position {
+                        letStores()
+                        present = position..<position
+                    }
+                    position += Page.size
+                    present = present.lowerBound..<position
+                } else if count == -Int64(EEXIST) || count == -Int64(ENOENT) {
+                    // It is there, and known, or not ours.
+                    giveUp(position..<position + Page.size)
+                    position += Page.size
+                } else {
+                    giveUp(position..<min(part.upperBound, end))
+                    return
                 }
-                position += Page.size
-                present = present.lowerBound..<position
-            } else if count == -Int64(EEXIST) || count == -Int64(ENOENT) {
-                // It is there, and known, or not ours.
-                giveUp(position..<position + Page.size)
-                position += Page.size
-            } else {
-                giveUp(position..<end)
-                break
             }
+        }
+        // Who waits goes on while the pages around get theirs, but not where it would meet those ahead at once.
+        if UInt64(bytes.count) <= world.faultAround {
+            fill(page..<page + Page.size)
+            letStores()
+            present = page..<page
+            fill(page + Page.size..<bytes.upperBound)
+            fill(bytes.lowerBound..<page)
+        } else {
+            fill(bytes)
         }
         letStores()
         // Who was woken without a page touches it again.

@@ -264,7 +264,7 @@ extension CallingTask {
     ///
     /// - Parameter known: its address space, if a fork has made it.
     private func inject(_ call: clistener_call, _ known: AddressSpace?, _ spaces: AddressSpaces) -> Bool {
-        guard let stat = ProcStat(task: task), let status,
+        guard let stat = ProcStat(task: task), let text = try? ProcStatus(task: task), let status = TaskStatus(text),
             !spaces.isRefused(status.process, startTime: stat.startTime)
         else { return false }
         if known == nil { spaces.removeOld(of: status.process) }
@@ -273,11 +273,11 @@ extension CallingTask {
             spaces.refuse(status.process, startTime: stat.startTime)
             return false
         }
-        guard spaces.allowsAgents(filters: Self.filters(of: task) ?? 0) else {
+        guard spaces.allowsAgents(filters: text.filters ?? 0) else {
             spaces.refuse(status.process, startTime: stat.startTime)
             return false
         }
-        guard let text = try? ProcStatus(task: task), mayHaveAgent(text) else { return false }
+        guard mayHaveAgent(text) else { return false }
         guard known != nil || spaces.hasRoom else {
             spaces.tell(of: .room)
             return false
@@ -285,7 +285,7 @@ extension CallingTask {
         var agent = clistener_agent()
         var call = call
         var program = clistener_program(
-            redirects_getcpu: redirectsGetcpu ? 1 : 0, is_first: isFirstOfNamespace ? 1 : 0,
+            redirects_getcpu: redirectsGetcpu ? 1 : 0, is_first: text.isFirstOfNamespace ? 1 : 0,
             is_marked: known == nil ? 0 : 1,
             // A user can stop the agent of a program, and a control that takes failed pages away waits for it.
             patience: status.users == [0, 0, 0] ? 30 : 1)
@@ -336,9 +336,6 @@ extension CallingTask {
         machine.nodes.count { !$0.cpus.isEmpty } > 1 || machine.cpus != .onlineCPUs || node != 0
     }
 
-    /// Whether it is the process to which those come that have lost their parent.
-    private var isFirstOfNamespace: Bool { (try? ProcStatus(task: task))?.words("NSpid").last == "1" }
-
     /// Takes up what a program begins with. The caller holds the calls' lock.
     private func takeAll(of space: AddressSpace) {
         for mapping in (try? MapsReader.mappings(of: task, at: 0..<UInt64.max)) ?? [] where mapping.isOwnMemory {
@@ -359,6 +356,11 @@ extension CallingTask {
         func signals(_ key: StaticString) -> UInt64 { text.words(key).first.flatMap { UInt64($0, radix: 16) } ?? 0 }
         return (signals("SigPnd") | signals("ShdPnd")) & signals("SigCgt") & ~signals("SigBlk") == 0
     }
+}
+
+extension ProcStatus {
+    /// Whether it is the process to which those come that have lost their parent.
+    fileprivate var isFirstOfNamespace: Bool { words("NSpid").last == "1" }
 }
 
 extension ProcMapping {

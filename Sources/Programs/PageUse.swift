@@ -56,7 +56,7 @@ final class PageUse: Sendable {
 
     private func ask(_ areas: [Range<UInt64>], of space: AddressSpace) -> RangeSet<UInt64>? {
         guard let pageMap = space.pageMap() else { return nil }
-        space.state.withLock { $0.stores = TouchedWindows() }
+        space.state.withLock { $0.storedWindows = TouchedWindows() }
         var stored = RangeSet<UInt64>()
         var bounds = [UInt64](repeating: 0, count: 2 * Self.capacity)
         for area in areas {

@@ -22,8 +22,13 @@ struct TaskStatus: Sendable {
 
     /// - Throws: ESRCH for no such task.
     init(of task: Int32) throws(Errno) {
-        guard let status = try? ProcStatus(task: task), let process = status.words("Tgid").first.flatMap({ Int32($0) })
-        else { throw .noSuchProcess }
+        guard let text = try? ProcStatus(task: task), let status = Self(text) else { throw .noSuchProcess }
+        self = status
+    }
+
+    /// What /proc/PID/status says; nil where that is not all there.
+    init?(_ status: ProcStatus) {
+        guard let process = status.words("Tgid").first.flatMap({ Int32($0) }) else { return nil }
         func numbers(_ ids: ProcStatus.IDs?) -> [UInt32] { ids.map { [$0.real, $0.effective, $0.saved] } ?? [] }
         self.init(
             process: process, users: numbers(status.users), groups: numbers(status.primaryGroups),

@@ -10,20 +10,25 @@ import SystemPackage
 
 /// Windows of pages of which one was touched lately.
 ///
-/// A fault costs two wake-ups. One page alone is what the program asks for; with the second one of the same window the rest of it follows.
+/// A fault costs two wake-ups. One page alone is what the program asks for; with the second one of the same window the rest of it follows,
+/// and the window is forgotten.
 struct TouchedWindows: Sendable {
-    private var starts = InlineArray<256, UInt64>(repeating: .max)
+    /// Empty until the first touch: few programs load before they store.
+    private var starts: [UInt64] = []
+    private static let count = 4096
 
     /// Takes note of a touch.
     ///
     /// - Parameters:
     ///   - start: the address of the window.
     ///   - size: the length of windows in bytes, a power of two.
-    /// - Returns: whether another page of the window was touched before, as far as that is remembered.
+    /// - Returns: whether the touch is the second one, as far as the first is remembered.
     mutating func note(_ start: UInt64, size: UInt64) -> Bool {
-        let place = Int(start / size % 256)
-        defer { starts[place] = start }
-        return starts[place] == start
+        if starts.isEmpty { starts = Array(repeating: .max, count: Self.count) }
+        let place = Int(start / size % UInt64(Self.count))
+        let isKnown = starts[place] == start
+        starts[place] = isKnown ? .max : start
+        return isKnown
     }
 }
 
@@ -94,31 +99,41 @@ extension AddressSpace {
 extension AddressSpaces {
     /// Gives a page that a program loads from its zeros (do_anonymous_page()).
     ///
-    /// - Returns: false where the page has a frame, or failed.
-    func fillWithZeros(_ page: UInt64, of space: AddressSpace, in window: Range<UInt64>) -> Bool {
-        guard let range = world.machine.untouched(space.memory, around: page, in: window) else { return false }
+    /// - Returns: the addresses around it that hold zeros now; nil where the page has a frame, or failed.
+    func fillWithZeros(_ page: UInt64, of space: AddressSpace, in window: Range<UInt64>) -> Range<UInt64>? {
+        guard let range = world.machine.untouched(space.memory, around: page, in: window) else { return nil }
         let faults = space.faults.rawValue
-        // What is far away may be of another mapping.
-        var (position, length) = (range.lowerBound, UInt64(range.count))
         var isFilled = false
-        while position < range.upperBound {
-            length = min(length, range.upperBound - position)
-            let count = clistener_fill(faults, position, length, 1)
-            if count > 0 {
-                if position <= page, page < position + UInt64(count) { isFilled = true }
-                position += UInt64(count)
-                length *= 2
-            } else if count == -Int64(ENOENT), length > Page.size {
-                length = Page.size
-            } else if count == -Int64(EEXIST) || count == -Int64(ENOENT) {
-                position += Page.size
-            } else {
-                break
+        func fill(_ part: Range<UInt64>) {
+            // What is far away may be of another mapping.
+            var (position, length) = (part.lowerBound, UInt64(part.count))
+            while position < part.upperBound {
+                length = min(length, part.upperBound - position)
+                let count = clistener_fill(faults, position, length, 1)
+                if count > 0 {
+                    if position <= page, page < position + UInt64(count) { isFilled = true }
+                    position += UInt64(count)
+                    length *= 2
+                } else if count == -Int64(ENOENT), length > Page.size {
+                    length = Page.size
+                } else if count == -Int64(EEXIST) || count == -Int64(ENOENT) {
+                    position += Page.size
+                } else {
+                    return
+                }
             }
+        }
+        // As for pages with frames.
+        if UInt64(range.count) <= world.faultAround {
+            fill(page..<page + Page.size)
+            fill(page + Page.size..<range.upperBound)
+            fill(range.lowerBound..<page)
+        } else {
+            fill(range)
         }
         // Who was woken without a page touches it again.
         if !isFilled { clistener_wake(faults, page, Page.size) }
-        return true
+        return range
     }
 }
 

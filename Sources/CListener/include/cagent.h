@@ -218,6 +218,7 @@ int clistener_make_poll(void);
 int clistener_add_to_poll(int poll, int file, uint64_t token);
 int clistener_remove_from_poll(int poll, int file);
 /// The tokens of those that are readable; how many, 0 where `milliseconds` have passed. Negative: for ever.
-int clistener_poll(int poll, uint64_t *tokens, int capacity, int milliseconds);
+/// `is_soon`: the next one is likely to come in a moment.
+int clistener_poll(int poll, uint64_t *tokens, int capacity, int milliseconds, int is_soon);
 
 #endif
