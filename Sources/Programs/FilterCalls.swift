@@ -9,7 +9,8 @@ extension CallingTask {
     func look(atFilter call: clistener_call) -> CallOutcome {
         // SECCOMP_MODE_FILTER. In strict mode nothing can be mapped.
         if call.number == Int32(CLISTENER_PRCTL), call.arguments.1 != 2 { return .pass }
-        guard let spaces, let depth = (try? ProcStatus(task: task))?.filters, !isCompatible(filterAt: call.arguments.2) else {
+        guard let spaces, let depth = (try? ProcStatus(task: task))?.filters, !isCompatible(filterAt: call.arguments.2)
+        else {
             return .pass
         }
         if spaces.noteStrictFilter(depth: depth + 1) {
