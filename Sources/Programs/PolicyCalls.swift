@@ -45,7 +45,10 @@ extension CallContext {
                 if let part {
                     // As a touch that only reads.
                     if machine.nodeID(of: part.buffer, at: part.bytes.lowerBound) == nil { _ = try read(address, 1) }
-                    guard let node = machine.nodeID(of: part.buffer, at: part.bytes.lowerBound) else {
+                    let node = machine.nodeID(of: part.buffer, at: part.bytes.lowerBound)
+                    // The page of zeros is on the first node, as that of Linux.
+                    let isZeros = node == nil && isPresent(address & ~(Page.size - 1), of: nil)
+                    guard let node = node ?? (isZeros ? machine.nodesWithMemory.min() : nil) else {
                         throw .badAddress
                     }
                     value = Int32(node)

@@ -141,6 +141,11 @@ struct CallTests {
         #expect(try program.read(out, count: 1, as: Int32.self) == [2])
         #expect(get(2, Self.start + 1 << 12) == nil)
         #expect(try program.read(out, count: 1, as: Int32.self) == [0])
+        // The page of zeros is on the first node, whatever the policy.
+        program.loadsZeros = true
+        try program.machine.setPolicy(.bind(2), of: buffer, bytes: 12 << 12..<13 << 12)
+        #expect(get(3, Self.start + 4 << 12) == nil)
+        #expect(try program.read(out, count: 1, as: Int32.self) == [0])
         program.machine.remove(buffer)
     }
 

@@ -17,6 +17,8 @@ final class FakeProgram: CallContext {
     var areas: [MemoryArea] = []
     var others: [Int32: [MemoryArea]] = [:]
     var allowed: IDSet?
+    /// Whether loads of its mappings find the page of zeros, and give no frames.
+    var loadsZeros = false
     /// What it may read and write, from ``base`` on.
     var memory = [UInt8](repeating: 0, count: 65536)
     static let base: UInt64 = 0x1000_0000
@@ -40,11 +42,12 @@ final class FakeProgram: CallContext {
 
     func read(_ address: UInt64, _ count: Int) throws(Errno) -> [UInt8] {
         // A page of a buffer: the touch gives it its frame.
-        if let part = areas.area(at: address)?.part(at: address..<address + 1) {
+        if !loadsZeros, let part = areas.area(at: address)?.part(at: address..<address + 1) {
             let origin = Origin(pid: task, node: node)
             try unsafe machine.read(part.buffer, at: part.bytes.lowerBound, length: 1, origin: origin) { _ in }
             return [UInt8](repeating: 0, count: count)
         }
+        if loadsZeros, areas.area(at: address) != nil { return [UInt8](repeating: 0, count: count) }
         return Array(memory[try place(address, count)])
     }
 
@@ -56,7 +59,7 @@ final class FakeProgram: CallContext {
         (process.map { others[$0] ?? [] } ?? areas).filter { $0.addresses.overlaps(addresses) }
     }
 
-    func isPresent(_ page: UInt64, of process: Int32?) -> Bool { false }
+    func isPresent(_ page: UInt64, of process: Int32?) -> Bool { loadsZeros }
 
     func process(named number: Int32) throws(Errno) -> Int32? {
         guard number != 0 else { return nil }
