@@ -9,6 +9,11 @@ extension CallingTask {
     func look(atFilter call: clistener_call) -> CallOutcome {
         // SECCOMP_MODE_FILTER. In strict mode nothing can be mapped.
         if call.number == Int32(CLISTENER_PRCTL), call.arguments.1 != 2 { return .pass }
+        if call.number == Int32(CLISTENER_SECCOMP), call.arguments.1 & Self.newListener != 0 {
+            // The kernel refuses it. A `run` says so itself.
+            if linkTarget("/proc/\(task)/exe") != linkTarget("/proc/self/exe") { spaces?.tell(of: .listeners) }
+            return .pass
+        }
         guard let spaces, let depth = (try? ProcStatus(task: task))?.filters, !isCompatible(filterAt: call.arguments.2)
         else {
             return .pass
@@ -21,6 +26,9 @@ extension CallingTask {
         }
         return .pass
     }
+
+    /// SECCOMP_FILTER_FLAG_NEW_LISTENER (uapi/linux/seccomp.h).
+    private static let newListener: UInt64 = 8
 
     private func isCompatible(filterAt address: UInt64) -> Bool {
         // struct sock_fprog: the number of instructions, and their address.

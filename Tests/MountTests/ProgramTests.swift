@@ -117,6 +117,27 @@ extension Mounts {
             }
         }
 
+        @Test("A program that makes a listener of its own is refused, and one line says so")
+        func ownListener() throws {
+            // PR_SET_NO_NEW_PRIVS; SECCOMP_SET_MODE_FILTER with SECCOMP_FILTER_FLAG_NEW_LISTENER, and a filter of one SECCOMP_RET_ALLOW.
+            let script = """
+                import ctypes, struct
+                libc = ctypes.CDLL(None, use_errno=True)
+                libc.prctl(38, 1, 0, 0, 0)
+                code = ctypes.create_string_buffer(struct.pack("=HBBI", 6, 0, 0, 0x7fff0000))
+                program = ctypes.create_string_buffer(struct.pack("=H6xQ", 1, ctypes.addressof(code)))
+                for _ in range(2):
+                    print(libc.syscall(317, 1, 8, program), ctypes.get_errno())
+                """
+            try TestMount.with { mount in
+                let outcome = try tool(mount, ["python3", "-c", script])
+                #expect(outcome.output == "-1 16\n-1 16\n", "\(outcome.errors)")
+                let line =
+                    "a seccomp listener of a program's own is refused (EBUSY): a filter chain has one, which is the machine's"
+                #expect(outcome.errors == "cdmfs: run: \(line)\n")
+            }
+        }
+
         @Test("What is no listener is refused, and who has too many gets no more")
         func refused() throws {
             try TestMount.with { mount in
