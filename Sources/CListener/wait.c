@@ -6,11 +6,11 @@
 #include <time.h>
 
 enum {
-    // How long is looked for something before the thread sleeps.
+    // How long a thread looks for something before it sleeps, in nanoseconds as all that follows.
     LOOK = 100 * 1000,
-    // After so long a yield others need the CPU: who sleeps is preferred to them when it is woken, and who yields is not.
+    // A yield that takes longer shows that others need the CPU. Of these a thread that is woken goes first, and one that yields does not.
     LONG_YIELD = 50 * 1000,
-    // So long threads sleep at once then.
+    // How long threads sleep at once afterwards.
     REST = 2 * 1000 * 1000,
 };
 
