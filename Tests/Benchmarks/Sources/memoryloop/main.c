@@ -7,6 +7,7 @@
 //   mapping             mmap, a touch and munmap of 64 KiB
 //   heap                malloc and free of blocks of up to 4 KiB by two threads
 //   exec                fork, exec and wait for /bin/true
+//   compile             gcc -O2 of a large file
 
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -19,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { page = 4096, bytes = 128 << 20, pages = bytes / page, blocks = 1024, rounds = 200000, programs = 50 };
+enum { page = 4096, bytes = 128 << 20, pages = bytes / page, blocks = 1024, rounds = 200000, programs = 50, functions = 400 };
 
 static double now(void) {
     struct timespec t;
@@ -117,6 +118,43 @@ static double start_programs(void) {
     return (now() - start) / programs;
 }
 
+static double compile(void) {
+    int ends[2];
+    if (pipe(ends)) {
+        perror("pipe");
+        exit(1);
+    }
+    double start = now();
+    pid_t child = fork();
+    if (child == 0) {
+        dup2(ends[0], STDIN_FILENO);
+        close(ends[0]);
+        close(ends[1]);
+        execlp("gcc", "gcc", "-O2", "-x", "c", "-c", "-o", "/dev/null", "-", (char *)NULL);
+        _exit(127);
+    }
+    close(ends[0]);
+    FILE *text = fdopen(ends[1], "w");
+    for (int i = 0; text && i < functions; i++)
+        fprintf(text,
+                "unsigned f%d(unsigned *p, unsigned n) {\n"
+                "    unsigned s = %d;\n"
+                "    for (unsigned i = 0; i < n; i++) {\n"
+                "        s = s * 31 + (p[i] ^ s >> %d);\n"
+                "        if (s & %d) p[i] = s; else s -= p[n - i - 1];\n"
+                "    }\n"
+                "    return s;\n"
+                "}\n",
+                i, i, 1 + i % 30, 1 << i % 31);
+    if (text) fclose(text);
+    int status;
+    if (child < 0 || waitpid(child, &status, 0) != child || status != 0) {
+        fprintf(stderr, "gcc: not run\n");
+        exit(1);
+    }
+    return now() - start;
+}
+
 int main(int argc, char **argv) {
     const char *what = argc == 2 ? argv[1] : "";
     double seconds;
@@ -127,6 +165,7 @@ int main(int argc, char **argv) {
     else if (!strcmp(what, "mapping")) seconds = mapping();
     else if (!strcmp(what, "heap")) seconds = heap();
     else if (!strcmp(what, "exec")) seconds = start_programs();
+    else if (!strcmp(what, "compile")) seconds = compile();
     else return 64;
     printf("%.12f\n", seconds);
     return 0;

@@ -25,6 +25,7 @@ extension Group {
                 trial("heap", "malloc and free of up to 4 KiB, two threads", .nanoseconds, 1.1),
                 trial("mapping", "mmap, a touch and munmap of 64 KiB", .microseconds),
                 trial("exec", "fork, exec and wait for /bin/true", .milliseconds),
+                trial("compile", "gcc -O2 of a large file", .milliseconds, 1.05),
             ])
         }
     }
