@@ -19,12 +19,13 @@ struct MachineView {
             "kernel/mm/mempolicy",
             "kernel/mm/hugepages", "bus/pci/devices", "bus/pci/rescan", "fs/cgroup",
         ].map { (simulated: "sys/\($0)", host: "/sys/\($0)") }
-        + ["meminfo", "vmstat", "zoneinfo", "buddyinfo"].map {
+        + ["meminfo", "vmstat", "zoneinfo", "buddyinfo", "pagetypeinfo"].map {
             (simulated: "sys/kernel/cdm/proc/\($0)", host: "/proc/\($0)")
         }
         + ["nr_hugepages", "nr_hugepages_mempolicy"].map {
             (simulated: "sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages", host: "/proc/sys/vm/\($0)")
         }
+        + [(simulated: "sys/kernel/cdm/numa_balancing", host: "/proc/sys/kernel/numa_balancing")]
 
     /// The view of a machine that is mounted on a path.
     init(of path: String) throws(Failure) {

@@ -15,7 +15,7 @@ struct Run: ParsableCommand {
         discussion: """
             The command runs in a mount namespace of its own. In it, files of the simulated machine replace the host's: the \
             PCI, DAX and CXL devices, nodes, memory blocks, tiers, interleave weights, huge page pools and control groups of /sys, \
-            meminfo, vmstat, zoneinfo and buddyinfo of /proc, and Mems_allowed, numa_maps and the control group of its processes. The \
+            meminfo, vmstat, zoneinfo, buddyinfo and pagetypeinfo of /proc, and Mems_allowed, numa_maps and the control group of its processes. The \
             host does not change, and other machines are not mounted there. The variable CDMFS_MOUNTPOINT has the mount point of the machine.
 
             The system calls mbind, set_mempolicy, get_mempolicy, move_pages, migrate_pages and set_mempolicy_home_node of the \

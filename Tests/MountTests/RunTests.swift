@@ -133,6 +133,14 @@ extension Mounts {
                 let before = try String(contentsOfFile: switches, encoding: .utf8)
                 #expect(try tool(mount, "sh", "-c", "echo 1 > \(switches); cat \(switches)").output == "true\n")
                 #expect(try String(contentsOfFile: switches, encoding: .utf8) == before)
+                let types = try tool(mount, "awk", "/type +Movable/ {print $2 $4}", "/proc/pagetypeinfo").output
+                #expect(types == "0,Normal,\n1,Movable,\n")
+                let balancing = "/proc/sys/kernel/numa_balancing"
+                let mode = try String(contentsOfFile: balancing, encoding: .utf8)
+                #expect(try tool(mount, "sh", "-c", "echo 3 > \(balancing); cat \(balancing)").output == "3\n")
+                #expect(try String(contentsOfFile: balancing, encoding: .utf8) == mode)
+                #expect(try mount.text("sys/kernel/cdm/numa_balancing") == "3\n")
+                try mount.store("0", in: "sys/kernel/cdm/numa_balancing")
                 let pool = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
                 #expect(try tool(mount, "sh", "-c", "echo 3 > \(pool); cat \(pool)").output == "3\n")
                 #expect(

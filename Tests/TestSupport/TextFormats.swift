@@ -16,6 +16,8 @@ public struct TextFormats: @unchecked Sendable {
         // Of a node, and of the machine.
         "meminfo": #"(Node \d+ [A-Za-z_()]+: +\d+( kB)?\n)+|([A-Za-z_()]+: +\d+( kB)?\n)+"#,
         "buddyinfo": #"(Node \d+, zone (  Normal| Movable) ( +\d+){11} \n)+"#,
+        "pagetypeinfo":
+            #"Page block order: 9\nPages per block:  512\n\n.*( +\d+){11} \n(Node .*\n)+\nNumber .*\n(Node .*\n)+"#,
         "numastat": counters, "vmstat": counters, "refused": counters, "capabilities": counters,
         // Of a buffer, and of the MMU of a device.
         "faults": counters + "|" + number,

@@ -12,6 +12,8 @@ enum ProcTree {
     private static let table: [Attribute<Machine>] = [
         .readOnly("buddyinfo", summary: "Free blocks of each zone by their order.", records: byNode(buddyinfo)),
         .readOnly("meminfo", summary: "The memory of the machine.", show: meminfo),
+        .readOnly(
+            "pagetypeinfo", summary: "Free blocks of each zone by their order and mobility.", records: pagetypeinfo),
         .readOnly("vmstat", summary: "Counters and events, summed over all nodes.", show: vmstat),
         .readOnly("zoneinfo", summary: "Figures and watermarks of each zone.", records: byNode(zoneinfo)),
     ]
@@ -38,6 +40,42 @@ enum ProcTree {
     @Sendable private static func buddyinfo(_ node: CoherentMemory.Node, _ machine: Machine) -> String {
         "Node \(node.id), zone \(zone(of: node).leftPadded(to: 8)) "
             + orders(node.usage.freeBlocks).map { String($0).leftPadded(to: 6) + " " }.joined()
+    }
+
+    /// pagetypeinfo_show() of mm/vmstat.c. All pages are movable. The keys are 0 for the first heading, the nodes after it, and the same
+    /// once more for the second part.
+    @Sendable private static func pagetypeinfo(_ machine: Machine, _ key: UInt64, _ client: Client) -> [TextRecord] {
+        let types = ["Unmovable", "Movable", "Reclaimable", "HighAtomic"]
+        let second = UInt64(IDSet.maxNodes) + 1
+        if key == 0 {
+            let orders = (0...10).map { String($0).leftPadded(to: 6) + " " }.joined()
+            return [
+                TextRecord(
+                    "Page block order: 9\nPages per block:  512\n\nFree pages count per migrate type at order  \(orders)\n",
+                    next: 1)
+            ]
+        }
+        if key < second, let node = nodes(of: machine).first(where: { UInt64($0.id) + 1 >= key }) {
+            let free = orders(node.usage.freeBlocks)
+            let lines = types.map { type in
+                "Node \(String(node.id).leftPadded(to: 4)), zone \(zone(of: node).leftPadded(to: 8)), "
+                    + "type \(type.leftPadded(to: 12)) "
+                    + free.map { String(type == "Movable" ? $0 : 0).leftPadded(to: 6) + " " }.joined() + "\n"
+            }
+            return [TextRecord(lines.joined(), next: UInt64(node.id) + 2)]
+        }
+        if key <= second {
+            let names = types.map { $0.leftPadded(to: 12) + " " }.joined()
+            return [TextRecord("\nNumber of blocks type  \(names)\n", next: second + 1)]
+        }
+        guard let node = nodes(of: machine).first(where: { UInt64($0.id) + second + 1 >= key }) else { return [] }
+        let blocks = node.usage.present / 512
+        let counts = types.map { String($0 == "Movable" ? blocks : 0).leftPadded(to: 12) + " " }.joined()
+        return [
+            TextRecord(
+                "Node \(node.id), zone \(zone(of: node).leftPadded(to: 8)) \(counts)\n",
+                next: UInt64(node.id) + second + 2)
+        ]
     }
 
     /// The counts by Linux's orders, up to MAX_PAGE_ORDER: a larger block is several of the largest.

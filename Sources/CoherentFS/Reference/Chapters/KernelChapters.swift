@@ -72,6 +72,10 @@ extension Manual {
                     text:
                         "MemAvailable is MemFree minus the low watermarks. Figures that are not simulated are 0.",
                     linux: "/proc/meminfo; fs/proc/meminfo.c"),
+                "pagetypeinfo": ManualPage(
+                    reads:
+                        "two tables: the free blocks of 2⁰ to 2¹⁰ pages of each zone and type, and its blocks of 2 MiB",
+                    text: "All pages are movable.", linux: "/proc/pagetypeinfo; mm/vmstat.c"),
                 "vmstat": ManualPage(
                     reads: "`name value` lines: the keys of nodeN/vmstat, summed, then events of reclaim and balancing",
                     linux: "/proc/vmstat; mm/vmstat.c"),
