@@ -55,7 +55,7 @@ extension CallContext {
                 } else {
                     // Pages of buffers take turns by their offsets: a task begins with the first node.
                     guard policy.mode == .interleave || policy.mode == .weightedInterleave,
-                        let first = policy.nodes.min()
+                        let first = policy.nodes(within: usableNodes()).min()
                     else { throw .invalidArgument }
                     value = Int32(first)
                 }

@@ -111,6 +111,71 @@ struct CallTests {
         #expect(set(2, try program.put([UInt64(0b100)], at: 128)) == .invalidArgument)
     }
 
+    @Test("A policy with static or relative nodes is told as it was set, and follows the nodes that are allowed")
+    func flaggedPolicy() throws {
+        let size: UInt64 = 64 << 20
+        let machine = try Machine(
+            topology: Topology(
+                blockSize: 2 << 20,
+                nodes: [
+                    .ram(id: 0, memory: size, cpus: [0]), .ram(id: 1, memory: 0, cpus: [1]),
+                    .ram(id: 2, memory: size, cpus: [2]),
+                ]))
+        machine.setTaskDirectory(OneTask())
+        let program = FakeProgram(machine)
+        program.task = OneTask.id
+        let group = try machine.makeGroup("group", in: machine.rootGroup)
+        _ = try machine.attach(process: OneTask.id, to: group)
+        func allow(_ nodes: IDSet) throws {
+            _ = try machine.setMems(nodes, of: group)
+            program.allowed = machine.effectiveMems(of: group)
+        }
+        let out: UInt64 = FakeProgram.base + 1024
+        func placed(count: UInt64 = 4) throws -> [Int?] {
+            let buffer = machine.makeBuffer()
+            defer { machine.remove(buffer) }
+            try machine.resize(buffer, to: count << 12)
+            try touch(buffer, pages: 0..<count, on: machine)
+            return (0..<count).map { machine.nodeID(of: buffer, at: $0 << 12) }
+        }
+        let (isStatic, isRelative): (UInt64, UInt64) = (1 << 15, 1 << 14)
+        for (mode, mask, few, all) in [
+            (1 | isStatic, 0b110, [0, 0, 0, 0], [2, 2, 2, 2]), (2 | isStatic, 0b111, [0, 0, 0, 0], [0, 0, 0, 0]),
+            (3 | isStatic, 0b111, [0, 0, 0, 0], [0, 2, 0, 2]), (3 | isRelative, 0b1011, [0, 0, 0, 0], [0, 2, 0, 2]),
+            (1 | isRelative, 0b110, [0, 0, 0, 0], [0, 0, 0, 0]), (6 | isStatic, 0b111, [0, 0, 0, 0], [0, 2, 0, 2]),
+        ] as [(UInt64, UInt64, [Int], [Int])] {
+            let nodes = try program.put([mask])
+            try allow(IDSet())
+            _ = try program.setPolicy(mode: mode, nodes: nodes, limit: 65)
+            #expect(try placed() == all, "mode \(mode)")
+            if mode & 7 != 1 { try allow(IDSet(0..<1)) }
+            _ = try program.setPolicy(mode: mode, nodes: nodes, limit: 65)
+            #expect(try mode & 7 == 1 || placed() == few, "mode \(mode)")
+            _ = try program.getPolicy(mode: out, nodes: out + 8, limit: 64, address: 0, flags: 0)
+            #expect(try program.read(out, count: 1, as: Int32.self) == [Int32(mode)])
+            #expect(try program.read(out + 8, count: 1, as: UInt64.self) == [mask])
+            try allow(IDSet())
+            #expect(try placed() == all, "mode \(mode)")
+        }
+        // The same of a range.
+        let buffer = machine.makeBuffer()
+        try machine.resize(buffer, to: 4 << 12)
+        program.areas = [
+            MemoryArea(addresses: Self.start..<Self.start + 4 << 12, content: .buffer(buffer, offset: 0))
+        ]
+        let nodes = try program.put([UInt64(0b110)])
+        _ = try program.bind(
+            start: Self.start, length: 4 << 12, mode: 1 | isStatic, nodes: nodes, limit: 65, flags: 0)
+        _ = try program.getPolicy(mode: out, nodes: out + 8, limit: 64, address: Self.start, flags: 2)
+        #expect(try program.read(out + 8, count: 1, as: UInt64.self) == [0b110])
+        try touch(buffer, pages: 0..<4, on: machine)
+        #expect(machine.placement(of: buffer).map(\.node) == [2])
+        // In numa_maps stand the nodes that it comes to.
+        let told = machine.policy(of: buffer, at: 0).standing(within: machine.nodesWithMemory)
+        #expect("\(told)" == "prefer=static:2")
+        machine.remove(buffer)
+    }
+
     @Test("get_mempolicy: Linux's errors, the allowed nodes, and a page's node")
     func telling() throws {
         let (program, buffer) = try scene()
