@@ -69,6 +69,8 @@ final class CallingTask: CallContext {
         guard !bytes.isEmpty else { return }
         // Writing there would not fail where the program itself may not even read.
         _ = try read(address, bytes.count)
+        // Nor would it where the program may only read: /proc/PID/mem overrides that (FOLL_FORCE).
+        guard MapsReader.mayStore(task, to: address..<address + UInt64(bytes.count)) else { throw .badAddress }
         var position = 0
         var deadline: ContinuousClock.Instant?
         while position < bytes.count {

@@ -43,6 +43,15 @@ static void calls(const char *file, char **arguments) {
     expect_error("mbind of a hole", bind_pages((void *)(PAGE * 16), PAGE, MPOL_BIND, 2, 0), EFAULT);
     expect_error("get_mempolicy into nowhere", syscall(SYS_get_mempolicy, (void *)8, NULL, 0UL, NULL, 0), EFAULT);
     expect_error("get_mempolicy behind all", syscall(SYS_get_mempolicy, (void *)-1, NULL, 0UL, NULL, 0), EFAULT);
+    int *constant = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (constant == MAP_FAILED) fail("mmap");
+    *constant = 77;
+    if (mprotect(constant, PAGE, PROT_READ)) fail("mprotect");
+    expect_error("get_mempolicy into a constant", syscall(SYS_get_mempolicy, constant, NULL, 0UL, NULL, 0), EFAULT);
+    expect("the constant", *constant, 77);
+    if (mprotect(constant, PAGE, PROT_READ | PROT_WRITE)) fail("mprotect");
+    expect("get_mempolicy into a variable", syscall(SYS_get_mempolicy, constant, NULL, 0UL, NULL, 0), 0);
+    expect("the variable", *constant, 0);
     expect_error("move_pages of nobody", syscall(SYS_move_pages, 1 << 22, 0UL, NULL, NULL, NULL, 0), ESRCH);
     expect("an untouched page", node_of(memory), -ENOENT);
     if (bind_pages(memory + 32 * PAGE, 32 * PAGE, MPOL_BIND, 2, 0)) fail("mbind");
