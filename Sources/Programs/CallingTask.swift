@@ -205,7 +205,8 @@ final class CallingTask: CallContext {
         guard let status else { return false }
         if status.process == process || has(.trace) { return true }
         guard let other = try? TaskStatus(of: process) else { return false }
-        return status.isSameUser(as: other)
+        // Of root, where the process forbids others to look into it (PR_SET_DUMPABLE), as it does once its user has changed.
+        return status.isSameUser(as: other) && ProcFile.ownerOfFiles(of: process)?.user == status.users.first
     }
 
     func allowedNodes(of task: Int32) throws(Errno) -> IDSet {
