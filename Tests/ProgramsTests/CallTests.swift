@@ -269,6 +269,33 @@ struct CallTests {
         machine.remove(buffer)
     }
 
+    @Test("mbind: a misplaced page before a hole is EIO, unless the hole follows its mapping")
+    func holes() throws {
+        let (program, buffer) = try scene()
+        let start = Self.start
+        program.areas = [0, 4, 12, 16].map { page in
+            MemoryArea(
+                addresses: start + page << 12..<start + (page + 4) << 12, content: .buffer(buffer, offset: page << 12))
+        }
+        let second = try program.put([UInt64(0b100)])
+        func bind(_ pages: Range<UInt64>, flags: UInt64 = 1) -> Errno? {
+            error {
+                try program.bind(
+                    start: start + pages.lowerBound << 12, length: UInt64(pages.count) << 12, mode: 2, nodes: second,
+                    limit: 65, flags: flags)
+            }
+        }
+        #expect(bind(0..<20) == .badAddress)
+        try touch(buffer, pages: 5..<6, on: program.machine)
+        #expect(bind(0..<20) == .badAddress)
+        try touch(buffer, pages: 1..<2, on: program.machine)
+        #expect(bind(0..<20) == .ioError)
+        #expect(bind(2..<20) == .badAddress)
+        #expect(bind(0..<20, flags: 0) == .badAddress)
+        #expect(bind(10..<20) == .badAddress)
+        program.machine.remove(buffer)
+    }
+
     @Test("mbind: pages that cannot move are EIO under MPOL_MF_STRICT alone")
     func stuck() throws {
         let (program, buffer) = try scene()
