@@ -390,6 +390,12 @@ struct CallTests {
         #expect(try move([0, 7, 0, 0, 0, 0]) == .operationNotSupportedByDevice)
         #expect(try found() == [0, 0, 2, absent, fault, absent], "what comes before the wrong node has moved")
         #expect(try move([0, -1, 0, 0, 0, 0]) == .operationNotSupportedByDevice)
+        // The last of several nodes of a page counts.
+        let twice = try program.put([Self.start, Self.start], at: 1024)
+        let nodes = try program.put([Int32(2), 0], at: 256)
+        let again = try program.movePages(process: 0, count: 2, pages: twice, nodes: nodes, status: status, flags: 2)
+        #expect(try again == .value(0) && program.read(status, count: 2, as: Int32.self) == [2, 0])
+        #expect(program.machine.nodeID(of: buffer, at: 8 << 12) == 0)
         #expect(try move(nil, flags: 8) == .invalidArgument)
         #expect(try move(nil, flags: 1) == .invalidArgument)
         #expect(try move(nil, process: 77) == .noSuchProcess)
