@@ -19,6 +19,13 @@
 #define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
 #endif
 
+// PROCMAP_QUERY of linux/fs.h since 6.11.
+struct mapping_query {
+    uint64_t size, flags, address, start, end, rest[8];
+};
+#define MAPPING_QUERY _IOWR('f', 17, struct mapping_query)
+#define MAPPING_QUERY_WRITABLE 2
+
 int clistener_is_listener(int file) {
     char path[64], name[64];
     snprintf(path, sizeof path, "/proc/self/fd/%d", file);
@@ -115,6 +122,23 @@ ssize_t clistener_poke(int listener, uint64_t id, int32_t task, uint64_t address
     close(memory);
     errno = error;
     return count;
+}
+
+int clistener_may_store(int32_t task, uint64_t start, uint64_t end) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/maps", task);
+    int maps = open(path, O_RDONLY | O_CLOEXEC);
+    if (maps < 0) return -1;
+    int error = 0;
+    while (start < end && !error) {
+        struct mapping_query query = {.size = sizeof query, .flags = MAPPING_QUERY_WRITABLE, .address = start};
+        if (ioctl(maps, MAPPING_QUERY, &query)) error = errno;
+        start = query.end;
+    }
+    close(maps);
+    if (!error || error == ENOENT) return !error;
+    errno = error;
+    return -1;
 }
 
 int clistener_run_on(int listener, uint64_t id, int32_t thread, const int32_t *cpus, int32_t count) {

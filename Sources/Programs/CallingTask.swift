@@ -69,6 +69,8 @@ final class CallingTask: CallContext {
         guard !bytes.isEmpty else { return }
         // Writing there would not fail where the program itself may not even read.
         _ = try read(address, bytes.count)
+        // Nor would it where the program may only read: /proc/PID/mem overrides that (FOLL_FORCE).
+        guard MapsReader.mayStore(task, to: address..<address + UInt64(bytes.count)) else { throw .badAddress }
         var position = 0
         var deadline: ContinuousClock.Instant?
         while position < bytes.count {
@@ -203,7 +205,8 @@ final class CallingTask: CallContext {
         guard let status else { return false }
         if status.process == process || has(.trace) { return true }
         guard let other = try? TaskStatus(of: process) else { return false }
-        return status.isSameUser(as: other)
+        // Of root, where the process forbids others to look into it (PR_SET_DUMPABLE), as it does once its user has changed.
+        return status.isSameUser(as: other) && ProcFile.ownerOfFiles(of: process)?.user == status.users.first
     }
 
     func allowedNodes(of task: Int32) throws(Errno) -> IDSet {

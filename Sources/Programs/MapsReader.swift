@@ -1,3 +1,4 @@
+import CListener
 import Glibc
 import LinuxSupport
 import SystemPackage
@@ -20,6 +21,21 @@ enum MapsReader {
             return true
         }
         return mappings
+    }
+
+    /// Whether the mappings of a task let it store to all of a range. It may wait as above.
+    static func mayStore(_ task: Int32, to range: Range<UInt64>) -> Bool {
+        let answer = clistener_may_store(task, range.lowerBound, range.upperBound)
+        guard answer < 0 else { return answer == 1 }
+        let mappings = (try? mappings(of: task, at: range)) ?? []
+        return mayStore(to: range, of: mappings)
+    }
+
+    /// The same where the mappings are known, ascending.
+    static func mayStore(to range: Range<UInt64>, of mappings: [ProcMapping]) -> Bool {
+        mappings.lazy.filter(\.isWritable).reduce(range.lowerBound) { place, mapping in
+            mapping.addresses.contains(place) ? mapping.addresses.upperBound : place
+        } >= range.upperBound
     }
 
     /// The addresses of a process that are locked (`lo` in VmFlags of /proc/PID/smaps). It may wait as above, and looks at every page.

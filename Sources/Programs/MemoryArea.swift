@@ -72,6 +72,13 @@ extension [MemoryArea] {
         return position >= range.upperBound
     }
 
+    /// Those that the next one follows without a hole, as far as all do from the beginning of a range on. The areas are ascending.
+    func ahead(ofHolesIn range: Range<UInt64>) -> [MemoryArea] {
+        guard let first, first.addresses.lowerBound <= range.lowerBound else { return [] }
+        let joined = zip(self, dropFirst()).prefix { $0.addresses.upperBound == $1.addresses.lowerBound }
+        return joined.map(\.0)
+    }
+
     /// The parts of buffers at some addresses, ascending by address.
     func parts(at addresses: Range<UInt64>) -> [BufferPart] { compactMap { $0.part(at: addresses) } }
 

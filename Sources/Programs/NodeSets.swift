@@ -37,7 +37,9 @@ extension CallContext {
         let known = UInt64((nodeLimit + 63) / 64 * 8)
         guard bytes <= known || bytes <= 4096 else { throw .invalidArgument }
         var words = [UInt64](repeating: 0, count: Int(bytes / 8))
-        for node in nodes where node / 64 < words.count { words[node / 64] |= 1 << UInt64(node % 64) }
+        for node in nodes where node / 64 < words.count && node / 8 < known {
+            words[node / 64] |= 1 << UInt64(node % 64)
+        }
         try write(words, at: address)
     }
 

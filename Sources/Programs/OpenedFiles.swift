@@ -101,7 +101,8 @@ extension CallingTask {
     /// show_numa_map() of fs/proc/task_mmu.c.
     private func numaMaps(of process: Int32) -> String? {
         guard let lines = try? MapsReader.mappings(of: process, at: 0..<UInt64.max),
-            let areas = try? areas(of: process, at: 0..<UInt64.max), let own = try? machine.policy(ofTask: process)
+            let areas = try? areas(of: process, at: 0..<UInt64.max), let own = try? machine.policy(ofTask: process),
+            let usable = try? usableNodes(of: process)
         else { return nil }
         let space = spaces?.space(of: process)
         return lines.filter { !$0.addresses.isAgents }.flatMap { space?.parts(of: $0) ?? [($0, nil)] }.map {
@@ -110,7 +111,8 @@ extension CallingTask {
             // What a child has of its parent's huge pages has the policy of the child.
             let place = huge.map { ($0.attachment.object.memory, $0.offset) } ?? parts.first.map { ($0, $1.lowerBound) }
             let bound = place.map { machine.policy(of: $0, at: $1) } ?? .default
-            return machine.numaMapsLine(of: line, parts: parts, policy: bound == .default ? own : bound) + "\n"
+            let policy = (bound == .default ? own : bound).standing(within: usable)
+            return machine.numaMapsLine(of: line, parts: parts, policy: policy) + "\n"
         }.joined()
     }
 }

@@ -95,14 +95,18 @@ extension CallContext {
         }
         var index = 0
         var failed: Int64 = 0
+        var hasMoved = false
         while index < addresses.count {
             let start = index
             index += 1
             let target = wanted[start]
+            // A page that is named again may be elsewhere by now.
+            if hasMoved, places[start] >= 0 { places[start] = place(of: addresses[start], in: areas, of: process) }
             guard places[start] >= 0, places[start] != target, let part = page(addresses[start], in: areas) else {
                 continue
             }
             if let node = machine.node(Int(target)) { try machine.checkAccess(to: node, by: task) }
+            hasMoved = true
             var bytes = part.bytes
             while index < addresses.count, wanted[index] == target, places[index] >= 0,
                 let next = page(addresses[index], in: areas), next.buffer === part.buffer,

@@ -55,7 +55,7 @@ extension CallContext {
                 } else {
                     // Pages of buffers take turns by their offsets: a task begins with the first node.
                     guard policy.mode == .interleave || policy.mode == .weightedInterleave,
-                        let first = policy.nodes.min()
+                        let first = policy.nodes(within: usableNodes()).min()
                     else { throw .invalidArgument }
                     value = Int32(first)
                 }
@@ -90,7 +90,13 @@ extension CallContext {
         let policy = try MemoryPolicy(call: mode, nodes: nodes, allowed: usableNodes())
         let areas = try areas(of: nil, at: range)
         let parts = areas.parts(at: range)
-        guard areas.cover(range) else { throw .badAddress }
+        let moves = !flags.isDisjoint(with: [.move, .moveAll])
+        let isStrict = flags.contains(.strict) && !moves
+        guard areas.cover(range) else {
+            // The pages of a mapping are looked at before what follows the next one (queue_pages_test_walk()).
+            if isStrict { try check(areas.ahead(ofHolesIn: range).parts(at: range), under: policy) }
+            throw .badAddress
+        }
         guard !parts.isEmpty else { return .pass }
         // hugetlb_vm_op_split()
         for part in parts where part.buffer.isAnonymous && part.buffer.hugeMode == .pool {
@@ -98,13 +104,7 @@ extension CallContext {
                 throw .invalidArgument
             }
         }
-        let moves = !flags.isDisjoint(with: [.move, .moveAll])
-        if flags.contains(.strict), !moves {
-            for part in parts {
-                let misplaced = machine.misplacedPages(of: part.buffer, bytes: part.bytes, under: policy)
-                guard misplaced == 0 else { throw .ioError }
-            }
-        }
+        if isStrict { try check(parts, under: policy) }
         for part in parts { try machine.setPolicy(policy, of: part.policies, bytes: part.bytes, by: task) }
         guard moves else { return .value(0) }
         var left = 0
@@ -122,6 +122,13 @@ extension CallContext {
         }
         if left > 0, flags.contains(.strict) { throw .ioError }
         return .value(0)
+    }
+
+    /// EIO where a page is on a node that a policy does not name.
+    private func check(_ parts: [BufferPart], under policy: MemoryPolicy) throws(Errno) {
+        for part in parts where machine.misplacedPages(of: part.buffer, bytes: part.bytes, under: policy) > 0 {
+            throw .ioError
+        }
     }
 
     /// set_mempolicy_home_node(2).

@@ -10,6 +10,7 @@
 #include "expect.h"
 #include <linux/mempolicy.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -34,6 +35,44 @@ static void expect_policy(const char *what, void *address, int mode, unsigned lo
     expect(what, (long)map, (long)nodes);
 }
 
+// Calls on a process, made by another one of its user.
+static void expect_access(const char *what, pid_t process, int error) {
+    pid_t child = fork();
+    if (child == 0) {
+        if (setresgid(1, 1, 1) || setresuid(1, 1, 1)) fail("setresuid");
+        unsigned long nodes = 1;
+        long moved = syscall(SYS_move_pages, process, 0UL, NULL, NULL, NULL, 0);
+        if (error) expect_error(what, moved, error);
+        else expect(what, moved, 0);
+        long migrated = syscall(SYS_migrate_pages, process, 64UL, &nodes, &nodes);
+        if (error) expect_error(what, migrated, error);
+        else expect(what, migrated, 0);
+        _exit(0);
+    }
+    int ending;
+    if (waitpid(child, &ending, 0) != child || ending) fail("%s: %d", what, ending);
+}
+
+// A process whose user has changed lets its user look into it only if it says so.
+static void access_others(void) {
+    int ending;
+    pid_t child = fork();
+    if (child == 0) {
+        if (setresgid(1, 1, 1) || setresuid(1, 1, 1) || prctl(PR_SET_PDEATHSIG, SIGKILL)) fail("setresuid");
+        raise(SIGSTOP);
+        if (prctl(PR_SET_DUMPABLE, 1)) fail("prctl");
+        raise(SIGSTOP);
+        _exit(0);
+    }
+    for (int error = EPERM;; error = 0) {
+        if (waitpid(child, &ending, WUNTRACED) != child) fail("waitpid");
+        if (!WIFSTOPPED(ending)) break;
+        expect_access(error ? "a process that is not dumpable" : "a dumpable process", child, error);
+        kill(child, SIGCONT);
+    }
+    if (ending) fail("the process: %d", ending);
+}
+
 static void calls(const char *file, char **arguments) {
     int fd = open_file(file, O_RDWR | O_CREAT);
     if (ftruncate(fd, PAGES * PAGE)) fail("ftruncate");
@@ -43,6 +82,15 @@ static void calls(const char *file, char **arguments) {
     expect_error("mbind of a hole", bind_pages((void *)(PAGE * 16), PAGE, MPOL_BIND, 2, 0), EFAULT);
     expect_error("get_mempolicy into nowhere", syscall(SYS_get_mempolicy, (void *)8, NULL, 0UL, NULL, 0), EFAULT);
     expect_error("get_mempolicy behind all", syscall(SYS_get_mempolicy, (void *)-1, NULL, 0UL, NULL, 0), EFAULT);
+    int *constant = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (constant == MAP_FAILED) fail("mmap");
+    *constant = 77;
+    if (mprotect(constant, PAGE, PROT_READ)) fail("mprotect");
+    expect_error("get_mempolicy into a constant", syscall(SYS_get_mempolicy, constant, NULL, 0UL, NULL, 0), EFAULT);
+    expect("the constant", *constant, 77);
+    if (mprotect(constant, PAGE, PROT_READ | PROT_WRITE)) fail("mprotect");
+    expect("get_mempolicy into a variable", syscall(SYS_get_mempolicy, constant, NULL, 0UL, NULL, 0), 0);
+    expect("the variable", *constant, 0);
     expect_error("move_pages of nobody", syscall(SYS_move_pages, 1 << 22, 0UL, NULL, NULL, NULL, 0), ESRCH);
     expect("an untouched page", node_of(memory), -ENOENT);
     if (bind_pages(memory + 32 * PAGE, 32 * PAGE, MPOL_BIND, 2, 0)) fail("mbind");
@@ -63,6 +111,7 @@ static void calls(const char *file, char **arguments) {
     if (syscall(SYS_migrate_pages, 0, 64UL, &second, &first)) fail("migrate_pages");
     for (int page = 0; page < PAGES; page++) expect("every page", node_of(memory + page * PAGE), 0);
     for (int page = 0; page < PAGES; page++) expect("every byte", memory[page * PAGE + page], 1);
+    if (geteuid() == 0) access_others();
     // A child has the policy of who made it, and so has what it becomes.
     if (syscall(SYS_set_mempolicy, MPOL_INTERLEAVE, &(unsigned long){3}, 64UL)) fail("set_mempolicy");
     pid_t child = fork();

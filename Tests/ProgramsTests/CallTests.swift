@@ -111,6 +111,71 @@ struct CallTests {
         #expect(set(2, try program.put([UInt64(0b100)], at: 128)) == .invalidArgument)
     }
 
+    @Test("A policy with static or relative nodes is told as it was set, and follows the nodes that are allowed")
+    func flaggedPolicy() throws {
+        let size: UInt64 = 64 << 20
+        let machine = try Machine(
+            topology: Topology(
+                blockSize: 2 << 20,
+                nodes: [
+                    .ram(id: 0, memory: size, cpus: [0]), .ram(id: 1, memory: 0, cpus: [1]),
+                    .ram(id: 2, memory: size, cpus: [2]),
+                ]))
+        machine.setTaskDirectory(OneTask())
+        let program = FakeProgram(machine)
+        program.task = OneTask.id
+        let group = try machine.makeGroup("group", in: machine.rootGroup)
+        _ = try machine.attach(process: OneTask.id, to: group)
+        func allow(_ nodes: IDSet) throws {
+            _ = try machine.setMems(nodes, of: group)
+            program.allowed = machine.effectiveMems(of: group)
+        }
+        let out: UInt64 = FakeProgram.base + 1024
+        func placed(count: UInt64 = 4) throws -> [Int?] {
+            let buffer = machine.makeBuffer()
+            defer { machine.remove(buffer) }
+            try machine.resize(buffer, to: count << 12)
+            try touch(buffer, pages: 0..<count, on: machine)
+            return (0..<count).map { machine.nodeID(of: buffer, at: $0 << 12) }
+        }
+        let (isStatic, isRelative): (UInt64, UInt64) = (1 << 15, 1 << 14)
+        for (mode, mask, few, all) in [
+            (1 | isStatic, 0b110, [0, 0, 0, 0], [2, 2, 2, 2]), (2 | isStatic, 0b111, [0, 0, 0, 0], [0, 0, 0, 0]),
+            (3 | isStatic, 0b111, [0, 0, 0, 0], [0, 2, 0, 2]), (3 | isRelative, 0b1011, [0, 0, 0, 0], [0, 2, 0, 2]),
+            (1 | isRelative, 0b110, [0, 0, 0, 0], [0, 0, 0, 0]), (6 | isStatic, 0b111, [0, 0, 0, 0], [0, 2, 0, 2]),
+        ] as [(UInt64, UInt64, [Int], [Int])] {
+            let nodes = try program.put([mask])
+            try allow(IDSet())
+            _ = try program.setPolicy(mode: mode, nodes: nodes, limit: 65)
+            #expect(try placed() == all, "mode \(mode)")
+            if mode & 7 != 1 { try allow(IDSet(0..<1)) }
+            _ = try program.setPolicy(mode: mode, nodes: nodes, limit: 65)
+            #expect(try mode & 7 == 1 || placed() == few, "mode \(mode)")
+            _ = try program.getPolicy(mode: out, nodes: out + 8, limit: 64, address: 0, flags: 0)
+            #expect(try program.read(out, count: 1, as: Int32.self) == [Int32(mode)])
+            #expect(try program.read(out + 8, count: 1, as: UInt64.self) == [mask])
+            try allow(IDSet())
+            #expect(try placed() == all, "mode \(mode)")
+        }
+        // The same of a range.
+        let buffer = machine.makeBuffer()
+        try machine.resize(buffer, to: 4 << 12)
+        program.areas = [
+            MemoryArea(addresses: Self.start..<Self.start + 4 << 12, content: .buffer(buffer, offset: 0))
+        ]
+        let nodes = try program.put([UInt64(0b110)])
+        _ = try program.bind(
+            start: Self.start, length: 4 << 12, mode: 1 | isStatic, nodes: nodes, limit: 65, flags: 0)
+        _ = try program.getPolicy(mode: out, nodes: out + 8, limit: 64, address: Self.start, flags: 2)
+        #expect(try program.read(out + 8, count: 1, as: UInt64.self) == [0b110])
+        try touch(buffer, pages: 0..<4, on: machine)
+        #expect(machine.placement(of: buffer).map(\.node) == [2])
+        // In numa_maps stand the nodes that it comes to.
+        let told = machine.policy(of: buffer, at: 0).standing(within: machine.nodesWithMemory)
+        #expect("\(told)" == "prefer=static:2")
+        machine.remove(buffer)
+    }
+
     @Test("get_mempolicy: Linux's errors, the allowed nodes, and a page's node")
     func telling() throws {
         let (program, buffer) = try scene()
@@ -202,6 +267,33 @@ struct CallTests {
         try touch(buffer, pages: 8..<24, on: machine)
         #expect(machine.placement(of: buffer).map(\.pages) == [8, 8])
         machine.remove(buffer)
+    }
+
+    @Test("mbind: a misplaced page before a hole is EIO, unless the hole follows its mapping")
+    func holes() throws {
+        let (program, buffer) = try scene()
+        let start = Self.start
+        program.areas = [0, 4, 12, 16].map { page in
+            MemoryArea(
+                addresses: start + page << 12..<start + (page + 4) << 12, content: .buffer(buffer, offset: page << 12))
+        }
+        let second = try program.put([UInt64(0b100)])
+        func bind(_ pages: Range<UInt64>, flags: UInt64 = 1) -> Errno? {
+            error {
+                try program.bind(
+                    start: start + pages.lowerBound << 12, length: UInt64(pages.count) << 12, mode: 2, nodes: second,
+                    limit: 65, flags: flags)
+            }
+        }
+        #expect(bind(0..<20) == .badAddress)
+        try touch(buffer, pages: 5..<6, on: program.machine)
+        #expect(bind(0..<20) == .badAddress)
+        try touch(buffer, pages: 1..<2, on: program.machine)
+        #expect(bind(0..<20) == .ioError)
+        #expect(bind(2..<20) == .badAddress)
+        #expect(bind(0..<20, flags: 0) == .badAddress)
+        #expect(bind(10..<20) == .badAddress)
+        program.machine.remove(buffer)
     }
 
     @Test("mbind: pages that cannot move are EIO under MPOL_MF_STRICT alone")
@@ -298,6 +390,12 @@ struct CallTests {
         #expect(try move([0, 7, 0, 0, 0, 0]) == .operationNotSupportedByDevice)
         #expect(try found() == [0, 0, 2, absent, fault, absent], "what comes before the wrong node has moved")
         #expect(try move([0, -1, 0, 0, 0, 0]) == .operationNotSupportedByDevice)
+        // The last of several nodes of a page counts.
+        let twice = try program.put([Self.start, Self.start], at: 1024)
+        let nodes = try program.put([Int32(2), 0], at: 256)
+        let again = try program.movePages(process: 0, count: 2, pages: twice, nodes: nodes, status: status, flags: 2)
+        #expect(try again == .value(0) && program.read(status, count: 2, as: Int32.self) == [2, 0])
+        #expect(program.machine.nodeID(of: buffer, at: 8 << 12) == 0)
         #expect(try move(nil, flags: 8) == .invalidArgument)
         #expect(try move(nil, flags: 1) == .invalidArgument)
         #expect(try move(nil, process: 77) == .noSuchProcess)

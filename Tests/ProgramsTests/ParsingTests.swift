@@ -1,4 +1,5 @@
 import CoherentMemory
+import Glibc
 import Testing
 
 @testable import Programs
@@ -17,6 +18,28 @@ struct ParsingTests {
         #expect(!status.isSameUser(as: other([1, 0, 1], [2, 2, 2])))
         #expect(!status.isSameUser(as: other([1, 1, 1], [2, 2, 3])))
         #expect(!status.isSameUser(as: other([], [])))
+    }
+
+    @Test("Mappings let a program store where all of them are writable")
+    func stores() throws {
+        let size = UInt64(sysconf(Int32(_SC_PAGESIZE)))
+        let memory = try #require(
+            unsafe mmap(nil, Int(4 * size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))
+        defer { unsafe munmap(memory, Int(4 * size)) }
+        let start = UInt64(UInt(bitPattern: memory))
+        #expect(unsafe mprotect(memory + Int(size), Int(size), PROT_READ) == 0)
+        #expect(unsafe mprotect(memory + Int(3 * size), Int(size), PROT_NONE) == 0)
+        let mappings = try MapsReader.mappings(of: getpid(), at: start..<start + 4 * size)
+        for (range, expected) in [
+            (start..<start + size, true), (start + size - 4..<start + size, true), (start..<start + size + 1, false),
+            (start + size..<start + size + 4, false), (start + 2 * size - 1..<start + 2 * size + 4, false),
+            (start + 2 * size..<start + 3 * size, true), (start + 3 * size - 1..<start + 3 * size + 1, false),
+            (8..<16, false), (start..<start, true),
+        ] {
+            let name = "\(range.lowerBound - min(start, range.lowerBound)) to \(range.upperBound)"
+            #expect(MapsReader.mayStore(getpid(), to: range) == expected, "\(name)")
+            #expect(MapsReader.mayStore(to: range, of: mappings) == expected, "\(name)")
+        }
     }
 
     @Test("Areas: what they cover, and which one has an address")

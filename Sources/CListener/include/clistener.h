@@ -94,6 +94,10 @@ ssize_t clistener_peek(int32_t task, uint64_t address, void *bytes, size_t lengt
 /// bytes were written, which may be fewer, or -1 and errno.
 ssize_t clistener_poke(int listener, uint64_t id, int32_t task, uint64_t address, const void *bytes, size_t length);
 
+/// Whether the mappings of a task let it store to all of some addresses: 1 or 0; or -1 and errno, ENOTTY before Linux 6.11. The answer is
+/// of that task if its call still waits afterwards.
+int clistener_may_store(int32_t task, uint64_t start, uint64_t end);
+
 /// Lets a thread run on some CPUs of the host, if a call still waits. 0, or -1 and errno.
 int clistener_run_on(int listener, uint64_t id, int32_t thread, const int32_t *cpus, int32_t count);
 

@@ -36,7 +36,13 @@ extension Machine {
         to policy: MemoryPolicy, by task: Int32, within allowed: @autoclosure () -> IDSet
     ) throws(Errno) {
         // Asking for what is allowed costs a look into /proc.
-        try checkAccess(to: policy.flag == .relative ? policy.nodes.relative(to: allowed()) : policy.nodes, by: task)
+        let nodes =
+            switch policy.flag {
+            case .relative: policy.nodes(within: allowed())
+            case .static: policy.nodes(within: allowed().union(nodeMap.ungoverned))
+            case nil: policy.nodes
+            }
+        try checkAccess(to: nodes, by: task)
     }
 
     /// Checks that a task may name nodes. EINVAL for one without memory, or that policies may not name, EPERM for one

@@ -65,10 +65,13 @@ extension Placer {
         }
         switch context.policy.flag {
         case .static:
-            if let allowed = context.allowed { context.policy.nodes = context.policy.nodes.intersection(allowed) }
+            context.policy.nodes = context.policy.nodes.intersection(context.allowed ?? nodesWithMemory)
         case .relative:
             context.policy.nodes = relative(context.policy.nodes, allowed: context.allowed)
         case nil: break
+        }
+        if context.policy.flag != nil, context.policy.mode.traits.list == .one, !context.policy.nodes.isEmpty {
+            context.policy.nodes = NodeMask([context.policy.nodes.member(0)])
         }
         context.policy.flag = nil
         // A policy that leaves nothing says nothing; nor does a list of nodes that are all forbidden (policy_nodemask()).
@@ -86,6 +89,8 @@ extension Placer {
         }
         return context
     }
+
+    private var nodesWithMemory: NodeMask { NodeMask(nodes.lazy.filter(\.hasMemory).map(\.index)) }
 
     private func relative(_ nodes: NodeMask, allowed: NodeMask?) -> NodeMask {
         var targets = NodeMask()

@@ -51,13 +51,28 @@ extension MemoryPolicy {
         case .prefer, .bind, .interleave, .weightedInterleave, .preferMany: break
         }
         guard !nodes.isEmpty else { throw .invalidArgument }
-        let usable = isRelative ? nodes.relative(to: allowed) : nodes.intersection(allowed)
-        guard let first = usable.min() else { throw .invalidArgument }
-        var kept = isRelative ? nodes : usable
-        if known == .prefer, !isRelative { kept = IDSet(first..<first + 1) }
-        self.init(
-            mode: known, nodes: kept, flag: isStatic ? .static : isRelative ? .relative : nil, isBalanced: isBalanced)
+        let flag: NodeFlag? = isStatic ? .static : isRelative ? .relative : nil
+        let said = MemoryPolicy(mode: known, nodes: nodes, flag: flag ?? .static, isBalanced: isBalanced)
+        let usable = said.nodes(within: allowed)
+        guard !usable.isEmpty else { throw .invalidArgument }
+        // With a flag, what the caller said is kept for other nodes that are allowed later (user_nodemask).
+        self.init(mode: known, nodes: flag == nil ? usable : nodes, flag: flag, isBalanced: isBalanced)
     }
+
+    /// The nodes that it stands for where those allowed may be used (the nodes of struct mempolicy).
+    public func nodes(within allowed: IDSet) -> IDSet {
+        let usable =
+            switch flag {
+            case .static: nodes.intersection(allowed)
+            case .relative: nodes.relative(to: allowed)
+            case nil: nodes
+            }
+        guard mode.traits.list == .one, let first = usable.min() else { return usable }
+        return IDSet(first..<first + 1)
+    }
+
+    /// The same policy with the nodes that it stands for where those allowed may be used, as numa_maps tells it (mpol_to_str()).
+    public func standing(within allowed: IDSet) -> MemoryPolicy { naming(nodes(within: allowed)) }
 
     /// The mode with its flags, as get_mempolicy(2) tells it.
     public var callMode: Int32 {

@@ -38,11 +38,13 @@ final class NumaMapsQuestion: Sendable {
         let mappings = try services.machineMappings(of: task)
         let machine = services.machine
         let taskPolicy = try machine.policy(ofTask: task.id)
+        let usable = machine.allowedNodes(of: try machine.group(ofProcess: task.id))
         return mappings.lazy.filter { $0.mapping.addresses.lowerBound >= address }.prefix(1024).map {
             mapping, parts in
             let bound = parts.first.map { machine.policy(of: $0.buffer, at: $0.offset) } ?? .default
+            let policy = (bound == .default ? taskPolicy : bound).standing(within: usable)
             let line = machine.numaMapsLine(
-                of: mapping, parts: parts.map { ($0.buffer, $0.bytes) }, policy: bound == .default ? taskPolicy : bound)
+                of: mapping, parts: parts.map { ($0.buffer, $0.bytes) }, policy: policy)
             return TextRecord(line + "\n", next: mapping.addresses.upperBound)
         }
     }

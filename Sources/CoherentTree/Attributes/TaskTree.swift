@@ -113,7 +113,7 @@ extension Subject<TaskIdentity> {
             [users.real, users.effective, users.saved].allSatisfy({ $0 == client.user }),
             [groups.real, groups.effective, groups.saved].allSatisfy({ $0 == reader.gid }),
             // Of root, where the process forbids others to look into it (PR_SET_DUMPABLE).
-            ProcFile.owner(of: part.id)?.user == client.user
+            ProcFile.ownerOfFiles(of: part.id)?.user == client.user
         else { throw .permissionDenied }
     }
 }

@@ -77,11 +77,17 @@ public enum ProcFile {
         return unsafe stat(path, &status) == 0 ? UInt64(status.st_ino) : nil
     }
 
-    /// The owner of /proc/PID: the effective user and group of the process, or root if only root may look into it; nil if there is no
-    /// such process.
-    public static func owner(of process: Int32) -> (user: UInt32, group: UInt32)? {
+    /// The owner of /proc/PID: the effective user and group of the process; nil if there is no such process.
+    public static func owner(of process: Int32) -> (user: UInt32, group: UInt32)? { owner("/proc/\(process)") }
+
+    /// The owner of the files in /proc/PID: the same, or root if only root may look into the process (task_dump_owner()).
+    public static func ownerOfFiles(of process: Int32) -> (user: UInt32, group: UInt32)? {
+        owner("/proc/\(process)/mem")
+    }
+
+    private static func owner(_ path: String) -> (user: UInt32, group: UInt32)? {
         var status = stat()
-        return unsafe stat("/proc/\(process)", &status) == 0 ? (status.st_uid, status.st_gid) : nil
+        return unsafe stat(path, &status) == 0 ? (status.st_uid, status.st_gid) : nil
     }
 
     /// The value of a decimal digit; nil for another byte.
