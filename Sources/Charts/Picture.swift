@@ -62,6 +62,8 @@ public struct Picture: Sendable {
     /// - Parameters:
     ///   - title: one line, for the top of the picture.
     ///   - description: what there is to see, for who cannot see it.
+    ///   - chart: what is drawn.
+    ///   - legend: the keys of the colours, in order.
     ///   - marks: the name of what is drawn in groups of class `marks`, which the reader may then switch off.
     public init(
         _ title: String, description: String, _ chart: some Chart, legend: [LegendKey] = [], marks: String? = nil

@@ -26,7 +26,9 @@ public struct Scale: Sendable {
 
     /// An axis from 0 to the first tick that is not less than a figure.
     ///
-    /// - Parameter count: about how many ticks.
+    /// - Parameters:
+    ///   - greatest: the figure.
+    ///   - count: about how many ticks.
     public init(upTo greatest: Double, count: Double = 5) {
         let greatest = greatest.isFinite ? greatest : 1
         let step = Self.niceStep(greatest / count)

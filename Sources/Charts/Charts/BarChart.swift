@@ -13,6 +13,9 @@ public struct BarChart: Chart {
         /// A bar of one colour.
         ///
         /// - Parameters:
+        ///   - name: the name beside it.
+        ///   - fill: its colour.
+        ///   - value: its length, in the unit of the scale.
         ///   - text: its figure in words.
         ///   - spread: the least and the greatest of what it is the middle of.
         public init(_ name: String, _ fill: Fill, _ value: Double, text: String, spread: ClosedRange<Double>? = nil) {
@@ -62,7 +65,10 @@ public struct BarChart: Chart {
     /// Bars.
     ///
     /// - Parameters:
-    ///   - title: a line above; the line after it is `subtitle`. Empty for neither.
+    ///   - groups: the bars, in groups from the top.
+    ///   - title: a line above. Empty for none.
+    ///   - subtitle: the line after it. Empty for none.
+    ///   - scale: the axis; nil for one from 0 to the longest bar.
     ///   - names: the width for the names, at most. Longer ones are cut.
     ///   - figures: the width for the figures.
     public init(

@@ -40,6 +40,7 @@ public struct HeatMap: Chart {
     ///
     /// - Parameters:
     ///   - rows: the cells by row, the first one on top, and column; all rows have as many.
+    ///   - kinds: what cells may be.
     ///   - seconds: what the axis of time ends with.
     ///   - covered: the time of all columns, not less than `seconds`.
     ///   - span: what the rows cover, in bytes.

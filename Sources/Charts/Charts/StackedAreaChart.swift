@@ -26,6 +26,7 @@ public struct StackedAreaChart: Chart {
     /// - Parameters:
     ///   - times: seconds, in order, one for each figure of a layer.
     ///   - end: the seconds at the end of the axis.
+    ///   - series: the layers.
     ///   - unit: of the figures, `bytes` for those in powers of 1024.
     ///   - marks: moments that have a line of their own.
     public init(
