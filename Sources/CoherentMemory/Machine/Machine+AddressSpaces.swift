@@ -43,6 +43,8 @@ extension Machine {
     /// Gives the page of an address its frame, and those around it that have none (handle_mm_fault()).
     ///
     /// - Parameters:
+    ///   - space: the address space.
+    ///   - address: the address that is touched.
     ///   - window: the addresses around that may get frames with it; all of it or none of it does.
     ///   - origin: who touches it.
     /// - Throws: ENOMEM, EPERM and EDQUOT where there is no frame for it, as of a touch of a buffer; EIO where its frame failed; ENXIO
@@ -78,7 +80,10 @@ extension Machine {
     /// The addresses around a page that have no frames and have not failed, as far as they are in a window; nil where the page has one,
     /// or has failed, or the space is no more.
     ///
-    /// - Parameter window: whole pages.
+    /// - Parameters:
+    ///   - space: the address space.
+    ///   - address: the address of the page.
+    ///   - window: whole pages.
     public func untouched(_ space: Buffer, around address: UInt64, in window: Range<UInt64>) -> Range<UInt64>? {
         let page = address >> Page.shift
         let pages = space.state.withLock { state -> Range<UInt64>? in
@@ -92,7 +97,9 @@ extension Machine {
 
     /// Frees the frames of addresses, whose policy stays (madvise(2) with MADV_DONTNEED).
     ///
-    /// - Parameter bytes: whole pages.
+    /// - Parameters:
+    ///   - space: the address space.
+    ///   - bytes: whole pages.
     public func discard(_ space: Buffer, bytes: Range<UInt64>) {
         let pages = bytes.lowerBound >> Page.shift..<bytes.upperBound >> Page.shift
         memory.discard(space, pages: pages)
@@ -102,7 +109,9 @@ extension Machine {
 
     /// Forgets what addresses had, their policy too (munmap(2)).
     ///
-    /// - Parameter bytes: whole pages.
+    /// - Parameters:
+    ///   - space: the address space.
+    ///   - bytes: whole pages.
     public func unmap(_ space: Buffer, bytes: Range<UInt64>) {
         let pages = bytes.lowerBound >> Page.shift..<bytes.upperBound >> Page.shift
         space.state.withLock { state in
@@ -117,7 +126,10 @@ extension Machine {
     /// Locks addresses, including pages that get frames later, or unlocks them (mlock(2)). Reclaim skips locked pages, and they count
     /// as unevictable. As in Linux they move all the same: to another node, and off memory that goes offline.
     ///
-    /// - Parameter bytes: widened to whole pages.
+    /// - Parameters:
+    ///   - isLocked: whether they are locked from now on.
+    ///   - space: the address space.
+    ///   - bytes: widened to whole pages.
     public func setLocked(_ isLocked: Bool, of space: Buffer, bytes: Range<UInt64>) {
         let pages = bytes.lowerBound >> Page.shift..<Page.count(of: bytes.upperBound)
         let hasAny = space.state.withLock { state in
@@ -161,7 +173,10 @@ extension Machine {
     /// Gives pages without frames that another address space has frames for frames of their own, on the same nodes as far as these have
     /// any, else by distance.
     ///
-    /// - Parameter bytes: whole pages.
+    /// - Parameters:
+    ///   - space: the address space of the parent.
+    ///   - child: that of the child.
+    ///   - bytes: whole pages.
     /// - Returns: how many pages were left without a frame.
     @discardableResult
     public func copy(_ space: Buffer, to child: Buffer, bytes: Range<UInt64>) -> Int {
@@ -199,6 +214,7 @@ extension Machine {
     /// Waits for a move of these pages between nodes.
     ///
     /// - Parameters:
+    ///   - space: the address space.
     ///   - bytes: whole pages.
     ///   - address: where they begin from now on; what was there is forgotten.
     ///   - keepsPolicy: whether the old addresses keep their policies, too (MREMAP_DONTUNMAP).

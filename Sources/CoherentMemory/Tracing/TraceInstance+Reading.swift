@@ -52,7 +52,9 @@ extension TraceInstance {
     /// Takes what is at a position, as long as `body` wants it, and moves the position on. Events are in the order of their
     /// times, as far as they had been recorded when the reader copied them.
     ///
-    /// - Parameter body: false to leave what it got for the next call.
+    /// - Parameters:
+    ///   - cursor: the position.
+    ///   - body: false to leave what it got for the next call.
     public func read(_ cursor: inout Cursor, _ body: (Item) -> Bool) {
         while true {
             copy(into: &cursor)

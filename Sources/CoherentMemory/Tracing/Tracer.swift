@@ -123,7 +123,9 @@ public final class Tracer: @unchecked Sendable {
 
     /// Sleeps until ``wake()`` or, if that is wanted, an event is recorded. Only one thread may sleep.
     ///
-    /// - Parameter isOver: asked before the sleep, when a thread that records is bound to wake.
+    /// - Parameters:
+    ///   - isAwaiting: whether an event ends the sleep, too.
+    ///   - isOver: asked before the sleep, when a thread that records is bound to wake.
     public func sleep(forEvents isAwaiting: Bool, unless isOver: () -> Bool) {
         isAwaited.store(isAwaiting, ordering: .sequentiallyConsistent)
         defer { isAwaited.store(false, ordering: .sequentiallyConsistent) }
