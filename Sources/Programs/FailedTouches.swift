@@ -58,7 +58,9 @@ public final class FailedTouches: Sendable {
 
     /// Has a touch fail soon, and does not wait for that.
     ///
-    /// - Parameter isMeant: whether its signal is to have BUS_MCEERR_AR; asked on another thread.
+    /// - Parameters:
+    ///   - touch: what fails, and how it is done.
+    ///   - isMeant: whether its signal is to have BUS_MCEERR_AR; asked on another thread.
     /// - Returns: false where the user, or all, have too many that wait, or the host has no more threads; then nothing is called.
     public func begin(_ touch: FailedTouch, where isMeant: @escaping @Sendable () -> Bool = { true }) -> Bool {
         let id = state.withLock { state -> UInt64? in
