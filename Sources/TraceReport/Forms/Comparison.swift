@@ -11,6 +11,7 @@ public struct Comparison: Sendable {
     /// A comparison without figures.
     ///
     /// - Parameters:
+    ///   - title: its first line.
     ///   - subtitle: a line about what is compared; may be empty.
     ///   - variants: their names, in the order of the columns.
     public init(_ title: String, subtitle: String = "", variants: [String]) {
@@ -22,6 +23,7 @@ public struct Comparison: Sendable {
     /// Adds a figure.
     ///
     /// - Parameters:
+    ///   - name: its name.
     ///   - unit: such as `pages` or `ns`; may be empty.
     ///   - values: of each variant, nil for one that has none.
     /// - Precondition: there are as many values as variants.

@@ -10,7 +10,9 @@ public struct ReportPage {
 
     /// The page of an analysis that is finished.
     ///
-    /// - Parameter name: of the trace, for the title.
+    /// - Parameters:
+    ///   - analysis: what the page shows.
+    ///   - name: of the trace, for the title.
     public init(_ analysis: TraceAnalysis, name: String) {
         self.analysis = analysis
         nodes = analysis.allNodes
