@@ -37,7 +37,7 @@ final class AddressSpaces: Sendable {
     /// What is not as on the host, or not the machine's.
     enum Gap: String {
         case listeners =
-            "a seccomp listener of a program's own is refused (EBUSY): a filter chain has one, which is the machine's"
+            "a program cannot have a seccomp listener of its own (EBUSY): a filter chain has at most one, which cdmfs uses"
         case users = "memory of programs of other users than root is the host's: vm.unprivileged_userfaultfd is 0"
         case filters = "memory of programs whose seccomp filter forbids calls of an agent is the host's"
         case room = "memory of further programs is the host's: a run has at most 4096 address spaces"

@@ -202,6 +202,18 @@ extension AddressSpaces {
         return page..<min(whole.upperBound, next ?? .max)
     }
 
+    /// The parts of a window in the order in which they are filled.
+    ///
+    /// The page that a thread waits for comes first, so the thread goes on while those around it are filled. In a sequence it would touch
+    /// the next one at once, and wait again.
+    func parts(of window: Range<UInt64>, first page: UInt64) -> [Range<UInt64>] {
+        let next = page + Page.size
+        guard UInt64(window.count) <= world.faultAround, window.contains(page), next <= window.upperBound else {
+            return [window]
+        }
+        return [page..<next, next..<window.upperBound, window.lowerBound..<page]
+    }
+
     /// Fills pages that have frames with zeros; those that cannot be filled have none afterwards. Pages of zeros that are there keep
     /// their new frames, and stores to them go on.
     ///
@@ -260,17 +272,11 @@ extension AddressSpaces {
                 }
             }
         }
-        // Who waits goes on while the pages around get theirs, but not where it would meet those ahead at once.
-        if UInt64(bytes.count) <= world.faultAround {
-            fill(page..<page + Page.size)
+        for part in parts(of: bytes, first: page) {
+            fill(part)
             letStores()
             present = page..<page
-            fill(page + Page.size..<bytes.upperBound)
-            fill(bytes.lowerBound..<page)
-        } else {
-            fill(bytes)
         }
-        letStores()
         // Who was woken without a page touches it again.
         if !isFilled { clistener_wake(faults, page, Page.size) }
         return bytes.lowerBound..<end

@@ -123,14 +123,7 @@ extension AddressSpaces {
                 }
             }
         }
-        // As for pages with frames.
-        if UInt64(range.count) <= world.faultAround {
-            fill(page..<page + Page.size)
-            fill(page + Page.size..<range.upperBound)
-            fill(range.lowerBound..<page)
-        } else {
-            fill(range)
-        }
+        for part in parts(of: range, first: page) { fill(part) }
         // Who was woken without a page touches it again.
         if !isFilled { clistener_wake(faults, page, Page.size) }
         return range

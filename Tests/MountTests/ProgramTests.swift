@@ -133,7 +133,7 @@ extension Mounts {
                 let outcome = try tool(mount, ["python3", "-c", script])
                 #expect(outcome.output == "-1 16\n-1 16\n", "\(outcome.errors)")
                 let line =
-                    "a seccomp listener of a program's own is refused (EBUSY): a filter chain has one, which is the machine's"
+                    "a program cannot have a seccomp listener of its own (EBUSY): a filter chain has at most one, which cdmfs uses"
                 #expect(outcome.errors == "cdmfs: run: \(line)\n")
             }
         }
